@@ -1,0 +1,31 @@
+"""``python -m airflow_provider_bitrix24 COMMAND``: finds the command's own module and hands over."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+# Named, not imported: the provider at work never loads what only a command needs.
+COMMANDS = {
+    "sandbox": ("airflow_provider_bitrix24.sandbox.cli", "serve a local Bitrix24 portal for developing and testing"),
+}
+
+
+def main(argv: list[str]) -> int:
+    """Run the command named first in ``argv`` with the rest of it; returns the exit code."""
+    command, *rest = argv or ["--help"]
+    if command in COMMANDS:
+        module, _ = COMMANDS[command]
+        code: int = importlib.import_module(module).main(rest)
+        return code
+    usage = ["usage: python -m airflow_provider_bitrix24 COMMAND [options]", "", "commands:"]
+    usage += [f"  {name:<10}{what}" for name, (_, what) in COMMANDS.items()]
+    if command in ("-h", "--help"):
+        print("\n".join(usage))
+        return 0
+    print(f"There is no command {command!r}.", *usage, sep="\n", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,259 @@
+"""The control plane at ``/_sandbox``: how tests and people script the portal from outside. JSON, loopback only."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from airflow_provider_bitrix24.sandbox.address import webhook_url
+from airflow_provider_bitrix24.sandbox.clock import ManualClock
+from airflow_provider_bitrix24.sandbox.faults import Fault
+from airflow_provider_bitrix24.sandbox.parameters import to_json
+from airflow_provider_bitrix24.sandbox.portal import Webhook
+from airflow_provider_bitrix24.sandbox.portal.objects import KINDS
+from airflow_provider_bitrix24.sandbox.portal.php import iso
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from airflow_provider_bitrix24.sandbox.portal import Portal
+
+    Handler = Callable[[Request], Awaitable[dict[str, Any]]]
+
+ACTIONS = (
+    "pay_payment",
+    "unpay_payment",
+    "delete_payment",
+    "add_payment",
+    "set_sum",
+    "cancel_order",
+    "pay_invoice",
+    "unpay_invoice",
+    "cancel_invoice",
+    "decline_invoice",
+    "delete_invoice",
+)
+_LOOPBACK = {"127.0.0.1", "localhost"}
+
+
+class Refused(Exception):
+    """A request that the control plane cannot do; the text says why."""
+
+    def __init__(self, text: str, status: int = 400) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class Control:
+    """The handlers of one portal; each returns the JSON answer, or raises ``Refused`` with what was wrong."""
+
+    def __init__(self, portal: Portal) -> None:
+        self.portal = portal
+
+    async def ledger(self, _: Request) -> dict[str, Any]:
+        """What really happened on the books."""
+        with self.portal.lock:
+            return {"entries": list(self.portal.ledger)}
+
+    async def requests(self, _: Request) -> dict[str, Any]:
+        """What clients asked."""
+        with self.portal.lock:
+            return {"requests": list(self.portal.requests)}
+
+    async def state(self, _: Request) -> dict[str, Any]:
+        """Everything that the page shows, in one piece."""
+        with self.portal.lock:
+            return {
+                **self.portal.view(),
+                "time": iso(self.portal.now),
+                "ledger": list(self.portal.ledger),
+                "requests": list(self.portal.requests),
+                "faults": self.portal.faults.describe(),
+            }
+
+    async def faults(self, _: Request) -> dict[str, Any]:
+        """The scripts, with their hit counts and how many requests each holds."""
+        with self.portal.lock:
+            return {"faults": self.portal.faults.describe()}
+
+    async def add_fault(self, request: Request) -> dict[str, Any]:
+        """Add a script; its fields are those of ``Fault``."""
+        body = await _body(request)
+        _check_arguments(Fault, body)
+        with self.portal.lock:
+            return {"id": _understood(self.portal.faults.add_json, body)}
+
+    async def clear_faults(self, _: Request) -> dict[str, Any]:
+        """Remove all scripts; what is held goes on."""
+        with self.portal.lock:
+            self.portal.faults.clear()
+        return {}
+
+    async def release(self, request: Request) -> dict[str, Any]:
+        """Let go what a script holds or delays."""
+        number: int = request.path_params["id"]
+        with self.portal.lock:
+            if all(fault["id"] != number for fault in self.portal.faults.describe()):
+                raise Refused(f"There is no fault {number}; GET /_sandbox/faults lists them.", 404)
+            return {"released": self.portal.faults.release(number)}
+
+    async def act(self, request: Request) -> dict[str, Any]:
+        """Let a customer or a colleague do something."""
+        body = await _body(request)
+        name = body.pop("action", None)
+        if name not in ACTIONS:
+            raise Refused(f"action: must be one of {', '.join(ACTIONS)}, not {name!r}.")
+        action = getattr(self.portal.act, name)
+        if isinstance(body.get("amount"), int | float):
+            body["amount"] = str(body["amount"])
+        _check_arguments(action, body)
+        if body.get("by", "customer") not in ("customer", "person"):
+            raise Refused(f"by: must be customer or person, not {body['by']!r}.")
+        result = _understood(action, **body)
+        return {} if result is None else {"id": result}
+
+    async def objects(self, request: Request) -> dict[str, Any]:
+        """Make an object behind the scenes."""
+        body = await _body(request, known=("kind", "fields"))
+        kind, fields = body.get("kind"), body.get("fields", {})
+        if not isinstance(kind, str) or kind not in KINDS:
+            raise Refused(f"kind: must be one of {', '.join(sorted(KINDS))}, not {kind!r}.")
+        if not isinstance(fields, dict):
+            raise Refused(f"fields: must be an object, not {fields!r}.")
+        if kind == "webhook":
+            _check_arguments(self.portal.add_webhook, fields, prefix="fields.")
+        made = _understood(self.portal.create, kind, fields)
+        if not isinstance(made, Webhook):
+            return {"id": made}
+        url = webhook_url(f"{request.url.scheme}://{request.url.netloc}", made)
+        return {"user_id": made.user_id, "secret": made.secret, "scopes": list(made.scopes), "url": url}
+
+    async def clock(self, request: Request) -> dict[str, Any]:
+        """Advance a manual clock."""
+        body = await _body(request, known=("advance",))
+        seconds = body.get("advance")
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0:
+            raise Refused(f"advance: must be a number of seconds, 0 or more, not {seconds!r}.")
+        if not isinstance(self.portal.clock, ManualClock):
+            raise Refused("This portal runs on the machine's clock, which cannot be advanced.", 409)
+        with self.portal.lock:
+            self.portal.clock.advance(seconds)
+            self.portal.tick()
+            return {"time": iso(self.portal.now)}
+
+    async def reset(self, _: Request) -> dict[str, Any]:
+        """Back to the beginning; the first webhook stays the same."""
+        self.portal.reset()
+        return {}
+
+
+def control_routes(portal: Portal, save: Callable[[], None]) -> list[Route]:
+    """Return the routes of the control plane; ``save`` is called after each one that may have changed something."""
+    control = Control(portal)
+    table: list[tuple[str, str, Handler]] = [
+        ("GET", "/ledger", control.ledger),
+        ("GET", "/requests", control.requests),
+        ("GET", "/state", control.state),
+        ("GET", "/faults", control.faults),
+        ("POST", "/faults", control.add_fault),
+        ("DELETE", "/faults", control.clear_faults),
+        ("POST", "/faults/{id:int}/release", control.release),
+        ("POST", "/act", control.act),
+        ("POST", "/objects", control.objects),
+        ("POST", "/clock", control.clock),
+        ("POST", "/reset", control.reset),
+    ]
+    return [Route(f"/_sandbox{path}", _endpoint(handler, save), methods=[verb]) for verb, path, handler in table]
+
+
+def _endpoint(handler: Handler, save: Callable[[], None]) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        try:
+            _refuse_other_sites(request)
+            answer, status = await handler(request), 200
+        except Refused as refused:
+            answer, status = {"error": str(refused)}, refused.status
+        except ClientDisconnect:
+            answer, status = {}, 400  # nobody reads it
+        save()
+        return Response(to_json(answer), status, {"Cache-Control": "no-store"}, "application/json")
+
+    return endpoint
+
+
+def _refuse_other_sites(request: Request) -> None:
+    """A page of the internet open in a browser on this machine must not get at the portal."""
+    origin = request.headers.get("origin")
+    if request.url.hostname not in _LOOPBACK:
+        raise Refused("Host: the control plane answers to 127.0.0.1 and localhost only.", 403)
+    if origin is not None and urlsplit(origin).netloc != request.url.netloc:
+        raise Refused("Origin: the control plane answers to its own page only.", 403)
+
+
+async def _body(request: Request, known: tuple[str, ...] | None = None) -> dict[str, Any]:
+    try:
+        body = json.loads(await request.body() or b"{}")
+    except ValueError as error:
+        raise Refused(f"The body must be a JSON object, but it does not parse: {error}.") from None
+    if not isinstance(body, dict):
+        raise Refused(f"The body must be a JSON object, not {type(body).__name__}.")
+    unknown = sorted(set(body) - set(known)) if known is not None else []
+    if known is not None and unknown:
+        raise Refused(f"{unknown[0]}: unknown; known: {', '.join(known)}.")
+    return body
+
+
+def _check_arguments(function: Callable[..., Any], arguments: dict[str, Any], prefix: str = "") -> None:
+    """Compare with the signature, so that a misspelt, missing or mistyped field is named."""
+    parameters = inspect.signature(function).parameters
+    for name, value in arguments.items():
+        if name not in parameters:
+            raise Refused(f"{prefix}{name}: unknown; known: {', '.join(parameters)}.")
+        if not _fits(str(parameters[name].annotation), value):
+            raise Refused(f"{prefix}{name}: must be {parameters[name].annotation}, not {value!r}.")
+    for name, parameter in parameters.items():
+        if parameter.default is parameter.empty and name not in arguments:
+            raise Refused(f"{prefix}{name}: missing.")
+
+
+def _fits(annotation: str, value: object) -> bool:
+    names = {name.strip().partition("[")[0] for name in annotation.split("|")}
+    match value:
+        case None:
+            return "None" in names
+        case bool():
+            return "bool" in names
+        case int():
+            return bool(names & {"int", "float"})
+        case float():
+            return "float" in names and math.isfinite(value)
+        case str():
+            return "str" in names and ("Decimal" not in names or _is_amount(value))
+        case _:
+            return bool(names & ({"list", "Sequence"} if isinstance(value, list) else {"dict", "Mapping"}))
+
+
+def _is_amount(text: str) -> bool:
+    try:
+        return Decimal(text).is_finite()
+    except InvalidOperation:
+        return False
+
+
+def _understood(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Call the portal; what it cannot make sense of becomes a clear 400."""
+    try:
+        return function(*arguments, **options)
+    except KeyError as error:
+        text = f"the portal has no {error.args[0]!r}"
+    except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+        text = str(error) or type(error).__name__
+    raise Refused(f"{text}.")

@@ -1,0 +1,221 @@
+"use strict";
+
+// Everything that came over REST is put on the page as text (textContent), never as HTML.
+function element(tag, options = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(options)) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value);
+  }
+  node.append(...children.filter((child) => child !== null && child !== undefined && child !== ""));
+  return node;
+}
+
+const byId = (id) => document.getElementById(id);
+const cell = (content, kind = "") => element("td", { class: kind || null }, ...[content].flat());
+const badge = (text, kind = "") => element("span", { class: `state ${kind}` }, text);
+// A method's name, which may be broken after its dots.
+const method = (name) => element("code", {}, ...String(name).split(/(?<=\.)/).flatMap((part) => [part, element("wbr")]));
+const badges = (...states) => element("div", { class: "states" }, ...states);
+const money = (amount, currency) => {
+  const [whole, places = ""] = String(amount).split(".");
+  const grouped = whole.replace(/\B(?=(\d{3})+$)/g, "\u202f");
+  return `${grouped}.${places.padEnd(2, "0")}\u00a0${currency ?? ""}`;
+};
+const clock = (at) => String(at).slice(11, 19);
+const time = (at) => {
+  const text = String(at ?? "");
+  return element("time", { datetime: text, title: text }, text.slice(11, 19) || text);
+};
+const isZero = (amount) => Number(amount) === 0;
+
+async function act(action, body, button) {
+  button.disabled = true;
+  const answer = await fetch("/_sandbox/act", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ action, by: "customer", ...body }),
+  }).catch(() => null);
+  if (!answer) complain("The sandbox does not answer any more.");
+  else if (!answer.ok) complain((await answer.json()).error);
+  else complain("");
+  button.disabled = false;
+  await look();
+}
+
+function complain(text) {
+  byId("notice").textContent = text;
+  byId("notice").hidden = !text;
+}
+
+function payButton(label, name, action, body) {
+  return element("button", {
+    type: "button",
+    "aria-label": `${label}: ${name}`,
+    onclick: (event) => act(action, body, event.currentTarget),
+  }, label);
+}
+
+const OWNERS = { 2: "Deal", 31: "Smart invoice", 1: "Lead" };
+
+function paymentRow(payment) {
+  const paid = payment.paid === "Y";
+  const by = payment.emp_paid_id ? `user ${payment.emp_paid_id}` : "the customer";
+  const states = [paid ? badge("paid", "good") : badge("unpaid", "wait")];
+  if (payment.is_return === "Y") states.push(badge("returned", "bad"));
+  if (isZero(payment.sum)) states.push(badge("empty"));
+  return element("tr", { "data-key": `payment ${payment.id}` },
+    cell(`#${payment.id}`, "number"),
+    cell(payment.entity_id ? `${OWNERS[payment.entity_type_id]} ${payment.entity_id}` : `Order ${payment.order_id}`),
+    cell(money(payment.sum, payment.currency), "money"),
+    cell(payment.pay_system_name || "none", "spare"),
+    cell([badges(...states), paid ? element("div", { class: "soft" }, `${clock(payment.date_paid)} by ${by}`) : ""]),
+    cell(paid ? "" : payButton("Customer pays", `payment ${payment.id}`, "pay_payment", { payment_id: payment.id }), "act"));
+}
+
+const INVOICE_STATES = { D: ["declined", "bad"], N: ["unpaid", "wait"], S: ["sent", "wait"], A: ["approved", "wait"], P: ["paid", "good"] };
+
+function invoiceRow(invoice) {
+  const paid = invoice.payed === "Y";
+  const closed = invoice.canceled === "Y" || invoice.status_id === "D";
+  const [text, kind] = paid ? ["paid", "good"]
+    : invoice.canceled === "Y" ? ["cancelled", "bad"]
+    : INVOICE_STATES[invoice.status_id] ?? [`status ${invoice.status_id}`, ""];
+  const states = [badge(text, kind)];
+  if (isZero(invoice.price)) states.push(badge("empty"));
+  return element("tr", { "data-key": `invoice ${invoice.id}` },
+    cell(`#${invoice.id}`, "number"),
+    cell(invoice.order_topic, "text"),
+    cell(money(invoice.price, invoice.currency), "money"),
+    cell([badges(...states), paid ? element("div", { class: "soft" }, clock(invoice.date_payed)) : ""]),
+    cell(paid || closed ? "" : payButton("Customer pays", `invoice ${invoice.id}`, "pay_invoice", { invoice_id: invoice.id }), "act"));
+}
+
+function itemRow(item, books) {
+  const payments = books.payments.filter((payment) => item.order_ids.includes(payment.order_id));
+  const list = (lines) => lines.length ? element("ul", {}, ...lines.map((line) => element("li", {}, line))) : element("span", { class: "soft" }, "none");
+  return element("tr", { "data-key": `item ${item.id}` },
+    cell(`#${item.id}`, "number"),
+    cell(item.title, "text"),
+    cell(money(item.opportunity, item.currency), "money"),
+    cell(list(item.product_rows.map((row) => `${Number(row.quantity)} × ${row.product_name}, ${money(row.price, "").trim()}`)), "spare"),
+    cell(list(payments.map((payment) => `#${payment.id} ${payment.paid === "Y" ? "paid" : "unpaid"}`)), "number"));
+}
+
+const BAD_EVENTS = /_(deleted|unpaid|canceled|cancelled|declined)$/;
+
+function ledgerRow(entry, index) {
+  const object = entry.payment_id ? `payment ${entry.payment_id}`
+    : entry.invoice_id ? `invoice ${entry.invoice_id}`
+    : entry.entity_id ? `${(OWNERS[entry.entity_type_id] ?? "object").toLowerCase()} ${entry.entity_id}`
+    : "";
+  const kind = entry.event.endsWith("_paid") ? "good" : BAD_EVENTS.test(entry.event) ? "bad" : "";
+  const by = entry.by === "customer" ? "customer" : `${entry.by === "rest" ? "REST" : entry.by}${entry.user_id ? `, user ${entry.user_id}` : ""}`;
+  return element("tr", { "data-key": `ledger ${index}` },
+    cell(time(entry.at), "time"),
+    cell([badge(entry.event.replaceAll("_", " "), kind), entry.method ? element("div", { class: "soft" }, method(entry.method)) : ""]),
+    cell(object, "number"),
+    cell(entry.amount === null || entry.amount === undefined ? "" : money(entry.amount, entry.currency), "money"),
+    cell(by));
+}
+
+const openRequests = new Set();
+
+// What the client got: a status may be on the books although the connection broke before or in the middle of it.
+const BROKEN = { drop: "no answer", close_idle: "no answer", truncate: "cut off", slow: "slow" };
+
+function answerBadge(request, failed) {
+  if (request.inside_batch) return badge(failed ? "error" : "ok", failed ? "bad" : "good");
+  if (BROKEN[request.transport]) return badge(BROKEN[request.transport], "bad");
+  if (!request.status) return badge("held", "wait");
+  return badge(String(request.status), request.status === 200 && !failed ? "good" : "bad");
+}
+
+function requestRow(request, index) {
+  const params = JSON.stringify(request.params ?? {}, null, 2);
+  const failed = request.error !== null && request.error !== undefined;
+  const answer = [badges(answerBadge(request, failed))];
+  if (failed) answer.push(element("code", {}, request.error === "" ? "(empty code)" : String(request.error)));
+  if (request.fault) answer.push(element("div", { class: "soft" }, `fault: ${request.fault}`));
+  const summary = [method(request.method), request.inside_batch ? element("span", { class: "soft" }, "  in a batch") : null];
+  const content = params === "{}" || params === "[]" ? summary : element("details", {
+    open: openRequests.has(index) ? "" : null,
+    ontoggle: (event) => (event.currentTarget.open ? openRequests.add(index) : openRequests.delete(index)),
+  }, element("summary", {}, ...summary.filter(Boolean)), element("pre", {}, params));
+  return element("tr", { "data-key": `request ${index}` },
+    cell(time(request.at), "time"),
+    cell(content),
+    cell(request.user_id === null || request.user_id === undefined ? "" : String(request.user_id), "number spare"),
+    cell(answer));
+}
+
+const LOG_LINES = 200;
+const seen = new Map();
+
+// Replaces the rows of a table only if they changed: focus, selection and opened lines survive otherwise.
+function fill(id, rows, total, columns) {
+  const body = byId(id);
+  const before = seen.get(id);
+  const now = new Map(rows.map((row) => [row.dataset.key, row.textContent]));
+  byId(`${id}-count`).textContent = total > rows.length ? `${rows.length} of ${total}` : total;
+  if (before && before.size === now.size && [...now].every(([key, text]) => before.get(key) === text)) return;
+  if (before) for (const row of rows) if (before.get(row.dataset.key) !== row.textContent) row.classList.add("fresh");
+  const focused = document.activeElement?.getAttribute("aria-label");
+  body.replaceChildren(...(rows.length ? rows : [element("tr", {}, element("td", { class: "empty", colspan: columns }, "Nothing yet."))]));
+  if (focused) [...body.querySelectorAll("button")].find((button) => button.getAttribute("aria-label") === focused)?.focus();
+  seen.set(id, now);
+}
+
+function newestFirst(log, make) {
+  const first = Math.max(0, log.length - LOG_LINES);
+  return log.slice(first).map((entry, offset) => make(entry, first + offset)).reverse();
+}
+
+function figures(books) {
+  const unpaid = books.payments.filter((payment) => payment.paid !== "Y").length;
+  const open = books.invoices.filter((invoice) => invoice.payed !== "Y" && invoice.canceled !== "Y" && invoice.status_id !== "D").length;
+  const pairs = [["unpaid payments", unpaid], ["unpaid invoices", open], ["faults armed", books.faults.length], ["portal time", clock(books.time)]];
+  byId("figures").replaceChildren(...pairs.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, String(value)))));
+}
+
+function show(books) {
+  const byNewest = (a, b) => b.id - a.id;
+  fill("payments", [...books.payments].sort(byNewest).map(paymentRow), books.payments.length, 6);
+  fill("invoices", books.invoices.map(invoiceRow), books.invoices.length, 5);
+  fill("deals", books.deals.map((deal) => itemRow(deal, books)), books.deals.length, 5);
+  fill("smart_invoices", books.smart_invoices.map((invoice) => itemRow(invoice, books)), books.smart_invoices.length, 5);
+  fill("ledger", newestFirst(books.ledger, ledgerRow), books.ledger.length, 5);
+  fill("requests", newestFirst(books.requests, requestRow), books.requests.length, 4);
+  figures(books);
+}
+
+function status(kind, text) {
+  byId("live").className = `live ${kind}`;
+  if (byId("live").textContent !== text) byId("live").textContent = text;
+}
+
+async function look() {
+  try {
+    const answer = await fetch("/_sandbox/state", { cache: "no-store" });
+    if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
+    show(await answer.json());
+    status("on", "live");
+  } catch (error) {
+    status("off", error instanceof TypeError ? "sandbox stopped" : String(error.message));
+  }
+}
+
+let timer = null;
+
+async function tick() {
+  timer = null;
+  if (document.hidden) return status("", "paused");
+  await look();
+  if (timer === null) timer = setTimeout(tick, 1000);
+}
+
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(timer);
+  tick();
+});
+tick();

@@ -1,0 +1,23 @@
+"""The portal: its state and its rules, without HTTP. Importing it registers every method that it knows."""
+
+from airflow_provider_bitrix24.sandbox.portal import (  # noqa: F401 - imported to register their methods
+    batch,
+    general,
+    invoices,
+    items,
+    order_entity,
+    paying,
+    payment_items,
+    payments,
+    paysystems,
+    product_rows,
+    public_url,
+    sale_payments,
+)
+from airflow_provider_bitrix24.sandbox.portal.core import SCOPES, Auth, Portal
+from airflow_provider_bitrix24.sandbox.portal.envelope import PortalReply
+from airflow_provider_bitrix24.sandbox.portal.model import Webhook
+from airflow_provider_bitrix24.sandbox.portal.people import People
+from airflow_provider_bitrix24.sandbox.portal.php import parse_query
+
+__all__ = ["SCOPES", "Auth", "People", "Portal", "PortalReply", "Webhook", "parse_query"]

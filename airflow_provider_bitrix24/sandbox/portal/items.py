@@ -1,0 +1,309 @@
+"""``crm.item.*`` in camelCase and ``crm.deal.*`` in capital letters: two views of the same items."""
+
+from __future__ import annotations
+
+import copy
+import re
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_bitrix24.sandbox.portal import php
+from airflow_provider_bitrix24.sandbox.portal.envelope import RestError
+from airflow_provider_bitrix24.sandbox.portal.filters import (
+    Condition,
+    above_id,
+    all_hold,
+    as_list,
+    as_mapping,
+    convert,
+    lenient_conditions,
+    page_of,
+    split_key,
+)
+from airflow_provider_bitrix24.sandbox.portal.item_fields import DEAL_NAMES, TEMPLATES, TYPES, WRITABLE
+from airflow_provider_bitrix24.sandbox.portal.model import DEAL, Item, money_text
+from airflow_provider_bitrix24.sandbox.portal.payments import RIGHTS, check_staff
+from airflow_provider_bitrix24.sandbox.portal.registry import Call, Listing, rest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from decimal import Decimal
+
+    from airflow_provider_bitrix24.sandbox.portal.model import State
+
+_OWN = {
+    "title": "title",
+    "opportunity": "opportunity",
+    "taxValue": "tax_value",
+    "currencyId": "currency_id",
+    "companyId": "company_id",
+    "contactIds": "contact_ids",
+    "assignedById": "assigned_by_id",
+}
+_FREE = re.compile(r"(ufCrm_\w+|parentId\d+)\Z")
+_MULTIPLE = ("observers", "contactIds")
+
+
+def new_item(state: State, entity_type_id: int, given: Mapping[str, Any], *, now: float, user_id: int) -> Item:
+    """A lead, deal or smart invoice with the fields that were given; what nobody knows is ignored."""
+    number = state.new_id({1: "leads", 2: "deals", 31: "smart_invoices"}[entity_type_id])
+    stamp = php.iso(now)
+    item = Item(id=number, entity_type_id=entity_type_id, assigned_by_id=user_id)
+    item.fields = copy.deepcopy(TEMPLATES[entity_type_id])
+    item.fields |= dict.fromkeys(("createdTime", "updatedTime", "movedTime", "lastActivityTime"), stamp)
+    item.fields |= dict.fromkeys(("createdBy", "updatedBy", "movedBy", "lastActivityBy"), user_id)
+    item.title = f"{TYPES[entity_type_id]} #{number}"
+    put(item, given)
+    state.items(entity_type_id)[number] = item
+    return item
+
+
+def put(item: Item, given: Mapping[str, Any]) -> list[str]:
+    """Write camelCase fields; the names of those that changed."""
+    names = []
+    for name, value in given.items():
+        value = _checked(name, value)
+        if name in _OWN:
+            old, column = getattr(item, _OWN[name]), _OWN[name]
+            if old != value:
+                setattr(item, column, value)
+                names.append(name)
+        elif name == "contactId":
+            if item.contact_ids[:1] != [php.to_int(value)]:
+                item.contact_ids = [php.to_int(value), *item.contact_ids[1:]]
+                names.append(name)
+        elif (name in WRITABLE[item.entity_type_id] or _FREE.match(name)) and item.fields.get(name) != value:
+            item.fields[name] = value
+            names.append(name)
+    return names
+
+
+def _checked(name: str, value: Any) -> Any:
+    if name in _MULTIPLE:
+        if not isinstance(value, list | dict):
+            raise RestError(100, f"Expected iterable value for multiple field, but got {type(value).__name__} instead")
+        return [php.to_int(each) for each in as_list(value)]
+    if name in ("opportunity", "taxValue"):
+        return _money(name, value)
+    if name in ("companyId", "assignedById"):
+        return php.to_int(value)
+    if name == "currencyId" and re.fullmatch(r"[A-Z]{3}", php.to_text(value)) is None:
+        raise RestError("CRM_FIELD_ERROR_VALUE_NOT_VALID", 'Invalid value for field "Currency"')
+    return php.to_text(value) if name in ("title", "currencyId") else php.jsonable(value)
+
+
+def _money(name: str, value: Any) -> Decimal:
+    amount = php.to_decimal(value)
+    if amount is None:
+        raise RestError("CRM_FIELD_ERROR_VALUE_NOT_VALID", f'Invalid value for field "{name}"')
+    return amount
+
+
+def wire(item: Item) -> dict[str, Any]:
+    """An item with every field, in camelCase."""
+    own: dict[str, Any] = {name: getattr(item, column) for name, column in _OWN.items()}
+    own |= {"opportunity": php.number(item.opportunity), "taxValue": php.number(item.tax_value)}
+    own["contactId"] = item.contact_ids[0] if item.contact_ids else 0
+    if item.entity_type_id not in (DEAL, 31):
+        del own["taxValue"]
+    return {"id": item.id, **item.fields, **own, "entityTypeId": item.entity_type_id}
+
+
+def _kind(name: str) -> str:
+    if name in ("id", "opportunity", "taxValue"):
+        return "integer" if name == "id" else "double"
+    if name.endswith("Time") or name in ("begindate", "closedate"):
+        return "datetime"
+    return "integer" if name.endswith(("Id", "By", "ById")) and not name.startswith(_WORD_IDS) else "string"
+
+
+#: Fields that end in Id and hold words.
+_WORD_IDS = ("stage", "currency", "source", "type", "origin", "previous", "accountCurrency", "xml", "event", "stageSem")
+
+
+def _read(item: Item, name: str) -> Any:
+    if name in ("opportunity", "taxValue"):
+        return getattr(item, _OWN[name])
+    value = wire(item).get(name)
+    return php.parse_time(value) if _kind(name) == "datetime" and value else value
+
+
+def _type(call: Call, entity_type_id: int, right: str) -> dict[int, Item]:
+    check_staff(call)
+    if entity_type_id == 5:
+        raise RestError("ENTITY_TYPE_NOT_SUPPORTED", "Entity type is not supported")
+    if entity_type_id not in RIGHTS:
+        raise RestError("NOT_FOUND", "Smart process not found")
+    if not call.may(f"{RIGHTS[entity_type_id]}.{right}"):
+        raise RestError("ACCESS_DENIED", "Access denied")
+    return call.state.items(entity_type_id)
+
+
+def _find(items: dict[int, Item], number: int) -> Item:
+    item = items.get(number)
+    if item is None:
+        raise RestError("NOT_FOUND", "Element not found")
+    return item
+
+
+@rest("crm.item.get", scope="crm")
+def item_get(call: Call, entity_type_id: int, id: int) -> object:
+    """One item."""
+    return {"item": wire(_find(_type(call, entity_type_id, "read"), id))}
+
+
+def _holds(item: Item, filter_: Mapping[str, Any], known: set[str]) -> bool:
+    """Is a filter, with its nested groups, true of this item?"""
+    results = []
+    for key, value in filter_.items():
+        if key == "logic":
+            continue
+        if key.isdigit():
+            results.append(_holds(item, as_mapping(value), known))
+            continue
+        operator, name = split_key(key)
+        if name not in known and not _FREE.match(name):
+            raise RestError("INVALID_ARG_VALUE", f"Invalid filter: field '{name}' is not allowed in filter")
+        try:
+            wanted = convert(_kind(name), value)
+        except ValueError:
+            raise RestError("INVALID_ARG_VALUE", f"Invalid filter: field '{name}' has invalid value") from None
+        results.append(Condition(operator, name, wanted).holds(_read(item, name)))
+    return any(results) if php.to_text(filter_.get("logic")).upper() == "OR" else all(results)
+
+
+@rest("crm.item.list", scope="crm")
+def item_list(
+    call: Call,
+    entity_type_id: int,
+    select: list[str] | None = None,
+    filter: dict[str, Any] | None = None,
+    order: dict[str, Any] | None = None,
+) -> object:
+    """Items, 50 to a page; unknown fields in filter or order are errors."""
+    items = _type(call, entity_type_id, "read")
+    blank = Item(id=0, entity_type_id=entity_type_id, fields=TEMPLATES[entity_type_id])
+    known = set(wire(blank)) | {"entityTypeId"}
+    _holds(blank, filter or {}, known)  # an unknown field is an error even if there is nothing to filter
+    for name in order or {}:
+        if name not in known:
+            raise RestError("INVALID_ARG_VALUE", f"Invalid order: field '{name}' is not allowed in order")
+    page = page_of(
+        items,
+        lambda item: _holds(item, filter or {}, known),
+        list((order or {"id": "asc"}).items()),
+        call.params.get("start", 0),
+        _read,
+        above=php.to_int((filter or {}).get(">id")),
+        total_without_count=0,
+    )
+    names = [php.to_text(name) for name in select or []]
+    shown = [wire(item) for item in page.result]
+    if names and "*" not in names:
+        shown = [{name: value for name, value in row.items() if name in {"id", *names}} for row in shown]
+    return Listing({"items": shown}, page.total, page.next)
+
+
+@rest("crm.item.add", scope="crm", writes=True)
+def item_add(call: Call, entity_type_id: int, fields: dict[str, Any] | None = None) -> object:
+    """A new item."""
+    _type(call, entity_type_id, "add")
+    item = new_item(call.state, entity_type_id, fields or {}, now=call.now, user_id=call.user.id)
+    _record(call, "item_added", item)
+    return {"item": wire(item)}
+
+
+@rest("crm.item.update", scope="crm", writes=True)
+def item_update(call: Call, entity_type_id: int, id: int, fields: dict[str, Any]) -> object:
+    """Change an item. The currency of its order stays as it was."""
+    item = _find(_type(call, entity_type_id, "update"), id)
+    if names := put(item, fields):
+        item.fields |= {"updatedTime": php.iso(call.now), "updatedBy": call.user.id}
+        _record(call, "item_changed", item, changed=names)
+    return {"item": wire(item)}
+
+
+def _record(call: Call, event: str, item: Item, **facts: Any) -> None:
+    call.record(
+        event,
+        entity_type_id=item.entity_type_id,
+        entity_id=item.id,
+        amount=item.opportunity,
+        currency=item.currency_id,
+        **facts,
+    )
+
+
+# -- deals, the old way -----------------------------------------------------------------------------------------------
+
+_DEAL_KINDS = {upper: _kind(name) for upper, name in DEAL_NAMES.items()}
+_DEAL_WRITABLE = {
+    upper: name for upper, name in DEAL_NAMES.items() if name in WRITABLE[DEAL] or name in _OWN or name == "contactId"
+}
+
+
+def _deal_text(item: Item, upper: str) -> str | None:
+    name = DEAL_NAMES[upper]
+    if name in ("opportunity", "taxValue"):
+        return money_text(getattr(item, _OWN[name]))
+    value = wire(item).get(name)
+    if name in ("companyId", "contactId") and not value:
+        return None
+    return None if value is None else php.to_text(value)
+
+
+def _deal_array(call: Call, name: str) -> Mapping[str, Any]:
+    value = call.legacy(name)
+    if value is not None and not isinstance(value, dict | list):
+        raise RestError("", f"Parameter '{name}' must be array.")
+    return as_mapping(value)
+
+
+@rest("crm.deal.get", scope="crm")
+def deal_get(call: Call) -> object:
+    """One deal, every value a string."""
+    number = call.legacy("id")
+    if not php.is_numeric(number) or php.to_int(number) <= 0:
+        raise RestError("", "ID is not defined or invalid")
+    if not call.may("deal.read"):
+        raise RestError("", "Access denied")
+    item = call.state.deals.get(php.to_int(number))
+    if item is None:
+        raise RestError("", "Not found")
+    return {name: _deal_text(item, name) for name in DEAL_NAMES}
+
+
+@rest("crm.deal.list", scope="crm")
+def deal_list(call: Call) -> object:
+    """Deals, 50 to a page."""
+    order, filter_ = _deal_array(call, "order"), _deal_array(call, "filter")
+    if not call.may("deal.read"):
+        raise RestError("", "Access denied.")
+    conditions = lenient_conditions(filter_, _DEAL_KINDS)
+
+    def read(item: Item, upper: str) -> Any:
+        return _read(item, DEAL_NAMES[upper])
+
+    directions = [(name, way) for name, way in order.items() if name in DEAL_NAMES] or [("ID", "ASC")]
+    page = page_of(
+        call.state.deals, all_hold(conditions, read), directions, call.legacy("start"), read, above=above_id(conditions)
+    )
+    selected = [name for name in map(php.to_text, as_list(call.legacy("select"))) if name in DEAL_NAMES]
+    names = selected or list(DEAL_NAMES)
+    return Listing([{name: _deal_text(row, name) for name in names} for row in page.result], page.total, page.next)
+
+
+@rest("crm.deal.add", scope="crm", writes=True)
+def deal_add(call: Call) -> object:
+    """A new deal."""
+    fields = call.legacy("fields")
+    if not isinstance(fields, dict):
+        raise RestError("", "Parameter 'fields' must be array.")
+    if not call.may("deal.add"):
+        raise RestError("", "Access denied.")
+    given = {_DEAL_WRITABLE[upper]: value for upper, value in fields.items() if upper in _DEAL_WRITABLE}
+    try:
+        item = new_item(call.state, DEAL, given, now=call.now, user_id=call.user.id)
+    except RestError as error:
+        raise RestError("", error.text) from None
+    _record(call, "item_added", item)
+    return item.id

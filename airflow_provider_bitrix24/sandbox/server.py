@@ -1,0 +1,198 @@
+"""The HTTP face of the portal: Starlette routes over ``portal.handle``, and uvicorn in a thread to serve them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.routing import Route
+
+from airflow_provider_bitrix24.sandbox.connection import SandboxProtocol, connection_of
+from airflow_provider_bitrix24.sandbox.control import control_routes
+from airflow_provider_bitrix24.sandbox.delivery import Delivery
+from airflow_provider_bitrix24.sandbox.page import page_routes
+from airflow_provider_bitrix24.sandbox.parameters import merged
+from airflow_provider_bitrix24.sandbox.portal import Auth, Portal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from airflow_provider_bitrix24.sandbox.storage import Storage
+    from airflow_provider_bitrix24.sandbox.tls import Certificates
+
+HOST = "127.0.0.1"
+
+
+def create_app(portal: Portal, save: Callable[[], None]) -> Starlette:
+    """Return the application; ``save`` is called after each request, before its answer goes out."""
+
+    async def rest(request: Request) -> ASGIApp:
+        try:
+            body = await request.body()
+        except ClientDisconnect:
+            return _nothing
+        user_id, secret, method = _path_variables(request.path_params["path"])
+        auth = Auth(
+            user_id=user_id,
+            secret=secret,
+            source_ip=request.client.host if request.client else HOST,
+            secure=request.url.scheme == "https",
+            kept_alive=connection_of(request.scope).answered > 0,
+        )
+        params = merged(request.url.query, request.headers.get("content-type", ""), body)
+        reply = portal.handle(method, params, auth=auth, headers=dict(request.headers))
+        save()
+        return Delivery(portal, reply)
+
+    rest_route = Route("/rest/{path:path}", rest, methods=["GET", "POST"])
+    return Starlette(routes=[rest_route, *control_routes(portal, save), *page_routes()])
+
+
+def _path_variables(path: str) -> tuple[str | None, str | None, str]:
+    """``1/secret/crm.deal.get.json/`` -> its user, secret and method; without the first two it is OAuth's form."""
+    parts = path.rstrip("/").split("/")
+    method = parts[-1].removesuffix(".json")
+    if len(parts) == 3:
+        return parts[0], parts[1], method
+    return None, None, method
+
+
+async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer nothing: the client went away before it had sent its request."""
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn that says when it listens, and does the portal's chores ten times a second."""
+
+    def __init__(self, config: uvicorn.Config, chores: Callable[[], None]) -> None:
+        super().__init__(config)
+        self.listening = threading.Event()
+        self._chores = chores
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self.listening.set()
+
+    async def on_tick(self, counter: int) -> bool:
+        self._chores()
+        return await super().on_tick(counter)
+
+
+class SandboxServer:
+    """
+    Serves a portal on 127.0.0.1, in a thread of its own, between ``start()`` and ``stop()`` or inside a ``with``.
+
+    :param portal: the portal; it stays usable directly, from any thread.
+    :param port: TCP port; 0 (default) takes a free one, which ``port`` and ``url`` tell after the start.
+    :param tls: serve https with a CA made on the spot, whose certificate is in ``ca_file`` as long as the server runs.
+    :param storage: a file that holds the portal's state after every change.
+    """
+
+    def __init__(self, portal: Portal, *, port: int = 0, tls: bool = False, storage: Storage | None = None) -> None:
+        self.portal = portal
+        self.port = port
+        self.ca_file: Path | None = None
+        self._tls = tls
+        self._storage = storage
+        self._saved_revision = -1
+        self._running: contextlib.ExitStack | None = None
+
+    @property
+    def url(self) -> str:
+        """The portal's address without a trailing slash, ``http://127.0.0.1:PORT``."""
+        return f"{'https' if self._tls else 'http'}://{HOST}:{self.port}"
+
+    def start(self) -> Self:
+        """Listen; returns when requests are served. Raises ``OSError`` with the port in its text if it is taken."""
+        if self._running is not None:
+            raise RuntimeError("The sandbox server has been started already.")
+        with contextlib.ExitStack() as stack:
+            listener = stack.enter_context(_listener(self.port))
+            certificates = self._certificates(stack) if self._tls else None
+            config = uvicorn.Config(
+                create_app(self.portal, self.save),
+                http=SandboxProtocol,
+                ws="none",
+                loop="asyncio",
+                lifespan="off",
+                log_config=None,
+                proxy_headers=False,
+                server_header=False,
+                date_header=False,  # replies carry the portal's time
+                timeout_keep_alive=75,
+                ssl_certfile=certificates.certificate if certificates else None,
+                ssl_keyfile=certificates.key if certificates else None,
+            )
+            server = _Uvicorn(config, self._chores)
+            thread = threading.Thread(target=server.run, args=([listener],), name="bitrix24-sandbox", daemon=True)
+            thread.start()
+            stack.callback(_end, server, thread)
+            while not server.listening.wait(0.1):
+                if not thread.is_alive():
+                    raise RuntimeError("The sandbox server could not start; the reason is in the log above.")
+            self.port = listener.getsockname()[1]
+            self.ca_file = certificates.authority if certificates else None
+            self._running = stack.pop_all()
+        return self
+
+    def stop(self) -> None:
+        """End every connection, the held ones too, and return when the port is free. Does nothing if not running."""
+        if self._running is not None:
+            running, self._running = self._running, None
+            running.close()
+            self.save()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def save(self) -> None:
+        """Write the portal's state to the storage if it has changed since the last time."""
+        if self._storage is None:
+            return
+        with self.portal.lock:
+            if self.portal.revision != self._saved_revision:
+                self._storage.save(self.portal)
+                self._saved_revision = self.portal.revision
+
+    def _chores(self) -> None:
+        self.portal.tick()
+        self.save()
+
+    def _certificates(self, stack: contextlib.ExitStack) -> Certificates:
+        from airflow_provider_bitrix24.sandbox.tls import make_certificates
+
+        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="bitrix24-sandbox-"))
+        return make_certificates(Path(directory))
+
+
+def _listener(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((HOST, port))
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise OSError(
+                errno.EADDRINUSE, f"Port {port} is taken by another program; choose one, or 0 for any."
+            ) from None
+        raise
+    return listener
+
+
+def _end(server: uvicorn.Server, thread: threading.Thread) -> None:
+    server.should_exit = True
+    thread.join()

@@ -1,0 +1,162 @@
+"""The page in a real browser: shows the books live, lets the customer pay, runs nothing that came over REST."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from airflow_provider_bitrix24.sandbox.portal import Portal
+from airflow_provider_bitrix24.sandbox.server import SandboxServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Page
+
+SECRET = "abc123secret"
+EVIL = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
+
+expect.set_options(timeout=30_000)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def server() -> Iterator[SandboxServer]:
+    with SandboxServer(Portal(secret=SECRET)) as server:
+        yield server
+
+
+@pytest.fixture
+def page(browser: Browser, server: SandboxServer) -> Iterator[Page]:
+    page = browser.new_page()
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.goto(server.url)
+    yield page
+    page.close()
+    # the browser itself notes an answer that is an error, or none; anything else is ours
+    assert [text for text in complaints if not text.startswith("Failed to load resource")] == []
+
+
+def call(server: SandboxServer, method: str, **params: Any) -> Any:
+    return httpx.post(f"{server.url}/rest/1/{SECRET}/{method}", json=params, timeout=30, trust_env=False).json()
+
+
+def test_shows_what_is_on_the_books(page: Page) -> None:
+    expect(page).to_have_title("Bitrix24 sandbox portal")
+    expect(page.locator("#payments tr")).to_have_count(4)
+    expect(page.locator("#invoices tr")).to_have_count(13)
+    expect(page.locator("#deals tr")).to_have_count(6)
+    expect(page.locator("#smart_invoices tr")).to_have_count(3)
+    expect(page.locator("#ledger")).to_contain_text("Nothing yet.")
+    expect(page.locator("#payments tr", has_text="#1001")).to_contain_text("350.00")
+    expect(page.locator("#invoices tr", has_text=re.compile(r"^#4"))).to_contain_text("cancelled")
+    expect(page.locator("#live")).to_have_text("live")
+
+
+def test_is_live(page: Page, server: SandboxServer) -> None:
+    expect(page.locator("#payments tr")).to_have_count(4)
+    call(server, "crm.item.payment.add", entityTypeId=2, entityId=1)
+    expect(page.locator("#payments tr", has_text="#1033")).to_contain_text("Deal 1")
+    expect(page.locator("#ledger")).to_contain_text("payment added")
+    expect(page.locator("#requests")).to_contain_text("crm.item.payment.add")
+    server.stop()
+    expect(page.locator("#live")).to_have_text("sandbox stopped")
+
+
+def test_customer_pays(page: Page, server: SandboxServer) -> None:
+    page.get_by_label("Customer pays: payment 1001").click()
+    expect(page.locator("#payments tr", has_text="#1001")).to_contain_text("by the customer")
+    page.get_by_label("Customer pays: invoice 2", exact=True).click()
+    expect(page.locator("#invoices tr", has_text=re.compile(r"^#2"))).to_contain_text("paid")
+    expect(page.get_by_label("Customer pays: payment 1001")).to_have_count(0)
+    assert [(entry["event"], entry["by"]) for entry in server.portal.ledger] == [
+        ("payment_paid", "customer"),
+        ("invoice_paid", "customer"),
+    ]
+
+
+def test_nothing_to_pay_on_what_is_closed(page: Page) -> None:
+    expect(page.locator("#invoices button")).to_have_count(10)  # neither paid, nor cancelled, nor declined
+
+
+def test_action_that_fails_is_explained(page: Page, server: SandboxServer) -> None:
+    button = page.get_by_label("Customer pays: payment 1001")
+    expect(button).to_be_visible()
+    page.route("**/_sandbox/state", lambda route: route.abort())
+    server.portal.act.delete_payment(payment_id=1001)
+    button.click()
+    expect(page.locator("#notice")).to_contain_text("payment 1001")
+
+
+def test_free_text_is_text(page: Page, server: SandboxServer) -> None:
+    call(server, "crm.deal.add", fields={"TITLE": EVIL, "OPPORTUNITY": 1})
+    call(server, EVIL, **{EVIL: EVIL})
+    server.portal.create("invoice", {"order_topic": EVIL, "price": "1.00", "currency": EVIL})
+    server.portal.create(
+        "product_row", {"ownerType": "D", "ownerId": 1, "productName": EVIL, "price": 1, "quantity": 1}
+    )
+    expect(page.locator("#deals tr").last).to_contain_text(EVIL)
+    expect(page.locator("#invoices tr").last).to_contain_text(EVIL)
+    expect(page.locator("#requests tr")).to_have_count(2)
+    assert page.locator("main img, main script").count() == 0
+    expect(page).to_have_title("Bitrix24 sandbox portal")
+
+
+def test_parameters_of_a_request_stay_open(page: Page, server: SandboxServer) -> None:
+    call(server, "crm.deal.get", id=3)
+    page.locator("#requests summary", has_text="crm.deal.get").click()
+    expect(page.locator("#requests pre")).to_be_visible()
+    call(server, "crm.deal.get", id=4)
+    expect(page.locator("#requests tr")).to_have_count(2)
+    expect(page.locator("#requests details[open] pre")).to_have_text('{\n  "id": 3\n}')
+
+
+def test_pauses_while_nobody_looks(page: Page, server: SandboxServer) -> None:
+    expect(page.locator("#live")).to_have_text("live")
+    page.evaluate(
+        "Object.defineProperty(document, 'hidden', {value: true, configurable: true});"
+        "document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    expect(page.locator("#live")).to_have_text("paused")
+    call(server, "crm.item.payment.add", entityTypeId=2, entityId=1)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.wait_for_timeout(1500)
+    assert asked == []
+    page.evaluate("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.locator("#payments")).to_contain_text("#1033")
+
+
+def test_needs_nothing_from_outside_and_shows_no_secret(browser: Browser, server: SandboxServer) -> None:
+    page = browser.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    call(server, "crm.deal.list", filter={"TITLE": SECRET})
+    page.goto(server.url)
+    expect(page.locator("#requests")).to_contain_text("crm.deal.list")
+    assert all(url.startswith((server.url, "data:")) for url in asked)
+    assert SECRET not in page.content()
+    page.close()
+
+
+def test_headers_forbid_foreign_code(server: SandboxServer) -> None:
+    for path in ("/", "/_sandbox/page/page.js", "/_sandbox/page/page.css"):
+        answer = httpx.get(server.url + path, trust_env=False)
+        assert answer.status_code == 200
+        assert "default-src 'none'; script-src 'self'" in answer.headers["content-security-policy"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "<script>" not in httpx.get(server.url, trust_env=False).text

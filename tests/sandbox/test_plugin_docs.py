@@ -1,0 +1,48 @@
+"""The example in the docs is run as a DAG author would run it: its own project, its own Airflow, its own pytest."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs" / "sandbox.md"
+PLUGIN = "airflow_provider_bitrix24.sandbox.pytest_plugin"
+
+
+@pytest.mark.airflow
+def test_example_of_the_docs(tmp_path: Path) -> None:
+    blocks = re.findall(r"```\{code-block\} python\n:caption: (\S+)\n\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
+    assert [name for name, _ in blocks] == ["dags/pay_one_invoice.py", "tests/test_pay_one_invoice.py"]
+    for name, code in blocks:
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(code, "utf-8")
+    dags = str(tmp_path / "dags")
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")},
+        "AIRFLOW_HOME": str(tmp_path / "airflow"),
+        "AIRFLOW__CORE__DAGS_FOLDER": dags,
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "PYTHONPATH": os.pathsep.join([dags, *(path for path in sys.path if path)]),
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    }
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run("airflow", "db", "migrate")
+    assert "3 passed" in run("pytest", "-p", PLUGIN, "-p", "no:cacheprovider", "tests")
