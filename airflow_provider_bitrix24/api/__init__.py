@@ -1,0 +1,26 @@
+"""Bitrix24 as a protocol: no Airflow, no sockets, no clock, no sleep.
+
+The modules in here load when they are first used, as in ``api.payments.pay_invoice``: DAG files are parsed all day.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow_provider_bitrix24.api import checkup as checkup
+    from airflow_provider_bitrix24.api import effects as effects
+    from airflow_provider_bitrix24.api import flow as flow
+    from airflow_provider_bitrix24.api import methods as methods
+    from airflow_provider_bitrix24.api import payments as payments
+    from airflow_provider_bitrix24.api import settings as settings
+
+_MODULES = ("checkup", "effects", "flow", "methods", "payments", "settings")
+
+
+def __getattr__(name: str) -> Any:
+    """Load a module when somebody asks for it."""
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

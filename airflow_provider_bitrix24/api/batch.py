@@ -1,0 +1,175 @@
+"""Up to 50 commands in one request: how PHP wants them written, and what its answer says about each.
+
+The portal runs them one after another and undoes nothing. Text with ``$result`` in it would be taken for a reference to
+another command's result, so no such text gets in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from urllib.parse import quote
+
+from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.api.envelope import operating_reset, refusal
+from airflow_provider_bitrix24.api.refusals import judge
+from airflow_provider_bitrix24.exceptions import (
+    Bitrix24ConfigError,
+    Bitrix24Error,
+    Bitrix24NoAnswer,
+    Bitrix24NotSent,
+    Bitrix24OutcomeUnknown,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import pendulum
+
+    from airflow_provider_bitrix24.api.envelope import Reply
+
+MOST_COMMANDS: Final = 50
+Commands: TypeAlias = Mapping[str, tuple[str, Mapping[str, Any]]]
+"""Key of the command -> REST method and parameters, plain JSON values."""
+
+_KEY = re.compile(r"[A-Za-z0-9_]{1,64}")
+_REFERENCE = re.compile(r"\$(result|next|total|error|time)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReply:
+    """What a batch says about each of its commands."""
+
+    results: Mapping[str, Any]
+    """Key -> result of the commands that succeeded."""
+    errors: Mapping[str, Bitrix24Error]
+    """Key -> error of the commands that did not."""
+    at: pendulum.DateTime | None
+    """When the portal answered, by its own clock."""
+    resets: Mapping[str, float] = field(repr=False)
+    """REST method -> its ``operating_reset_at``."""
+    missing: Mapping[str, Bitrix24Error] = field(repr=False)
+    """Key -> error to raise for the commands the portal says nothing about."""
+
+    def value(self, key: str) -> Any:
+        """The result of one command.
+
+        :raises Bitrix24Error: the error of the command.
+        :raises KeyError: there was no such command.
+        """
+        error = self.errors.get(key) or self.missing.get(key)
+        if error is not None:
+            raise error
+        return self.results[key]
+
+
+def encode(commands: Commands) -> dict[str, str]:
+    """The commands as the portal wants them: a method and a PHP query each.
+
+    :raises Bitrix24ConfigError: more than 50, a name or a value that cannot travel in a batch.
+    """
+    if not 0 < len(commands) <= MOST_COMMANDS:
+        raise Bitrix24ConfigError(
+            f"A batch takes 1 to {MOST_COMMANDS} commands, not {len(commands)}. Nothing was sent."
+        )
+    encoded = {}
+    for key, (method, params) in commands.items():
+        if _KEY.fullmatch(key) is None:
+            raise Bitrix24ConfigError(f"The name {key!r:.60} of a batch command must be letters, digits and _.")
+        if method.lower() in ("batch", "download", "upload"):
+            raise Bitrix24ConfigError(f"{method} cannot be part of a batch.")
+        encoded[key] = f"{method}?{query(params)}"
+    return encoded
+
+
+def query(params: Mapping[str, Any]) -> str:
+    """Parameters as a PHP query: nested names in brackets, every value a text."""
+    return "&".join(f"{quote(name, safe='[]')}={quote(value, safe='')}" for name, value in _flat("", params))
+
+
+def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict | list | Mapping):
+        if prefix and not value:
+            raise Bitrix24ConfigError(
+                f"{prefix} is empty: in a batch it would vanish, and a filter would find everything."
+            )
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for name, inner in items:
+            yield from _flat(f"{prefix}[{_checked(str(name))}]" if prefix else _checked(str(name)), inner)
+    elif isinstance(value, bool):
+        yield prefix, "Y" if value else "N"
+    elif value is None:
+        raise Bitrix24ConfigError(f"{prefix} is None, which cannot travel in a batch: leave it out, or give ''.")
+    else:
+        yield prefix, _checked(str(value))
+
+
+def _checked(text: str) -> str:
+    """The text, if the portal cannot take it for a reference."""
+    if _REFERENCE.search(text):
+        raise Bitrix24ConfigError(
+            "A text with $result, $next, $total, $error or $time in it cannot travel in a batch: Bitrix24 would "
+            "replace it. Call the method by itself."
+        )
+    return text
+
+
+def decode(
+    reply: Reply,
+    commands: Commands,
+    *,
+    halt: bool,
+    effect: Effect,
+    known_resets: Mapping[str, float],
+    redact: Callable[[str], str],
+) -> BatchReply | None:
+    """Read the answer of a batch, or nothing if it is not one.
+
+    :param reply: answer of the method ``batch``.
+    :param commands: what was sent.
+    :param halt: whether the portal was to stop at the first error.
+    :param effect: what executing the commands does.
+    :param known_resets: last known ``operating_reset_at`` by method.
+    :param redact: takes secrets out of a text.
+    """
+    if not isinstance(reply.result, dict) or not {"result", "result_error"} <= set(reply.result):
+        return None
+    results = _as_map(reply.result["result"])
+    failed = _as_map(reply.result["result_error"])
+    times = _as_map(reply.result.get("result_time"))
+    now = reply.at.timestamp() if reply.at else None
+    errors, missing, resets = {}, {}, {}
+    for key, (method, _params) in commands.items():
+        reset = operating_reset(times.get(key))
+        if reset is not None:
+            resets[method] = reset
+        if key in failed:
+            words = failed[key] if isinstance(failed[key], dict) else {"error_description": failed[key]}
+            errors[key] = judge(refusal(words, 200, redact, now=now), method, effect, known_resets.get(method))
+        elif key not in results:
+            missing[key] = _unmentioned(method, effect, halted=halt and bool(failed))
+    return BatchReply(
+        {key: results[key] for key in commands if key in results and key not in errors},
+        errors,
+        reply.at,
+        resets,
+        missing,
+    )
+
+
+def _as_map(value: object) -> dict[str, Any]:
+    """A PHP array: an object, a list if its keys happened to be 0, 1, 2, or an empty list."""
+    if isinstance(value, list):
+        return {str(index): inner for index, inner in enumerate(value)}
+    return value if isinstance(value, dict) else {}
+
+
+def _unmentioned(method: str, effect: Effect, *, halted: bool) -> Bitrix24Error:
+    """The error for a command that the answer does not mention."""
+    if halted:
+        return Bitrix24NotSent(method, "an earlier command of the batch failed")
+    if effect is Effect.READ:
+        return Bitrix24NoAnswer(method, "the batch says nothing about it")
+    return Bitrix24OutcomeUnknown(method, answered=True, text="the batch says nothing about it")

@@ -1,0 +1,112 @@
+"""What a connection can and cannot do, found out by reading only, and said in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow_provider_bitrix24.api.models import Profile
+from airflow_provider_bitrix24.api.payments import read
+from airflow_provider_bitrix24.api.refusals import scope_of
+
+if TYPE_CHECKING:
+    from airflow_provider_bitrix24.api.batch import BatchReply
+    from airflow_provider_bitrix24.api.effects import Flow
+    from airflow_provider_bitrix24.api.flow import Caller
+
+FEATURES: Final[Mapping[str, tuple[str, ...]]] = {
+    "pay legacy invoices": ("sale.paysystem.pay.invoice", "crm.invoice.get"),
+    "wait for legacy invoices": ("crm.invoice.get", "crm.invoice.list"),
+    "add payments to deals and smart invoices": (
+        "crm.item.payment.add",
+        "crm.item.payment.get",
+        "crm.item.payment.list",
+    ),
+    "fill payments with products": ("crm.item.payment.product.add", "crm.item.productrow.getAvailableForPayment"),
+    "mark payments as paid": ("crm.item.payment.pay", "crm.item.payment.get"),
+    "wait for payments": ("crm.item.payment.get", "crm.item.payment.list"),
+}
+"""What the provider offers -> the methods it takes, to do it and to verify it."""
+
+_METHODS: Final = tuple(dict.fromkeys(method for methods in FEATURES.values() for method in methods))
+
+
+@dataclass(frozen=True, slots=True)
+class Checkup:
+    """What was found out."""
+
+    works: bool
+    """Whether the connection can do any of it."""
+    text: str
+
+
+def check(caller: Caller) -> Flow[Checkup]:
+    """Ask the portal who the webhook acts as, what it may do, and what time it is: one request, nothing is written.
+
+    :raises Bitrix24Error: the portal cannot be reached, or does not accept the webhook.
+    """
+    probes: dict[str, tuple[str, dict[str, Any]]] = {
+        "profile": ("profile", {}),
+        "scope": ("scope", {}),
+        "clock": ("server.time", {}),
+    }
+    probes |= {_key(method): ("method.get", {"name": method}) for method in _METHODS}
+    answer = yield from caller.batch(probes)
+    profile = read("profile", Profile.from_wire, answer.value("profile"))
+    scopes = _scopes(answer)
+    able, unable = [], []
+    for feature, methods in FEATURES.items():
+        missing = _missing(answer, scopes, methods)
+        if missing:
+            unable.append(f"{feature} ({missing})")
+        else:
+            able.append(feature)
+    return Checkup(bool(able), " ".join(_sentences(caller, answer, profile, scopes, able, unable)))
+
+
+def _sentences(
+    caller: Caller, answer: BatchReply, profile: Profile, scopes: set[str], able: list[str], unable: list[str]
+) -> list[str]:
+    who = f"{profile.name} (user {profile.user_id})" if profile.name else f"user {profile.user_id}"
+    role = "an administrator" if profile.is_admin else "not an administrator"
+    clock = answer.results.get("clock") or answer.at
+    sentences = [
+        f"Connected to {caller.settings.portal} as {who}, {role}; scopes: {', '.join(sorted(scopes)) or 'none'}; "
+        f"the portal's clock says {clock}."
+    ]
+    if able:
+        sentences.append(f"The webhook can {', '.join(able)}.")
+    if unable:
+        sentences.append(f"It cannot {', '.join(unable)}.")
+    if "pay_system" in scopes and not profile.is_admin:
+        sentences.append(
+            "Only an administrator sees pay systems, so invoices are paid without checking beforehand whether the pay "
+            "system can do it; the result is verified in any case."
+        )
+    if "crm" in scopes and not profile.is_admin:
+        sentences.append("Which deals and invoices this user may see and change depends on the user's role in the CRM.")
+    return sentences
+
+
+def _key(method: str) -> str:
+    return method.replace(".", "_")
+
+
+def _scopes(answer: BatchReply) -> set[str]:
+    granted = answer.value("scope")
+    return {str(scope) for scope in granted} if isinstance(granted, list) else set()
+
+
+def _missing(answer: BatchReply, scopes: set[str], methods: tuple[str, ...]) -> str:
+    """Why a feature does not work, or empty text."""
+    lacking = sorted({scope for method in methods if (scope := scope_of(method)) and scope not in scopes})
+    if lacking:
+        return f"the webhook lacks the scope {' and '.join(lacking)}"
+    for method in methods:
+        found = answer.results.get(_key(method))
+        if isinstance(found, Mapping) and found.get("isExisting") is False:
+            return f"this portal has no method {method}"
+        if isinstance(found, Mapping) and found.get("isAvailable") is False:
+            return f"the webhook's user may not call {method}"
+    return ""

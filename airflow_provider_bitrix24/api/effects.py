@@ -1,0 +1,105 @@
+"""The words between a flow and its driver: two commands, three outcomes.
+
+A flow is a generator. It yields a `Request` or a `Sleep`; the driver answers a `Request` with a `Response`, with
+`NotSent` (certainly not executed) or with `Unknown` (may have been executed), and a `Sleep` with nothing. Outcomes
+are values, so that no exception of an HTTP library, which would print the address with the secret in it, gets out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, TypeAlias, TypeVar
+
+T = TypeVar("T")
+
+
+class Effect(Enum):
+    """What executing a call twice would do."""
+
+    READ = "read"
+    """Nothing: it only reads."""
+    SET = "set"
+    """Leave the same state as executing it once."""
+    CREATE = "create"
+    """Make another one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """Until when a request may leave, by both clocks: either alone may have been stopped or set."""
+
+    monotonic: float
+    """Seconds of `time.monotonic`."""
+    wall: float
+    """Seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One HTTP POST with a JSON body."""
+
+    url: str = field(repr=False)
+    """Address, with the secret in it."""
+    method: str
+    """REST method, for logs and errors."""
+    params: Mapping[str, Any] = field(repr=False)
+    """Parameters, plain JSON values only."""
+    effect: Effect
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    connect_timeout: float
+    """Seconds for each step of connecting."""
+    read_timeout: float
+    """Seconds from the moment of sending until the whole answer must have arrived."""
+    max_bytes: int
+    """Largest answer that is accepted, unpacked."""
+    not_after: Lease | None = None
+    """Until when the request may leave; checked last, on the live connection."""
+
+    @property
+    def body(self) -> bytes:
+        """The JSON body."""
+        return json.dumps(dict(self.params), ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """A wait, and why; logged once by the driver."""
+
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """A complete HTTP answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Names in lower case."""
+    body: bytes
+    """Unpacked."""
+    at: float
+    """When it had arrived, seconds since the epoch by our clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """The request certainly was not executed."""
+
+    reason: str
+    lease_over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The request, or a part of it, was sent; there is no usable answer."""
+
+    reason: str
+
+
+Command: TypeAlias = Request | Sleep
+Outcome: TypeAlias = Response | NotSent | Unknown
+Flow: TypeAlias = Generator[Command, Outcome | None, T]

@@ -1,0 +1,200 @@
+"""What an HTTP answer of the portal says, in all its forms, before anybody judges it.
+
+A body may be a result, an error (under any status, with a code that is a word, a number, ``0`` or empty), or no JSON at
+all. Only the key ``error`` counts, not its truth.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pendulum
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from airflow_provider_bitrix24.api.effects import Response
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A successful answer."""
+
+    result: Any
+    """JSON as it came, fractions as `Decimal`."""
+    total: int | None = None
+    """Number of rows in all, where the method counts them."""
+    next: int | None = None
+    """Offset of the next page, where the method has one."""
+    at: pendulum.DateTime | None = None
+    """When the portal answered, by its own clock."""
+    operating_reset_at: float | None = None
+    """When the oldest working time of the method stops counting, seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer with an error in it."""
+
+    code: str
+    """As the portal wrote it, without blanks; may be ``"0"`` or empty."""
+    text: str
+    """The portal's words without markup; may be empty, and in any language."""
+    status: int
+    retry_after: float | None = None
+    """Seconds, if a header said so."""
+    now: float | None = None
+    """When it arrived, seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A redirect: it was not executed."""
+
+    host: str
+    """Where to, without path; empty if the portal did not say."""
+    scheme: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Garbled:
+    """Something that is no answer of the method: a page, half a body, other JSON."""
+
+    reason: str
+
+
+def open_envelope(response: Response, redact: Callable[[str], str]) -> Reply | Refusal | Moved | Garbled:
+    """Read one HTTP answer.
+
+    :param response: the complete answer.
+    :param redact: takes secrets out of a text.
+    """
+    if 300 <= response.status < 400:
+        target = _split(response.headers.get("location", ""))
+        return Moved(*target)
+    body = _json_object(response.body)
+    if body is None:
+        kind = "an HTML page" if response.body.lstrip()[:1] == b"<" else "a body that is not the JSON of the method"
+        return Garbled(
+            f"HTTP {response.status} with {kind}" if response.body.strip() else f"HTTP {response.status} without a body"
+        )
+    if "error" in body:
+        return refusal(body, response.status, redact, _retry_after(response.headers), _now(response))
+    if "result" not in body or response.status >= 400:
+        return Garbled(f"HTTP {response.status} with JSON that is neither a result nor an error")
+    return _reply(body, response.headers)
+
+
+def refusal(
+    body: Mapping[str, Any],
+    status: int,
+    redact: Callable[[str], str],
+    retry_after: float | None = None,
+    now: float | None = None,
+) -> Refusal:
+    """Read the error in a body, or in one command of a batch; REST 3.0 puts code and text into an object."""
+    error = body.get("error")
+    if isinstance(error, dict):
+        code, text = error.get("code"), error.get("message")
+    else:
+        code, text = error, body.get("error_description")
+    return Refusal(_word(code), redact(_words(text)), status, retry_after, now)
+
+
+def operating_reset(time: Any) -> float | None:
+    """``operating_reset_at`` of a ``time`` block, where there is one."""
+    return _positive(time.get("operating_reset_at")) if isinstance(time, dict) else None
+
+
+def _reply(body: Mapping[str, Any], headers: Mapping[str, str]) -> Reply:
+    time = body.get("time")
+    return Reply(
+        result=body["result"],
+        total=_whole(body.get("total")),
+        next=_whole(body.get("next")),
+        at=_portal_time(time, headers),
+        operating_reset_at=operating_reset(time),
+    )
+
+
+def _json_object(body: bytes) -> dict[str, Any] | None:
+    try:
+        parsed = json.loads(body, parse_float=Decimal, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
+def _no_constant(name: str) -> None:
+    """NaN and Infinity are no JSON."""
+    raise ValueError(name)
+
+
+def _split(location: str) -> tuple[str, str]:
+    """Host and scheme of an address; the rest of it may hold the secret."""
+    try:
+        split = urlsplit(location)
+    except ValueError:
+        return "", ""
+    return split.hostname or "", split.scheme
+
+
+def _word(code: object) -> str:
+    """An error code as text."""
+    return str(code).strip()[:100] if isinstance(code, str | int | Decimal) and not isinstance(code, bool) else ""
+
+
+def _words(text: object) -> str:
+    """The portal's words on one line, without markup."""
+    if not isinstance(text, str):
+        return ""
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", text)).split())[:500]
+
+
+def _whole(number: object) -> int | None:
+    """A whole number, or numeric text, or nothing."""
+    if isinstance(number, str) and number.isascii() and number.isdigit():
+        return int(number[:18])
+    return number if isinstance(number, int) and not isinstance(number, bool) else None
+
+
+def _positive(number: object) -> float | None:
+    """A number of seconds that can be a point in time, or nothing."""
+    try:
+        seconds = float(number) if isinstance(number, str | int | Decimal) and number is not True else 0.0
+    except (ValueError, OverflowError):
+        return None
+    return seconds if 0 < seconds < 1e11 else None
+
+
+def _portal_time(time: Any, headers: Mapping[str, str]) -> pendulum.DateTime | None:
+    """The portal's clock: the ``time`` block, whose numbers may be integers, else the ``Date`` header."""
+    finish = _positive(time.get("finish")) if isinstance(time, dict) else None
+    finish = _date_header(headers) if finish is None else finish
+    return None if finish is None else pendulum.from_timestamp(finish)
+
+
+def _date_header(headers: Mapping[str, str]) -> float | None:
+    try:
+        return parsedate_to_datetime(headers.get("date", "")).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _now(response: Response) -> float:
+    """When the answer was made: the portal's clock if it says, else ours."""
+    date = _date_header(response.headers)
+    return response.at if date is None else date
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds of a ``Retry-After`` header; dates in it are not honoured."""
+    text = headers.get("retry-after", "").strip()
+    return float(text) if text.isascii() and text.isdigit() and len(text) < 7 else None

@@ -1,0 +1,238 @@
+"""The one loop: a call is sent, its outcome judged by "did it run?", and either repeated, answered or raised.
+
+Every flow here is a generator that a driver runs; see `effects`. There is no socket and no clock in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, assert_never
+
+from airflow_provider_bitrix24 import __version__
+from airflow_provider_bitrix24.api import batch as batches
+from airflow_provider_bitrix24.api.effects import Effect, NotSent, Request, Response, Unknown
+from airflow_provider_bitrix24.api.envelope import Garbled, Moved, Refusal, Reply, open_envelope
+from airflow_provider_bitrix24.api.paging import Page, page_params, read_page, shape_of
+from airflow_provider_bitrix24.api.patience import TRIES, Again, Verdict, persist
+from airflow_provider_bitrix24.api.refusals import AUTH_SERVER_AWAY, TOO_MANY_REQUESTS, judge
+from airflow_provider_bitrix24.api.values import shown
+from airflow_provider_bitrix24.exceptions import (
+    Bitrix24ConfigError,
+    Bitrix24Error,
+    Bitrix24NoAnswer,
+    Bitrix24NotSent,
+    Bitrix24OutcomeUnknown,
+    Bitrix24RateLimited,
+    Bitrix24ServerError,
+)
+
+if TYPE_CHECKING:
+    from airflow_provider_bitrix24.api.batch import BatchReply, Commands
+    from airflow_provider_bitrix24.api.effects import Flow, Lease, Outcome
+    from airflow_provider_bitrix24.api.settings import Settings
+
+_METHOD = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*")
+_KEY_HEADER: Final = "Idempotency-Key"
+
+
+class Caller:
+    """One portal: its settings, and what is remembered between calls.
+
+    :param settings: the portal.
+    :param tries: how often one call may fail on the way before it gives up.
+    """
+
+    def __init__(self, settings: Settings, tries: int = TRIES) -> None:
+        self.settings = settings
+        self._tries = tries
+        self._resets: dict[str, float] = {}
+
+    def call(
+        self,
+        method: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        effect: Effect,
+        lease: Lease | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Flow[Reply]:
+        """Call one REST method.
+
+        :param method: name, such as ``crm.item.payment.get``.
+        :param params: parameters; dates become ISO 8601, `Decimal` becomes text.
+        :param effect: what executing it does; decides whether it may be repeated.
+        :param lease: until when a write may leave.
+        :param headers: more HTTP headers.
+        :raises Bitrix24Error: see `airflow_provider_bitrix24.exceptions`.
+        """
+        request = self._request(method, params or {}, effect, lease, headers or {})
+        waits = self.settings.rate_limit_wait
+        verdict = yield from persist(
+            request,
+            lambda outcome: self._verdict(request, outcome),
+            longest_wait=min(waits, self.settings.lease) if lease else waits,
+            tries=self._tries,
+        )
+        if verdict.error is not None:
+            raise verdict.error
+        assert verdict.reply is not None  # noqa: S101 - a verdict without error has a reply
+        return verdict.reply
+
+    def batch(
+        self,
+        commands: Commands,
+        *,
+        halt: bool = False,
+        effect: Effect = Effect.READ,
+        lease: Lease | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Flow[BatchReply]:
+        """Call up to 50 methods in one request; the portal runs them one after another.
+
+        :param commands: key -> (method, parameters). A batch carries texts: True and False become ``"Y"`` and ``"N"``.
+        :param halt: stop at the first error. Nothing that ran before is undone.
+        :param effect: the strongest effect among the commands.
+        :param lease: until when a write may leave.
+        :param headers: more HTTP headers.
+        :raises Bitrix24ConfigError: too many commands, or a value that cannot travel in a batch.
+        """
+        plain = {key: (_known_method(method), _plain(params)) for key, (method, params) in commands.items()}
+        encoded = batches.encode(plain)
+        reply = yield from self.call(
+            "batch", {"halt": int(halt), "cmd": encoded}, effect=effect, lease=lease, headers=headers
+        )
+        answer = batches.decode(
+            reply, plain, halt=halt, effect=effect, known_resets=self._resets, redact=self.settings.redact
+        )
+        if answer is None:
+            raise _no_answer("batch", effect, "the result is not that of a batch")
+        self._resets.update(answer.resets)
+        return answer
+
+    def page(self, method: str, params: Mapping[str, Any] | None = None, *, after: int | None = None) -> Flow[Page]:
+        """Some rows of a list method, those with the smallest ids after the given one.
+
+        :param method: one of the list methods in `paging.SHAPES`.
+        :param params: parameters without order and start.
+        :param after: id to go on after.
+        :return: up to 50 rows and the id to go on after; all rows where the method has no pages.
+        """
+        shape = shape_of(method)
+        reply = yield from self.call(method, page_params(shape, params or {}, after), effect=Effect.READ)
+        return read_page(method, shape, reply.result, after)
+
+    def _request(
+        self, method: str, params: Mapping[str, Any], effect: Effect, lease: Lease | None, headers: Mapping[str, str]
+    ) -> Request:
+        for name, value in headers.items():
+            if not (value.isascii() and value.isprintable() and 0 < len(value) <= 255):
+                raise Bitrix24ConfigError(f"The header {name} must be 1 to 255 printable ASCII characters.")
+        return Request(
+            url=self.settings.url(_known_method(method)),
+            method=method,
+            params=_plain(params),
+            effect=effect,
+            headers={
+                "Accept": "application/json",
+                "Content-Type": "application/json",
+                "User-Agent": f"airflow-provider-bitrix24/{__version__}",
+                **headers,
+            },
+            connect_timeout=self.settings.connect_timeout,
+            read_timeout=self.settings.read_timeout,
+            max_bytes=self.settings.max_response_bytes,
+            not_after=lease,
+        )
+
+    def _verdict(self, request: Request, outcome: Outcome) -> Verdict:
+        """What an outcome means: the retry table."""
+        if isinstance(outcome, NotSent):
+            error = Bitrix24NotSent(request.method, self.settings.redact(outcome.reason), outcome.lease_over)
+            return Verdict(error=error, again=None if outcome.lease_over else Again.TROUBLE)
+        if isinstance(outcome, Unknown):
+            return self._lost(request, outcome.reason)
+        if isinstance(outcome, Response):
+            return self._answered(request, outcome)
+        assert_never(outcome)
+
+    def _answered(self, request: Request, response: Response) -> Verdict:
+        answer = open_envelope(response, self.settings.redact)
+        if isinstance(answer, Reply):
+            if answer.operating_reset_at is not None:
+                self._resets[request.method] = answer.operating_reset_at
+            return Verdict(answer)
+        if isinstance(answer, Refusal):
+            return self._refused(request, answer)
+        if isinstance(answer, Moved):
+            return Verdict(error=self._moved(answer))
+        if isinstance(answer, Garbled):
+            return self._lost(request, answer.reason)
+        assert_never(answer)
+
+    def _refused(self, request: Request, refusal: Refusal) -> Verdict:
+        error = judge(refusal, request.method, request.effect, self._resets.get(request.method))
+        if isinstance(error, Bitrix24RateLimited) and refusal.code.upper() == TOO_MANY_REQUESTS:
+            return Verdict(error=error, again=Again.BUSY, retry_after=refusal.retry_after)
+        if isinstance(error, Bitrix24ServerError):
+            away = refusal.code.upper() == AUTH_SERVER_AWAY
+            return Verdict(error=error, again=Again.TROUBLE if away or request.effect is Effect.READ else None)
+        return Verdict(error=error)
+
+    def _lost(self, request: Request, reason: str) -> Verdict:
+        """No usable answer: a read is repeated, a write never."""
+        error = _no_answer(request.method, request.effect, self.settings.redact(reason))
+        return Verdict(error=error, again=Again.TROUBLE if request.effect is Effect.READ else None)
+
+    def _moved(self, moved: Moved) -> Bitrix24ConfigError:
+        target = moved.host or "an address it did not name"
+        if moved.host == self.settings.host:
+            advice = f"Check the schema (it points to {moved.scheme or 'the same'}) and the port of the connection."
+        else:
+            advice = (
+                f"If the portal was renamed, set the connection's host to the new name and its extra portal_id to "
+                f"{self.settings.portal!r}, so that receipts and keys stay the same. If it was not, somebody "
+                "redirects your portal."
+            )
+        return Bitrix24ConfigError(
+            f"{self.settings.address} answered with a redirect to {target}, which is not followed: the webhook's "
+            f"secret would go there. Nothing was executed. {advice}"
+        )
+
+
+def _no_answer(method: str, effect: Effect, reason: str) -> Bitrix24Error:
+    """The error for an answer that never came, by what was at stake."""
+    if effect is Effect.READ:
+        return Bitrix24NoAnswer(method, reason)
+    return Bitrix24OutcomeUnknown(method, answered=False, text=reason)
+
+
+def keyed(idempotency: str | None) -> dict[str, str]:
+    """The header that carries a key; v2 of the portal's REST ignores it, REST 3.0 honours it."""
+    return {} if idempotency is None else {_KEY_HEADER: idempotency}
+
+
+def _known_method(method: str) -> str:
+    """The method, if it can be one: it becomes part of the address."""
+    if _METHOD.fullmatch(method) is None:
+        raise Bitrix24ConfigError(f"{shown(method)} is no REST method such as crm.item.payment.get. Nothing was sent.")
+    return method
+
+
+def _plain(value: Any, name: str = "params") -> Any:
+    """JSON values only, exactly: no float can say 10.10."""
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner, f"{name}[{key}]") for key, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(inner, f"{name}[{index}]") for index, inner in enumerate(value)]
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, Decimal) and value.is_finite():
+        return f"{value:f}"
+    if isinstance(value, float) and Decimal(value).is_finite():
+        return value
+    raise Bitrix24ConfigError(f"{name} cannot be sent to Bitrix24: {shown(value)}. Nothing was sent.")

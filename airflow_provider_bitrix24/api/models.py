@@ -1,0 +1,261 @@
+"""Wire to Python: payments, invoices, money; Y/N, numbers in strings, empty dates.
+
+What the portal sends is tolerant (numeric strings, empty text for nothing), what these classes hold is exact:
+`Decimal`, `int`, `bool`, `pendulum.DateTime`. `from_wire` raises `ValueError` for what cannot be read, and guesses
+nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+
+import pendulum
+from pydantic import BaseModel, BeforeValidator, ConfigDict, InstanceOf
+
+from airflow_provider_bitrix24.api.values import decimal_number, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_CURRENCY_DIGITS = {
+    **dict.fromkeys(("CLP", "ISK", "JPY", "KRW", "PYG", "UGX", "VND", "XAF", "XOF", "XPF"), 0),
+    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """An amount in a currency."""
+
+    amount: Decimal
+    currency: str
+    """ISO 4217 code."""
+
+    @property
+    def amount_text(self) -> str:
+        """The exact amount as plain text with two decimals or more: ``"1500.00"``, ``"0.00"``, ``"0.125"``."""
+        digits = max(2, -int(self.amount.normalize().as_tuple().exponent)) if self.amount else 2
+        return f"{self.amount:.{digits}f}" if self.amount else "0.00"
+
+    @property
+    def tolerance(self) -> Decimal:
+        """Half of the currency's smallest unit: the portal keeps up to 8 decimals, whatever the currency."""
+        return Decimal(5).scaleb(-_CURRENCY_DIGITS.get(self.currency, 2) - 1)
+
+    def same_as(self, other: Money) -> bool:
+        """Whether both are the same money; different currencies never are."""
+        return self.currency == other.currency and abs(self.amount - other.amount) < self.tolerance
+
+    def __str__(self) -> str:
+        return f"{self.amount_text} {self.currency}"
+
+
+def _flag(value: object) -> bool:
+    """``"Y"`` and ``"N"``, or a JSON boolean."""
+    if isinstance(value, str) and value.strip().upper() in ("Y", "N"):
+        return value.strip().upper() == "Y"
+    if isinstance(value, bool):
+        return value
+    raise ValueError(f"neither Y nor N: {shown(value)}")
+
+
+def _number(value: object) -> int:
+    """An id as number or numeric text."""
+    number = decimal_number(value)
+    if number != int(number):
+        raise ValueError(f"not a whole number: {shown(value)}")
+    return int(number)
+
+
+def _number_or_none(value: object) -> int | None:
+    """An id, where null, empty text and 0 mean nothing."""
+    return None if value in (None, "", 0, "0", False) else _number(value)
+
+
+def _time_or_none(value: object) -> pendulum.DateTime | None:
+    """A point in time as ISO 8601, where null and empty text mean never."""
+    if value in (None, ""):
+        return None
+    parsed = pendulum.parse(value) if isinstance(value, str) else None
+    if not isinstance(parsed, pendulum.DateTime):
+        raise ValueError(f"not a point in time: {shown(value)}")  # noqa: TRY004 - pydantic collects ValueError
+    return parsed
+
+
+def _text(value: object) -> str:
+    """Text, where null means empty and a number means its digits."""
+    if value is None:
+        return ""
+    if isinstance(value, str | int | Decimal) and not isinstance(value, bool):
+        return str(value)
+    raise ValueError(f"not a text: {shown(value)}")
+
+
+def _money(amount: object, currency: object) -> Money:
+    """Money from two fields of the wire."""
+    return Money(decimal_number(amount), _text(currency).strip().upper())
+
+
+Flag = Annotated[bool, BeforeValidator(_flag)]
+Number = Annotated[int, BeforeValidator(_number)]
+MaybeNumber = Annotated[int | None, BeforeValidator(_number_or_none)]
+MaybeTime = Annotated[InstanceOf[pendulum.DateTime] | None, BeforeValidator(_time_or_none)]
+Text = Annotated[str, BeforeValidator(_text)]
+Quantity = Annotated[Decimal, BeforeValidator(decimal_number)]
+
+
+class _Wire(BaseModel):
+    """Base of what is read from the portal: frozen, and blind to fields it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
+
+
+class Payment(_Wire):
+    """A payment of a deal or smart invoice, as ``crm.item.payment.get`` and ``.list`` show it."""
+
+    id: Number
+    account_number: Text
+    paid: Flag
+    paid_at: MaybeTime
+    paid_by_id: MaybeNumber
+    """User who marked it as paid."""
+    pay_system_id: MaybeNumber
+    pay_system_name: Text
+    money: Money
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> Self:
+        """From one row of the portal."""
+        return cls(
+            id=wire.get("id"),
+            account_number=wire.get("accountNumber"),
+            paid=wire.get("paid"),
+            paid_at=wire.get("datePaid"),
+            paid_by_id=wire.get("empPaidId"),
+            pay_system_id=wire.get("paySystemId"),
+            pay_system_name=wire.get("paySystemName"),
+            money=_money(wire.get("sum"), wire.get("currency")),
+        )
+
+
+class Invoice(_Wire):
+    """A legacy invoice, as ``crm.invoice.get`` and ``.list`` show it."""
+
+    id: Number
+    account_number: Text
+    subject: Text
+    status_id: Text
+    """``P`` is paid, ``D`` declined, ``N`` new; portals add their own."""
+    paid: Flag
+    paid_at: MaybeTime
+    paid_by_id: MaybeNumber
+    cancelled: Flag
+    money: Money
+    pay_system_id: MaybeNumber
+
+    FIELDS: ClassVar[tuple[str, ...]] = (
+        "ID",
+        "ACCOUNT_NUMBER",
+        "ORDER_TOPIC",
+        "STATUS_ID",
+        "PAYED",
+        "DATE_PAYED",
+        "EMP_PAYED_ID",
+        "CANCELED",
+        "PRICE",
+        "CURRENCY",
+        "PAY_SYSTEM_ID",
+    )
+    """What to select in ``crm.invoice.list``."""
+
+    @property
+    def declined(self) -> bool:
+        """Whether the invoice was declined (status ``D``)."""
+        return self.status_id == "D"
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> Self:
+        """From one row of the portal."""
+        return cls(
+            id=wire.get("ID"),
+            account_number=wire.get("ACCOUNT_NUMBER"),
+            subject=wire.get("ORDER_TOPIC"),
+            status_id=wire.get("STATUS_ID"),
+            paid=wire.get("PAYED"),
+            paid_at=wire.get("DATE_PAYED"),
+            paid_by_id=wire.get("EMP_PAYED_ID"),
+            cancelled=wire.get("CANCELED") or "N",
+            money=_money(wire.get("PRICE"), wire.get("CURRENCY")),
+            pay_system_id=wire.get("PAY_SYSTEM_ID"),
+        )
+
+
+class PaySystem(_Wire):
+    """A pay system, as ``sale.paysystem.list`` shows it."""
+
+    id: Number
+    name: Text
+    action_file: Text
+    """Handler; a REST handler's code, or a built-in one such as ``cash``."""
+    entity_registry_type: Text
+    """``ORDER`` (payments of deals and smart invoices) or ``CRM_INVOICE`` (legacy invoices)."""
+    active: Flag
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> Self:
+        """From one row of the portal."""
+        return cls(
+            id=wire.get("ID"),
+            name=wire.get("NAME"),
+            action_file=wire.get("ACTION_FILE"),
+            entity_registry_type=wire.get("ENTITY_REGISTRY_TYPE"),
+            active=wire.get("ACTIVE"),
+        )
+
+
+class ProductRow(_Wire):
+    """A product row that is still available for payment, as ``crm.item.productrow.getAvailableForPayment`` shows it."""
+
+    id: Number
+    name: Text
+    price: Quantity
+    quantity: Quantity
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> Self:
+        """From one row of the portal."""
+        return cls(
+            id=wire.get("id"), name=wire.get("productName"), price=wire.get("price"), quantity=wire.get("quantity")
+        )
+
+
+class PayableProduct(_Wire):
+    """A product row inside a payment, as ``crm.item.payment.product.list`` shows it."""
+
+    id: Number
+    payment_id: Number
+    row_id: Number
+    quantity: Quantity
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> Self:
+        """From one row of the portal."""
+        return cls(
+            id=wire.get("id"), payment_id=wire.get("paymentId"), row_id=wire.get("rowId"), quantity=wire.get("quantity")
+        )
+
+
+class Profile(_Wire):
+    """Whom the webhook acts as, as ``profile`` shows it."""
+
+    user_id: Number
+    name: str
+    is_admin: bool
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> Self:
+        """From the portal's answer."""
+        name = " ".join(part for part in (_text(wire.get("NAME")), _text(wire.get("LAST_NAME"))) if part)
+        return cls(user_id=wire.get("ID"), name=name, is_admin=wire.get("ADMIN") in (True, "Y", "1", 1, "true"))

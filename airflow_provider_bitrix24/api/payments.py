@@ -1,0 +1,256 @@
+"""Pay, add, find, read back: one flow for each REST method that the provider knows.
+
+Each takes the `Caller` of a portal and returns what a driver runs. A write here is sent as it is; who must not pay
+twice uses `once` on top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import ValidationError
+
+from airflow_provider_bitrix24.api.batch import MOST_COMMANDS
+from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.api.flow import Caller, keyed
+from airflow_provider_bitrix24.api.models import Invoice, Payment
+from airflow_provider_bitrix24.api.paging import PAGE_SIZE
+from airflow_provider_bitrix24.api.values import entity_type_id as known_entity_type
+from airflow_provider_bitrix24.api.values import positive_id
+from airflow_provider_bitrix24.exceptions import (
+    Bitrix24ApiError,
+    Bitrix24ConfigError,
+    Bitrix24NoAnswer,
+    Bitrix24OutcomeUnknown,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from airflow_provider_bitrix24.api.effects import Flow, Lease
+
+T = TypeVar("T")
+
+
+def pay_invoice(
+    caller: Caller,
+    *,
+    invoice_id: int,
+    pay_system_id: int | None = None,
+    bx_rest_handler: str | None = None,
+    lease: Lease | None = None,
+    idempotency: str | None = None,
+) -> Flow[None]:
+    """``sale.paysystem.pay.invoice``: record a legacy invoice as paid. Its ``true`` is no proof: read back.
+
+    https://apidocs.bitrix24.com/api-reference/pay-system/outdated/sale-pay-system-pay-invoice.html
+    """
+    params: dict[str, Any] = {"INVOICE_ID": positive_id(invoice_id, "invoice_id")}
+    if (pay_system_id is None) == (bx_rest_handler is None):
+        raise Bitrix24ConfigError("Give exactly one of pay_system_id and bx_rest_handler. Nothing was sent.")
+    if pay_system_id is not None:
+        params["PAY_SYSTEM_ID"] = positive_id(pay_system_id, "pay_system_id")
+    else:
+        params["BX_REST_HANDLER"] = bx_rest_handler
+    yield from _set(caller, "sale.paysystem.pay.invoice", params, lease, idempotency)
+
+
+def add_crm_payment(
+    caller: Caller,
+    *,
+    entity_id: int,
+    entity_type_id: int,
+    pay_system_id: int | None = None,
+    lease: Lease | None = None,
+    idempotency: str | None = None,
+) -> Flow[int]:
+    """``crm.item.payment.add``: a new, empty payment of a deal or smart invoice.
+
+    https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-add.html
+
+    :return: id of the payment.
+    :raises Bitrix24OutcomeUnknown: among others if the portal calls it a success and returns no id.
+    """
+    params: dict[str, Any] = {
+        "entityId": positive_id(entity_id, "entity_id"),
+        "entityTypeId": known_entity_type(entity_type_id),
+    }
+    if pay_system_id is not None:
+        params["fields"] = {"paySystemId": positive_id(pay_system_id, "pay_system_id")}
+    method = "crm.item.payment.add"
+    reply = yield from caller.call(method, params, effect=Effect.CREATE, lease=lease, headers=keyed(idempotency))
+    try:
+        return positive_id(reply.result, "result")
+    except Bitrix24ConfigError:
+        pass
+    raise Bitrix24OutcomeUnknown(method, answered=True, text="a success without the id of a payment")
+
+
+def get_crm_payment(caller: Caller, *, payment_id: int) -> Flow[Payment]:
+    """``crm.item.payment.get``: one payment.
+
+    https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-get.html
+
+    :raises Bitrix24NotFound: there is no such payment, as far as the portal says so in English.
+    """
+    method = "crm.item.payment.get"
+    reply = yield from caller.call(method, {"id": positive_id(payment_id, "payment_id")}, effect=Effect.READ)
+    return read(method, Payment.from_wire, reply.result)
+
+
+def get_crm_payments(caller: Caller, *, payment_ids: Iterable[int]) -> Flow[dict[int, Payment | Bitrix24ApiError]]:
+    """Many payments, 50 in a request.
+
+    :return: id -> the payment, or the final error that the portal gave for it.
+    :raises Bitrix24Error: an error that says nothing about the payment itself, such as a rate limit.
+    """
+    method = "crm.item.payment.get"
+    found: dict[int, Payment | Bitrix24ApiError] = {}
+    for ids in _chunks(_ids(payment_ids, "payment_ids"), MOST_COMMANDS):
+        answer = yield from caller.batch({f"p{number}": (method, {"id": number}) for number in ids})
+        for number in ids:
+            error = answer.errors.get(f"p{number}")
+            if isinstance(error, Bitrix24ApiError) and error.final:
+                found[number] = error
+            else:
+                found[number] = read(method, Payment.from_wire, answer.value(f"p{number}"))
+    return found
+
+
+def list_crm_payments(
+    caller: Caller,
+    *,
+    entity_id: int,
+    entity_type_id: int,
+    filter: Mapping[str, Any] | None = None,
+    order: Mapping[str, str] | None = None,
+) -> Flow[list[Payment]]:
+    """``crm.item.payment.list``: all payments of a deal or smart invoice; the method has no pages.
+
+    https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-list.html
+
+    :param filter: camelCase fields with operators, such as ``{">id": 1033}``.
+    :param order: camelCase field -> ``"asc"`` or ``"desc"``; by id if not given.
+    :return: payments; an object that does not exist has none.
+    """
+    method = "crm.item.payment.list"
+    params: dict[str, Any] = {
+        "entityId": positive_id(entity_id, "entity_id"),
+        "entityTypeId": known_entity_type(entity_type_id),
+    }
+    params |= {name: dict(value) for name, value in (("filter", filter), ("order", order)) if value}
+    reply = yield from caller.call(method, params, effect=Effect.READ)
+    return read_rows(method, Payment.from_wire, reply.result)
+
+
+def pay_crm_payment(
+    caller: Caller, *, payment_id: int, lease: Lease | None = None, idempotency: str | None = None
+) -> Flow[None]:
+    """``crm.item.payment.pay``: mark a payment as paid. Its ``true`` is no proof: read back.
+
+    https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-pay.html
+    """
+    params = {"id": positive_id(payment_id, "payment_id")}
+    yield from _set(caller, "crm.item.payment.pay", params, lease, idempotency)
+
+
+def update_crm_payment(
+    caller: Caller,
+    *,
+    payment_id: int,
+    pay_system_id: int,
+    lease: Lease | None = None,
+    idempotency: str | None = None,
+) -> Flow[None]:
+    """``crm.item.payment.update``: give a payment another pay system.
+
+    https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-update.html
+    """
+    fields = {"paySystemId": positive_id(pay_system_id, "pay_system_id")}
+    params = {"id": positive_id(payment_id, "payment_id"), "fields": fields}
+    yield from _set(caller, "crm.item.payment.update", params, lease, idempotency)
+
+
+def get_invoice(caller: Caller, *, invoice_id: int) -> Flow[Invoice]:
+    """``crm.invoice.get``: one legacy invoice.
+
+    https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-invoice-get.html
+    """
+    method = "crm.invoice.get"
+    reply = yield from caller.call(method, {"id": positive_id(invoice_id, "invoice_id")}, effect=Effect.READ)
+    return read(method, Invoice.from_wire, reply.result)
+
+
+def get_invoices(caller: Caller, *, invoice_ids: Iterable[int]) -> Flow[dict[int, Invoice]]:
+    """``crm.invoice.list``: many legacy invoices, up to 2,500 in a request.
+
+    https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-invoice-list.html
+
+    :return: id -> invoice; ids that do not exist, or may not be seen, are absent.
+    """
+    method = "crm.invoice.list"
+    found: dict[int, Invoice] = {}
+    pages = list(_chunks(_ids(invoice_ids, "invoice_ids"), PAGE_SIZE))
+    for commands in _chunks(pages, MOST_COMMANDS):
+        asked = {f"c{index}": (method, _invoices_with(ids)) for index, ids in enumerate(commands)}
+        answer = yield from caller.batch(asked)
+        for index, ids in enumerate(commands):
+            rows = read_rows(method, Invoice.from_wire, answer.value(f"c{index}"))
+            if not {invoice.id for invoice in rows} <= set(ids):
+                raise Bitrix24NoAnswer(method, "the portal returned invoices that were not asked for")
+            found.update((invoice.id, invoice) for invoice in rows)
+    return found
+
+
+def _invoices_with(ids: Sequence[int]) -> dict[str, Any]:
+    return {"filter": {"@ID": list(ids)}, "select": list(Invoice.FIELDS), "order": {"ID": "ASC"}, "start": -1}
+
+
+def read(method: str, from_wire: Callable[[Mapping[str, Any]], T], wire: Any) -> T:
+    """One object of the portal.
+
+    :raises Bitrix24NoAnswer: it has another shape than documented.
+    """
+    reason = f"{type(wire).__name__} instead of an object"
+    if isinstance(wire, Mapping):
+        try:
+            return from_wire(wire)
+        except ValueError as error:
+            reason = _unreadable(error)
+    raise Bitrix24NoAnswer(method, f"the portal's data cannot be read: {reason}")
+
+
+def _unreadable(error: ValueError) -> str:
+    """Which fields of the wire could not be read, and why."""
+    if isinstance(error, ValidationError):
+        return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())[:300]
+    return str(error)
+
+
+def read_rows(method: str, from_wire: Callable[[Mapping[str, Any]], T], wire: Any) -> list[T]:
+    """Many objects of the portal.
+
+    :raises Bitrix24NoAnswer: they have another shape than documented.
+    """
+    if not isinstance(wire, list):
+        raise Bitrix24NoAnswer(method, "the result is not a list of rows")
+    return [read(method, from_wire, row) for row in wire]
+
+
+def _set(
+    caller: Caller, method: str, params: Mapping[str, Any], lease: Lease | None, idempotency: str | None
+) -> Flow[None]:
+    """A write whose success is ``true`` and nothing else."""
+    reply = yield from caller.call(method, params, effect=Effect.SET, lease=lease, headers=keyed(idempotency))
+    if reply.result is not True:
+        raise Bitrix24OutcomeUnknown(method, answered=True, text="a success without the value true")
+
+
+def _ids(values: Iterable[int], field: str) -> list[int]:
+    """Ids, each once."""
+    return list(dict.fromkeys(positive_id(value, field) for value in values))
+
+
+def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))

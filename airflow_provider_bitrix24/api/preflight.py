@@ -1,0 +1,316 @@
+"""Read first: the one batch of reads before each write, and what it must refuse whatever is to be written.
+
+A batch of reads costs one request. Commands that a connection may not see (pay systems want an administrator) fail
+inside it without hurting the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.api.models import (
+    Invoice,
+    Payment,
+    PaySystem,
+    ProductRow,
+    Profile,
+)
+from airflow_provider_bitrix24.api.payments import read, read_rows
+from airflow_provider_bitrix24.api.values import DEAL, ENTITY_NAMES, SMART_INVOICE
+from airflow_provider_bitrix24.exceptions import (
+    Bitrix24ApiError,
+    Bitrix24ConfigError,
+    Bitrix24NoAnswer,
+    Bitrix24NotFound,
+    PaymentRefused,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    import pendulum
+
+    from airflow_provider_bitrix24.api.batch import BatchReply
+    from airflow_provider_bitrix24.api.effects import Flow
+    from airflow_provider_bitrix24.api.flow import Caller
+
+OWNER_TYPES: Final = {DEAL: "D", SMART_INVOICE: "SI"}
+"""How product rows name the object that they belong to."""
+
+_PAY_SYSTEM_FIELDS = ["ID", "NAME", "ACTION_FILE", "ENTITY_REGISTRY_TYPE", "ACTIVE"]
+_WHO_AM_I: Mapping[str, tuple[str, Mapping[str, Any]]] = {"scope": ("scope", {}), "profile": ("profile", {})}
+_PAY_SYSTEMS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "pay_systems": ("sale.paysystem.list", {"SELECT": _PAY_SYSTEM_FIELDS}),
+    "handlers": ("sale.paysystem.handler.list", {}),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaySystems:
+    """The pay systems of the portal and the codes of its REST handlers, as far as this connection may see them."""
+
+    known: tuple[PaySystem, ...] | None
+    """None: the connection may not see them, so nothing can be said."""
+    handlers: frozenset[str] | None
+
+    def check_for_invoice(self, *, pay_system_id: int | None, bx_rest_handler: str | None) -> int | None:
+        """Refuse a pay system that is seen not to be able to mark a legacy invoice as paid.
+
+        :return: its id; None if only the handler was given and it cannot be told which one the portal takes.
+        :raises PaymentRefused: it does not exist, is inactive, belongs to another kind, or would answer ``true`` and do
+            nothing.
+        """
+        if bx_rest_handler is not None:
+            return self._check_handler(bx_rest_handler)
+        self._check(pay_system_id, registry="CRM_INVOICE", purpose="legacy invoices")
+        chosen = self._find(pay_system_id)
+        if chosen and self.handlers is not None and chosen.action_file not in self.handlers:
+            raise PaymentRefused(
+                f"Pay system {chosen.id} {chosen.name!r} is handled by {chosen.action_file!r}, which is no REST "
+                "handler: Bitrix24 would answer true and leave the invoice unpaid (or ask a payment provider, which "
+                f"knows nothing of it). Nothing was sent. {self._usable('CRM_INVOICE')}"
+            )
+        return pay_system_id
+
+    def check_for_payment(self, pay_system_id: int) -> None:
+        """Refuse a pay system that is seen not to fit a payment of a deal or smart invoice.
+
+        :raises PaymentRefused: it does not exist, is inactive, or belongs to legacy invoices.
+        """
+        self._check(pay_system_id, registry="ORDER", purpose="payments of deals and smart invoices")
+
+    def _check_handler(self, code: str) -> int | None:
+        if self.handlers is not None and code not in self.handlers:
+            codes = ", ".join(sorted(self.handlers)) or "none"
+            raise PaymentRefused(
+                f"The portal has no REST handler with the code {code!r} (bx_rest_handler); it has: {codes}. Nothing "
+                "was sent."
+            )
+        if self.known is None:
+            return None
+        fitting = [one for one in self.known if one.action_file == code and one.entity_registry_type == "CRM_INVOICE"]
+        if not any(one.active for one in fitting):
+            raise PaymentRefused(
+                f"No active pay system for legacy invoices uses the REST handler {code!r} (bx_rest_handler). Nothing "
+                f"was sent. {self._usable('CRM_INVOICE')}"
+            )
+        return fitting[0].id if len(fitting) == 1 else None
+
+    def _check(self, pay_system_id: int | None, *, registry: str, purpose: str) -> None:
+        if self.known is None:
+            return
+        chosen = self._find(pay_system_id)
+        trouble = None
+        if chosen is None:
+            trouble = f"Pay system {pay_system_id} does not exist on the portal"
+        elif chosen.entity_registry_type != registry:
+            kind = chosen.entity_registry_type
+            trouble = (
+                f"Pay system {chosen.id} {chosen.name!r} is one of kind {kind}, not {registry}: it is not for {purpose}"
+            )
+        elif not chosen.active:
+            trouble = f"Pay system {chosen.id} {chosen.name!r} is switched off"
+        if trouble:
+            raise PaymentRefused(f"{trouble}. Nothing was sent. {self._usable(registry)}")
+
+    def _find(self, pay_system_id: int | None) -> PaySystem | None:
+        return next((one for one in self.known or () if one.id == pay_system_id), None)
+
+    def _usable(self, registry: str) -> str:
+        fitting = [
+            f"{one.id} {one.name!r}"
+            for one in self.known or ()
+            if one.active
+            and one.entity_registry_type == registry
+            and (registry == "ORDER" or self.handlers is None or one.action_file in self.handlers)
+        ]
+        return f"Pay systems that can do it: {', '.join(fitting) or 'none'}."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvoiceView:
+    """What the portal showed before a legacy invoice is marked."""
+
+    at: pendulum.DateTime | None
+    """The portal's clock."""
+    profile: Profile
+    invoice: Invoice
+    pay_systems: PaySystems
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentView:
+    """What the portal showed before a payment is marked."""
+
+    at: pendulum.DateTime | None
+    profile: Profile
+    payment: Payment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectView:
+    """What the portal showed before a payment is added to an object."""
+
+    payments: tuple[Payment, ...]
+    """All payments of the object: the snapshot that a lost answer is compared with."""
+    order_ids: tuple[int, ...]
+    """Orders bound to it; empty also if the connection may not see them."""
+    rows: tuple[ProductRow, ...]
+    """Product rows still available for payment; only if they were asked for."""
+    pay_systems: PaySystems
+
+
+def read_before_invoice(caller: Caller, *, invoice_id: int) -> Flow[InvoiceView]:
+    """Read a legacy invoice, who we are, and the pay systems.
+
+    REST methods ``batch`` of ``scope``, ``profile``, ``crm.invoice.get``, ``sale.paysystem.list`` and
+    ``sale.paysystem.handler.list``
+    (https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-invoice-get.html).
+
+    :raises Bitrix24ConfigError: the webhook lacks a scope.
+    :raises PaymentRefused: there is no such legacy invoice; says if a smart invoice has this number.
+    """
+    commands = {**_WHO_AM_I, "invoice": ("crm.invoice.get", {"id": invoice_id}), **_PAY_SYSTEMS}
+    reply = yield from caller.batch(commands)
+    _check_scopes(reply, needed=("crm", "pay_system"))
+    trouble = reply.errors.get("invoice")
+    if trouble and trouble.final:
+        # Portals say "not found" in their own language, and "access denied" to whoever is no administrator.
+        smart = yield from _is_smart_invoice(caller, invoice_id)
+        if smart or isinstance(trouble, Bitrix24NotFound):
+            raise PaymentRefused(_no_such_invoice(invoice_id, smart))
+    return InvoiceView(
+        at=reply.at,
+        profile=read("profile", Profile.from_wire, reply.value("profile")),
+        invoice=read("crm.invoice.get", Invoice.from_wire, reply.value("invoice")),
+        pay_systems=_pay_systems(reply),
+    )
+
+
+def read_before_mark(caller: Caller, *, payment_id: int) -> Flow[PaymentView]:
+    """Read a payment and who we are.
+
+    REST methods ``batch`` of ``scope``, ``profile`` and ``crm.item.payment.get``
+    (https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-get.html).
+
+    :raises Bitrix24ConfigError: the webhook lacks a scope.
+    :raises PaymentRefused: there is no such payment.
+    """
+    reply = yield from caller.batch({**_WHO_AM_I, "payment": ("crm.item.payment.get", {"id": payment_id})})
+    _check_scopes(reply, needed=("crm",))
+    if isinstance(reply.errors.get("payment"), Bitrix24NotFound):
+        raise PaymentRefused(
+            f"There is no payment {payment_id} on the portal: it was deleted, or the number is that of an invoice, an "
+            "order or a payment of a legacy invoice. Nothing was sent. Look at the payments of the deal or smart "
+            "invoice."
+        )
+    return PaymentView(
+        at=reply.at,
+        profile=read("profile", Profile.from_wire, reply.value("profile")),
+        payment=read("crm.item.payment.get", Payment.from_wire, reply.value("payment")),
+    )
+
+
+def read_before_add(
+    caller: Caller, *, entity_id: int, entity_type_id: int, with_rows: bool, with_pay_systems: bool
+) -> Flow[ObjectView]:
+    """Read an object, its payments and orders, and, if wanted, its product rows and the pay systems.
+
+    REST methods ``batch`` of ``scope``, ``profile``, ``crm.item.get``, ``crm.item.payment.list``,
+    ``crm.orderentity.list``, ``crm.item.productrow.getAvailableForPayment`` and ``sale.paysystem.list``
+    (https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-list.html).
+
+    :raises Bitrix24ConfigError: the webhook lacks a scope.
+    :raises PaymentRefused: there is no such object.
+    """
+    owner = {"entityId": entity_id, "entityTypeId": entity_type_id}
+    commands: dict[str, tuple[str, Mapping[str, Any]]] = {
+        **_WHO_AM_I,
+        "object": ("crm.item.get", {"entityTypeId": entity_type_id, "id": entity_id}),
+        "payments": ("crm.item.payment.list", owner),
+        "orders": (
+            "crm.orderentity.list",
+            {"select": ["orderId"], "filter": {"=ownerTypeId": entity_type_id, "=ownerId": entity_id}},
+        ),
+    }
+    if with_rows:
+        rows_of = {"ownerType": OWNER_TYPES[entity_type_id], "ownerId": entity_id}
+        commands["rows"] = ("crm.item.productrow.getAvailableForPayment", rows_of)
+    if with_pay_systems:
+        commands["pay_systems"] = _PAY_SYSTEMS["pay_systems"]
+    reply = yield from caller.batch(commands)
+    _check_scopes(reply, needed=("crm",))
+    if isinstance(reply.errors.get("object"), Bitrix24NotFound):
+        raise PaymentRefused(
+            f"There is no {ENTITY_NAMES[entity_type_id]} {entity_id} (entity_id) on the portal: it was deleted, or the "
+            "number is that of another kind of object. Nothing was sent."
+        )
+    available = reply.value("rows") if with_rows else []
+    if isinstance(available, dict):
+        available = available.get("productRows")
+    return ObjectView(
+        payments=tuple(read_rows("crm.item.payment.list", Payment.from_wire, reply.value("payments"))),
+        order_ids=_order_ids(reply),
+        rows=tuple(read_rows("crm.item.productrow.getAvailableForPayment", ProductRow.from_wire, available)),
+        pay_systems=_pay_systems(reply),
+    )
+
+
+def _check_scopes(reply: BatchReply, *, needed: Collection[str]) -> None:
+    granted = reply.value("scope")
+    if not isinstance(granted, list):
+        raise Bitrix24NoAnswer("scope", "not a list of scopes")
+    missing = [scope for scope in needed if scope not in granted]
+    if missing:
+        raise Bitrix24ConfigError(
+            f"The webhook lacks the scope {' and '.join(missing)}; needed are {' and '.join(needed)}, to write and to "
+            "read back what was written. Nothing was sent. Add the scope in Bitrix24 (Developer resources, the "
+            "webhook's access rights)."
+        )
+
+
+def _pay_systems(reply: BatchReply) -> PaySystems:
+    listed, handlers = _if_allowed(reply, "pay_systems"), _if_allowed(reply, "handlers")
+    known = None if listed is None else tuple(read_rows("sale.paysystem.list", PaySystem.from_wire, listed))
+    codes = None if not isinstance(handlers, list) else frozenset(str(handler.get("CODE")) for handler in handlers)
+    return PaySystems(known=known, handlers=codes)
+
+
+def _if_allowed(reply: BatchReply, key: str) -> Any:
+    """The result of a command that the portal may forbid; None if it did, or was not asked."""
+    error = reply.errors.get(key)
+    if (error and error.final) or key not in reply.results.keys() | reply.errors.keys() | reply.missing.keys():
+        return None
+    return reply.value(key)
+
+
+def _order_ids(reply: BatchReply) -> tuple[int, ...]:
+    found = _if_allowed(reply, "orders")
+    bindings = found.get("orderEntity") if isinstance(found, dict) else None
+    return tuple(int(binding["orderId"]) for binding in bindings or () if binding.get("orderId"))
+
+
+def _is_smart_invoice(caller: Caller, number: int) -> Flow[bool]:
+    params = {"entityTypeId": SMART_INVOICE, "id": number}
+    try:
+        yield from caller.call("crm.item.get", params, effect=Effect.READ)
+    except Bitrix24ApiError:
+        return False
+    return True
+
+
+def _no_such_invoice(invoice_id: int, smart: bool) -> str:
+    if smart:
+        return (
+            f"{invoice_id} (invoice_id) is no legacy invoice, but a smart invoice, and sale.paysystem.pay.invoice "
+            "cannot pay those. Nothing was sent. Smart invoices have payments: use "
+            f"AddCrmPaymentOperator(entity_type_id='smart_invoice', entity_id={invoice_id}), CrmPaymentPaidSensor to "
+            "wait, and PayCrmPaymentOperator to mark a payment as paid."
+        )
+    return (
+        f"There is no legacy invoice {invoice_id} (invoice_id) on the portal, nor a smart invoice of that number that "
+        "this connection may see. Nothing was sent. On portals where legacy invoices are switched off, use "
+        "AddCrmPaymentOperator."
+    )

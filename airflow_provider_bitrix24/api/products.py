@@ -1,0 +1,115 @@
+"""Product rows in a payment: which ones, one REST call each, and what the payment holds afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.api.flow import keyed
+from airflow_provider_bitrix24.api.models import PayableProduct, Payment, ProductRow
+from airflow_provider_bitrix24.api.payments import read, read_rows
+from airflow_provider_bitrix24.api.values import positive_id
+from airflow_provider_bitrix24.exceptions import (
+    Bitrix24ConfigError,
+    Bitrix24OutcomeUnknown,
+    PaymentRefused,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from airflow_provider_bitrix24.api.effects import Flow, Lease
+    from airflow_provider_bitrix24.api.flow import Caller
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """What the portal shows of a payment and the product rows in it."""
+
+    payment: Payment
+    quantities: Mapping[int, Decimal]
+    """Quantity by product row."""
+
+
+def plan_products(rows: Iterable[ProductRow], *, of: str) -> dict[int, int]:
+    """Decide what to put into a payment: the whole free quantity of every row.
+
+    :param rows: rows still available for payment.
+    :param of: the object, for messages: "deal 1".
+    :return: quantity by product row.
+    :raises PaymentRefused: nothing is available, a quantity is a fraction (Bitrix24 would silently cut it off), or the
+        sum would be 0.
+    """
+    free = [row for row in rows if row.quantity > 0]
+    if not free:
+        raise PaymentRefused(
+            f"fill_products: {of} has no product rows that are still available for payment (none at all, or all of "
+            "them are in payments already), so a new payment would stay empty. Nothing was sent."
+        )
+    for row in free:
+        if row.quantity != row.quantity.to_integral_value():
+            raise PaymentRefused(
+                f"fill_products: product row {row.id} {row.name!r} of {of} has the quantity "
+                f"{row.quantity.normalize():f}. Bitrix24 keeps only whole quantities in payments and would cut it off "
+                "without a word. Nothing was sent. Change the row (for example quantity 1 at the whole price), or "
+                "fill the payment by hand."
+            )
+    if sum(row.price * row.quantity for row in free) <= 0:
+        raise PaymentRefused(
+            f"fill_products: the product rows of {of} that are available for payment add up to 0. Nothing was sent."
+        )
+    return {row.id: int(row.quantity) for row in free}
+
+
+def add_payment_product(
+    caller: Caller,
+    *,
+    payment_id: int,
+    row_id: int,
+    quantity: int,
+    lease: Lease | None = None,
+    idempotency: str | None = None,
+) -> Flow[int]:
+    """Put one product row into a payment. Repeating it adds another line if quantity is left.
+
+    REST method ``crm.item.payment.product.add``
+    (https://apidocs.bitrix24.com/api-reference/crm/universal/payment/products-in-payment/crm-item-payment-product-add.html).
+
+    :return: id of the line in the payment.
+    :raises Bitrix24OutcomeUnknown: the answer is missing, or is not an id.
+    """
+    reply = yield from caller.call(
+        "crm.item.payment.product.add",
+        {"paymentId": payment_id, "rowId": row_id, "quantity": quantity},
+        effect=Effect.CREATE,
+        lease=lease,
+        headers=keyed(idempotency),
+    )
+    try:
+        return positive_id(reply.result, "result")
+    except Bitrix24ConfigError:
+        pass
+    raise Bitrix24OutcomeUnknown("crm.item.payment.product.add", answered=True, text="a success without an id")
+
+
+def read_contents(caller: Caller, *, payment_id: int) -> Flow[Contents]:
+    """Read a payment and the product rows in it, in one request.
+
+    REST methods ``batch`` of ``crm.item.payment.get`` and ``crm.item.payment.product.list``
+    (https://apidocs.bitrix24.com/api-reference/crm/universal/payment/products-in-payment/crm-item-payment-product-list.html).
+    """
+    reply = yield from caller.batch(
+        {
+            "payment": ("crm.item.payment.get", {"id": payment_id}),
+            "products": ("crm.item.payment.product.list", {"paymentId": payment_id}),
+        }
+    )
+    products = read_rows("crm.item.payment.product.list", PayableProduct.from_wire, reply.value("products"))
+    quantities: dict[int, Decimal] = {}
+    for product in products:
+        quantities[product.row_id] = quantities.get(product.row_id, Decimal(0)) + product.quantity
+    return Contents(
+        payment=read("crm.item.payment.get", Payment.from_wire, reply.value("payment")), quantities=quantities
+    )

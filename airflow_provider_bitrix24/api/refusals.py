@@ -1,0 +1,171 @@
+"""Which failure means what: the table of certain refusals, by the portal's code first and the HTTP status second.
+
+Whoever writes must know whether the method ran. What is listed here certainly did not run; everything else that a write
+gets back as an error is an unknown outcome. A read has nothing at stake and is told as much as can be guessed.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+import pendulum
+
+from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.exceptions import (
+    Bitrix24ApiError,
+    Bitrix24AuthError,
+    Bitrix24Error,
+    Bitrix24InvalidRequest,
+    Bitrix24NotFound,
+    Bitrix24OutcomeUnknown,
+    Bitrix24Overloaded,
+    Bitrix24PermissionError,
+    Bitrix24RateLimited,
+    Bitrix24ServerError,
+)
+
+if TYPE_CHECKING:
+    from airflow_provider_bitrix24.api.envelope import Refusal
+
+TOO_MANY_REQUESTS: Final = "QUERY_LIMIT_EXCEEDED"
+TOO_MUCH_TIME: Final = "OPERATION_TIME_LIMIT"
+NO_SCOPE: Final = "INSUFFICIENT_SCOPE"
+AUTH_SERVER_AWAY: Final = "CONNECTION_ERROR"
+"""The portal could not check the credentials: not executed, and worth repeating."""
+
+_IN_TROUBLE = frozenset({"INTERNAL_SERVER_ERROR", "ERROR_UNEXPECTED_ANSWER", "ERROR_CORE"})
+"""Codes that say that something broke, and not whether the method had run by then."""
+
+_CERTAIN: Final[dict[str, type[Bitrix24ApiError]]] = {
+    **dict.fromkeys(
+        (
+            "NO_AUTH_FOUND",
+            "EXPIRED_TOKEN",
+            "INVALID_TOKEN",
+            "INVALID_CREDENTIALS",
+            "INVALID_REQUEST",
+            "INVALID_CLIENT",
+            "INVALID_GRANT",
+            "WRONG_CLIENT",
+            "NOT_INSTALLED",
+            "PAYMENT_REQUIRED",
+            "AUTHORIZATION_ERROR",
+            "APPLICATION_NOT_FOUND",
+            "PORTAL_DELETED",
+        ),
+        Bitrix24AuthError,
+    ),
+    **dict.fromkeys(
+        (
+            NO_SCOPE,
+            "ACCESS_DENIED",
+            "USER_ACCESS_ERROR",
+            "ALLOWED_ONLY_INTRANET_USER",
+            "WRONG_AUTH_TYPE",
+            "WRONG_LICENSE",
+            "200040300010",
+            "200040300020",
+        ),
+        Bitrix24PermissionError,
+    ),
+    **dict.fromkeys(("ERROR_INTERNAL_INVOICE_NOT_FOUND", "NOT_FOUND", "200640400001"), Bitrix24NotFound),
+    **dict.fromkeys(
+        (
+            "100",
+            "ERROR_CHECK_FAILURE",
+            "ERROR_METHOD_NOT_FOUND",
+            "ERROR_BATCH_LENGTH_EXCEEDED",
+            "ERROR_BATCH_METHOD_NOT_ALLOWED",
+            "ERROR_PAY_SYSTEM_NOT_FOUND",
+            "ERROR_PERSON_TYPE_NOT_FOUND",
+            "ERROR_HANDLER_NOT_FOUND",
+            "ERROR_HANDLER_ALREADY_EXIST",
+            "ERROR_INVOICE_NO_SUPPORTED",
+            "ERROR_PAY_INVOICE_NOT_SUPPORTED",
+            "ENTITY_TYPE_NOT_SUPPORTED",
+            "OWNER_NOT_FOUND",
+        ),
+        Bitrix24InvalidRequest,
+    ),
+    TOO_MANY_REQUESTS: Bitrix24RateLimited,
+    TOO_MUCH_TIME: Bitrix24RateLimited,
+    "OVERLOAD_LIMIT": Bitrix24Overloaded,
+    AUTH_SERVER_AWAY: Bitrix24ServerError,
+}
+
+_SPEAKING: Final[tuple[tuple[re.Pattern[str], type[Bitrix24ApiError]], ...]] = (
+    (re.compile(r"(access denied|insufficient permissions)[.!]?", re.I), Bitrix24PermissionError),
+    (re.compile(r"entity with identifier \D*\d+ does not exist\.?", re.I), Bitrix24NotFound),
+    (re.compile(r"(payment|payable item) has not been found\.?", re.I), Bitrix24NotFound),
+    (re.compile(r"(payment system has not been found|empty fields)\.?", re.I), Bitrix24InvalidRequest),
+)
+"""Texts of the checks before a method runs, whose code says nothing (``0`` or empty)."""
+
+_CODE_WITHOUT_MEANING = ("", "0")
+_MISSING = re.compile(r"\bnot (been )?found\b|\b(does|is|do) not exists?\b", re.I)
+_MISSING_INVOICE = re.compile(r"(invoice|payment)\b.*\bnot found", re.I)
+
+_SCOPES = (
+    ("sale.paysystem.", "pay_system"),
+    ("salescenter.", "salescenter"),
+    ("sale.", "sale"),
+    ("crm.", "crm"),
+)
+
+
+def scope_of(method: str) -> str | None:
+    """The scope that a method needs, as far as this provider knows."""
+    return next((scope for prefix, scope in _SCOPES if method.lower().startswith(prefix)), None)
+
+
+def judge(refusal: Refusal, method: str, effect: Effect, resets_at: float | None = None) -> Bitrix24Error:
+    """What an error of the portal means for who called.
+
+    :param refusal: the error.
+    :param method: REST method.
+    :param effect: what executing the method does.
+    :param resets_at: the method's last known ``operating_reset_at``; errors themselves do not carry it.
+    :return: the exception to raise.
+    """
+    code = refusal.code.upper()
+    kind = _certain(code, refusal.text)
+    if kind is None and effect is Effect.READ:
+        kind = _guess(code, refusal)
+    if kind is None:
+        ended = code not in _IN_TROUBLE and refusal.status < 500
+        return Bitrix24OutcomeUnknown(method, ended, refusal.code, refusal.text)
+    known = (refusal.code, refusal.status, method, refusal.text)
+    if kind is Bitrix24RateLimited:
+        return Bitrix24RateLimited(*known, *_comes_back(code, refusal, resets_at))
+    if kind is Bitrix24PermissionError:
+        scope = scope_of(method)
+        return Bitrix24PermissionError(*known, (scope,) if scope and code == NO_SCOPE else ())
+    return kind(*known)
+
+
+def _certain(code: str, text: str) -> type[Bitrix24ApiError] | None:
+    """The class of a failure that certainly did not run, or nothing."""
+    kind = _CERTAIN.get(code)
+    if code == "ERROR_CHECK_FAILURE" and _MISSING_INVOICE.match(text):
+        return Bitrix24NotFound
+    if kind is None and code in _CODE_WITHOUT_MEANING:
+        return next((speaking for pattern, speaking in _SPEAKING if pattern.fullmatch(text)), None)
+    return kind
+
+
+def _guess(code: str, refusal: Refusal) -> type[Bitrix24ApiError]:
+    """The class of a read's failure, where nothing is at stake."""
+    if code in _IN_TROUBLE or refusal.status >= 500:
+        return Bitrix24ServerError
+    return Bitrix24NotFound if code.endswith("NOT_FOUND") or _MISSING.search(refusal.text) else Bitrix24ApiError
+
+
+def _comes_back(code: str, refusal: Refusal, resets_at: float | None) -> tuple[float | None, pendulum.DateTime | None]:
+    """When to come back: seconds, and the point in time."""
+    after = refusal.retry_after
+    if code == TOO_MUCH_TIME and resets_at is not None and refusal.now is not None and resets_at > refusal.now:
+        after = max(after or 0.0, resets_at - refusal.now)
+    if after is None or refusal.now is None:
+        return after, None
+    return after, pendulum.from_timestamp(refusal.now + after)

@@ -1,0 +1,86 @@
+"""What people give as ids, CRM types and amounts: exactly understood, or refused by the name of the field.
+
+Light on purpose: operators import this when a DAG file is parsed.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import Final
+
+from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
+
+DEAL: Final = 2
+SMART_INVOICE: Final = 31
+ENTITY_TYPES: Final = {"deal": DEAL, "smart_invoice": SMART_INVOICE}
+"""The CRM objects that can have payments (facts of the portal: no others can)."""
+ENTITY_NAMES: Final = {DEAL: "deal", SMART_INVOICE: "smart invoice"}
+"""How a person names them."""
+
+_LARGEST_ID = 2**63 - 1
+
+
+def shown(value: object) -> str:
+    """`repr` of a value for an error message, cut to 60 characters."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def positive_id(value: object, field: str) -> int:
+    """A whole positive number from ``123`` or ``"123"``.
+
+    :raises Bitrix24ConfigError: for anything else, naming the field.
+    """
+    number = value if isinstance(value, int) and not isinstance(value, bool) else 0
+    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit() and len(value.strip()) < 20:
+        number = int(value)
+    if not 0 < number <= _LARGEST_ID:
+        raise Bitrix24ConfigError(
+            f"{field} must be a whole positive number such as 123 or '123', not {shown(value)}. Nothing was sent."
+        )
+    return int(number)
+
+
+def entity_type_id(value: object, field: str = "entity_type_id") -> int:
+    """The number of a CRM type that can have payments: 2, 31, ``"deal"`` or ``"smart_invoice"``.
+
+    :raises Bitrix24ConfigError: for anything else, naming the field.
+    """
+    number = ENTITY_TYPES.get(value.strip().lower()) if isinstance(value, str) else None
+    if number is None and not isinstance(value, bool) and str(value).strip() in ("2", "31"):
+        number = int(str(value))
+    if number is None:
+        raise Bitrix24ConfigError(
+            f"{field} must be 2 or 'deal', 31 or 'smart_invoice', not {shown(value)}: no other CRM object has "
+            "payments. Nothing was sent."
+        )
+    return number
+
+
+def money_amount(value: object, field: str) -> Decimal:
+    """An amount from a `Decimal`, an `int` or a text such as ``"1500.00"``; a `float` has already lost digits.
+
+    :raises Bitrix24ConfigError: for anything else, naming the field.
+    """
+    amount: Decimal | None = None
+    if isinstance(value, Decimal | int | str) and not isinstance(value, bool):
+        try:
+            amount = decimal_number(value)
+        except ValueError:
+            amount = None
+    if amount is None:
+        raise Bitrix24ConfigError(
+            f"{field} must be an amount as text such as '1500.00', or a Decimal, not {shown(value)}. Nothing was sent."
+        )
+    return amount
+
+
+def decimal_number(value: object) -> Decimal:
+    """A finite number of a sane size, exactly as it was written."""
+    try:
+        number = Decimal(value.strip() if isinstance(value, str) else value)  # type: ignore[arg-type]
+    except (InvalidOperation, TypeError, ValueError):
+        number = Decimal("NaN")
+    if isinstance(value, float | bool) or not number.is_finite() or (number and abs(number.adjusted()) > 30):
+        raise ValueError(f"not a number: {shown(value)}")
+    return number

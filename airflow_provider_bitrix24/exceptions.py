@@ -1,0 +1,275 @@
+"""What can go wrong, one class per decision a person would take.
+
+::
+
+    Bitrix24Error
+    ├── Bitrix24ConfigError          the connection or the arguments are wrong; the portal executed nothing       final
+    ├── Bitrix24NotSent              certainly not executed: no connection, TLS, proxy, or the lease was over     retry
+    ├── Bitrix24NoAnswer             a read got no usable answer; nothing was at stake                            retry
+    ├── Bitrix24NotReadBack          the portal accepted a mark, but could not be read afterwards              retry
+    ├── Bitrix24OutcomeUnknown       a write may have been executed: look at the portal, never send again blindly final
+    ├── Bitrix24ApiError             the portal refused; a write was certainly not executed                       final
+    │   ├── Bitrix24AuthError        the webhook is unknown, expired or blocked                                   final
+    │   ├── Bitrix24PermissionError  a scope, a right or the portal's plan forbids it                             final
+    │   ├── Bitrix24NotFound         the object that was asked for does not exist                                 final
+    │   ├── Bitrix24InvalidRequest   the portal does not accept these parameters, or does not know the method     final
+    │   ├── Bitrix24RateLimited      too many requests, or too much working time; says when to come back          retry
+    │   ├── Bitrix24Overloaded       blocked by Bitrix24 by hand; only their support can lift it                  final
+    │   └── Bitrix24ServerError      the portal is in trouble and executed nothing that matters                   retry
+    ├── PaymentRefused               not sent by us: what the portal showed forbids it                            final
+    ├── PaymentNotApplied            the portal answered, but does not show the payment                           final
+    ├── PaymentAmbiguous             several things may be ours, or none provably                                 final
+    └── PaymentMismatch              amount, currency or parameters differ from what was expected                 final
+
+Every class survives pickling, and none holds a URL, a response object or the webhook's secret.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+class Bitrix24Error(Exception):
+    """The root of everything this provider raises on its own account."""
+
+    final: ClassVar[bool] = True
+    """Whether repeating the task cannot help, so that Airflow must not retry it."""
+
+
+class Bitrix24ConfigError(Bitrix24Error):
+    """The connection or the arguments are wrong; the portal executed nothing."""
+
+
+class Bitrix24NotSent(Bitrix24Error):
+    """The request certainly did not reach the method.
+
+    :param method: REST method.
+    :param reason: what stood in the way, without addresses.
+    :param lease_over: whether the request was held back because the time in which it might be sent had passed.
+    """
+
+    final = False
+
+    def __init__(self, method: str, reason: str, lease_over: bool = False) -> None:
+        super().__init__(method, reason, lease_over)
+        self.method = method
+        self.reason = reason
+        self.lease_over = lease_over
+
+    def __str__(self) -> str:
+        return f"{self.method} was not sent to Bitrix24 ({self.reason}). Nothing was recorded on the portal."
+
+
+class Bitrix24NoAnswer(Bitrix24Error):
+    """A read got no usable answer.
+
+    :param method: REST method.
+    :param reason: what came instead of an answer.
+    """
+
+    final = False
+
+    def __init__(self, method: str, reason: str) -> None:
+        super().__init__(method, reason)
+        self.method = method
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"Bitrix24 gave no usable answer to {self.method} ({self.reason}). It only reads, so nothing was changed."
+        )
+
+
+class Bitrix24NotReadBack(Bitrix24Error):
+    """The portal accepted a mark as paid and could not be read afterwards; the next attempt begins with reading.
+
+    :param what: what was marked: "Invoice 2".
+    :param reason: why it could not be read.
+    """
+
+    final = False
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(what, reason)
+        self.what = what
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"The portal accepted the mark of {self.what.lower()}, so it is probably paid, but it could not be read "
+            f"afterwards: {self.reason} The next attempt reads first."
+        )
+
+
+class Bitrix24OutcomeUnknown(Bitrix24Error):
+    """A write may or may not have been executed.
+
+    :param method: REST method.
+    :param answered: True if this is the method's own reply, only unclear: the request has ended. False if the answer
+        is missing: the request may still be running.
+    :param code: the portal's error code, if there was one.
+    :param text: the portal's words, or what came instead of an answer.
+    :param message: the whole message, where the caller can say more than this class.
+    """
+
+    def __init__(
+        self,
+        method: str,
+        answered: bool = False,
+        code: str | None = None,
+        text: str | None = None,
+        message: str | None = None,
+    ) -> None:
+        super().__init__(method, answered, code, text, message)
+        self.method = method
+        self.answered = answered
+        self.code = code
+        self.text = text
+        self.message = message
+
+    def __str__(self) -> str:
+        if self.message:
+            return self.message
+        words = ", ".join(part for part in (self.code and f"code {self.code}", self.text) if part) or "no details"
+        happened = "answered unclearly" if self.answered else "gave no usable answer"
+        return (
+            f"Bitrix24 {happened} to {self.method} ({words}). It may have been executed: look at the object on the "
+            "portal before anything is sent again."
+        )
+
+
+class Bitrix24ApiError(Bitrix24Error):
+    """The portal refused; a write was certainly not executed.
+
+    :param code: the portal's error code as text; may be ``"0"`` or empty.
+    :param status: HTTP status; inside a batch the status of the batch.
+    :param method: REST method.
+    :param description: the portal's words, in the portal's language; may be empty.
+    """
+
+    advice: ClassVar[str] = ""
+
+    def __init__(self, code: str, status: int, method: str, description: str = "") -> None:
+        super().__init__(code, status, method, description)
+        self.code = code
+        self.status = status
+        self.method = method
+        self.description = description
+
+    def __str__(self) -> str:
+        said = f"Bitrix24 refused {self.method} (code {self.code!r}, HTTP {self.status})"
+        said += f": {self.description}" if self.description else ""
+        said += "" if said.endswith((".", "!", "?")) else "."
+        return f"{said} {self.advice}".rstrip()
+
+
+class Bitrix24AuthError(Bitrix24ApiError):
+    """The portal does not accept the credentials."""
+
+    advice = "Check the webhook in the Airflow connection: it may have been deleted, changed, expired or blocked."
+
+
+class Bitrix24PermissionError(Bitrix24ApiError):
+    """A scope, a right or the portal's plan forbids the call.
+
+    :param missing_scopes: scopes that the webhook lacks, as far as the portal's answer tells.
+    """
+
+    def __init__(
+        self, code: str, status: int, method: str, description: str = "", missing_scopes: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(code, status, method, description)
+        self.args = (code, status, method, description, missing_scopes)
+        self.missing_scopes = missing_scopes
+
+    def __str__(self) -> str:
+        if self.missing_scopes:
+            return (
+                f"{super().__str__()} The webhook lacks the scope {', '.join(self.missing_scopes)}: add it in Bitrix24."
+            )
+        return (
+            f"{super().__str__()} The webhook's user may lack the right to it, or the portal's plan does not include "
+            "it; for someone who is no administrator a missing object looks the same."
+        )
+
+
+class Bitrix24NotFound(Bitrix24ApiError):
+    """The object that was asked for does not exist."""
+
+
+class Bitrix24InvalidRequest(Bitrix24ApiError):
+    """The portal does not accept these parameters, or does not know the method."""
+
+
+class Bitrix24RateLimited(Bitrix24ApiError):
+    """Too many requests, or too much working time of the method; nothing was executed.
+
+    :param retry_after: seconds until it makes sense to come back, if that is known.
+    :param resets_at: the same as a point in time.
+    """
+
+    final = False
+
+    def __init__(
+        self,
+        code: str,
+        status: int,
+        method: str,
+        description: str = "",
+        retry_after: float | None = None,
+        resets_at: datetime | None = None,
+    ) -> None:
+        super().__init__(code, status, method, description)
+        self.args = (code, status, method, description, retry_after, resets_at)
+        self.retry_after = retry_after
+        self.resets_at = resets_at
+
+    def __str__(self) -> str:
+        if self.retry_after is not None:
+            hint = f"Come back in {self.retry_after:.0f} s."
+        else:
+            hint = "Come back in some minutes; an Airflow pool keeps the number of parallel tasks down."
+        return f"{super().__str__()} Nothing was executed. {hint}"
+
+
+class Bitrix24Overloaded(Bitrix24ApiError):
+    """Bitrix24 has blocked the portal's REST by hand."""
+
+    advice = "Bitrix24 has blocked these calls by hand; only Bitrix24's support can lift it."
+
+
+class Bitrix24ServerError(Bitrix24ApiError):
+    """The portal is in trouble; what was asked for was not executed, or only reads."""
+
+    final = False
+
+
+class PaymentRefused(Bitrix24Error):
+    """Not sent by us, because what the portal showed forbids it."""
+
+
+class PaymentNotApplied(Bitrix24Error):
+    """The portal answered, but does not show the payment."""
+
+
+class PaymentAmbiguous(Bitrix24Error):
+    """Several things may be ours, or none provably.
+
+    :param message: what happened and what to do.
+    :param candidates: ids of the payments that may be ours.
+    """
+
+    def __init__(self, message: str, candidates: tuple[int, ...] = ()) -> None:
+        super().__init__(message, candidates)
+        self.message = message
+        self.candidates = candidates
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class PaymentMismatch(Bitrix24Error):
+    """Amount, currency or parameters differ from what was expected."""

@@ -1,0 +1,183 @@
+"""The tools of one attempt: send once inside a lease, and find out by reading what became of it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+
+from airflow_provider_bitrix24.api.effects import Lease, Sleep
+from airflow_provider_bitrix24.api.refusals import TOO_MANY_REQUESTS
+from airflow_provider_bitrix24.exceptions import (
+    Bitrix24Error,
+    Bitrix24NotSent,
+    Bitrix24OutcomeUnknown,
+    Bitrix24RateLimited,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_provider_bitrix24.api.effects import Flow
+    from airflow_provider_bitrix24.api.flow import Caller
+
+T = TypeVar("T")
+
+LEASES: Final = 3
+"""In how many leases a write that did not leave is tried."""
+READ_FAILURES_ALLOWED: Final = 5
+"""How many reads in a row may fail while we find out (each after the flow's own repeats)."""
+_FIRST_PAUSE: Final = 1.0
+
+
+class Run(Protocol):
+    """Runs a flow to its end."""
+
+    def __call__(self, flow: Flow[T], /) -> T:
+        """Run it."""
+
+
+class Clock(Protocol):
+    """Both clocks; the module :mod:`time` is one."""
+
+    def time(self) -> float:
+        """Return seconds since the epoch."""
+
+    def monotonic(self) -> float:
+        """Return seconds of a clock that nobody sets."""
+
+
+class Log(Protocol):
+    """Takes messages with their arguments, as every logger does."""
+
+    def info(self, message: str, /, *args: Any) -> Any:
+        """Log a step."""
+
+    def warning(self, message: str, /, *args: Any) -> Any:
+        """Log what somebody should know."""
+
+
+class Unreadable(Exception):
+    """The portal could not be read while we wanted to find out."""
+
+    def __init__(self, cause: Bitrix24Error) -> None:
+        super().__init__(str(cause))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """One write that left, or may have left.
+
+    :param answer: what the portal answered, if it answered clearly.
+    :param doubt: why it is not known whether the write was executed; None after a clear answer.
+    :param absent_after: from when on, by the monotonic clock, nothing of it can still appear.
+    :param proofs: how many reads after that must show nothing, before it is absent.
+    """
+
+    answer: Any
+    doubt: Bitrix24OutcomeUnknown | None
+    absent_after: float
+    proofs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One attempt at one portal."""
+
+    caller: Caller
+    run: Run
+    clock: Clock
+    log: Log
+
+    @property
+    def portal(self) -> str:
+        """The portal's name in keys, receipts and messages."""
+        return self.caller.settings.portal
+
+    def send(self, write: Callable[[Lease, str], Flow[Any]], *, key: str) -> Sent:
+        """Send a write once.
+
+        Only what certainly was not executed is tried again, in a new lease: what did not leave a few times, what the
+        portal's rate limit refused for as long as ``rate_limit_wait``. A lost answer is not an error here: it is for
+        the caller to find out what became of the write.
+
+        :param write: makes the flow from a lease and the digest that goes into the header ``Idempotency-Key``.
+        :param key: whose write it is.
+        :raises Bitrix24NotSent: nothing left, in any of the leases.
+        :raises Bitrix24ApiError: the portal refused; nothing was executed.
+        """
+        digest = hashlib.sha256(key.encode()).hexdigest()
+        settings = self.caller.settings
+        started, not_sent = self.clock.monotonic(), 0
+        while True:
+            decided = self.clock.monotonic()
+            lease = Lease(monotonic=decided + settings.lease, wall=self.clock.time() + settings.lease)
+            answer, doubt = None, None
+            try:
+                answer = self.run(write(lease, digest))
+            except (Bitrix24NotSent, Bitrix24RateLimited) as error:
+                pause, why = getattr(error, "retry_after", None) or _FIRST_PAUSE, str(error)
+                not_sent += isinstance(error, Bitrix24NotSent) and not error.lease_over
+                patient = decided + pause <= started + settings.rate_limit_wait
+                if not_sent >= LEASES or not patient or _resets_in_minutes(error):
+                    raise
+            except Bitrix24OutcomeUnknown as error:
+                doubt = error
+                break
+            else:
+                break
+            self.log.warning("%s It is tried again in a new lease.", why)
+            self.run(_pause(pause, "waiting for a new lease"))
+        if doubt is None or doubt.answered:
+            # The request has ended: only what reads are behind by can still hide its result.
+            return Sent(answer=answer, doubt=doubt, absent_after=self.clock.monotonic() + settings.read_lag, proofs=1)
+        self.log.warning("%s Reading for up to %.0f s what became of it.", doubt, settings.settle_window)
+        return Sent(answer=None, doubt=doubt, absent_after=decided + settings.settle_window, proofs=2)
+
+    def find(self, read: Callable[[], Flow[T]], shows: Callable[[T], bool], sent: Sent) -> T | None:
+        """Read until the portal shows the write, or cannot show it any more.
+
+        :param read: makes the flow that reads.
+        :param shows: whether what was read shows it.
+        :return: what was read when it showed it; None when it is absent.
+        :raises Unreadable: the portal could not be read, so that neither is known.
+        """
+        lag = self.caller.settings.read_lag
+        proofs, failures, pause = 0, 0, _FIRST_PAUSE
+        while True:
+            asked_at = self.clock.monotonic()
+            try:
+                seen = self.run(read())
+                failures = 0
+            except Bitrix24Error as error:
+                failures += 1
+                if error.final or failures > READ_FAILURES_ALLOWED:
+                    unreadable = Unreadable(error)
+                    break
+            else:
+                if shows(seen):
+                    return seen
+                # A proof is a read that began when nothing could still arrive, the lag apart from the one before.
+                proofs += asked_at >= sent.absent_after
+                if proofs >= sent.proofs:
+                    return None
+            self.run(
+                _pause(self._until_next_read(sent, proofs, pause, lag), "finding out what the portal has recorded")
+            )
+            pause = min(2 * pause, max(lag, _FIRST_PAUSE))
+        raise unreadable
+
+    def _until_next_read(self, sent: Sent, proofs: int, pause: float, lag: float) -> float:
+        if proofs:
+            return lag
+        remaining = sent.absent_after - self.clock.monotonic()
+        return min(pause, max(remaining, 0.05)) if remaining > 0 else pause
+
+
+def _resets_in_minutes(error: Bitrix24Error) -> bool:
+    """Whether the portal blocks the method for its working time, and not for the number of requests."""
+    return isinstance(error, Bitrix24RateLimited) and error.code.upper() != TOO_MANY_REQUESTS
+
+
+def _pause(seconds: float, reason: str) -> Flow[None]:
+    yield Sleep(seconds, reason)

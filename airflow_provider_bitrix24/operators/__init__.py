@@ -1,0 +1,1 @@
+"""Operators that make payments or mark them as paid."""

@@ -1,0 +1,1 @@
+"""Sensors that wait until an invoice or a payment is paid."""

@@ -1,0 +1,42 @@
+"""One id or many, in every form in which Airflow hands arguments over."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from airflow_provider_bitrix24.api.values import positive_id
+from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
+
+OneOrMany: TypeAlias = int | str | Sequence[int | str]
+"""An id (``123``, ``"123"``) or a sequence of ids; a text may also be a rendered list (``"[1, 2]"``)."""
+
+
+def read_ids(value: Any, field: str) -> tuple[list[int], bool]:
+    """Return the ids, each once and in the order given, and whether there were many (a sequence, even of one).
+
+    :param value: a whole positive number, a sequence of them (Airflow's lazy ones included), or the text of either.
+    :param field: name of the argument, for the error.
+    :raises Bitrix24ConfigError: anything else, an empty sequence included.
+    """
+    value = _unwrap_text(value)
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
+        return [positive_id(value, field)], False
+    ids = [positive_id(one, field) for one in value]
+    if not ids:
+        raise Bitrix24ConfigError(
+            f"{field} is an empty list: there is nothing to wait for, and a green task would claim that something was "
+            "paid. Skip the sensor when its list is empty (for example with @task.short_circuit before it)."
+        )
+    return list(dict.fromkeys(ids)), True
+
+
+def _unwrap_text(value: Any) -> Any:
+    """Read a list that a template rendered as text; leave everything else as it is."""
+    if not isinstance(value, str) or not value.strip().startswith(("[", "(")):
+        return value
+    try:
+        return ast.literal_eval(value.strip())
+    except (ValueError, SyntaxError):
+        return value

@@ -1,0 +1,269 @@
+"""Wait until invoices or payments are paid: in the worker, between reschedules, or deferred to the triggerer."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    BaseSensorOperator,
+    PokeReturnValue,
+    conf,
+)
+
+from airflow_provider_bitrix24.api.values import entity_type_id as read_entity_type_id
+from airflow_provider_bitrix24.api.values import positive_id
+from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24NoAnswer
+from airflow_provider_bitrix24.failures import fail_if_final
+from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
+from airflow_provider_bitrix24.links.bitrix24 import (
+    OBJECT_LINKS,
+    CrmPaymentLink,
+    DealLink,
+    InvoiceLink,
+    SmartInvoiceLink,
+)
+from airflow_provider_bitrix24.sensors.ids import OneOrMany, read_ids
+from airflow_provider_bitrix24.triggers.payments import (
+    READ_FAILURES_ALLOWED,
+    CrmPaymentPaidTrigger,
+    InvoicePaidTrigger,
+    PaidTrigger,
+)
+from airflow_provider_bitrix24.triggers.verdicts import Reason, Verdict, judge_invoices, judge_payments
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow.sdk import BaseOperatorLink, Context
+
+DEFERRAL_GRACE = timedelta(minutes=5)
+"""How long after the trigger's own end Airflow waits for it, in case no triggerer runs."""
+
+
+class PaidSensor(BaseSensorOperator):
+    """The waiting that both sensors share.
+
+    :meta private:
+    """
+
+    id_field: ClassVar[str]
+
+    def __init__(
+        self,
+        *,
+        bitrix24_conn_id: str = Bitrix24Hook.default_conn_name,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.bitrix24_conn_id = bitrix24_conn_id
+        self.deferrable = deferrable
+
+    @cached_property
+    def hook(self) -> Bitrix24Hook:
+        """The connection to the portal."""
+        return Bitrix24Hook(self.bitrix24_conn_id)
+
+    @abstractmethod
+    def read_arguments(self) -> tuple[list[int], bool]:
+        """Check the rendered arguments; return the ids and whether there are many."""
+
+    @abstractmethod
+    def look(self, ids: Sequence[int]) -> Verdict:
+        """Read the portal once."""
+
+    @abstractmethod
+    def trigger(self, ids: Sequence[int], **waiting: Any) -> PaidTrigger:
+        """Return what goes on looking in the triggerer."""
+
+    @abstractmethod
+    def persist_links(self, context: Context, ids: Sequence[int]) -> None:
+        """Store the links of what is waited for."""
+
+    def execute(self, context: Context) -> Any:
+        """Look once, then wait in the chosen way.
+
+        :return: for one id a dictionary ``{"invoice_id" or "payment_id": 2, "paid": true, "amount": "1500.00",
+            "currency": "EUR", "paid_at": "2026-11-22T10:00:00+02:00", "paid_by_id": 7}``, for a sequence a list of
+            them in the order given.
+        """
+        fail_if_final(lambda: self.persist_links(context, self.read_arguments()[0]))
+        return super().execute(context)
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Look once; deferrable sensors go on in the triggerer unless that was enough.
+
+        :raises AirflowFailException: the wait cannot end well, or the arguments or the connection are wrong.
+        :raises Bitrix24Error: the portal could not be read this time.
+        """
+        ids, many = fail_if_final(self.read_arguments)
+        verdict = fail_if_final(lambda: self.look(ids))
+        self.log.info("%s", verdict.message)
+        if verdict.reason is not Reason.WAITING:
+            return PokeReturnValue(is_done=True, xcom_value=self._conclude(verdict, many))
+        if self.deferrable:
+            self._defer(ids)
+        return PokeReturnValue(is_done=False)
+
+    def execute_complete(self, context: Context, event: Any = None) -> Any:
+        """Turn the trigger's event into a result or an error.
+
+        :param event: what the trigger reported; see :class:`~airflow_provider_bitrix24.triggers.verdicts.Verdict`.
+        :return: as :meth:`execute`.
+        :raises AirflowFailException: the wait cannot end well.
+        :raises AirflowSensorTimeout: the time is over; no retry, as with every sensor.
+        :raises Bitrix24NoAnswer: the portal could not be read many times in a row.
+        :raises ValueError: the event is not one of this sensor's.
+        """
+        ids, many = fail_if_final(self.read_arguments)
+        verdict = Verdict.from_event(event, id_field=self.id_field, ids=ids)
+        self.log.info("%s", verdict.message)
+        return self._conclude(verdict, many)
+
+    def _conclude(self, verdict: Verdict, many: bool) -> Any:
+        if verdict.reason.hopeless:
+            raise AirflowFailException(verdict.message)
+        if verdict.reason is Reason.TIMEOUT:
+            raise AirflowSensorTimeout(f"Not paid within {self.timeout:g} s: {verdict.message}")
+        if verdict.reason is Reason.UNREADABLE:
+            raise Bitrix24NoAnswer("the sensor's reads", verdict.message)
+        return verdict.items if many else verdict.items[0]
+
+    def _defer(self, ids: Sequence[int]) -> NoReturn:
+        trigger = self.trigger(
+            ids,
+            bitrix24_conn_id=self.bitrix24_conn_id,
+            poke_interval=self.poke_interval,
+            end_time=time.time() + self.timeout,
+            read_failures_allowed=None if self.silent_fail else READ_FAILURES_ALLOWED,
+        )
+        patience = timedelta(seconds=self.timeout) + DEFERRAL_GRACE
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=patience)
+
+
+class InvoicePaidSensor(PaidSensor):
+    """Wait until one legacy invoice, or all of several, are paid.
+
+    REST method ``crm.invoice.list``: fifty invoices a page, fifty pages a request
+    (https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-invoice-list.html). Smart invoices have
+    payments: wait for those with :class:`CrmPaymentPaidSensor`.
+
+    An invoice that was deleted, cancelled or declined fails the task at once and for good; ``soft_fail=True`` turns
+    that, like a timeout, into *skipped*, as Airflow does for every failure of a sensor that no retry can mend. A portal
+    that cannot be read is an ordinary error: Airflow retries the task (``silent_fail=True`` goes on waiting instead; a
+    deferred sensor bears ten such looks in a row).
+
+    :param invoice_id: (templated) one id or a sequence of ids.
+    :param bitrix24_conn_id: (templated) Airflow connection.
+    :param deferrable: wait in the triggerer; default is Airflow's ``[operators] default_deferrable``. The first look is
+        always on the worker, so that what is paid already never visits the triggerer.
+    :return: for one id a dictionary, for a sequence a list of them: ``invoice_id``, ``paid``, ``amount``
+        (text, "1500.00"), ``currency``, ``paid_at`` (ISO 8601 or None), ``paid_by_id`` (user id or None).
+    """
+
+    template_fields = ("invoice_id", "bitrix24_conn_id")
+    operator_extra_links: Sequence[BaseOperatorLink] = (InvoiceLink(),)
+    id_field = "invoice_id"
+
+    def __init__(self, *, invoice_id: OneOrMany, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.invoice_id = invoice_id
+
+    def read_arguments(self) -> tuple[list[int], bool]:
+        """Return the invoices."""
+        return read_ids(self.invoice_id, "invoice_id")
+
+    def look(self, ids: Sequence[int]) -> Verdict:
+        """Read all invoices and judge them."""
+        return judge_invoices(ids, self.hook.get_invoices(invoice_ids=ids))
+
+    def trigger(self, ids: Sequence[int], **waiting: Any) -> PaidTrigger:
+        """Return the trigger for these invoices."""
+        return InvoicePaidTrigger(invoice_ids=ids, **waiting)
+
+    def persist_links(self, context: Context, ids: Sequence[int]) -> None:
+        """Store the invoice's link, if there is one invoice."""
+        if len(ids) == 1:
+            InvoiceLink().persist(context, origin=self.hook.settings.origin, object_id=ids[0])
+
+
+class CrmPaymentPaidSensor(PaidSensor):
+    """Wait until one payment of a deal or smart invoice, or all of several, are paid.
+
+    REST methods ``crm.item.payment.get``, fifty in a request, or, with the object given, one ``crm.item.payment.list``
+    (https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-list.html).
+
+    A payment that was deleted fails the task at once and for good; ``soft_fail=True`` turns that, like a timeout,
+    into *skipped*, as Airflow does for every failure of a sensor that no retry can mend. A portal that cannot be read
+    is an ordinary error: Airflow retries the task (``silent_fail=True`` goes on waiting instead; a deferred sensor
+    bears ten such looks in a row).
+
+    :param payment_id: (templated) one id or a sequence of ids.
+    :param entity_type_id: (templated) 2 or "deal", 31 or "smart_invoice"; only together with ``entity_id``.
+    :param entity_id: (templated) the object that all these payments belong to: they are then read by one list.
+    :param bitrix24_conn_id: (templated) Airflow connection.
+    :param deferrable: wait in the triggerer; default is Airflow's ``[operators] default_deferrable``. The first look is
+        always on the worker, so that what is paid already never visits the triggerer.
+    :return: for one id a dictionary, for a sequence a list of them: ``payment_id``, ``paid``, ``amount``
+        (text, "1500.00"), ``currency``, ``paid_at`` (ISO 8601 or None), ``paid_by_id`` (user id or None).
+    """
+
+    template_fields = ("payment_id", "entity_type_id", "entity_id", "bitrix24_conn_id")
+    operator_extra_links: Sequence[BaseOperatorLink] = (CrmPaymentLink(), DealLink(), SmartInvoiceLink())
+    id_field = "payment_id"
+
+    def __init__(
+        self,
+        *,
+        payment_id: OneOrMany,
+        entity_type_id: int | str | None = None,
+        entity_id: int | str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.payment_id = payment_id
+        self.entity_type_id = entity_type_id
+        self.entity_id = entity_id
+
+    def read_arguments(self) -> tuple[list[int], bool]:
+        """Return the payments, after a check of everything."""
+        self._read_object()
+        return read_ids(self.payment_id, "payment_id")
+
+    def look(self, ids: Sequence[int]) -> Verdict:
+        """Read all payments and judge them."""
+        owner = self._read_object()
+        if owner is None:
+            return judge_payments(ids, self.hook.get_crm_payments(payment_ids=ids))
+        type_id, object_id = owner
+        listed = self.hook.list_crm_payments(entity_id=object_id, entity_type_id=type_id)
+        where = f" of object {object_id} (entityTypeId {type_id})"
+        return judge_payments(ids, {payment.id: payment for payment in listed}, where)
+
+    def trigger(self, ids: Sequence[int], **waiting: Any) -> PaidTrigger:
+        """Return the trigger for these payments."""
+        type_id, object_id = self._read_object() or (None, None)
+        return CrmPaymentPaidTrigger(payment_ids=ids, entity_type_id=type_id, entity_id=object_id, **waiting)
+
+    def persist_links(self, context: Context, ids: Sequence[int]) -> None:
+        """Store the links of the object, and of the payment if there is one payment."""
+        origin = self.hook.settings.origin
+        if len(ids) == 1:
+            CrmPaymentLink().persist(context, origin=origin, object_id=ids[0])
+        if owner := self._read_object():
+            OBJECT_LINKS[owner[0]].persist(context, origin=origin, object_id=owner[1])
+
+    def _read_object(self) -> tuple[int, int] | None:
+        """Return entity type and id of the object, or None if it was not given."""
+        if self.entity_type_id is None and self.entity_id is None:
+            return None
+        if self.entity_type_id is None or self.entity_id is None:
+            missing = "entity_type_id" if self.entity_type_id is None else "entity_id"
+            raise Bitrix24ConfigError(f"{missing} is missing: entity_type_id and entity_id name one object together.")
+        return read_entity_type_id(self.entity_type_id), positive_id(self.entity_id, "entity_id")

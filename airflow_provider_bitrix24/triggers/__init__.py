@@ -1,0 +1,1 @@
+"""Triggers: poll and report, never write."""

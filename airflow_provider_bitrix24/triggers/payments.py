@@ -1,0 +1,156 @@
+"""Wait in the triggerer until invoices or payments are paid, and report a reason. Triggers only read.
+
+A trigger may be started again from the beginning on another triggerer at any time: it keeps nothing but its arguments,
+among them the absolute end of the wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_bitrix24.exceptions import Bitrix24Error, Bitrix24RateLimited
+from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
+from airflow_provider_bitrix24.triggers.verdicts import Reason, Verdict, judge_failure, judge_invoices, judge_payments
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+READ_FAILURES_ALLOWED = 10
+"""How many looks in a row may fail (each after the hook's own repeats) before the wait is given up."""
+
+
+class PaidTrigger(BaseTrigger):
+    """Look, sleep, look again; what to look at is the subclass's.
+
+    :meta private:
+
+    :param bitrix24_conn_id: Airflow connection; the secret stays there.
+    :param poke_interval: seconds between two looks.
+    :param end_time: when the wait ends, in seconds since the epoch. Absolute, so that a restart does not extend it.
+    :param read_failures_allowed: how many looks in a row may fail; None for any number.
+    """
+
+    def __init__(
+        self,
+        *,
+        bitrix24_conn_id: str,
+        poke_interval: float,
+        end_time: float,
+        read_failures_allowed: int | None = READ_FAILURES_ALLOWED,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.bitrix24_conn_id = bitrix24_conn_id
+        self.poke_interval = poke_interval
+        self.end_time = end_time
+        self.read_failures_allowed = read_failures_allowed
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and everything the constructor takes."""
+        path = f"{type(self).__module__}.{type(self).__qualname__}"
+        waiting = {
+            "bitrix24_conn_id": self.bitrix24_conn_id,
+            "poke_interval": self.poke_interval,
+            "end_time": self.end_time,
+            "read_failures_allowed": self.read_failures_allowed,
+        }
+        return path, {**self.subject(), **waiting}
+
+    @abstractmethod
+    def subject(self) -> dict[str, Any]:
+        """Return the arguments that say what is waited for."""
+
+    @abstractmethod
+    async def look(self, hook: Bitrix24Hook) -> Verdict:
+        """Look once."""
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Look until there is something to report; the portal is asked once more at the very end of the time."""
+        hook = Bitrix24Hook(self.bitrix24_conn_id)
+        failures = 0
+        while True:
+            wait = self.poke_interval
+            try:
+                verdict = await self.look(hook)
+                failures = 0
+            except Bitrix24Error as error:
+                failures += 1
+                verdict = judge_failure(error, failures=failures, allowed=self.read_failures_allowed)
+                if isinstance(error, Bitrix24RateLimited) and error.retry_after:
+                    wait = max(wait, error.retry_after)
+            if verdict.reason is not Reason.WAITING:
+                yield _event(verdict)
+                return
+            self.log.info("%s", verdict.message)
+            remaining = self.end_time - time.time()
+            if remaining <= 0:
+                yield _event(Verdict(reason=Reason.TIMEOUT, message=verdict.message))
+                return
+            await asyncio.sleep(min(wait, remaining))
+
+
+class InvoicePaidTrigger(PaidTrigger):
+    """Wait until legacy invoices are paid; REST method ``crm.invoice.list``, fifty invoices a page.
+
+    https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-invoice-list.html
+
+    :param invoice_ids: at least one.
+    """
+
+    def __init__(self, *, invoice_ids: Sequence[int], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.invoice_ids = list(invoice_ids)
+
+    def subject(self) -> dict[str, Any]:
+        """Return the invoices."""
+        return {"invoice_ids": self.invoice_ids}
+
+    async def look(self, hook: Bitrix24Hook) -> Verdict:
+        """Read all invoices and judge them."""
+        return judge_invoices(self.invoice_ids, await hook.aget_invoices(invoice_ids=self.invoice_ids))
+
+
+class CrmPaymentPaidTrigger(PaidTrigger):
+    """Wait until payments of CRM objects are paid.
+
+    REST method ``crm.item.payment.list`` if the object is known, else ``crm.item.payment.get`` in batches of fifty.
+
+    https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-list.html
+
+    :param payment_ids: at least one.
+    :param entity_type_id: 2 for a deal, 31 for a smart invoice; None if the object is not known.
+    :param entity_id: of that object; None if it is not known.
+    """
+
+    def __init__(
+        self,
+        *,
+        payment_ids: Sequence[int],
+        entity_type_id: int | None = None,
+        entity_id: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.payment_ids = list(payment_ids)
+        self.entity_type_id = entity_type_id
+        self.entity_id = entity_id
+
+    def subject(self) -> dict[str, Any]:
+        """Return the payments and their object."""
+        return {"payment_ids": self.payment_ids, "entity_type_id": self.entity_type_id, "entity_id": self.entity_id}
+
+    async def look(self, hook: Bitrix24Hook) -> Verdict:
+        """Read all payments and judge them."""
+        if self.entity_id is None or self.entity_type_id is None:
+            return judge_payments(self.payment_ids, await hook.aget_crm_payments(payment_ids=self.payment_ids))
+        listed = await hook.alist_crm_payments(entity_id=self.entity_id, entity_type_id=self.entity_type_id)
+        where = f" of object {self.entity_id} (entityTypeId {self.entity_type_id})"
+        return judge_payments(self.payment_ids, {payment.id: payment for payment in listed}, where)
+
+
+def _event(verdict: Verdict) -> TriggerEvent:
+    return TriggerEvent(verdict.as_event())  # type: ignore[no-untyped-call]

@@ -1,0 +1,451 @@
+"""The retry table, outcome by outcome: who is told what, what is sent again, and how long anybody waits."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import traceback
+from decimal import Decimal
+from typing import Any
+
+import pendulum
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_bitrix24 import exceptions
+from airflow_provider_bitrix24.api.effects import Effect, Lease, NotSent, Response, Unknown
+from airflow_provider_bitrix24.api.envelope import Garbled, Moved, Refusal, Reply, open_envelope
+from airflow_provider_bitrix24.api.flow import Caller, keyed
+from airflow_provider_bitrix24.exceptions import (
+    Bitrix24ApiError,
+    Bitrix24AuthError,
+    Bitrix24ConfigError,
+    Bitrix24InvalidRequest,
+    Bitrix24NoAnswer,
+    Bitrix24NotFound,
+    Bitrix24NotSent,
+    Bitrix24OutcomeUnknown,
+    Bitrix24Overloaded,
+    Bitrix24PermissionError,
+    Bitrix24RateLimited,
+    Bitrix24ServerError,
+)
+from tests.core.scripted import SECRET, Play, caller, endless, play, portal, refuses, says
+
+METHOD = "crm.item.payment.add"
+READ, SET, CREATE = Effect.READ, Effect.SET, Effect.CREATE
+WRITES = [SET, CREATE]
+LEASE = Lease(monotonic=1.0, wall=1.0)
+OK = says({"result": 1})
+
+CERTAIN = {
+    "NO_AUTH_FOUND": Bitrix24AuthError,
+    "expired_token": Bitrix24AuthError,
+    "INVALID_CREDENTIALS": Bitrix24AuthError,
+    "authorization_error": Bitrix24AuthError,
+    "APPLICATION_NOT_FOUND": Bitrix24AuthError,
+    "INVALID_REQUEST": Bitrix24AuthError,
+    "PORTAL_DELETED": Bitrix24AuthError,
+    "insufficient_scope": Bitrix24PermissionError,
+    "user_access_error": Bitrix24PermissionError,
+    "ACCESS_DENIED": Bitrix24PermissionError,
+    "WRONG_AUTH_TYPE": Bitrix24PermissionError,
+    "ALLOWED_ONLY_INTRANET_USER": Bitrix24PermissionError,
+    200040300020: Bitrix24PermissionError,
+    "ERROR_METHOD_NOT_FOUND": Bitrix24InvalidRequest,
+    "ERROR_CHECK_FAILURE": Bitrix24InvalidRequest,
+    " ERROR_CHECK_FAILURE": Bitrix24InvalidRequest,
+    "ERROR_INVOICE_NO_SUPPORTED": Bitrix24InvalidRequest,
+    "ERROR_PAY_INVOICE_NOT_SUPPORTED": Bitrix24InvalidRequest,
+    100: Bitrix24InvalidRequest,
+    "100": Bitrix24InvalidRequest,
+    "ERROR_INTERNAL_INVOICE_NOT_FOUND": Bitrix24NotFound,
+    200640400001: Bitrix24NotFound,
+    "OVERLOAD_LIMIT": Bitrix24Overloaded,
+    "OPERATION_TIME_LIMIT": Bitrix24RateLimited,
+}
+SPEAKING = {
+    "Insufficient permissions": Bitrix24PermissionError,
+    "Access denied.": Bitrix24PermissionError,
+    "Access denied!<br />": Bitrix24PermissionError,
+    "Entity with identifier №13123000 does not exist": Bitrix24NotFound,
+    "Payment has not been found": Bitrix24NotFound,
+    "Payable item has not been found": Bitrix24NotFound,
+    "Payment system has not been found": Bitrix24InvalidRequest,
+    "Empty fields": Bitrix24InvalidRequest,
+}
+
+
+def call(effect: Effect, *outcomes: Any, lease: Lease | None = None, **extra: Any) -> Play:
+    return play(caller(**extra).call(METHOD, effect=effect, lease=lease), *outcomes)
+
+
+@pytest.mark.parametrize("effect", Effect)
+@pytest.mark.parametrize("status", [200, 400, 401, 503])
+@pytest.mark.parametrize("code", CERTAIN)
+def test_what_certainly_did_not_run_is_final_and_told_by_its_code(code: Any, status: int, effect: Effect) -> None:
+    error = call(effect, refuses(code, "words", status)).error
+    assert type(error) is CERTAIN[code]
+    assert (error.code, error.status, error.method, error.description) == (str(code).strip(), status, METHOD, "words")
+
+
+@pytest.mark.parametrize("effect", Effect)
+@pytest.mark.parametrize("code", [0, "0", "", None])
+@pytest.mark.parametrize("text", SPEAKING)
+def test_codes_without_meaning_are_told_by_the_known_words(code: Any, text: str, effect: Effect) -> None:
+    assert type(call(effect, refuses(code, text)).error) is SPEAKING[text]
+
+
+@pytest.mark.parametrize("code", [0, "", "SALE_PAYMENT_WRONG", "201650000001", "ERROR_PROCESS_REQUEST_RESULT"])
+def test_words_that_nobody_knows_are_an_answer_but_an_unclear_one(code: Any) -> None:
+    read = call(READ, refuses(code, "Etwas ging schief")).error
+    assert type(read) is Bitrix24ApiError
+    for effect in WRITES:
+        error = call(effect, refuses(code, "Etwas ging schief")).error
+        assert isinstance(error, Bitrix24OutcomeUnknown)
+        assert (error.answered, error.code, error.text) == (True, str(code), "Etwas ging schief")
+
+
+def test_the_text_of_another_check_after_the_write_stays_unclear() -> None:
+    assert isinstance(call(CREATE, refuses(0, "Payment not found")).error, Bitrix24OutcomeUnknown)
+    assert isinstance(call(READ, refuses(0, "Payment not found")).error, Bitrix24NotFound)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("Pay system not found", Bitrix24InvalidRequest),
+        ("Payment with ID=1 and PAY_SYSTEM_ID=2 not found", Bitrix24NotFound),
+        ("Invoice #7 not found", Bitrix24NotFound),
+    ],
+)
+def test_a_check_failure_says_what_is_missing(text: str, kind: type) -> None:
+    assert type(call(SET, refuses("ERROR_CHECK_FAILURE", text)).error) is kind
+
+
+@pytest.mark.parametrize("code", ["INTERNAL_SERVER_ERROR", "ERROR_UNEXPECTED_ANSWER", "ERROR_CORE", "NEW_WORD"])
+def test_trouble_inside_is_no_answer_to_a_write(code: str) -> None:
+    broken = refuses(code, "SQL query error!", 500)
+    for effect in WRITES:
+        error = call(effect, broken).error
+        assert isinstance(error, Bitrix24OutcomeUnknown)
+        assert error.answered is False
+    read = call(READ, broken, broken, broken)
+    assert type(read.error) is Bitrix24ServerError
+    assert call(READ, broken, OK).value.result == 1
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        Unknown("reset"),
+        says(b"<html>", 502),
+        says(b"", 504),
+        says(b"[]"),
+        says(b'"x"'),
+        says(b"[" * 100_000),
+        says({"no": "result"}),
+        says({"result": 1}, 500),
+        says(b'{"result": NaN}'),
+        says(b"\xff\xfe\xfa"),
+    ],
+)
+def test_a_lost_answer_is_read_again_and_never_written_again(lost: Any) -> None:
+    for effect in WRITES:
+        error = call(effect, lost).error
+        assert isinstance(error, Bitrix24OutcomeUnknown)
+        assert error.answered is False
+    assert isinstance(call(READ, lost, lost, lost).error, Bitrix24NoAnswer)
+    again = call(READ, lost, lost, OK)
+    assert again.value.result == 1
+    assert len(again.sleeps) == 2
+    assert all(0 <= sleep.seconds <= 5 for sleep in again.sleeps)
+
+
+@pytest.mark.parametrize("effect", Effect)
+def test_what_was_not_sent_is_sent_again_a_few_times(effect: Effect) -> None:
+    missed = NotSent("connection refused")
+    assert call(effect, missed, missed, OK).value.result == 1
+    error = call(effect, missed, missed, missed).error
+    assert isinstance(error, Bitrix24NotSent)
+    assert (error.reason, error.lease_over) == ("connection refused", False)
+
+
+@pytest.mark.parametrize("effect", Effect)
+def test_when_the_lease_is_over_the_flow_ends(effect: Effect) -> None:
+    error = call(effect, NotSent("x"), NotSent("too late", lease_over=True), lease=LEASE).error
+    assert isinstance(error, Bitrix24NotSent)
+    assert error.lease_over
+
+
+def test_the_lease_goes_with_the_request() -> None:
+    assert call(CREATE, OK, lease=LEASE).requests[0].not_after == LEASE
+
+
+@pytest.mark.parametrize("effect", Effect)
+def test_the_auth_server_being_away_is_worth_another_try(effect: Effect) -> None:
+    away = refuses("CONNECTION_ERROR", status=401)
+    assert call(effect, away, OK).value.result == 1
+    error = call(effect, away, away, away).error
+    assert type(error) is Bitrix24ServerError
+    assert not error.final
+
+
+# -- the rate limit -----------------------------------------------------------------------------------------------
+
+BUSY = refuses("QUERY_LIMIT_EXCEEDED", "Too many requests", 503)
+
+
+@pytest.mark.parametrize("effect", Effect)
+def test_too_many_requests_wait_and_go_on(effect: Effect) -> None:
+    played = call(effect, BUSY, BUSY, OK)
+    assert played.value.result == 1
+    assert len(played.sleeps) == 2
+    assert "too many requests" in played.sleeps[0].reason
+    assert METHOD in played.sleeps[0].reason
+
+
+def test_waits_for_the_rate_limit_are_bounded_and_spread() -> None:
+    first = [endless(caller().call(METHOD, effect=READ), BUSY) for _ in range(20)]
+    for played in first:
+        assert isinstance(played.error, Bitrix24RateLimited)
+        assert played.waited == pytest.approx(120)
+        assert max(sleep.seconds for sleep in played.sleeps) <= 15
+    assert len({played.sleeps[0].seconds for played in first}) > 15
+
+
+def test_inside_a_lease_nobody_waits_longer_than_the_lease() -> None:
+    played = endless(caller(lease=3).call(METHOD, effect=SET, lease=LEASE), BUSY)
+    assert isinstance(played.error, Bitrix24RateLimited)
+    assert played.waited <= 3
+
+
+def test_no_waiting_at_all_if_asked_so() -> None:
+    played = call(READ, BUSY, rate_limit_wait=0)
+    assert isinstance(played.error, Bitrix24RateLimited)
+    assert played.sleeps == []
+
+
+def test_the_portals_own_delay_is_honoured_or_handed_on() -> None:
+    asked = refuses("QUERY_LIMIT_EXCEEDED", status=503, retry_after="30")
+    played = call(READ, asked, OK)
+    assert played.waited >= 30
+    played = call(READ, asked, rate_limit_wait=20)
+    assert played.sleeps == []
+    assert played.error.retry_after == 30
+
+
+def test_troubles_and_busy_times_are_counted_apart() -> None:
+    lost = Unknown("reset")
+    assert call(READ, lost, BUSY, lost, BUSY, OK).value.result == 1
+
+
+def test_too_much_working_time_knows_when_to_come_back() -> None:
+    one = caller()
+    at = 1_763_800_000.0
+    play(one.call(METHOD, effect=SET), says({"result": 1, "time": {"operating_reset_at": at + 90}}))
+    blocked = refuses("OPERATION_TIME_LIMIT", "Method is blocked", 429)
+    error = play(one.call(METHOD, effect=SET), blocked).error
+    assert isinstance(error, Bitrix24RateLimited)
+    assert error.retry_after == pytest.approx(90)
+    assert error.resets_at == pendulum.from_timestamp(at + 90)
+    assert "90 s" in str(error)
+    other = play(one.call("crm.item.payment.get", effect=READ), blocked).error
+    assert other.retry_after is None
+    assert "some minutes" in str(other)
+    late = says({"error": "OPERATION_TIME_LIMIT"}, 429, at=at + 100)
+    assert play(one.call(METHOD, effect=SET), late).error.retry_after is None
+
+
+def test_working_time_is_counted_by_the_portals_clock() -> None:
+    one = caller()
+    play(one.call(METHOD, effect=SET), says({"result": 1, "time": {"operating_reset_at": "1763800090"}}))
+    blocked = refuses("OPERATION_TIME_LIMIT", status=429, date="Sat, 22 Nov 2025 08:27:00 GMT")
+    assert play(one.call(METHOD, effect=SET), blocked).error.retry_after == pytest.approx(1763800090 - 1763800020)
+
+
+# -- redirects, permissions, words --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("effect", Effect)
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_names_the_new_host_and_what_to_do(status: int, effect: Effect) -> None:
+    moved = says(b"", status, location=f"https://new.bitrix24.com/rest/1/{SECRET}/x")
+    error = call(effect, moved).error
+    assert type(error) is Bitrix24ConfigError
+    assert "new.bitrix24.com" in str(error)
+    assert "portal_id to 'acme.bitrix24.com'" in str(error)
+    assert SECRET not in str(error)
+
+
+def test_other_redirects_are_explained() -> None:
+    same = call(READ, says(b"", 302, location="http://acme.bitrix24.com/auth/")).error
+    assert "schema (it points to http)" in str(same)
+    for nowhere in (says(b"", 302), says(b"", 302, location="http://[")):
+        assert "an address it did not name" in str(call(READ, nowhere).error)
+
+
+def test_a_missing_scope_is_named() -> None:
+    one = caller()
+    for method, scope in (
+        ("sale.paysystem.pay.invoice", "pay_system"),
+        ("sale.payment.list", "sale"),
+        ("salescenter.payment.getPublicUrl", "salescenter"),
+        ("crm.invoice.get", "crm"),
+    ):
+        error = play(one.call(method, effect=READ), refuses("insufficient_scope")).error
+        assert error.missing_scopes == (scope,)
+        assert f"lacks the scope {scope}" in str(error)
+    assert play(one.call("im.notify", effect=SET), refuses("insufficient_scope")).error.missing_scopes == ()
+    denied = play(one.call("crm.invoice.get", effect=READ), refuses("ACCESS_DENIED")).error
+    assert denied.missing_scopes == ()
+    assert "may lack the right" in str(denied)
+
+
+def test_newer_error_objects_are_read() -> None:
+    body = {"error": {"code": "BITRIX_REST_V3_EXCEPTION_ACCESSDENIED", "message": "no"}}
+    error = call(READ, says(body, 400)).error
+    assert (error.code, error.description) == ("BITRIX_REST_V3_EXCEPTION_ACCESSDENIED", "no")
+
+
+def test_a_portal_that_repeats_the_secret_is_not_quoted() -> None:
+    error = call(READ, refuses("X", f"see /rest/1/{SECRET}/")).error
+    assert error.description == "see /rest/1/***/"
+    assert SECRET not in str(call(CREATE, Unknown(f"no {SECRET}")).error)
+    assert SECRET not in str(call(CREATE, *[NotSent(f"no {SECRET}")] * 3).error)
+
+
+def test_markup_and_lines_are_taken_out_of_the_portals_words() -> None:
+    error = call(READ, refuses("X", "Zeile&nbsp;1<br />\n\n<b>2</b>")).error
+    assert error.description == "Zeile 1 2"
+    assert call(READ, says({"error": "X", "error_description": ["no", "text"]}, 400)).error.description == ""
+
+
+# -- what is sent -------------------------------------------------------------------------------------------------
+
+
+def test_a_request_holds_what_a_driver_needs_and_hides_the_secret() -> None:
+    params = {
+        "when": datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC),
+        "day": datetime.date(2026, 1, 2),
+        "sum": Decimal("1E+2"),
+        "list": (1, None, True),
+        "nested": {">id": 5, 7: 1.5},
+    }
+    flow = caller().call(METHOD, params, effect=CREATE, headers=keyed("key-1"))
+    request = play(flow, OK).requests[0]
+    assert request.url == f"https://acme.bitrix24.com/rest/1/{SECRET}/{METHOD}"
+    assert request.headers["Idempotency-Key"] == "key-1"
+    assert (request.connect_timeout, request.read_timeout, request.max_bytes) == (10, 75, 64 * 1024 * 1024)
+    assert request.body == (
+        b'{"when":"2026-01-02T00:00:00+00:00","day":"2026-01-02","sum":"100","list":[1,null,true],'
+        b'"nested":{">id":5,"7":1.5}}'
+    )
+    assert SECRET not in repr(request)
+    assert keyed(None) == {}
+
+
+@pytest.mark.parametrize("value", [object(), float("nan"), Decimal("NaN"), b"x", {"a": [object()]}])
+def test_what_is_no_json_is_refused_before_sending(value: Any) -> None:
+    error = call(CREATE).error if value is None else play(caller().call(METHOD, {"x": value}, effect=CREATE)).error
+    assert type(error) is Bitrix24ConfigError
+    assert "params[x]" in str(error)
+
+
+@pytest.mark.parametrize("method", ["", "../x", "crm item", "crm.", "crm/x", "profile?x=1", ".get"])
+def test_a_method_cannot_be_anything(method: str) -> None:
+    assert type(play(caller().call(method, effect=READ)).error) is Bitrix24ConfigError
+
+
+@pytest.mark.parametrize("key", ["", "ключ", "a\nb", "x" * 256])
+def test_a_key_must_fit_into_a_header(key: str) -> None:
+    assert "Idempotency-Key" in str(play(caller().call(METHOD, effect=SET, headers=keyed(key))).error)
+
+
+# -- the envelope -------------------------------------------------------------------------------------------------
+
+
+def opened(response: Response) -> Any:
+    return open_envelope(response, lambda text: text)
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "at"),
+    [
+        ({"time": {"finish": 1763800000, "processing": 0}}, {}, 1763800000),
+        ({"time": {"finish": 1763800000.25}}, {"date": "Sat, 22 Nov 2025 08:26:41 GMT"}, 1763800000.25),
+        ({"time": {"finish": "1763800000"}}, {}, 1763800000),
+        ({"time": {}}, {"date": "Sat, 22 Nov 2025 08:26:41 GMT"}, 1763800001),
+        ({"time": []}, {}, None),
+        ({}, {"date": "yesterday"}, None),
+        ({"time": {"finish": "soon"}}, {}, None),
+        ({"time": {"finish": True}}, {}, None),
+        ({"time": {"finish": 1e300}}, {}, None),
+    ],
+)
+def test_the_portals_clock(body: dict[str, Any], headers: dict[str, str], at: float | None) -> None:
+    reply = opened(says({"result": 1, **body}, **headers))
+    assert (reply.at.timestamp() if reply.at else None) == (pytest.approx(at) if at else None)
+
+
+def test_totals_come_as_numbers_or_text_or_not_at_all() -> None:
+    assert opened(says({"result": [], "total": 3, "next": "50"})) == Reply([], 3, 50)
+    assert opened(says({"result": [], "total": True, "next": "x"})) == Reply([], None, None)
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63)
+    | st.text()
+    | st.decimals(allow_nan=False, allow_infinity=False, places=3),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+@given(json_values)
+def test_any_json_comes_through_exactly(value: Any) -> None:
+    def text(part: Any) -> str:
+        if isinstance(part, Decimal):
+            return f"{part:f}"
+        if isinstance(part, list):
+            return f"[{','.join(map(text, part))}]"
+        if isinstance(part, dict):
+            return "{" + ",".join(f"{text(key)}:{text(inner)}" for key, inner in part.items()) + "}"
+        return json.dumps(part)
+
+    reply = opened(says(f'{{"result": {text(value)}}}'.encode()))
+    assert isinstance(reply, Reply)
+    assert reply.result == value
+
+
+@given(st.binary() | json_values.map(lambda value: json.dumps(value, default=str).encode()))
+def test_any_body_is_read_without_failing(body: bytes) -> None:
+    for status in (200, 302, 404, 503):
+        assert isinstance(opened(says(body, status)), Reply | Refusal | Moved | Garbled)
+
+
+@given(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text()
+    | st.lists(st.integers())
+    | st.dictionaries(st.text(), st.text()),
+    st.none() | st.integers() | st.text(),
+    st.sampled_from([200, 400, 401, 403, 404, 429, 500, 503]),
+    st.sampled_from(WRITES),
+)
+def test_no_error_ever_makes_a_write_go_out_twice(code: Any, text: Any, status: int, effect: Effect) -> None:
+    flow = caller().call(METHOD, effect=effect)
+    played = Play(flow, [says({"error": code, "error_description": text}, status)] * 2)
+    assert len(played.requests) == 1
+    assert isinstance(played.error, exceptions.Bitrix24Error)
+    assert SECRET not in "".join(traceback.format_exception(played.error))
+
+
+def test_a_caller_tries_as_often_as_told() -> None:
+    once = Caller(portal(), tries=1)
+    assert isinstance(play(once.call(METHOD, effect=READ), Unknown("x")).error, Bitrix24NoAnswer)

@@ -1,0 +1,148 @@
+"""The connection form: what Test says in sentences, and the fields as Airflow 3.1 wants them."""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+from typing import Any
+
+import pytest
+
+from airflow_provider_bitrix24.get_provider_info import get_provider_info
+from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
+
+CONNECTION = "AIRFLOW_CONN_BITRIX24_DEFAULT"
+
+
+def use(monkeypatch: pytest.MonkeyPatch, sandbox: Any, webhook: Any, **extra: Any) -> None:
+    host, _, port = sandbox.url.removeprefix("http://").partition(":")
+    fields = {
+        "host": host,
+        "port": int(port),
+        "schema": "http",
+        "login": str(webhook.user_id),
+        "password": webhook.secret,
+    }
+    monkeypatch.setenv(CONNECTION, json.dumps({"conn_type": "bitrix24", **fields, "extra": extra}))
+
+
+def test_all_is_well(bitrix24_sandbox: Any) -> None:
+    works, text = Bitrix24Hook().test_connection()
+    assert works
+    assert "as Anna Berg (user 1), an administrator; scopes: crm, pay_system, sale, salescenter" in text
+    assert "The webhook can pay legacy invoices, wait for legacy invoices, add payments" in text
+    assert "cannot" not in text
+    assert bitrix24_sandbox.secret not in text
+    sent = [request["method"] for request in bitrix24_sandbox.requests if not request["inside_batch"]]
+    assert sent == ["batch"]
+    assert bitrix24_sandbox.ledger == []
+
+
+def test_missing_scopes_are_said_by_feature(bitrix24_sandbox: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, bitrix24_sandbox, bitrix24_sandbox.add_webhook(user_id=7, scopes=["crm"]))
+    works, text = Bitrix24Hook().test_connection()
+    assert works
+    assert "not an administrator" in text
+    assert "cannot pay legacy invoices (the webhook lacks the scope pay_system)" in text
+    assert "mark payments as paid" in text.partition("cannot")[0]
+    use(monkeypatch, bitrix24_sandbox, bitrix24_sandbox.add_webhook(user_id=7, scopes=["pay_system"]))
+    works, text = Bitrix24Hook().test_connection()
+    assert not works
+    assert "pay legacy invoices (the webhook lacks the scope crm)" in text
+    assert "Only an administrator sees pay systems" in text
+
+
+def test_a_secret_in_the_host_is_to_be_moved(bitrix24_sandbox: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for form in (
+        f"{bitrix24_sandbox.url}/rest/1/{bitrix24_sandbox.secret}/",
+        json.dumps({"conn_type": "bitrix24", "host": f"{bitrix24_sandbox.url}/rest/1/{bitrix24_sandbox.secret}/"}),
+    ):
+        monkeypatch.setenv(CONNECTION, form)
+        works, text = Bitrix24Hook().test_connection()
+        assert works
+        assert "put the secret into the password" in text
+        assert bitrix24_sandbox.secret not in text
+
+
+@pytest.mark.parametrize(
+    ("connection", "words"),
+    [
+        ("bitrix24://1:c4n4rys3cr3tc0de@portal.invalid", "cannot be resolved"),
+        ("bitrix24://1:c4n4rys3cr3tc0de@", "host is empty"),
+        ("bitrix24://1:c4n4rys3cr3tc0de@127.0.0.1:1", "connection refused"),
+        ("bitrix24://1:c4n4rys3cr3tc0de@127.0.0.1:1/?ca_bundle=nowhere", "ca_bundle"),
+        (None, "cannot be read"),
+        ("no connection at all", "cannot be"),
+    ],
+)
+def test_what_does_not_work_is_a_sentence(monkeypatch: pytest.MonkeyPatch, connection: str | None, words: str) -> None:
+    monkeypatch.delenv(CONNECTION, raising=False)
+    if connection is not None:
+        monkeypatch.setenv(CONNECTION, connection)
+    works, text = Bitrix24Hook().test_connection()
+    assert not works
+    assert words in text
+    assert "c4n4rys3cr3tc0de" not in text
+
+
+def test_a_wrong_secret_and_a_silent_portal(bitrix24_sandbox: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = types.SimpleNamespace(user_id=1, secret="c4n4rys3cr3tc0de")
+    use(monkeypatch, bitrix24_sandbox, wrong)
+    works, text = Bitrix24Hook().test_connection()
+    assert not works
+    assert "Check the webhook in the Airflow connection" in text
+    assert "c4n4rys3cr3tc0de" not in text
+    monkeypatch.setattr("airflow_provider_bitrix24.hooks.bitrix24._TEST_TIMES", {"read_timeout": 0.2})
+    monkeypatch.setenv(CONNECTION, bitrix24_sandbox.connection)
+    bitrix24_sandbox.fault("hold", times=1, when="before")
+    works, text = Bitrix24Hook().test_connection()
+    assert (works, "no complete answer within 0.2 s" in text) == (False, True)
+
+
+# -- Airflow 3.1's form -------------------------------------------------------------------------------------------
+
+
+def test_standard_fields_of_the_older_form() -> None:
+    behaviour = Bitrix24Hook.get_ui_field_behaviour()
+    assert set(behaviour) == {"hidden_fields", "relabeling", "placeholders"}
+    assert behaviour["relabeling"]["password"] == "Webhook secret"
+
+
+def test_other_fields_of_the_older_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow 3.1 itself puts stand-ins in the place of these packages where they are missing."""
+
+    class Field:
+        def __init__(self, label: str, **options: Any) -> None:
+            self.label, self.options = label, options
+
+    class Boolean(Field):
+        pass
+
+    stand_ins = {
+        "wtforms": {"StringField": Field, "BooleanField": Boolean},
+        "wtforms.validators": {"Optional": object},
+        "flask_babel": {"lazy_gettext": str},
+        "flask_appbuilder": {},
+        "flask_appbuilder.fieldwidgets": {"BS3TextFieldWidget": object},
+    }
+    for name, content in stand_ins.items():
+        module = types.ModuleType(name)
+        vars(module).update(content)
+        monkeypatch.setitem(sys.modules, name, module)
+    fields = Bitrix24Hook.get_connection_form_widgets()
+    (declared,) = (kind["conn-fields"] for kind in get_provider_info()["connection-types"])
+    assert {name: field.label for name, field in fields.items()} == {
+        name: field["label"] for name, field in declared.items()
+    }
+    assert isinstance(fields["allow_http"], Boolean)
+    assert all(field.options["description"] for field in fields.values())
+
+
+def test_the_form_asks_only_for_what_the_settings_know() -> None:
+    from airflow_provider_bitrix24.api.settings import _EXTRAS
+
+    (declared,) = (kind["conn-fields"] for kind in get_provider_info()["connection-types"])
+    assert set(declared) <= set(_EXTRAS)
+    for field in declared.values():
+        assert "null" in field["schema"]["type"]  # or the form would insist on it

@@ -1,0 +1,166 @@
+"""A canary in the place of the secret: it must not sing in any log line, message, repr or chain, whatever fails."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import socket
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_bitrix24.exceptions import Bitrix24Error
+from airflow_provider_bitrix24.hooks import masking
+from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CONNECTION = "AIRFLOW_CONN_BITRIX24_DEFAULT"
+FAULTS: list[tuple[str, dict[str, Any]]] = [
+    ("drop_before", {}),
+    ("drop_after", {}),
+    ("hold", {"when": "before"}),
+    ("truncate", {}),
+    ("slow", {"seconds": 30}),
+    ("html", {"status": 502, "when": "before"}),
+    ("html", {"status": 200, "when": "after"}),
+    ("operation_time_limit", {}),
+    ("query_limit_exceeded", {}),
+    ("overload_limit", {}),
+    ("expired_token", {}),
+    ("error", {"code": "0", "text": "?", "status": 400}),
+    ("error_after_executing", {"code": "", "text": "", "status": 400}),
+    ("redirect", {"location": "https://new.bitrix24.com/"}),
+    ("close_idle", {}),
+    ("empty_body", {}),
+    ("invalid_json", {}),
+    ("internal_server_error", {}),
+    ("time_missing", {}),
+]
+
+
+@pytest.fixture
+def everything_logged(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """Every logger at DEBUG, those of the HTTP libraries too."""
+    for name in ("", "urllib3", "requests", "httpx", "httpcore", "airflow_provider_bitrix24"):
+        caplog.set_level(logging.DEBUG, name)
+    return caplog
+
+
+def said(caplog: pytest.LogCaptureFixture) -> str:
+    """All that was logged by anybody but the portal's web server."""
+    return "\n".join(
+        f"{record.getMessage()} {record.args} {record.msg} {record.exc_text}"
+        for record in caplog.records
+        if not record.name.startswith("uvicorn")
+    )
+
+
+def shown(error: BaseException) -> str:
+    parts = [str(error), repr(error), repr(error.args), repr(vars(error)), *traceback.format_exception(error)]
+    return "\n".join([*parts, repr(pickle.dumps(error)), repr(error.__context__), repr(error.__cause__)])
+
+
+CALLS: dict[str, Callable[[Bitrix24Hook], Any]] = {
+    "read": lambda hook: hook.get_crm_payment(payment_id=1001),
+    "write": lambda hook: hook.pay_crm_payment(payment_id=1001),
+    "batch": lambda hook: hook.get_crm_payments(payment_ids=[1001]),
+    "test": lambda hook: hook.test_connection(),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("fault", FAULTS, ids=[f"{kind} {number}" for number, (kind, _) in enumerate(FAULTS)])
+def test_blocking_calls(
+    bitrix24_sandbox: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    everything_logged: pytest.LogCaptureFixture,
+    fault: tuple[str, dict[str, Any]],
+    call: str,
+) -> None:
+    secret = bitrix24_sandbox.secret
+    extra = "?read_timeout=0.3&rate_limit_wait=0&connect_timeout=0.5"
+    address = bitrix24_sandbox.url.removeprefix("http://")
+    monkeypatch.setenv(CONNECTION, f"bitrix24://1:{secret}@{address}/http{extra}")
+    monkeypatch.setattr("airflow_provider_bitrix24.hooks.bitrix24._TEST_TIMES", {})
+    hook = Bitrix24Hook()
+    hook.call("profile")
+    bitrix24_sandbox.fault(fault[0], **fault[1])
+    try:
+        got = repr(CALLS[call](hook))
+    except Bitrix24Error as error:
+        got = shown(error)
+    bitrix24_sandbox.clear_faults()
+    assert secret not in got
+    assert secret not in said(everything_logged)
+    assert "urllib3" in {record.name.partition(".")[0] for record in everything_logged.records}  # it does listen
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=[f"{kind} {number}" for number, (kind, _) in enumerate(FAULTS)])
+async def test_async_calls(
+    bitrix24_sandbox: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    everything_logged: pytest.LogCaptureFixture,
+    fault: tuple[str, dict[str, Any]],
+) -> None:
+    secret = bitrix24_sandbox.secret
+    address = bitrix24_sandbox.url.removeprefix("http://")
+    monkeypatch.setenv(CONNECTION, f"bitrix24://1:{secret}@{address}/http?read_timeout=0.3&rate_limit_wait=0")
+    hook = Bitrix24Hook()
+    await hook.acall("profile")
+    bitrix24_sandbox.fault(fault[0], **fault[1])
+    try:
+        got = repr(await hook.apay_crm_payment(payment_id=1001))
+    except Bitrix24Error as error:
+        got = shown(error)
+    bitrix24_sandbox.clear_faults()
+    assert secret not in got
+    assert secret not in said(everything_logged)
+    assert {"httpx", "httpcore"} <= {record.name.partition(".")[0] for record in everything_logged.records}
+
+
+@pytest.mark.parametrize("address", ["portal.invalid", "127.0.0.1:1", "127.0.0.1:1/?ca_bundle=nowhere"])
+async def test_no_portal_at_all(
+    monkeypatch: pytest.MonkeyPatch, everything_logged: pytest.LogCaptureFixture, address: str
+) -> None:
+    monkeypatch.setenv(CONNECTION, f"bitrix24://1:c4n4rys3cr3tc0de@{address}")
+    for call in (lambda: Bitrix24Hook().call("profile"), lambda: Bitrix24Hook().pay_crm_payment(payment_id=1)):
+        with pytest.raises(Bitrix24Error) as caught:
+            call()
+        assert "c4n4rys3cr3tc0de" not in shown(caught.value)
+    with pytest.raises(Bitrix24Error) as caught:
+        await Bitrix24Hook().acall("profile")
+    assert "c4n4rys3cr3tc0de" not in shown(caught.value) + said(everything_logged)
+
+
+async def test_airflow_is_told_to_mask_it(bitrix24_sandbox: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where Airflow itself could not know that it is one: in the host, or in the path of a pasted address."""
+    from airflow.sdk._shared.secrets_masker import _secrets_masker, redact
+
+    for call in ("blocking", "async"):
+        webhook = bitrix24_sandbox.add_webhook(user_id=1)
+        monkeypatch.setenv(CONNECTION, f"{bitrix24_sandbox.url}/rest/1/{webhook.secret}/")
+        assert webhook.secret not in _secrets_masker().patterns
+        if call == "blocking":
+            Bitrix24Hook().call("profile")
+        else:
+            await Bitrix24Hook().acall("profile")
+        assert redact(f"at {webhook.secret}!") == "at ***!"
+
+
+async def test_older_airflow_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.sdk._shared.secrets_masker import redact
+
+    monkeypatch.delattr("airflow.sdk.log.amask_secret")
+    await masking.amask(("another-c4n4ry",))
+    assert redact("at another-c4n4ry!") == "at ***!"
+
+
+def test_other_libraries_log_as_before(everything_logged: pytest.LogCaptureFixture) -> None:
+    import requests
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(requests.RequestException):
+        requests.get(f"http://127.0.0.1:{listener.getsockname()[1]}/other/path", timeout=0.1)
+    assert "Starting new HTTP connection" in everything_logged.text

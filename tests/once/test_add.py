@@ -1,0 +1,293 @@
+"""Adding a payment, in virtual time."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_bitrix24.exceptions import (
+    Bitrix24ConfigError,
+    Bitrix24NotFound,
+    Bitrix24NotSent,
+    Bitrix24OutcomeUnknown,
+    PaymentAmbiguous,
+    PaymentMismatch,
+    PaymentNotApplied,
+    PaymentRefused,
+)
+
+if TYPE_CHECKING:
+    from conftest import World
+
+ADD = "crm.item.payment.add"
+LIST = "crm.item.payment.list"
+
+
+def add(world: World, **arguments: Any) -> dict[str, Any]:
+    return world.once.add_crm_payment(**{"entity_id": 1, "entity_type_id": 2, "key": "key", **arguments}).as_dict()
+
+
+def test_an_empty_payment_is_added_in_three_requests(world: World) -> None:
+    assert add(world, key="acme.bitrix24.com:task") == {
+        "operation": "add_crm_payment",
+        "outcome": "created",
+        "portal": "acme.bitrix24.com",
+        "entity_type_id": 2,
+        "entity_id": 1,
+        "payment_id": 1033,
+        "pay_system_id": 6,
+        "amount": "0.00",
+        "currency": "EUR",
+        "idempotency_key": "acme.bitrix24.com:task",
+        "evidence": "answer",
+        "recovered": False,
+    }
+    (entry,) = world.ledger("payment_added")
+    assert entry["payment_id"] == 1033
+    assert entry["idempotency_key"] == hashlib.sha256(b"acme.bitrix24.com:task").hexdigest()
+    assert world.sent == ["batch", ADD, LIST]
+
+
+def test_a_smart_invoice_gets_one_too(world: World) -> None:
+    receipt = add(world, entity_id=101, entity_type_id=31)
+    assert (receipt["entity_type_id"], receipt["entity_id"]) == (31, 101)
+    (entry,) = world.ledger("payment_added")
+    assert (entry["entity_type_id"], entry["entity_id"]) == (31, 101)
+
+
+def test_the_pay_system_asked_for_is_sent_along(world: World) -> None:
+    assert add(world, pay_system_id=8)["pay_system_id"] == 8
+    assert world.sent == ["batch", ADD, LIST]
+
+
+def test_another_pay_system_is_corrected(world: World) -> None:
+    world.before[LIST] = lambda: world.person("crm.item.payment.update", {"id": 1033, "fields": {"paySystemId": 6}})
+    receipt = add(world, pay_system_id=8)
+    assert (receipt["payment_id"], receipt["pay_system_id"]) == (1033, 8)
+    assert world.writes() == [ADD, "crm.item.payment.update"]
+    assert len(world.ledger("payment_added")) == 1
+
+
+def test_a_pay_system_that_cannot_be_corrected_is_told(world: World) -> None:
+    world.before[LIST] = lambda: world.person("crm.item.payment.update", {"id": 1033, "fields": {"paySystemId": 6}})
+    world.fault("true_not_applied", "crm.item.payment.update", occurrence=2)
+    with pytest.raises(
+        PaymentMismatch, match=r"Payment 1033 HAS been added to deal 1.*keeps pay system 6 'Cash' instead of 8"
+    ):
+        add(world, pay_system_id=8)
+
+
+def test_a_lost_answer_to_the_correction_is_resolved(world: World) -> None:
+    world.before[LIST] = lambda: world.person("crm.item.payment.update", {"id": 1033, "fields": {"paySystemId": 6}})
+    world.fault("drop_after", "crm.item.payment.update", occurrence=2)
+    assert add(world, pay_system_id=8)["pay_system_id"] == 8
+
+
+@pytest.mark.parametrize(
+    ("pay_system_id", "words"),
+    [(99, "does not exist"), (31, "kind CRM_INVOICE, not ORDER"), (33, "switched off|kind CRM_INVOICE")],
+)
+def test_an_unfit_pay_system_is_refused(world: World, pay_system_id: int, words: str) -> None:
+    with pytest.raises(PaymentRefused, match=words) as caught:
+        add(world, pay_system_id=pay_system_id)
+    assert "Nothing was sent" in str(caught.value)
+    assert world.writes() == []
+
+
+def test_who_may_not_see_the_pay_systems_is_not_held_up(world: World) -> None:
+    world.connect(user_id=7)
+    assert add(world, pay_system_id=8)["pay_system_id"] == 8
+
+
+@pytest.mark.parametrize(
+    ("entity_id", "entity_type_id", "what"), [(999, 2, "deal 999"), (999, 31, "smart invoice 999")]
+)
+def test_an_object_that_does_not_exist_is_refused(world: World, entity_id: int, entity_type_id: int, what: str) -> None:
+    with pytest.raises(PaymentRefused, match=f"There is no {what}"):
+        add(world, entity_id=entity_id, entity_type_id=entity_type_id)
+    assert world.writes() == []
+
+
+def test_an_object_deleted_meanwhile_is_the_portals_refusal(world: World) -> None:
+    world.before[ADD] = lambda: world.fault(
+        "error", ADD, code=0, text="Entity with identifier №1 does not exist", status=400, times=1
+    )
+    with pytest.raises(Bitrix24NotFound):
+        add(world)
+    assert world.sent == ["batch", ADD]
+
+
+def test_the_missing_scope_is_named(world: World) -> None:
+    world.connect(scopes=("sale",))
+    with pytest.raises(Bitrix24ConfigError, match="lacks the scope crm"):
+        add(world)
+
+
+def test_an_object_with_an_order_is_warned_about(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    add(world, entity_id=4)
+    assert "deal 4 has order 1 already" in caplog.text
+    assert "rewrites that order" in caplog.text
+
+
+def test_an_object_without_an_order_is_not_warned_about(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    add(world)
+    assert "rewrites" not in caplog.text
+
+
+def test_an_order_that_may_not_be_seen_is_warned_about(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.fault("error", "crm.orderentity.list", code="200040300010", text="Access Denied")
+    add(world, entity_id=4)
+    assert "deal 4 has an order already" in caplog.text
+
+
+# -- an unpaid payment is there already
+
+
+def test_unpaid_add(world: World) -> None:
+    assert add(world, entity_id=4)["payment_id"] == 1033
+
+
+def test_unpaid_return(world: World) -> None:
+    receipt = add(world, entity_id=4, if_unpaid_exists="return")
+    assert (receipt["outcome"], receipt["payment_id"], receipt["amount"]) == ("existing", 1001, "350.00")
+    assert (receipt["evidence"], receipt["recovered"]) == ("state", False)
+    assert world.sent == ["batch"]
+
+
+def test_unpaid_return_with_none_there_adds(world: World) -> None:
+    assert add(world, entity_id=5, if_unpaid_exists="return")["outcome"] == "created"
+
+
+def test_unpaid_return_cannot_choose(world: World) -> None:
+    second = world.portal.act.add_payment(2, 4)
+    with pytest.raises(
+        PaymentAmbiguous, match=rf"2 unpaid payments \(1001 over 350\.00 EUR, {second} over 0"
+    ) as caught:
+        add(world, entity_id=4, if_unpaid_exists="return")
+    assert caught.value.candidates == (1001, second)
+    assert world.writes() == []
+
+
+def test_unpaid_return_with_another_pay_system_is_a_mismatch(world: World) -> None:
+    with pytest.raises(
+        PaymentMismatch, match=r"payment 1001 over 350\.00 EUR, but with pay system 6 'Cash' instead of 8"
+    ):
+        add(world, entity_id=4, if_unpaid_exists="return", pay_system_id=8)
+    assert world.writes() == []
+
+
+def test_unpaid_fail(world: World) -> None:
+    with pytest.raises(PaymentRefused, match=r"deal 4 has an unpaid payment already \(1001 over 350\.00 EUR\)"):
+        add(world, entity_id=4, if_unpaid_exists="fail")
+    assert world.writes() == []
+
+
+def test_unpaid_fail_with_none_there_adds(world: World) -> None:
+    assert add(world, entity_id=5, if_unpaid_exists="fail")["outcome"] == "created"
+
+
+# -- the answer is lost or unclear
+
+
+def test_nothing_new_after_the_settle_window_is_final(world: World) -> None:
+    world.fault("drop_before", ADD, times=1)
+    with pytest.raises(
+        Bitrix24OutcomeUnknown, match=r"no usable answer.*Nothing was added as far as the portal shows now"
+    ):
+        add(world)
+    assert world.writes() == [ADD]
+    assert world.portal.ledger == []
+    assert world.clock.time() - 1_763_800_000 >= world.caller.settings.settle_window + 10
+
+
+@pytest.mark.parametrize("fault", ["drop_after", "truncate", "hold", "html", "internal_server_error"])
+def test_one_new_payment_is_a_candidate_and_no_proof(world: World, fault: str) -> None:
+    world.fault(fault, ADD, times=1, when="after")
+    with pytest.raises(
+        PaymentAmbiguous, match=r"One new payment is there, 1033 over 0\.00 EUR: probably ours"
+    ) as caught:
+        add(world)
+    assert caught.value.candidates == (1033,)
+    assert world.writes() == [ADD]
+
+
+def test_one_new_payment_is_adopted_if_the_author_vouches(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.fault("drop_after", ADD, times=1)
+    receipt = add(world, entity_id=4, on_unknown="adopt")
+    assert (receipt["outcome"], receipt["payment_id"], receipt["evidence"]) == ("created", 1033, "difference")
+    assert "on_unknown='adopt' vouches" in caplog.text
+    assert world.writes() == [ADD]
+
+
+def test_what_the_portal_commits_at_the_very_end_is_found(world: World) -> None:
+    world.fault("commit_later", ADD, times=1, seconds=130)
+    assert add(world, on_unknown="adopt")["payment_id"] == 1033
+    assert len(world.ledger("payment_added")) == 1
+
+
+@pytest.mark.parametrize("on_unknown", ["fail", "adopt"])
+def test_two_new_payments_are_never_ours(world: World, on_unknown: str) -> None:
+    world.fault("drop_after", ADD, times=1)
+    world.before[LIST] = lambda: world.portal.act.add_payment(2, 1)
+    with pytest.raises(PaymentAmbiguous, match=r"2 new payments are there: 1033 .*, 1034 ") as caught:
+        add(world, on_unknown=on_unknown)
+    assert caught.value.candidates == (1033, 1034)
+
+
+def test_a_payment_of_the_customer_is_not_taken_for_ours(world: World) -> None:
+    world.fault("drop_before", ADD, times=1)
+    world.before[LIST] = lambda: world.portal.act.add_payment(2, 1, amount="12.00")
+    with pytest.raises(PaymentAmbiguous, match=r"One new payment is there, 1033 over 12\.00 EUR"):
+        add(world)
+
+
+def test_an_unclear_answer_without_effect_is_refused_with_the_portals_words(world: World) -> None:
+    world.fault("error", ADD, times=1, code=0, text="Plan limit reached", status=400)
+    with pytest.raises(PaymentNotApplied, match=r"No payment was added to deal 1.*code '0', 'Plan limit reached'"):
+        add(world)
+    assert 9 < sum(world.slept) < 12
+
+
+def test_an_unclear_answer_with_effect_is_a_candidate(world: World) -> None:
+    world.fault("error_after_executing", ADD, times=1, code="", text="", status=400)
+    with pytest.raises(PaymentAmbiguous, match="answered unclearly"):
+        add(world)
+
+
+def test_a_success_without_an_id_is_a_refusal(world: World) -> None:
+    world.fault("true_not_applied", ADD, times=1)
+    with pytest.raises(PaymentNotApplied, match="deal 1"):
+        add(world)
+    assert world.ledger("payment_added") == []
+
+
+def test_an_answer_that_never_shows_is_told_with_its_id(world: World) -> None:
+    world.before[LIST] = lambda: world.portal.act.delete_payment(1033)
+    with pytest.raises(PaymentNotApplied, match="payment 1033 was added to deal 1, but the portal does not show it"):
+        add(world)
+
+
+def test_an_answer_that_cannot_be_read_back_is_told_with_its_id(world: World) -> None:
+    world.before[ADD] = lambda: world.fault("drop_before", LIST)
+    with pytest.raises(
+        PaymentNotApplied, match="payment 1033 was added to deal 1, but it could not be read afterwards"
+    ):
+        add(world)
+
+
+def test_lost_and_then_unreadable_says_that_one_may_have_been_added(world: World) -> None:
+    world.fault("drop_after", ADD, times=1)
+    world.before[ADD] = lambda: world.fault("drop_before", LIST)
+    with pytest.raises(
+        Bitrix24OutcomeUnknown, match=r"added to deal 1, and the portal could not be read.*may have been added"
+    ):
+        add(world)
+
+
+def test_what_never_leaves_adds_nothing(world: World) -> None:
+    world.not_sent = 1000
+    with pytest.raises(Bitrix24NotSent):
+        add(world)
+    assert world.portal.ledger == []

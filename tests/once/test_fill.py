@@ -1,0 +1,184 @@
+"""Filling a payment with products, each row at most once, in virtual time."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_bitrix24.exceptions import PaymentMismatch, PaymentNotApplied, PaymentRefused
+
+if TYPE_CHECKING:
+    from conftest import World
+
+ADD = "crm.item.payment.add"
+PUT = "crm.item.payment.product.add"
+PRODUCTS = "crm.item.payment.product.list"
+
+
+def fill(world: World, **arguments: Any) -> dict[str, Any]:
+    once = world.once
+    receipt = once.add_crm_payment(
+        **{"entity_id": 1, "entity_type_id": 2, "key": "key", "fill_products": True, **arguments}
+    )
+    return receipt.as_dict()
+
+
+def contents(world: World, payment_id: int = 1033) -> dict[int, int]:
+    rows = world.person(PRODUCTS, {"paymentId": payment_id})
+    assert len({row["rowId"] for row in rows}) == len(rows)
+    return {row["rowId"]: row["quantity"] for row in rows}
+
+
+def test_all_rows_are_put_in(world: World) -> None:
+    receipt = fill(world)
+    assert (receipt["payment_id"], receipt["amount"], receipt["currency"]) == (1033, "1020.00", "EUR")
+    assert contents(world) == {1: 2, 2: 1}
+    keys = [entry["idempotency_key"] for entry in world.ledger("payment_added", "product_added")]
+    assert len(set(keys)) == 3
+    assert None not in keys
+
+
+def test_a_smart_invoice_is_filled_too(world: World) -> None:
+    receipt = fill(world, entity_id=101, entity_type_id=31)
+    assert Decimal(receipt["amount"]) > 0
+    assert len(contents(world)) == 2
+
+
+def test_only_what_is_still_available_is_put_in(world: World) -> None:
+    first = world.person(ADD, {"entityTypeId": 2, "entityId": 1})
+    world.person(PUT, {"paymentId": first, "rowId": 1, "quantity": 1})
+    receipt = fill(world)
+    assert receipt["amount"] == "570.00"
+    assert contents(world, receipt["payment_id"]) == {1: 1, 2: 1}
+
+
+def test_nothing_available_is_refused_before_adding(world: World) -> None:
+    with pytest.raises(PaymentRefused, match=r"deal 3 has no product rows.*Nothing was sent"):
+        fill(world, entity_id=3)
+    assert world.writes() == []
+
+
+def test_fractions_are_refused_before_adding(world: World) -> None:
+    row(world, price="10.00", quantity="2.5")
+    with pytest.raises(
+        PaymentRefused, match=r"'Half' of deal 3 has the quantity 2\.5\. .*cut it off.*Nothing was sent"
+    ):
+        fill(world, entity_id=3)
+    assert world.writes() == []
+
+
+def test_rows_worth_nothing_are_refused_before_adding(world: World) -> None:
+    row(world, price="0", quantity="1")
+    with pytest.raises(PaymentRefused, match="add up to 0"):
+        fill(world, entity_id=3)
+    assert world.writes() == []
+
+
+def row(world: World, *, price: str, quantity: str) -> None:
+    """A product row of deal 3."""
+    fields = {"ownerType": "D", "ownerId": 3, "productName": "Half", "price": price, "quantity": quantity}
+    world.portal.create("product_row", fields)
+
+
+def test_a_row_whose_answer_is_lost_is_found_and_not_put_in_again(world: World) -> None:
+    world.fault("drop_after", PUT, occurrence=1)
+    assert fill(world)["amount"] == "1020.00"
+    assert world.writes() == [ADD, PUT, PUT]
+
+
+def test_a_row_that_is_proved_to_be_missing_is_put_in_again(world: World) -> None:
+    world.fault("drop_before", PUT, occurrence=1)
+    assert fill(world)["amount"] == "1020.00"
+    assert contents(world) == {1: 2, 2: 1}
+    assert world.writes() == [ADD, PUT, PUT, PUT]
+    assert world.clock.time() - 1_763_800_000 >= world.caller.settings.settle_window + 10
+
+
+def test_a_row_that_is_committed_late_is_not_put_in_again(world: World) -> None:
+    world.fault("commit_later", PUT, occurrence=1, seconds=120)
+    assert fill(world)["amount"] == "1020.00"
+    assert world.writes() == [ADD, PUT, PUT]
+
+
+def test_a_row_that_is_lost_twice_fails_and_names_the_payment(world: World) -> None:
+    world.fault("drop_before", PUT)
+    with pytest.raises(
+        PaymentNotApplied, match=r"Payment 1033 HAS been added to deal 1, but is not complete.*row 1 x 2"
+    ):
+        fill(world)
+    assert world.writes() == [ADD, PUT, PUT]
+
+
+def test_a_refused_row_fails_and_names_the_payment(world: World) -> None:
+    world.fault("error", PUT, occurrence=2, code="ACCESS_DENIED", text="Access denied", status=403)
+    with pytest.raises(PaymentNotApplied, match=r"Payment 1033 HAS been added to deal 1.*Access denied"):
+        fill(world)
+    assert contents(world) == {1: 2}
+
+
+def test_an_unclear_answer_to_a_row_is_not_repeated(world: World) -> None:
+    world.fault("error", PUT, occurrence=1, code=0, text="Strange", status=400)
+    with pytest.raises(PaymentNotApplied, match=r"product row 1 x 2 is not in it .*'Strange'"):
+        fill(world)
+    assert world.writes() == [ADD, PUT]
+
+
+def test_an_unclear_answer_to_a_row_that_is_there_is_a_success(world: World) -> None:
+    world.fault("error_after_executing", PUT, occurrence=1, code=0, text="Strange", status=400)
+    assert fill(world)["amount"] == "1020.00"
+
+
+def test_a_success_without_an_id_is_looked_into(world: World) -> None:
+    world.bodies[PUT] = None
+    with pytest.raises(
+        PaymentNotApplied, match=r"HAS been added to deal 1.*row 1 x 2 is not in it .*success without an id"
+    ):
+        fill(world)
+    assert world.writes() == [ADD, PUT]
+
+
+def test_rows_taken_out_meanwhile_are_a_mismatch(world: World) -> None:
+    def take_out() -> None:
+        (line, *_) = world.person(PRODUCTS, {"paymentId": 1033})
+        world.person("crm.item.payment.product.delete", {"id": line["id"]})
+
+    # Before the batch that checks the payment after the second row.
+    world.before[PUT] = lambda: world.before.update({PUT: lambda: world.before.update(batch=take_out)})
+    with pytest.raises(PaymentMismatch, match=r"Payment 1033 HAS been added.*does not show all product rows"):
+        fill(world)
+
+
+def test_a_payment_that_cannot_be_read_afterwards_is_named(world: World) -> None:
+    world.before[PUT] = lambda: world.fault("drop_before", PRODUCTS)
+    with pytest.raises(
+        PaymentNotApplied, match="Payment 1033 HAS been added to deal 1, but is not complete: it could not"
+    ):
+        fill(world)
+
+
+def test_an_existing_empty_payment_is_filled(world: World) -> None:
+    first = world.person(ADD, {"entityTypeId": 2, "entityId": 1})
+    world.person(PUT, {"paymentId": first, "rowId": 2, "quantity": 1})
+    world.portal.act.set_sum(first, "0")
+    receipt = fill(world, if_unpaid_exists="return")
+    assert (receipt["outcome"], receipt["payment_id"]) == ("existing", first)
+    assert contents(world, first) == {1: 2, 2: 1}
+    assert world.writes() == [PUT]
+
+
+def test_an_existing_payment_with_a_sum_is_returned_as_it_is(world: World) -> None:
+    first = world.person(ADD, {"entityTypeId": 2, "entityId": 1})
+    world.person(PUT, {"paymentId": first, "rowId": 2, "quantity": 1})
+    receipt = fill(world, if_unpaid_exists="return")
+    assert (receipt["outcome"], receipt["payment_id"], receipt["amount"]) == ("existing", first, "120.00")
+    assert world.writes() == []
+
+
+def test_an_adopted_payment_is_filled_with_what_it_lacks(world: World) -> None:
+    world.fault("drop_after", ADD, times=1)
+    world.before["crm.item.payment.list"] = lambda: world.person(PUT, {"paymentId": 1033, "rowId": 2, "quantity": 1})
+    receipt = fill(world, on_unknown="adopt")
+    assert (receipt["payment_id"], receipt["amount"], receipt["evidence"]) == (1033, "1020.00", "difference")
+    assert world.writes() == [ADD, PUT]

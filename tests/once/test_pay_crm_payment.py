@@ -1,0 +1,148 @@
+"""Marking a payment of a deal or smart invoice, in virtual time."""
+
+from __future__ import annotations
+
+import hashlib
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_bitrix24.exceptions import (
+    Bitrix24ConfigError,
+    Bitrix24OutcomeUnknown,
+    Bitrix24PermissionError,
+    PaymentMismatch,
+    PaymentNotApplied,
+    PaymentRefused,
+)
+from airflow_provider_bitrix24.once import Expected
+
+if TYPE_CHECKING:
+    from conftest import World
+
+PAY = "crm.item.payment.pay"
+
+
+def pay(world: World, payment_id: int = 1001, **arguments: Any) -> dict[str, Any]:
+    return world.once.pay_crm_payment(payment_id=payment_id, **arguments).as_dict()
+
+
+def test_an_unpaid_payment_is_marked_in_three_requests(world: World) -> None:
+    receipt = pay(world)
+    key = "acme.bitrix24.com:payment:1001"
+    assert receipt.pop("paid_at").startswith("2025-11-22T10:26:40")
+    assert receipt == {
+        "operation": "pay_crm_payment",
+        "outcome": "paid",
+        "portal": "acme.bitrix24.com",
+        "payment_id": 1001,
+        "pay_system_id": 6,
+        "amount": "350.00",
+        "currency": "EUR",
+        "idempotency_key": key,
+        "evidence": "answer",
+        "recovered": False,
+    }
+    (entry,) = world.ledger("payment_paid")
+    assert entry["payment_id"] == 1001
+    assert entry["idempotency_key"] == hashlib.sha256(key.encode()).hexdigest()
+    assert world.sent == ["batch", PAY, "crm.item.payment.get"]
+
+
+def test_only_the_scope_crm_is_needed(world: World) -> None:
+    world.connect(scopes=("crm",))
+    assert pay(world)["outcome"] == "paid"
+
+
+def test_the_missing_scope_is_named(world: World) -> None:
+    world.connect(scopes=("sale", "pay_system"))
+    with pytest.raises(Bitrix24ConfigError, match="lacks the scope crm; needed are crm,"):
+        pay(world)
+    assert world.portal.ledger == []
+
+
+def test_a_paid_payment_is_left_alone(world: World) -> None:
+    receipt = world.once.pay_crm_payment(payment_id=1002)
+    assert not receipt.sent
+    assert receipt.as_dict()["outcome"] == "already_paid"
+    assert receipt.as_dict()["paid_at"] == "2025-11-21T10:26:40+02:00"
+    assert world.sent == ["batch"]
+
+
+def test_a_deleted_payment_is_refused(world: World) -> None:
+    world.portal.act.delete_payment(1001)
+    with pytest.raises(PaymentRefused, match=r"There is no payment 1001 .* Nothing was sent\."):
+        pay(world)
+    assert world.writes() == []
+
+
+def test_a_payment_that_may_not_be_read_is_not_marked(world: World) -> None:
+    world.fault("error", "crm.item.payment.get", code="ACCESS_DENIED", text="Access denied")
+    with pytest.raises(Bitrix24PermissionError):
+        pay(world)
+    assert world.writes() == []
+
+
+def test_an_empty_payment_is_refused(world: World) -> None:
+    empty = world.portal.act.add_payment(2, 3)
+    with pytest.raises(PaymentRefused, match=r"is over 0\.00 EUR: it is empty.*allow_zero=True\. Nothing was sent"):
+        pay(world, empty)
+    assert world.ledger("payment_paid") == []
+
+
+def test_an_empty_payment_is_marked_if_the_author_says_so(world: World) -> None:
+    empty = world.portal.act.add_payment(2, 3)
+    assert pay(world, empty, allow_zero=True)["amount"] == "0.00"
+    assert len(world.ledger("payment_paid")) == 1
+
+
+def test_other_money_is_refused(world: World) -> None:
+    with pytest.raises(PaymentMismatch, match=r"350\.00 EUR, but 300\.00 EUR was expected"):
+        pay(world, expected=Expected(amount=Decimal(300)))
+    assert world.portal.ledger == []
+
+
+def test_another_sum_afterwards_says_that_the_mark_was_made(world: World) -> None:
+    world.before[PAY] = lambda: world.portal.act.set_sum(1001, "17.50")
+    with pytest.raises(PaymentMismatch, match=r"Payment 1001 is over 17\.50 EUR now.*HAS been made"):
+        pay(world)
+    assert len(world.ledger("payment_paid")) == 1
+
+
+@pytest.mark.parametrize("fault", ["drop_after", "truncate", "invalid_json"])
+def test_a_lost_answer_is_resolved_by_reading(world: World, fault: str) -> None:
+    world.fault(fault, PAY, times=1)
+    receipt = pay(world)
+    assert (receipt["outcome"], receipt["evidence"]) == ("paid", "state")
+    assert world.writes() == [PAY]
+
+
+def test_a_lost_request_fails_for_good(world: World) -> None:
+    world.fault("drop_before", PAY, times=1)
+    with pytest.raises(Bitrix24OutcomeUnknown, match=r"payment 1001 was marked as paid.*Nothing is recorded"):
+        pay(world)
+    assert world.writes() == [PAY]
+    assert world.ledger("payment_paid") == []
+
+
+def test_the_customer_was_faster(world: World) -> None:
+    world.fault("drop_before", PAY, times=1)
+    world.before["crm.item.payment.get"] = lambda: world.portal.act.pay_payment(1001, by="customer")
+    receipt = world.once.pay_crm_payment(payment_id=1001)
+    assert receipt.sent
+    assert receipt.as_dict()["outcome"] == "already_paid"
+
+
+def test_true_without_effect_is_found(world: World) -> None:
+    world.fault("true_not_applied", PAY, times=1)
+    with pytest.raises(PaymentNotApplied, match=r"Payment 1001 is not paid, although the portal accepted the call"):
+        pay(world)
+    assert world.ledger("payment_paid") == []
+
+
+def test_the_portals_refusal_is_told_with_its_words(world: World) -> None:
+    world.portal.act.cancel_order(1)
+    with pytest.raises(PaymentNotApplied, match="SALE_ORDER_PAID_ORDER_CANCELED"):
+        pay(world)
+    assert world.ledger("payment_paid") == []

@@ -1,0 +1,382 @@
+"""Marking a legacy invoice, in virtual time; the portal's ledger says what happened."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from dataclasses import replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_bitrix24.exceptions import (
+    Bitrix24ApiError,
+    Bitrix24ConfigError,
+    Bitrix24NoAnswer,
+    Bitrix24NotReadBack,
+    Bitrix24NotSent,
+    Bitrix24OutcomeUnknown,
+    Bitrix24PermissionError,
+    Bitrix24RateLimited,
+    PaymentMismatch,
+    PaymentNotApplied,
+    PaymentRefused,
+)
+from airflow_provider_bitrix24.once import Expected
+
+if TYPE_CHECKING:
+    from conftest import World
+
+PAY = "sale.paysystem.pay.invoice"
+LOST = pytest.mark.parametrize("fault", ["drop_after", "truncate", "hold", "invalid_json", "empty_body"])
+
+
+def pay(world: World, **arguments: Any) -> dict[str, Any]:
+    return world.once.pay_invoice(**{"invoice_id": 2, "pay_system_id": 31, **arguments}).as_dict()
+
+
+def test_an_unpaid_invoice_is_paid_in_three_requests(world: World) -> None:
+    receipt = pay(world)
+    key = "acme.bitrix24.com:invoice:2"
+    assert list(receipt) == [
+        "operation",
+        "outcome",
+        "portal",
+        "invoice_id",
+        "pay_system_id",
+        "amount",
+        "currency",
+        "paid_at",
+        "idempotency_key",
+        "evidence",
+        "recovered",
+    ]
+    assert receipt.pop("paid_at").startswith("2025-11-22T10:26:40")
+    assert receipt == {
+        "operation": "pay_invoice",
+        "outcome": "paid",
+        "portal": "acme.bitrix24.com",
+        "invoice_id": 2,
+        "pay_system_id": 31,
+        "amount": "1500.00",
+        "currency": "EUR",
+        "idempotency_key": key,
+        "evidence": "answer",
+        "recovered": False,
+    }
+    (entry,) = world.portal.ledger
+    assert entry["event"] == "invoice_paid"
+    assert entry["invoice_id"] == 2
+    assert entry["by"] == "rest"
+    assert entry["idempotency_key"] == hashlib.sha256(key.encode()).hexdigest()
+    assert world.sent == ["batch", PAY, "crm.invoice.get"]
+
+
+def test_by_handler_the_pay_system_is_found(world: World) -> None:
+    world.person("sale.paysystem.delete", {"ID": 33})
+    receipt = pay(world, pay_system_id=None, bx_rest_handler="sandbox_bank")
+    assert receipt["outcome"] == "paid"
+    assert receipt["pay_system_id"] == 31
+    assert len(world.ledger("invoice_paid")) == 1
+
+
+def pay_system(world: World, *, action_file: str, active: bool = True) -> int:
+    """A new pay system for legacy invoices."""
+    fields = {"name": "New", "action_file": action_file, "entity_registry_type": "CRM_INVOICE", "active": active}
+    number = world.portal.create("pay_system", fields)
+    assert isinstance(number, int)
+    return number
+
+
+def test_by_handler_without_the_right_to_see_pay_systems(world: World) -> None:
+    world.connect(user_id=7)
+    receipt = pay(world, pay_system_id=None, bx_rest_handler="sandbox_bank")
+    assert receipt["outcome"] == "paid"
+    assert receipt["pay_system_id"] is None
+
+
+def test_two_pay_systems_of_one_handler_leave_open_which_one_it_was(world: World) -> None:
+    pay_system(world, action_file="sandbox_bank")
+    assert pay(world, pay_system_id=None, bx_rest_handler="sandbox_bank")["pay_system_id"] is None
+
+
+def test_a_paid_invoice_is_left_alone(world: World) -> None:
+    receipt = world.once.pay_invoice(invoice_id=1, pay_system_id=31)
+    assert not receipt.sent
+    assert receipt.as_dict()["outcome"] == "already_paid"
+    assert receipt.as_dict()["evidence"] == "state"
+    assert receipt.as_dict()["amount"] == "800.00"
+    assert world.portal.ledger == []
+    assert world.sent == ["batch"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"invoice_id": 4}, "Invoice 4 is cancelled"),
+        ({"invoice_id": 5}, "Invoice 5 is declined"),
+        ({"invoice_id": 6}, "Invoice 6 is over 0.00 EUR"),
+        ({"invoice_id": 999}, "There is no legacy invoice 999"),
+        ({"invoice_id": 101}, "101 .* is no legacy invoice, but a smart invoice.*AddCrmPaymentOperator"),
+        ({"pay_system_id": 99}, "Pay system 99 does not exist.*31 'Bank transfer'"),
+        ({"pay_system_id": 8}, "Pay system 8 .* kind ORDER, not CRM_INVOICE"),
+        ({"pay_system_id": 32}, "no REST handler: Bitrix24 would answer true and leave the invoice unpaid"),
+        ({"pay_system_id": 33}, "Pay system 33 .*(switched off|no REST handler|kind)"),
+        ({"pay_system_id": None, "bx_rest_handler": "nobody"}, "no REST handler with the code 'nobody'.*sandbox_bank"),
+        ({"pay_system_id": None, "bx_rest_handler": "sandbox_card"}, "No active pay system for legacy invoices uses"),
+    ],
+)
+def test_refused_before_anything_is_sent(world: World, arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(PaymentRefused, match=words) as caught:
+        pay(world, **arguments)
+    assert "Nothing was sent" in str(caught.value)
+    assert world.writes() == []
+    assert world.portal.ledger == []
+
+
+def test_an_inactive_pay_system_is_refused(world: World) -> None:
+    number = pay_system(world, action_file="sandbox_bank", active=False)
+    with pytest.raises(PaymentRefused, match=f"Pay system {number} 'New' is switched off"):
+        pay(world, pay_system_id=number)
+
+
+@pytest.mark.parametrize(
+    ("scopes", "missing"),
+    [
+        (("crm",), "lacks the scope pay_system;"),
+        (("pay_system",), "lacks the scope crm;"),
+        (("sale",), "crm and pay_sy"),
+    ],
+)
+def test_a_missing_scope_is_named(world: World, scopes: tuple[str, ...], missing: str) -> None:
+    world.connect(scopes=scopes)
+    with pytest.raises(Bitrix24ConfigError, match=missing):
+        pay(world)
+    assert world.sent == ["batch"]
+
+
+def test_an_invoice_that_may_not_be_read_is_not_paid(world: World) -> None:
+    world.fault("error", "crm.invoice.get", code="", text="Access denied.", status=400)
+    with pytest.raises(Bitrix24PermissionError):
+        pay(world)
+    assert world.writes() == []
+
+
+@pytest.mark.parametrize("scopes", [None, {"scope": "crm"}])
+def test_scopes_in_an_unknown_form_are_no_answer(world: World, scopes: Any) -> None:
+    world.bodies["batch"] = {"result": {"scope": scopes}, "result_error": []}
+    with pytest.raises(Bitrix24NoAnswer):
+        pay(world)
+    assert world.writes() == []
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
+        Expected(amount=Decimal("1499.99")),
+        Expected(currency="USD"),
+        Expected(amount=Decimal(1500), currency="USD"),
+    ],
+)
+def test_other_money_than_expected_is_refused(world: World, expected: Expected) -> None:
+    with pytest.raises(
+        PaymentMismatch, match=r"Invoice 2 is over 1500\.00 EUR, but .* was expected\. Nothing was sent\."
+    ):
+        pay(world, expected=expected)
+    assert world.portal.ledger == []
+
+
+def test_other_money_is_refused_for_a_paid_invoice_too(world: World) -> None:
+    with pytest.raises(PaymentMismatch, match="Nothing was sent; it is paid already"):
+        pay(world, invoice_id=1, expected=Expected(amount=Decimal(1)))
+
+
+def test_the_expected_money_is_accepted(world: World) -> None:
+    assert pay(world, expected=Expected(amount=Decimal("1500.001"), currency="EUR"))["outcome"] == "paid"
+
+
+def test_true_without_effect_is_found_and_explained(world: World) -> None:
+    world.connect(user_id=7)
+    with pytest.raises(PaymentNotApplied, match=r"accepted the call: nothing was recorded.*cash on delivery"):
+        pay(world, pay_system_id=32)
+    assert world.ledger("invoice_paid") == []
+    assert world.writes() == [PAY]
+
+
+def test_true_that_shows_late_is_waited_for(world: World) -> None:
+    world.fault("read_lag", seconds=7)
+    assert pay(world)["outcome"] == "paid"
+    assert 0 < sum(world.slept) < 11
+
+
+@LOST
+def test_a_lost_answer_is_resolved_by_reading(world: World, fault: str) -> None:
+    when = {"when": "after"} if fault == "hold" else {}
+    world.fault(fault, PAY, times=1, **when)
+    receipt = pay(world)
+    assert receipt["outcome"] == "paid"
+    assert receipt["evidence"] == "state"
+    assert receipt["recovered"] is False
+    assert world.writes() == [PAY]
+    assert len(world.ledger("invoice_paid")) == 1
+
+
+def test_what_the_portal_commits_late_is_waited_for(world: World) -> None:
+    world.fault("commit_later", PAY, times=1, seconds=100)
+    assert pay(world)["outcome"] == "paid"
+    assert world.writes() == [PAY]
+    assert 90 < sum(world.slept) < 150
+
+
+@pytest.mark.parametrize("fault", ["drop_before", "internal_server_error", "html"])
+def test_a_lost_request_fails_for_good_after_the_settle_window(world: World, fault: str) -> None:
+    world.fault(fault, PAY, times=1, when="before")
+    with pytest.raises(
+        Bitrix24OutcomeUnknown, match=r"no usable answer.*Nothing is recorded as far as.*read twice"
+    ) as caught:
+        pay(world)
+    assert caught.value.final
+    assert caught.value.__context__ is None
+    assert world.portal.ledger == []
+    assert world.writes() == [PAY]
+    # The window, and the read lag between the two reads that prove the absence.
+    assert world.caller.settings.settle_window + 10 <= world.clock.time() - 1_763_800_000 < 200
+
+
+def test_a_mark_by_somebody_else_meanwhile_is_not_claimed(world: World) -> None:
+    world.fault("drop_before", PAY, times=1)
+    world.before["crm.invoice.get"] = lambda: world.portal.act.pay_invoice(2, by="person", user_id=7)
+    receipt = world.once.pay_invoice(invoice_id=2, pay_system_id=31)
+    assert receipt.sent
+    assert receipt.as_dict()["outcome"] == "already_paid"
+    assert receipt.as_dict()["evidence"] == "state"
+
+
+def test_a_mark_by_somebody_else_before_ours_is_not_claimed(world: World) -> None:
+    world.before[PAY] = lambda: world.portal.act.pay_invoice(2, by="person", user_id=7)
+    assert pay(world)["outcome"] == "already_paid"
+
+
+def test_without_the_portals_time_nothing_is_claimed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world, "_answer", without_time(world))
+    assert pay(world)["outcome"] == "already_paid"
+    assert len(world.ledger("invoice_paid")) == 1
+
+
+def without_time(world: World) -> Any:
+    """Answers without time block and Date header."""
+    answer = world._answer
+
+    def timeless(request: Any) -> Any:
+        outcome = answer(request)
+        body = json.loads(outcome.body)
+        body.pop("time", None)
+        return replace(outcome, headers={}, body=json.dumps(body).encode())
+
+    return timeless
+
+
+@pytest.mark.parametrize(
+    ("code", "text"), [("0", "Something odd"), ("ERROR_PROCESS_REQUEST_RESULT", "Handler says no"), ("", "")]
+)
+def test_an_unclear_answer_without_effect_is_refused_with_the_portals_words(world: World, code: str, text: str) -> None:
+    world.fault("error", PAY, times=1, code=code, text=text, status=400)
+    with pytest.raises(PaymentNotApplied) as caught:
+        pay(world)
+    assert repr(code) in str(caught.value)
+    assert text in str(caught.value)
+    assert world.portal.ledger == []
+    assert world.writes() == [PAY]
+    assert 9 < sum(world.slept) < 12
+
+
+def test_an_unclear_answer_with_effect_is_a_success(world: World) -> None:
+    world.fault("error_after_executing", PAY, times=1, code="0", text="Handler after save", status=400)
+    receipt = pay(world)
+    assert receipt["outcome"] == "paid"
+    assert receipt["evidence"] == "state"
+
+
+def test_a_refusal_is_final_and_nothing_is_read(world: World) -> None:
+    world.fault("error", PAY, times=1, code="ACCESS_DENIED", text="Access denied!", status=403)
+    with pytest.raises(Bitrix24ApiError, match="Access denied"):
+        pay(world)
+    assert world.sent == ["batch", PAY]
+
+
+def test_another_sum_afterwards_is_a_mismatch_that_says_that_the_mark_was_made(world: World) -> None:
+    change(world, "crm.invoice.get")
+    with pytest.raises(PaymentMismatch, match=r"Invoice 2 is over 1\.00 EUR now.*1500\.00 EUR.*The mark HAS been made"):
+        pay(world)
+    assert len(world.ledger("invoice_paid")) == 1
+
+
+def change(world: World, before: str) -> None:
+    """Somebody changes the sum of invoice 2 through REST just before a request."""
+
+    def act() -> None:
+        row = {"ID": 0, "PRODUCT_ID": 0, "PRODUCT_NAME": "Less", "PRICE": "1.00", "QUANTITY": "1"}
+        world.person("crm.invoice.update", {"id": 2, "fields": {"PRODUCT_ROWS": [row]}})
+
+    world.before[before] = act
+
+
+def test_what_did_not_leave_is_sent_in_a_new_lease(world: World) -> None:
+    world.not_sent = 4
+    assert pay(world)["outcome"] == "paid"
+    assert world.writes() == [PAY]
+
+
+def test_what_never_leaves_is_an_ordinary_error(world: World) -> None:
+    world.not_sent = 1000
+    with pytest.raises(Bitrix24NotSent) as caught:
+        pay(world)
+    assert not caught.value.final
+    assert world.portal.ledger == []
+
+
+def test_a_busy_portal_is_waited_for_in_new_leases(world: World) -> None:
+    world.fault("query_limit_exceeded", PAY, times=12)
+    assert pay(world)["outcome"] == "paid"
+    assert world.ledger("invoice_paid")
+
+
+def test_a_portal_that_stays_busy_is_an_ordinary_error(world: World) -> None:
+    world.fault("query_limit_exceeded", PAY)
+    with pytest.raises((Bitrix24RateLimited, Bitrix24NotSent)) as caught:
+        pay(world)
+    assert not caught.value.final
+    assert world.portal.ledger == []
+    assert world.clock.time() - 1_763_800_000 < 200
+
+
+def test_used_up_working_time_is_told_at_once(world: World) -> None:
+    world.fault("operation_time_limit", PAY)
+    with pytest.raises(Bitrix24RateLimited):
+        pay(world)
+    assert world.slept == []
+
+
+def test_true_and_then_unreadable_is_an_ordinary_error(world: World) -> None:
+    world.before[PAY] = lambda: world.fault("drop_before", "crm.invoice.get")
+    with pytest.raises(Bitrix24NotReadBack, match="accepted the mark of invoice 2") as caught:
+        pay(world)
+    assert not caught.value.final
+    assert "nothing was changed" not in str(caught.value).split("afterwards")[0]
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+    assert len(world.ledger("invoice_paid")) == 1
+
+
+def test_lost_and_then_unreadable_says_that_money_may_be_recorded(world: World) -> None:
+    world.fault("drop_after", PAY, times=1)
+    world.before[PAY] = lambda: world.fault("drop_before", "crm.invoice.get")
+    with pytest.raises(Bitrix24OutcomeUnknown, match=r"Invoice 2 may have been marked as paid.*could not be read"):
+        pay(world)
+
+
+def test_reads_that_fail_for_a_while_do_not_matter(world: World) -> None:
+    world.fault("drop_after", PAY, times=1)
+    world.before[PAY] = lambda: world.fault("drop_before", "crm.invoice.get", times=9)
+    assert pay(world)["outcome"] == "paid"

@@ -1,0 +1,112 @@
+"""DAGs that a person would write, one way of passing values each; `test_in_airflow.py` runs them in a real Airflow."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import DAG, Param, task
+
+from airflow_provider_bitrix24.operators.payments import (
+    AddCrmPaymentOperator,
+    PayCrmPaymentOperator,
+    PayInvoiceOperator,
+)
+from airflow_provider_bitrix24.sensors.payments import CrmPaymentPaidSensor, InvoicePaidSensor
+
+with DAG("templates", params={"invoice": Param(3, type="integer"), "amount": "249.90", "ids": [3, 1]}):
+    pay = PayInvoiceOperator(
+        task_id="pay",
+        invoice_id="{{ params.invoice }}",
+        pay_system_id="{{ 30 + 1 }}",
+        expected_amount="{{ params.amount }}",
+        expected_currency="{{ 'EUR' }}",
+        if_paid="{{ 'fail' }}",
+        bitrix24_conn_id="{{ 'bitrix24_default' }}",
+    )
+    pay >> InvoicePaidSensor(task_id="wait", invoice_id="{{ params.ids }}", poke_interval=1)
+
+with DAG("native_templates", params={"invoice": 7, "amount": "120.00"}, render_template_as_native_obj=True):
+    PayInvoiceOperator(
+        task_id="pay",
+        invoice_id="{{ params.invoice }}",
+        bx_rest_handler="{{ 'sandbox_bank' }}",
+        expected_amount="{{ params.amount }}",
+        expected_currency="EUR",
+    )
+
+with DAG("mapped"):
+    pay_all = PayInvoiceOperator.partial(task_id="pay", pay_system_id=31).expand(invoice_id=[8, "9", 1])
+    paid = pay_all.output.map(lambda receipt: receipt["invoice_id"])
+
+    @task
+    def store(receipt: dict[str, Any]) -> str:
+        return f"{receipt['invoice_id']}:{receipt['outcome']}"
+
+    @task
+    def total(receipts: Any) -> list[str]:
+        return [receipt["amount"] for receipt in receipts]
+
+    store.expand(receipt=pay_all.output)
+    total(pay_all.output)
+    # All at once (Airflow hands over a lazy sequence), and one task for each.
+    InvoicePaidSensor(task_id="wait_for_all", invoice_id=paid, poke_interval=1)
+    InvoicePaidSensor.partial(task_id="wait_for_each", poke_interval=1).expand(invoice_id=paid)
+
+with DAG("mapped_from_rows"):
+
+    @task
+    def rows() -> list[dict[str, Any]]:
+        return [
+            {"invoice_id": 10, "expected_amount": "310.00"},
+            {"invoice_id": "11", "expected_amount": 42, "expected_currency": "EUR"},
+            {"invoice_id": 12, "expected_amount": 680.4, "expected_currency": "USD"},
+        ]
+
+    PayInvoiceOperator.partial(task_id="pay", pay_system_id=31).expand_kwargs(rows())
+
+with DAG("taskflow"):
+    add = AddCrmPaymentOperator(task_id="add", entity_id=1, entity_type_id="deal", pay_system_id=8, fill_products=True)
+    mark = PayCrmPaymentOperator(
+        task_id="mark",
+        payment_id=add.output["payment_id"],
+        expected_amount=add.output["amount"],
+        expected_currency=add.output["currency"],
+    )
+    wait = CrmPaymentPaidSensor(
+        task_id="wait",
+        payment_id=add.output["payment_id"],
+        entity_type_id=add.output["entity_type_id"],
+        entity_id=add.output["entity_id"],
+        deferrable=True,
+        poke_interval=1,
+    )
+
+    @task
+    def conclude(paid: dict[str, Any], receipt: dict[str, Any]) -> str:
+        return f"{paid['payment_id']} {paid['amount']} {receipt['outcome']}"
+
+    mark >> wait
+    conclude(wait.output, mark.output)
+
+with DAG("deferred"):
+    CrmPaymentPaidSensor(task_id="wait", payment_id=1003, deferrable=True, poke_interval=0.2, timeout=60)
+
+with DAG("deferred_mapped"):
+    CrmPaymentPaidSensor.partial(task_id="wait", deferrable=True, poke_interval=0.2, timeout=60).expand(
+        payment_id=[1002, [1002, 1002]]
+    )
+
+with DAG("skipped"):
+    PayInvoiceOperator(task_id="pay", invoice_id=1, pay_system_id=31, if_paid="skip")
+    InvoicePaidSensor(task_id="wait", invoice_id=4, soft_fail=True)
+    InvoicePaidSensor(task_id="wait_deferred", invoice_id=5, soft_fail=True, deferrable=True)
+
+with DAG("never_retried", default_args={"retries": 2, "retry_delay": timedelta(seconds=0)}):
+    AddCrmPaymentOperator(task_id="add", entity_id=2)
+    PayInvoiceOperator(task_id="pay", invoice_id=6, pay_system_id=31)
+    InvoicePaidSensor(task_id="wait", invoice_id=4)
+
+with DAG("refused"):
+    PayInvoiceOperator(task_id="pay", invoice_id="{{ None }}", pay_system_id=31)
+    CrmPaymentPaidSensor(task_id="wait", payment_id="{{ true }}")

@@ -1,0 +1,43 @@
+"""Run DAGs of the DAGs folder through real Airflow (`dag.test`), one after another, and print what became of them.
+
+Usage: run_dags.py DAG_ID... ; the last line is JSON, for each DAG and task a list with one entry for each map index:
+state, try_number and xcoms.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from airflow.configuration import conf
+from airflow.dag_processing.dagbag import BundleDagBag
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.xcom import XComModel
+from airflow.utils.session import create_session
+from sqlalchemy import select
+
+
+def outcome(dag: Any) -> dict[str, list[dict[str, Any]]]:
+    run = dag.test(logical_date=None)
+    with create_session() as session:
+        tasks = session.scalars(select(TaskInstance).filter_by(dag_id=dag.dag_id, run_id=run.run_id)).all()
+        xcoms = session.scalars(select(XComModel).filter_by(dag_id=dag.dag_id, run_id=run.run_id)).all()
+    found: dict[str, list[dict[str, Any]]] = {}
+    for ti in sorted(tasks, key=lambda ti: ti.map_index):
+        mine = {x.key: x.value for x in xcoms if (x.task_id, x.map_index) == (ti.task_id, ti.map_index)}
+        found.setdefault(ti.task_id, []).append({"state": ti.state, "try_number": ti.try_number, "xcoms": mine})
+    return found
+
+
+def main(dag_ids: list[str]) -> None:
+    folder = Path(conf.get("core", "dags_folder"))
+    bag = BundleDagBag(dag_folder=folder, bundle_path=folder, bundle_name="dags-folder")
+    if bag.import_errors:
+        raise SystemExit(f"import errors: {bag.import_errors}")
+    print(json.dumps({dag_id: outcome(bag.dags[dag_id]) for dag_id in dag_ids}, default=str))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

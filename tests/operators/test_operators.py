@@ -1,0 +1,294 @@
+"""The three operators over real HTTP; the portal's ledger says what happened."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
+
+from airflow_provider_bitrix24.exceptions import Bitrix24NotSent, Bitrix24RateLimited
+from airflow_provider_bitrix24.operators.payments import (
+    AddCrmPaymentOperator,
+    PayCrmPaymentOperator,
+    PayInvoiceOperator,
+)
+
+if TYPE_CHECKING:
+    from conftest import Task
+
+OPERATORS = {
+    "pay_invoice": lambda **kwargs: PayInvoiceOperator(
+        task_id="pay", **{"invoice_id": 2, "pay_system_id": 31, **kwargs}
+    ),
+    "pay_crm_payment": lambda **kwargs: PayCrmPaymentOperator(task_id="pay", **{"payment_id": 1001, **kwargs}),
+    "add_crm_payment": lambda **kwargs: AddCrmPaymentOperator(task_id="pay", **{"entity_id": 1, **kwargs}),
+}
+WRITES = {
+    "pay_invoice": "sale.paysystem.pay.invoice",
+    "pay_crm_payment": "crm.item.payment.pay",
+    "add_crm_payment": "crm.item.payment.add",
+}
+EACH = pytest.mark.parametrize("operation", list(OPERATORS))
+MARKS = pytest.mark.parametrize("operation", ["pay_invoice", "pay_crm_payment"])
+
+
+def http_requests(portal: Any) -> list[str]:
+    return [request["method"] for request in portal.requests if not request["inside_batch"]]
+
+
+def write_requests(portal: Any, operation: str) -> list[str]:
+    return [request["method"] for request in portal.requests if request["method"] == WRITES[operation]]
+
+
+@EACH
+def test_three_requests_one_entry_and_a_plain_receipt(portal: Any, task: Task, operation: str) -> None:
+    receipt = OPERATORS[operation]().execute(task.context)
+    assert len(http_requests(portal)) == 3
+    (entry,) = [entry for entry in portal.ledger if entry["event"] != "order_created"]
+    assert entry["by"] == "rest"
+    assert entry["idempotency_key"] == hashlib.sha256(receipt["idempotency_key"].encode()).hexdigest()
+    assert receipt["operation"] == operation
+    assert receipt["outcome"] == ("created" if operation == "add_crm_payment" else "paid")
+    assert json.loads(json.dumps(receipt)) == receipt
+    assert portal.secret not in json.dumps(receipt) + json.dumps(task.xcoms)
+
+
+@EACH
+def test_the_link_is_stored_before_anything_is_sent(portal: Any, task: Task, operation: str) -> None:
+    seen: list[tuple[str, Any, int]] = []
+    task.ti.xcom_push = lambda key, value: seen.append((key, value, len(portal.requests)))
+    OPERATORS[operation]().execute(task.context)
+    key, path = {
+        "pay_invoice": ("_link_InvoiceLink", "/crm/invoice/show/2/"),
+        "pay_crm_payment": ("_link_CrmPaymentLink", "/shop/orders/payment/details/1001/"),
+        "add_crm_payment": ("_link_DealLink", "/crm/deal/details/1/"),
+    }[operation]
+    assert seen[0] == (key, portal.url + path, 0)
+
+
+def test_a_smart_invoice_and_the_new_payment_have_links(portal: Any, task: Task) -> None:
+    AddCrmPaymentOperator(task_id="add", entity_id="101", entity_type_id="smart_invoice").execute(task.context)
+    assert task.xcoms == {
+        "_link_SmartInvoiceLink": f"{portal.url}/crm/type/31/details/101/",
+        "_link_CrmPaymentLink": f"{portal.url}/shop/orders/payment/details/1033/",
+    }
+
+
+def test_the_key_of_an_added_payment_is_the_task(portal: Any, task: Task) -> None:
+    receipt = OPERATORS["add_crm_payment"]().execute(task.context)
+    address = portal.url.removeprefix("http://")
+    assert receipt["idempotency_key"] == f"{address}:dag:finance:run:manual__1:task:pay:map_index:-1"
+
+
+def test_products_are_filled_in(portal: Any, task: Task) -> None:
+    receipt = OPERATORS["add_crm_payment"](fill_products=True).execute(task.context)
+    assert receipt["amount"] == "1020.00"
+    assert Decimal(str(portal.payment(receipt["payment_id"])["sum"])) == 1020
+
+
+# -- arguments
+
+
+@pytest.mark.parametrize("value", [True, "None", 123.0, "", [2], None, 0, -1, "1.5", Decimal(2), {"id": 2}])
+@pytest.mark.parametrize(
+    ("operation", "field"),
+    [
+        ("pay_invoice", "invoice_id"),
+        ("pay_invoice", "pay_system_id"),
+        ("pay_crm_payment", "payment_id"),
+        ("add_crm_payment", "entity_id"),
+        ("add_crm_payment", "pay_system_id"),
+    ],
+)
+def test_what_is_no_id_is_refused_by_name(portal: Any, task: Task, operation: str, field: str, value: Any) -> None:
+    if value is None and field == "pay_system_id":
+        return
+    with pytest.raises(AirflowFailException, match=f"{field} must be a whole positive number"):
+        OPERATORS[operation](**{field: value}).execute(task.context)
+    assert portal.requests == []
+
+
+@pytest.mark.parametrize(
+    ("operation", "arguments", "words"),
+    [
+        ("pay_invoice", {"pay_system_id": None}, "exactly one of pay_system_id and bx_rest_handler"),
+        ("pay_invoice", {"bx_rest_handler": "x"}, "exactly one of pay_system_id and bx_rest_handler"),
+        ("pay_invoice", {"pay_system_id": None, "bx_rest_handler": " "}, "bx_rest_handler must be the code"),
+        ("pay_invoice", {"pay_system_id": None, "bx_rest_handler": "None"}, "bx_rest_handler must be the code"),
+        ("pay_invoice", {"pay_system_id": None, "bx_rest_handler": 7}, "bx_rest_handler must be the code"),
+        ("pay_invoice", {"expected_amount": "1,500.00"}, "expected_amount must be an amount"),
+        ("pay_invoice", {"expected_amount": "None"}, "expected_amount must be an amount"),
+        ("pay_invoice", {"expected_amount": True}, "expected_amount must be an amount"),
+        ("pay_invoice", {"expected_amount": float("nan")}, "expected_amount must be an amount"),
+        ("pay_invoice", {"expected_currency": "Euro"}, "expected_currency must be three letters"),
+        ("pay_invoice", {"expected_currency": 978}, "expected_currency must be three letters"),
+        ("pay_invoice", {"if_paid": "ignore"}, "if_paid must be one of succeed, skip, fail, not 'ignore'"),
+        ("pay_crm_payment", {"if_paid": None}, "if_paid must be one of"),
+        ("pay_crm_payment", {"allow_zero": "False"}, "allow_zero must be True or False"),
+        ("add_crm_payment", {"entity_type_id": 1}, "entity_type_id must be 2 or 'deal', 31 or 'smart_invoice'"),
+        ("add_crm_payment", {"entity_type_id": "lead"}, "entity_type_id must be 2"),
+        ("add_crm_payment", {"fill_products": "yes"}, "fill_products must be True or False"),
+        ("add_crm_payment", {"if_unpaid_exists": "x"}, "if_unpaid_exists must be one of add, return, fail"),
+        ("add_crm_payment", {"on_unknown": "ask"}, "on_unknown must be one of fail, adopt"),
+    ],
+)
+def test_other_wrong_arguments_are_refused_by_name(
+    portal: Any, task: Task, operation: str, arguments: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(AirflowFailException, match=words) as caught:
+        OPERATORS[operation](**arguments).execute(task.context)
+    assert "Nothing was sent" in str(caught.value)
+    assert portal.requests == []
+
+
+@pytest.mark.parametrize("amount", [1500.0, "1500", 1500, Decimal("1500.00"), " 1500.00 "])
+def test_the_expected_amount_in_all_the_forms_a_person_means(portal: Any, task: Task, amount: Any) -> None:
+    operator = OPERATORS["pay_invoice"](expected_amount=amount, expected_currency="eur")
+    assert operator.execute(task.context)["outcome"] == "paid"
+
+
+def test_constructors_only_assign() -> None:
+    for make in OPERATORS.values():
+        operator = make(bitrix24_conn_id="there_is_none")
+        for field in operator.template_fields:
+            assert hasattr(operator, field)
+        assert operator.multiple_outputs is True
+
+
+# -- errors
+
+
+@MARKS
+@pytest.mark.parametrize(
+    ("if_paid", "outcome"), [("succeed", None), ("skip", AirflowSkipException), ("fail", AirflowFailException)]
+)
+def test_what_is_paid_already(portal: Any, task: Task, operation: str, if_paid: str, outcome: Any) -> None:
+    paid = {"pay_invoice": {"invoice_id": 1}, "pay_crm_payment": {"payment_id": 1002}}[operation]
+    operator = OPERATORS[operation](**paid, if_paid=if_paid)
+    if outcome is None:
+        assert operator.execute(task.context)["outcome"] == "already_paid"
+    else:
+        with pytest.raises(outcome, match=r"(invoice_id 1|payment_id 1002) over .* is paid already, since 20"):
+            operator.execute(task.context)
+    assert portal.ledger == []
+
+
+@MARKS
+def test_another_persons_mark_after_ours_was_sent_is_no_reason_to_skip(portal: Any, task: Task, operation: str) -> None:
+    hold = portal.fault("commit_later", WRITES[operation], times=1)
+    if operation == "pay_invoice":
+        read = portal.fault("hold", "crm.invoice.get", occurrence=2, when="before")
+    else:
+        read = portal.fault("hold", "crm.item.payment.get", occurrence=2, when="before")
+    import threading
+
+    def person() -> None:
+        if operation == "pay_invoice":
+            portal.act.pay_invoice(2, by="person", user_id=7)
+        else:
+            portal.act.pay_payment(1001, by="customer")
+        portal.release(read)
+
+    timer = threading.Timer(0.3, person)
+    timer.start()
+    receipt = OPERATORS[operation](if_paid="skip").execute(task.context)
+    timer.join()
+    portal.release(hold)
+    assert receipt["outcome"] == "already_paid"
+
+
+@EACH
+def test_a_lost_request_fails_for_good_without_a_chain(portal: Any, task: Task, operation: str) -> None:
+    portal.fault("drop_before", WRITES[operation], times=1)
+    with pytest.raises(AirflowFailException, match=r"Bitrix24OutcomeUnknown: .*no usable answer") as caught:
+        OPERATORS[operation]().execute(task.context)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+    assert portal.secret not in str(caught.value)
+    assert portal.ledger == []
+    assert len(write_requests(portal, operation)) == 1
+
+
+@EACH
+@pytest.mark.parametrize("fault", ["drop_after", "truncate", "html", "empty_body", "hold"])
+def test_a_lost_answer_is_resolved_in_the_same_attempt(portal: Any, task: Task, operation: str, fault: str) -> None:
+    portal.fault(fault, WRITES[operation], times=1, **({"when": "after"} if fault in ("html", "hold") else {}))
+    operator = OPERATORS[operation](**({"on_unknown": "adopt"} if operation == "add_crm_payment" else {}))
+    receipt = operator.execute(task.context)
+    assert receipt["evidence"] == ("difference" if operation == "add_crm_payment" else "state")
+    assert len(write_requests(portal, operation)) == 1
+    assert len([entry for entry in portal.ledger if entry["event"].endswith(("_paid", "_added"))]) == 1
+
+
+@EACH
+def test_a_passing_error_is_retried_only_where_a_retry_is_allowed(portal: Any, task: Task, operation: str) -> None:
+    portal.fault("operation_time_limit", WRITES[operation])
+    allowed = Bitrix24RateLimited if operation != "add_crm_payment" else AirflowFailException
+    with pytest.raises(allowed):
+        OPERATORS[operation]().execute(task.context)
+    assert portal.ledger == []
+
+
+@EACH
+def test_a_portal_that_is_away_is_a_passing_error(task: Task, operation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = {
+        "conn_type": "bitrix24",
+        "host": "127.0.0.1",
+        "schema": "http",
+        "port": 9,
+        "login": "1",
+        "password": "canarycanary",
+        "extra": {"allow_http": True, "connect_timeout": 0.2},
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", json.dumps(connection))
+    expected: type[Exception] = AirflowFailException if operation == "add_crm_payment" else Bitrix24NotSent
+    with pytest.raises(expected, match="was not sent to Bitrix24") as caught:
+        OPERATORS[operation]().execute(task.context)
+    assert "canarycanary" not in str(caught.value)
+
+
+def test_a_second_attempt_adds_nothing(portal: Any, task: Task) -> None:
+    task.ti.try_number = 2
+    with pytest.raises(AirflowFailException, match=r"attempt 2 of pay.*cannot tell whether.*deal 1") as caught:
+        OPERATORS["add_crm_payment"]().execute(task.context)
+    assert "Nothing was sent by this attempt" in str(caught.value)
+    assert portal.requests == []
+    assert task.xcoms == {"_link_DealLink": f"{portal.url}/crm/deal/details/1/"}
+
+
+@MARKS
+def test_a_second_attempt_marks(portal: Any, task: Task, operation: str) -> None:
+    task.ti.try_number = 2
+    assert OPERATORS[operation]().execute(task.context)["outcome"] == "paid"
+
+
+@EACH
+def test_a_time_out_of_the_task_passes_untouched(portal: Any, task: Task, operation: str) -> None:
+    import signal
+
+    def ring(*_: Any) -> None:
+        raise AirflowTaskTimeout("time is up")
+
+    portal.fault("hold", WRITES[operation], when="before")
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    try:
+        with pytest.raises(AirflowTaskTimeout, match="time is up"):
+            OPERATORS[operation]().execute(task.context)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@EACH
+def test_a_connection_that_is_wrong_is_told_without_its_secret(
+    task: Task, operation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", '{"conn_type": "bitrix24", "host": "", "password": "canary12"}')
+    with pytest.raises(AirflowFailException, match="'bitrix24_default' cannot be used: host is empty") as caught:
+        OPERATORS[operation]().execute(task.context)
+    assert "canary12" not in str(caught.value)

@@ -1,0 +1,87 @@
+"""The exception tree: every class says whether to retry, survives pickling, and speaks to a person."""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import inspect
+import pickle
+from typing import Any
+
+import pytest
+
+from airflow_provider_bitrix24 import exceptions
+from airflow_provider_bitrix24.exceptions import (
+    Bitrix24ApiError,
+    Bitrix24Error,
+    Bitrix24NoAnswer,
+    Bitrix24NotReadBack,
+    Bitrix24NotSent,
+    Bitrix24OutcomeUnknown,
+    Bitrix24PermissionError,
+    Bitrix24RateLimited,
+    PaymentAmbiguous,
+)
+
+CLASSES = [value for value in vars(exceptions).values() if inspect.isclass(value) and issubclass(value, Bitrix24Error)]
+RETRIED = {"Bitrix24NotSent", "Bitrix24NoAnswer", "Bitrix24NotReadBack", "Bitrix24RateLimited", "Bitrix24ServerError"}
+NOON = datetime.datetime(2026, 11, 22, 12, tzinfo=datetime.UTC)
+
+
+def make(kind: type[Bitrix24Error]) -> Bitrix24Error:
+    special: dict[type, tuple[Any, ...]] = {
+        Bitrix24NotSent: ("crm.deal.get", "connection refused", True),
+        Bitrix24NotReadBack: ("Invoice 2", "reset"),
+        Bitrix24NoAnswer: ("crm.deal.get", "reset"),
+        Bitrix24OutcomeUnknown: ("crm.deal.add", True, "0", "words", "what to do"),
+        Bitrix24PermissionError: ("insufficient_scope", 401, "crm.deal.get", "words", ("crm",)),
+        Bitrix24RateLimited: ("OPERATION_TIME_LIMIT", 429, "crm.deal.get", "words", 90.0, NOON),
+        PaymentAmbiguous: ("which one?", (1, 2)),
+    }
+    if kind in special:
+        return kind(*special[kind])
+    return kind("0", 400, "crm.deal.get", "words") if issubclass(kind, Bitrix24ApiError) else kind("what to do")
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_pickled_and_copied_they_stay_the_same(kind: type[Bitrix24Error]) -> None:
+    error = make(kind)
+    for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert type(twin) is kind
+        assert (twin.args, vars(twin), str(twin)) == (error.args, vars(error), str(error))
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_each_says_whether_airflow_may_retry(kind: type[Bitrix24Error]) -> None:
+    assert kind.final is (kind.__name__ not in RETRIED)
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_the_tree_in_the_docstring_is_complete(kind: type[Bitrix24Error]) -> None:
+    (line,) = [line for line in exceptions.__doc__.splitlines() if f" {kind.__name__} " in f" {line.lstrip('│├└─ ')} "]
+    if kind is not Bitrix24Error:
+        assert line.endswith("final" if kind.final else "retry")
+
+
+def test_what_a_person_reads() -> None:
+    assert str(make(Bitrix24NotSent)) == (
+        "crm.deal.get was not sent to Bitrix24 (connection refused). Nothing was recorded on the portal."
+    )
+    assert str(Bitrix24OutcomeUnknown("crm.deal.add", False, None, "reset")) == (
+        "Bitrix24 gave no usable answer to crm.deal.add (reset). It may have been executed: look at the object on the "
+        "portal before anything is sent again."
+    )
+    assert "answered unclearly to crm.deal.add (code 0, odd)" in str(
+        Bitrix24OutcomeUnknown("crm.deal.add", True, "0", "odd")
+    )
+    assert "(no details)" in str(Bitrix24OutcomeUnknown("crm.deal.add"))
+    assert str(make(Bitrix24OutcomeUnknown)) == "what to do"
+    assert str(make(PaymentAmbiguous)) == "which one?"
+    assert "It only reads, so nothing was changed." in str(make(Bitrix24NoAnswer))
+    assert str(Bitrix24ApiError("", 400, "crm.deal.get", "No.")) == (
+        "Bitrix24 refused crm.deal.get (code '', HTTP 400): No."
+    )
+    assert "Come back in 90 s." in str(make(Bitrix24RateLimited))
+    assert "an Airflow pool" in str(Bitrix24RateLimited("x", 503, "crm.deal.get"))
+    assert "lacks the scope crm" in str(make(Bitrix24PermissionError))
+    assert "may lack the right" in str(Bitrix24PermissionError("ACCESS_DENIED", 403, "crm.deal.get"))

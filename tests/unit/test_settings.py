@@ -1,0 +1,165 @@
+"""Connections as people write them: what each way means, and which field is named when it means nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_bitrix24.api.settings import Settings
+from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
+
+SECRET = "c4n4rys3cr3tc0de"
+FIELDS: dict[str, Any] = {"host": "acme.bitrix24.com", "login": "1", "password": SECRET}
+
+
+def settings(**values: Any) -> Settings:
+    return Settings.from_connection_values(**values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        FIELDS,
+        {**FIELDS, "login": 1, "port": 0, "schema": "", "extra": {}},
+        {**FIELDS, "host": " ACME.Bitrix24.com. ", "port": "", "schema": "https", "password": f" {SECRET}\n"},
+        {**FIELDS, "host": "https://acme.bitrix24.com/", "port": 443},
+        {**FIELDS, "host": "https://acme.bitrix24.com/rest/"},
+        {**FIELDS, "host": "acme.bitrix24.com:443", "port": "0"},
+        {"host": f"https://acme.bitrix24.com/rest/1/{SECRET}/"},
+        {"host": f"https://acme.bitrix24.com/rest/1/{SECRET}/profile.json", "login": "", "password": ""},
+        {"host": f"acme.bitrix24.com/rest/1/{SECRET}"},
+        {"host": f"https://acme.bitrix24.com/rest/1/{SECRET}/", "login": "1", "password": SECRET},
+        {"host": "acme.bitrix24.com", "schema": f"rest/1/{SECRET}/", "conn_type": "https"},
+        {"host": "acme.bitrix24.com", "schema": f"rest/1/{SECRET}/profile.json", "conn_type": "https"},
+        {"host": "https://acme.bitrix24.com", "schema": f"rest/1/{SECRET}/", "conn_type": "bitrix24"},
+    ],
+)
+def test_every_written_form_means_the_same(values: dict[str, Any]) -> None:
+    made = settings(**values)
+    assert made.url("profile") == f"https://acme.bitrix24.com/rest/1/{SECRET}/profile"
+    assert (made.portal, made.origin, made.secrets) == ("acme.bitrix24.com", "https://acme.bitrix24.com", (SECRET,))
+
+
+def test_the_secret_does_not_show() -> None:
+    made = settings(**FIELDS)
+    for text in (repr(made), str(made), made.model_dump_json(), repr(made.auth)):
+        assert SECRET not in text
+    assert made.redact(f"a {SECRET} b") == "a *** b"
+
+
+@pytest.mark.parametrize(
+    ("values", "origin"),
+    [
+        ({"host": "127.0.0.1", "port": 8080, "schema": "http"}, "http://127.0.0.1:8080"),
+        ({"host": "http://127.0.0.1:8080"}, "http://127.0.0.1:8080"),
+        ({"host": "localhost", "port": "80", "conn_type": "http"}, "http://localhost"),
+        ({"host": "portal.localhost", "schema": "HTTP"}, "http://portal.localhost"),
+        ({"host": "::1", "port": 80, "schema": "http"}, "http://[::1]"),
+        ({"host": "[::1]:81", "schema": "http"}, "http://[::1]:81"),
+        ({"host": "b24.example.com", "port": 8443}, "https://b24.example.com:8443"),
+        ({"host": "b24.example.com:8443", "port": 0}, "https://b24.example.com:8443"),
+        ({"host": "b24.example.com", "schema": "http", "extra": {"allow_http": "true"}}, "http://b24.example.com"),
+        ({"host": "портал.рф"}, "https://xn--80awhdgm.xn--p1ai"),
+    ],
+)
+def test_hosts_ports_and_schemes(values: dict[str, Any], origin: str) -> None:
+    made = settings(**{**FIELDS, **values})
+    assert made.origin == origin
+    assert made.portal == made.origin.partition("://")[2]
+
+
+def test_portal_id_names_the_portal() -> None:
+    assert settings(**FIELDS, extra={"portal_id": " old.bitrix24.com "}).portal == "old.bitrix24.com"
+    assert settings(**FIELDS, extra={"portal_id": ""}).portal == "acme.bitrix24.com"
+
+
+def test_defaults() -> None:
+    made = settings(**FIELDS)
+    assert (made.connect_timeout, made.read_timeout, made.rate_limit_wait) == (10, 75, 120)
+    assert (made.lease, made.delivery, made.server_limit, made.read_lag) == (5, 10, 120, 10)
+    assert made.settle_window == 155
+    assert (made.ca_bundle, made.allow_http, made.max_response_bytes) == (None, False, 64 * 1024 * 1024)
+
+
+@pytest.mark.parametrize("empty", [None, "", " "])
+def test_empty_extras_are_not_given(empty: Any) -> None:
+    names = ["read_timeout", "lease", "read_lag", "allow_http", "ca_bundle", "max_response_bytes", "portal_id", "auth"]
+    assert settings(**FIELDS, extra=dict.fromkeys(names, empty)) == settings(**FIELDS)
+
+
+def test_extras_as_text_and_as_json() -> None:
+    text = {
+        "read_timeout": "60",
+        "read_lag": "0",
+        "allow_http": "false",
+        "max_response_bytes": "1000",
+        "auth": "webhook",
+    }
+    json = {"read_timeout": 60, "read_lag": 0, "allow_http": False, "max_response_bytes": 1000}
+    made = settings(**FIELDS, extra=text)
+    assert made == settings(**FIELDS, extra=json)
+    assert (made.read_timeout, made.read_lag, made.allow_http, made.max_response_bytes) == (60, 0, False, 1000)
+
+
+def test_a_zero_of_an_untouched_number_field_is_not_given() -> None:
+    zeros = {"read_timeout": 0, "connect_timeout": "0", "lease": 0.0, "max_response_bytes": 0}
+    assert settings(**FIELDS, extra=zeros) == settings(**FIELDS)
+
+
+@pytest.mark.parametrize("value", ["true", "True", "1", "yes", "on", True, 1])
+def test_what_is_true(value: Any) -> None:
+    assert settings(**FIELDS, extra={"allow_http": value}).allow_http is True
+
+
+@pytest.mark.parametrize("value", ["false", "False", "0", "no", "off", False, 0])
+def test_what_is_false(value: Any) -> None:
+    assert settings(**FIELDS, extra={"allow_http": value}).allow_http is False
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"host": None}, "host"),
+        ({"host": "  "}, "host"),
+        ({"host": "acme bitrix24"}, "host"),
+        ({"host": "https://"}, "host"),
+        ({"host": "https://acme:99999/"}, "host"),
+        ({"host": "https://[::1/"}, "host"),
+        ({"host": "a" * 70 + "é"}, "host"),
+        ({"host": f"https://1:{SECRET}@acme.bitrix24.com"}, "host"),
+        ({"host": f"https://acme.bitrix24.com/oauth/{SECRET}"}, "host"),
+        ({"host": "ftp://acme.bitrix24.com"}, "schema"),
+        ({"schema": f"wrong/{SECRET}"}, "schema"),
+        ({"schema": "http"}, "schema"),
+        ({"host": "http://acme.bitrix24.com"}, "schema"),
+        ({"login": ""}, "login"),
+        ({"login": "1/2"}, "login"),
+        ({"password": None}, "password"),
+        ({"password": f"https://acme.bitrix24.com/rest/1/{SECRET}/"}, "password"),
+        ({"host": f"https://acme.bitrix24.com/rest/1/{SECRET}/", "login": "7"}, "login"),
+        ({"host": f"https://acme.bitrix24.com/rest/1/{SECRET}/", "password": "another"}, "password"),
+        ({"port": "https"}, "port"),
+        ({"port": 65536}, "port"),
+        ({"port": -1}, "port"),
+        ({"extra": {"read_timout": 5}}, "did you mean read_timeout"),
+        ({"extra": {"owner": "finance"}}, "known are"),
+        ({"extra": {"read_timeout": "soon"}}, "read_timeout"),
+        ({"extra": {"read_timeout": True}}, "read_timeout"),
+        ({"extra": {"read_timeout": -1}}, "read_timeout"),
+        ({"extra": {"read_timeout": "nan"}}, "read_timeout"),
+        ({"extra": {"lease": "inf"}}, "lease"),
+        ({"extra": {"allow_http": "maybe"}}, "allow_http"),
+        ({"extra": {"max_response_bytes": "1.5"}}, "max_response_bytes"),
+        ({"extra": {"max_response_bytes": True}}, "max_response_bytes"),
+        ({"extra": {"portal_id": ["x"]}}, "portal_id"),
+        ({"extra": {"ca_bundle": 5}}, "ca_bundle"),
+        ({"extra": {"auth": "oauth"}}, "auth"),
+    ],
+)
+def test_what_is_wrong_is_named_without_the_secret(values: dict[str, Any], field: str) -> None:
+    with pytest.raises(Bitrix24ConfigError) as caught:
+        settings(**{**FIELDS, **values})
+    assert field in str(caught.value)
+    assert SECRET not in str(caught.value)
+    assert SECRET not in str(caught.value.__context__)
