@@ -160,7 +160,7 @@ def _post(session: requests.Session, request: Request) -> Outcome:
 
 
 class _Due(io.RawIOBase):
-    """What a socket receives, until the answer is due: a server that sends byte by byte cannot keep us for ever."""
+    """What a socket receives, until it is due: who sends byte by byte, portal or proxy, cannot keep us for ever."""
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket, passage: Passage) -> None:
         self._raw = raw
@@ -171,11 +171,7 @@ class _Due(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        if self._passage.due is not None:
-            left = self._passage.due - time.monotonic()
-            if left <= 0:
-                raise TimeoutError
-            self._sock.settimeout(left)
+        self._sock.settimeout(self._passage.left())
         return self._raw.readinto(buffer)
 
     def close(self) -> None:
@@ -197,10 +193,34 @@ class _Connection(urllib3.connection.HTTPConnection):
 
     response_class = _Answer
 
+    def _new_conn(self) -> socket.socket:
+        """Each address of the host in turn, as long as there is time left."""
+        passage = _passage.get()
+        failed: OSError | None = None
+        for *_, address in socket.getaddrinfo(self._dns_host.strip("[]"), self.port, type=socket.SOCK_STREAM):
+            try:
+                sock = urllib3.util.connection.create_connection(
+                    (str(address[0]), self.port),
+                    min(passage.request.connect_timeout, passage.left()),
+                    socket_options=self.socket_options,
+                )
+                sock.settimeout(passage.left())  # TLS, or what is said to a proxy, comes next
+            except OSError as error:
+                failed = error
+            else:
+                return sock
+        raise failed or OSError("the host name has no address")
+
+    def _tunnel(self) -> None:
+        super()._tunnel()
+        self.sock.settimeout(_passage.get().left())
+
     def endheaders(self, *args: Any, **kwargs: Any) -> None:
         if self.sock is None:
             self.connect()
-        _passage.get().leave()
+        passage = _passage.get()
+        passage.leave()
+        self.sock.settimeout(passage.left())
         super().endheaders(*args, **kwargs)
 
 
@@ -246,7 +266,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
 async def _apost(client: httpx.AsyncClient, request: Request) -> Outcome:
     passage = Passage(request)
     try:
-        async with asyncio.timeout(None) as limit:
+        async with asyncio.timeout(passage.left()) as limit:
 
             async def trace(event: str, info: Mapping[str, Any]) -> None:
                 # a proxy gets a request of its own before ours, with the method CONNECT
@@ -318,11 +338,11 @@ def _tls(certificates: str) -> ssl.SSLContext:
 class _WithoutSecrets(logging.Filter):
     """Takes webhook secrets out of what the HTTP libraries log: requests at INFO and DEBUG, with their path."""
 
-    _PATH = re.compile(r"/rest/[^/\s]+/[^/\s\"']+")
+    _PATH = re.compile(r"/rest/(?:api/)?[^/\s]+/[^/\s\"']+", re.IGNORECASE)
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = record.getMessage()
-        if "/rest/" in text:
+        if "/rest/" in text.lower():
             record.msg, record.args = self._PATH.sub("/rest/***/***", text), None
         return True
 

@@ -6,7 +6,6 @@
     ├── Bitrix24ConfigError          the connection or the arguments are wrong; the portal executed nothing       final
     ├── Bitrix24NotSent              certainly not executed: no connection, TLS, proxy, or the lease was over     retry
     ├── Bitrix24NoAnswer             a read got no usable answer; nothing was at stake                            retry
-    ├── Bitrix24NotReadBack          the portal accepted a mark, but could not be read afterwards              retry
     ├── Bitrix24OutcomeUnknown       a write may have been executed: look at the portal, never send again blindly final
     ├── Bitrix24ApiError             the portal refused; a write was certainly not executed                       final
     │   ├── Bitrix24AuthError        the webhook is unknown, expired or blocked                                   final
@@ -26,6 +25,7 @@ Every class survives pickling, and none holds a URL, a response object or the we
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -38,6 +38,11 @@ class Bitrix24Error(Exception):
     final: ClassVar[bool] = True
     """Whether repeating the task cannot help, so that Airflow must not retry it."""
 
+    @property
+    def reason(self) -> str:
+        """What stood in the way, short, for use inside a bigger sentence: no verdict, no advice, no full stop."""
+        return re.split(r"(?<=[.!?])\s", str(self), maxsplit=1)[0].rstrip(".")
+
 
 class Bitrix24ConfigError(Bitrix24Error):
     """The connection or the arguments are wrong; the portal executed nothing."""
@@ -47,60 +52,49 @@ class Bitrix24NotSent(Bitrix24Error):
     """The request certainly did not reach the method.
 
     :param method: REST method.
-    :param reason: what stood in the way, without addresses.
+    :param obstacle: what stood in the way, without addresses.
     :param lease_over: whether the request was held back because the time in which it might be sent had passed.
     """
 
     final = False
 
-    def __init__(self, method: str, reason: str, lease_over: bool = False) -> None:
-        super().__init__(method, reason, lease_over)
+    def __init__(self, method: str, obstacle: str, lease_over: bool = False) -> None:
+        super().__init__(method, obstacle, lease_over)
         self.method = method
-        self.reason = reason
+        self.obstacle = obstacle
         self.lease_over = lease_over
 
+    @property
+    def reason(self) -> str:
+        """What stood in the way."""
+        return self.obstacle if self.lease_over else f"no connection: {self.obstacle}"
+
     def __str__(self) -> str:
-        return f"{self.method} was not sent to Bitrix24 ({self.reason}). Nothing was recorded on the portal."
+        return f"{self.method} was not sent to Bitrix24 ({self.obstacle}). Nothing was recorded on the portal."
 
 
 class Bitrix24NoAnswer(Bitrix24Error):
     """A read got no usable answer.
 
     :param method: REST method.
-    :param reason: what came instead of an answer.
+    :param instead: what came instead of an answer.
     """
 
     final = False
 
-    def __init__(self, method: str, reason: str) -> None:
-        super().__init__(method, reason)
+    def __init__(self, method: str, instead: str) -> None:
+        super().__init__(method, instead)
         self.method = method
-        self.reason = reason
+        self.instead = instead
+
+    @property
+    def reason(self) -> str:
+        """What came instead of an answer, and to what."""
+        return f"{self.method}: no usable answer, {self.instead}"
 
     def __str__(self) -> str:
         return (
-            f"Bitrix24 gave no usable answer to {self.method} ({self.reason}). It only reads, so nothing was changed."
-        )
-
-
-class Bitrix24NotReadBack(Bitrix24Error):
-    """The portal accepted a mark as paid and could not be read afterwards; the next attempt begins with reading.
-
-    :param what: what was marked: "Invoice 2".
-    :param reason: why it could not be read.
-    """
-
-    final = False
-
-    def __init__(self, what: str, reason: str) -> None:
-        super().__init__(what, reason)
-        self.what = what
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return (
-            f"The portal accepted the mark of {self.what.lower()}, so it is probably paid, but it could not be read "
-            f"afterwards: {self.reason} The next attempt reads first."
+            f"Bitrix24 gave no usable answer to {self.method} ({self.instead}). It only reads, so nothing was changed."
         )
 
 
@@ -130,14 +124,18 @@ class Bitrix24OutcomeUnknown(Bitrix24Error):
         self.text = text
         self.message = message
 
+    @property
+    def reason(self) -> str:
+        """How the portal answered, if it did."""
+        words = ", ".join(part for part in (self.code and f"code {self.code}", self.text) if part) or "no details"
+        happened = "answered unclearly" if self.answered else "gave no usable answer"
+        return f"Bitrix24 {happened} to {self.method} ({words})"
+
     def __str__(self) -> str:
         if self.message:
             return self.message
-        words = ", ".join(part for part in (self.code and f"code {self.code}", self.text) if part) or "no details"
-        happened = "answered unclearly" if self.answered else "gave no usable answer"
         return (
-            f"Bitrix24 {happened} to {self.method} ({words}). It may have been executed: look at the object on the "
-            "portal before anything is sent again."
+            f"{self.reason}. It may have been executed: look at the object on the portal before anything is sent again."
         )
 
 
@@ -158,6 +156,11 @@ class Bitrix24ApiError(Bitrix24Error):
         self.status = status
         self.method = method
         self.description = description
+
+    @property
+    def reason(self) -> str:
+        """The portal's own code and words."""
+        return f"{self.method}: {self.code or 'no code'} {self.description}".strip().rstrip(".")
 
     def __str__(self) -> str:
         said = f"Bitrix24 refused {self.method} (code {self.code!r}, HTTP {self.status})"

@@ -38,8 +38,19 @@ class Passage:
     def __init__(self, request: Request) -> None:
         self.request = request
         self.sent = False
-        self.due: float | None = None
-        """Until when the whole answer must be here, by the monotonic clock."""
+        self.connect_limit = _STEPS * request.connect_timeout
+        self.due = time.monotonic() + self.connect_limit
+        """Until when there must be a live connection, and once it is sent the whole answer, by the monotonic clock."""
+
+    def left(self) -> float:
+        """Seconds until it is due.
+
+        :raises TimeoutError: it was due before.
+        """
+        left = self.due - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
 
     def leave(self) -> None:
         """The first byte is about to go."""
@@ -54,7 +65,8 @@ class Passage:
         if isinstance(error, LeaseOver):
             return NotSent("the time in which it might be sent had passed", lease_over=True)
         if not self.sent:
-            return NotSent(_why_not_sent(error, self.request.connect_timeout))
+            late = time.monotonic() >= self.due
+            return NotSent(_why_not_sent(error, self.connect_limit if late else self.request.connect_timeout))
         if isinstance(error, Unusable):
             return Unknown(str(error))
         if any(isinstance(inner, _TIMEOUTS) for inner in _inner(error)):
@@ -62,11 +74,13 @@ class Passage:
         return Unknown("the connection broke before the answer was complete")
 
 
+_STEPS: Final = 3
+"""How many times the timeout of one step all steps of connecting may take together."""
 _TIMEOUTS: Final = (TimeoutError, urllib3.exceptions.TimeoutError, httpx.TimeoutException)
 _PROXY_ERRORS: Final = (urllib3.exceptions.ProxyError, httpx.ProxyError)
 
 
-def _why_not_sent(error: Exception, connect_timeout: float) -> str:
+def _why_not_sent(error: Exception, patience: float) -> str:
     """The reason in the same words for both libraries, from the innermost exceptions."""
     inner = list(_inner(error))
     for exception in inner:
@@ -77,7 +91,7 @@ def _why_not_sent(error: Exception, connect_timeout: float) -> str:
         (ssl.SSLError, "TLS could not be agreed"),
         (socket.gaierror, "the host name cannot be resolved"),
         (ConnectionRefusedError, "connection refused"),
-        (_TIMEOUTS, f"no connection within {connect_timeout:g} s"),
+        (_TIMEOUTS, f"no connection within {patience:g} s"),
     ):
         if any(isinstance(exception, kinds) for exception in inner):
             return reason

@@ -50,7 +50,7 @@ class Request:
     effect: Effect
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     connect_timeout: float
-    """Seconds for each step of connecting."""
+    """Seconds for each step of connecting; all together may take three times that."""
     read_timeout: float
     """Seconds from the moment of sending until the whole answer must have arrived."""
     max_bytes: int

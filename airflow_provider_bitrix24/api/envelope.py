@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import pendulum
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from airflow_provider_bitrix24.api.effects import Response
+
+
+_TAG = re.compile(r"<[^<>]*>")
+_LONGEST_TEXT: Final = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +81,8 @@ def open_envelope(response: Response, redact: Callable[[str], str]) -> Reply | R
     :param redact: takes secrets out of a text.
     """
     if 300 <= response.status < 400:
-        target = _split(response.headers.get("location", ""))
-        return Moved(*target)
-    body = _json_object(response.body)
+        return Moved(*map(redact, _split(response.headers.get("location", ""))))
+    body = _json_object(response.body, redact)
     if body is None:
         kind = "an HTML page" if response.body.lstrip()[:1] == b"<" else "a body that is not the JSON of the method"
         return Garbled(
@@ -105,7 +108,7 @@ def refusal(
         code, text = error.get("code"), error.get("message")
     else:
         code, text = error, body.get("error_description")
-    return Refusal(_word(code), redact(_words(text)), status, retry_after, now)
+    return Refusal(_word(code), redact(_words(text))[:500], status, retry_after, now)
 
 
 def operating_reset(time: Any) -> float | None:
@@ -124,12 +127,24 @@ def _reply(body: Mapping[str, Any], headers: Mapping[str, str]) -> Reply:
     )
 
 
-def _json_object(body: bytes) -> dict[str, Any] | None:
+def _json_object(body: bytes, redact: Callable[[str], str]) -> dict[str, Any] | None:
+    """The body, if it is an object; a secret that the portal repeats stays out of whatever is made of it."""
     try:
-        parsed = json.loads(body, parse_float=Decimal, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
+        parsed = _redacted(json.loads(body, parse_float=Decimal, parse_constant=_no_constant), redact)
+    except (ValueError, ArithmeticError, RecursionError):
         return None
     return parsed if isinstance(parsed, dict) else None
+
+
+def _redacted(value: Any, redact: Callable[[str], str]) -> Any:
+    """JSON without any secret in its texts; names are left as they are."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {name: _redacted(inner, redact) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_redacted(inner, redact) for inner in value]
+    return value
 
 
 def _no_constant(name: str) -> None:
@@ -155,7 +170,7 @@ def _words(text: object) -> str:
     """The portal's words on one line, without markup."""
     if not isinstance(text, str):
         return ""
-    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", text)).split())[:500]
+    return " ".join(html.unescape(_TAG.sub(" ", text[:_LONGEST_TEXT])).split())
 
 
 def _whole(number: object) -> int | None:

@@ -17,7 +17,7 @@ from airflow_provider_bitrix24.api.effects import Effect, NotSent, Request, Resp
 from airflow_provider_bitrix24.api.envelope import Garbled, Moved, Refusal, Reply, open_envelope
 from airflow_provider_bitrix24.api.paging import Page, page_params, read_page, shape_of
 from airflow_provider_bitrix24.api.patience import TRIES, Again, Verdict, persist
-from airflow_provider_bitrix24.api.refusals import AUTH_SERVER_AWAY, TOO_MANY_REQUESTS, judge
+from airflow_provider_bitrix24.api.refusals import TOO_MANY_REQUESTS, judge
 from airflow_provider_bitrix24.api.values import shown
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ConfigError,
@@ -176,10 +176,8 @@ class Caller:
         error = judge(refusal, request.method, request.effect, self._resets.get(request.method))
         if isinstance(error, Bitrix24RateLimited) and refusal.code.upper() == TOO_MANY_REQUESTS:
             return Verdict(error=error, again=Again.BUSY, retry_after=refusal.retry_after)
-        if isinstance(error, Bitrix24ServerError):
-            away = refusal.code.upper() == AUTH_SERVER_AWAY
-            return Verdict(error=error, again=Again.TROUBLE if away or request.effect is Effect.READ else None)
-        return Verdict(error=error)
+        trouble = isinstance(error, Bitrix24ServerError) and request.effect is Effect.READ
+        return Verdict(error=error, again=Again.TROUBLE if trouble else None)
 
     def _lost(self, request: Request, reason: str) -> Verdict:
         """No usable answer: a read is repeated, a write never."""
@@ -223,7 +221,7 @@ def _known_method(method: str) -> str:
 
 def _plain(value: Any, name: str = "params") -> Any:
     """JSON values only, exactly: no float can say 10.10."""
-    if value is None or isinstance(value, str | bool | int):
+    if value is None or isinstance(value, str) or (isinstance(value, int) and abs(value) < 2**63):
         return value
     if isinstance(value, Mapping):
         return {str(key): _plain(inner, f"{name}[{key}]") for key, inner in value.items()}

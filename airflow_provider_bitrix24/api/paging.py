@@ -109,6 +109,6 @@ def read_page(method: str, shape: ListShape, result: Any, after: int | None) -> 
 
 def _row_id(row: Mapping[str, Any], field: str) -> int | None:
     value = row.get(field)
-    if isinstance(value, str) and value.isascii() and value.isdigit():
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.effects import Flow, Lease
 
 T = TypeVar("T")
+Found = TypeVar("Found", Invoice, Payment)
 
 
 def pay_invoice(
@@ -95,8 +96,9 @@ def get_crm_payment(caller: Caller, *, payment_id: int) -> Flow[Payment]:
     :raises Bitrix24NotFound: there is no such payment, as far as the portal says so in English.
     """
     method = "crm.item.payment.get"
-    reply = yield from caller.call(method, {"id": positive_id(payment_id, "payment_id")}, effect=Effect.READ)
-    return read(method, Payment.from_wire, reply.result)
+    number = positive_id(payment_id, "payment_id")
+    reply = yield from caller.call(method, {"id": number}, effect=Effect.READ)
+    return read_the_one(method, Payment.from_wire, reply.result, number)
 
 
 def get_crm_payments(caller: Caller, *, payment_ids: Iterable[int]) -> Flow[dict[int, Payment | Bitrix24ApiError]]:
@@ -114,7 +116,7 @@ def get_crm_payments(caller: Caller, *, payment_ids: Iterable[int]) -> Flow[dict
             if isinstance(error, Bitrix24ApiError) and error.final:
                 found[number] = error
             else:
-                found[number] = read(method, Payment.from_wire, answer.value(f"p{number}"))
+                found[number] = read_the_one(method, Payment.from_wire, answer.value(f"p{number}"), number)
     return found
 
 
@@ -133,6 +135,7 @@ def list_crm_payments(
     :param filter: camelCase fields with operators, such as ``{">id": 1033}``.
     :param order: camelCase field -> ``"asc"`` or ``"desc"``; by id if not given.
     :return: payments; an object that does not exist has none.
+    :raises Bitrix24NoAnswer: among others if the filter ``@id`` was ignored.
     """
     method = "crm.item.payment.list"
     params: dict[str, Any] = {
@@ -140,8 +143,12 @@ def list_crm_payments(
         "entityTypeId": known_entity_type(entity_type_id),
     }
     params |= {name: dict(value) for name, value in (("filter", filter), ("order", order)) if value}
+    wanted = _wanted(filter or {})
     reply = yield from caller.call(method, params, effect=Effect.READ)
-    return read_rows(method, Payment.from_wire, reply.result)
+    found = read_rows(method, Payment.from_wire, reply.result)
+    if wanted is not None and not {payment.id for payment in found} <= wanted:
+        raise Bitrix24NoAnswer(method, "the portal returned payments that were not asked for")
+    return found
 
 
 def pay_crm_payment(
@@ -178,8 +185,9 @@ def get_invoice(caller: Caller, *, invoice_id: int) -> Flow[Invoice]:
     https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-invoice-get.html
     """
     method = "crm.invoice.get"
-    reply = yield from caller.call(method, {"id": positive_id(invoice_id, "invoice_id")}, effect=Effect.READ)
-    return read(method, Invoice.from_wire, reply.result)
+    number = positive_id(invoice_id, "invoice_id")
+    reply = yield from caller.call(method, {"id": number}, effect=Effect.READ)
+    return read_the_one(method, Invoice.from_wire, reply.result, number)
 
 
 def get_invoices(caller: Caller, *, invoice_ids: Iterable[int]) -> Flow[dict[int, Invoice]]:
@@ -203,6 +211,14 @@ def get_invoices(caller: Caller, *, invoice_ids: Iterable[int]) -> Flow[dict[int
     return found
 
 
+def _wanted(filter: Mapping[str, Any]) -> set[int] | None:
+    """The ids that a filter lets through; None if it does not name them."""
+    if "@id" not in filter:
+        return None
+    values = filter["@id"]
+    return set(_ids(values if isinstance(values, list | tuple | set | frozenset) else [values], "filter[@id]"))
+
+
 def _invoices_with(ids: Sequence[int]) -> dict[str, Any]:
     return {"filter": {"@ID": list(ids)}, "select": list(Invoice.FIELDS), "order": {"ID": "ASC"}, "start": -1}
 
@@ -219,6 +235,17 @@ def read(method: str, from_wire: Callable[[Mapping[str, Any]], T], wire: Any) ->
         except ValueError as error:
             reason = _unreadable(error)
     raise Bitrix24NoAnswer(method, f"the portal's data cannot be read: {reason}")
+
+
+def read_the_one(method: str, from_wire: Callable[[Mapping[str, Any]], Found], wire: Any, asked: int) -> Found:
+    """Read one object of the portal, and see that it is the one asked for: what is read decides about money.
+
+    :raises Bitrix24NoAnswer: it cannot be read, or is another one and says nothing about the one asked for.
+    """
+    found = read(method, from_wire, wire)
+    if found.id != asked:
+        raise Bitrix24NoAnswer(method, f"answered with another object: {found.id} instead of {asked}")
+    return found
 
 
 def _unreadable(error: ValueError) -> str:

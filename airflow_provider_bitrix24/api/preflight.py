@@ -17,7 +17,7 @@ from airflow_provider_bitrix24.api.models import (
     ProductRow,
     Profile,
 )
-from airflow_provider_bitrix24.api.payments import read, read_rows
+from airflow_provider_bitrix24.api.payments import read, read_rows, read_the_one
 from airflow_provider_bitrix24.api.values import DEAL, ENTITY_NAMES, SMART_INVOICE
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ApiError,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.batch import BatchReply
     from airflow_provider_bitrix24.api.effects import Flow
     from airflow_provider_bitrix24.api.flow import Caller
+
 
 OWNER_TYPES: Final = {DEAL: "D", SMART_INVOICE: "SI"}
 """How product rows name the object that they belong to."""
@@ -54,6 +55,11 @@ class PaySystems:
     known: tuple[PaySystem, ...] | None
     """None: the connection may not see them, so nothing can be said."""
     handlers: frozenset[str] | None
+    """None: the connection may not see them."""
+
+    def prove_rest_handler(self, *, bx_rest_handler: str | None) -> bool:
+        """Whether a pay system that passed `check_for_invoice` was seen to have a REST handler."""
+        return self.handlers is not None and (self.known is not None or bx_rest_handler is not None)
 
     def check_for_invoice(self, *, pay_system_id: int | None, bx_rest_handler: str | None) -> int | None:
         """Refuse a pay system that is seen not to be able to mark a legacy invoice as paid.
@@ -170,7 +176,8 @@ def read_before_invoice(caller: Caller, *, invoice_id: int) -> Flow[InvoiceView]
     (https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-invoice-get.html).
 
     :raises Bitrix24ConfigError: the webhook lacks a scope.
-    :raises PaymentRefused: there is no such legacy invoice; says if a smart invoice has this number.
+    :raises PaymentRefused: there is no such legacy invoice, or it cannot be read and a smart invoice has this number.
+    :raises Bitrix24ApiError: it cannot be read.
     """
     commands = {**_WHO_AM_I, "invoice": ("crm.invoice.get", {"id": invoice_id}), **_PAY_SYSTEMS}
     reply = yield from caller.batch(commands)
@@ -179,12 +186,14 @@ def read_before_invoice(caller: Caller, *, invoice_id: int) -> Flow[InvoiceView]
     if trouble and trouble.final:
         # Portals say "not found" in their own language, and "access denied" to whoever is no administrator.
         smart = yield from _is_smart_invoice(caller, invoice_id)
-        if smart or isinstance(trouble, Bitrix24NotFound):
+        if isinstance(trouble, Bitrix24NotFound):
             raise PaymentRefused(_no_such_invoice(invoice_id, smart))
+        if smart:
+            raise PaymentRefused(_perhaps_smart(invoice_id, trouble.reason))
     return InvoiceView(
         at=reply.at,
         profile=read("profile", Profile.from_wire, reply.value("profile")),
-        invoice=read("crm.invoice.get", Invoice.from_wire, reply.value("invoice")),
+        invoice=read_the_one("crm.invoice.get", Invoice.from_wire, reply.value("invoice"), invoice_id),
         pay_systems=_pay_systems(reply),
     )
 
@@ -209,7 +218,7 @@ def read_before_mark(caller: Caller, *, payment_id: int) -> Flow[PaymentView]:
     return PaymentView(
         at=reply.at,
         profile=read("profile", Profile.from_wire, reply.value("profile")),
-        payment=read("crm.item.payment.get", Payment.from_wire, reply.value("payment")),
+        payment=read_the_one("crm.item.payment.get", Payment.from_wire, reply.value("payment"), payment_id),
     )
 
 
@@ -274,8 +283,14 @@ def _check_scopes(reply: BatchReply, *, needed: Collection[str]) -> None:
 def _pay_systems(reply: BatchReply) -> PaySystems:
     listed, handlers = _if_allowed(reply, "pay_systems"), _if_allowed(reply, "handlers")
     known = None if listed is None else tuple(read_rows("sale.paysystem.list", PaySystem.from_wire, listed))
-    codes = None if not isinstance(handlers, list) else frozenset(str(handler.get("CODE")) for handler in handlers)
-    return PaySystems(known=known, handlers=codes)
+    return PaySystems(known=known, handlers=_codes(handlers))
+
+
+def _codes(handlers: Any) -> frozenset[str] | None:
+    """The codes of the REST handlers; None if there is one in a form that we do not know, or they may not be seen."""
+    if not isinstance(handlers, list) or not all(isinstance(one, dict) and one.get("CODE") for one in handlers):
+        return None
+    return frozenset(str(one["CODE"]) for one in handlers)
 
 
 def _if_allowed(reply: BatchReply, key: str) -> Any:
@@ -289,7 +304,19 @@ def _if_allowed(reply: BatchReply, key: str) -> Any:
 def _order_ids(reply: BatchReply) -> tuple[int, ...]:
     found = _if_allowed(reply, "orders")
     bindings = found.get("orderEntity") if isinstance(found, dict) else None
-    return tuple(int(binding["orderId"]) for binding in bindings or () if binding.get("orderId"))
+    rows = bindings if isinstance(bindings, list) else []
+    ids = [str(row.get("orderId")) for row in rows if isinstance(row, dict)]
+    # They only serve a warning, so an order in an unknown form is as good as none.
+    return tuple(int(one) for one in ids if one.isascii() and one.isdigit() and len(one) < 20 and one != "0")
+
+
+def _perhaps_smart(invoice_id: int, trouble: str) -> str:
+    return (
+        f"Legacy invoice {invoice_id} (invoice_id) cannot be read ({trouble}). Nothing was sent. If it exists, the "
+        f"webhook's user may lack the right to it. There is also a smart invoice {invoice_id}: if that one is meant, "
+        f"use AddCrmPaymentOperator(entity_type_id='smart_invoice', entity_id={invoice_id}) instead, because "
+        "sale.paysystem.pay.invoice cannot pay smart invoices."
+    )
 
 
 def _is_smart_invoice(caller: Caller, number: int) -> Flow[bool]:

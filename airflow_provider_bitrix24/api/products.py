@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from airflow_provider_bitrix24.api.effects import Effect
 from airflow_provider_bitrix24.api.flow import keyed
 from airflow_provider_bitrix24.api.models import PayableProduct, Payment, ProductRow
-from airflow_provider_bitrix24.api.payments import read, read_rows
+from airflow_provider_bitrix24.api.payments import read_rows, read_the_one
 from airflow_provider_bitrix24.api.values import positive_id
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ConfigError,
+    Bitrix24NoAnswer,
     Bitrix24OutcomeUnknown,
     PaymentRefused,
 )
@@ -99,6 +100,8 @@ def read_contents(caller: Caller, *, payment_id: int) -> Flow[Contents]:
 
     REST methods ``batch`` of ``crm.item.payment.get`` and ``crm.item.payment.product.list``
     (https://apidocs.bitrix24.com/api-reference/crm/universal/payment/products-in-payment/crm-item-payment-product-list.html).
+
+    :raises Bitrix24NoAnswer: among others if the portal shows another payment, or what is in another one.
     """
     reply = yield from caller.batch(
         {
@@ -109,7 +112,10 @@ def read_contents(caller: Caller, *, payment_id: int) -> Flow[Contents]:
     products = read_rows("crm.item.payment.product.list", PayableProduct.from_wire, reply.value("products"))
     quantities: dict[int, Decimal] = {}
     for product in products:
+        if product.payment_id != payment_id:
+            raise Bitrix24NoAnswer(
+                "crm.item.payment.product.list", f"it shows what is in payment {product.payment_id}, not {payment_id}"
+            )
         quantities[product.row_id] = quantities.get(product.row_id, Decimal(0)) + product.quantity
-    return Contents(
-        payment=read("crm.item.payment.get", Payment.from_wire, reply.value("payment")), quantities=quantities
-    )
+    payment = read_the_one("crm.item.payment.get", Payment.from_wire, reply.value("payment"), payment_id)
+    return Contents(payment=payment, quantities=quantities)

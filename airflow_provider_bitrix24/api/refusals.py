@@ -31,11 +31,13 @@ if TYPE_CHECKING:
 TOO_MANY_REQUESTS: Final = "QUERY_LIMIT_EXCEEDED"
 TOO_MUCH_TIME: Final = "OPERATION_TIME_LIMIT"
 NO_SCOPE: Final = "INSUFFICIENT_SCOPE"
-AUTH_SERVER_AWAY: Final = "CONNECTION_ERROR"
-"""The portal could not check the credentials: not executed, and worth repeating."""
 
 _IN_TROUBLE = frozenset({"INTERNAL_SERVER_ERROR", "ERROR_UNEXPECTED_ANSWER", "ERROR_CORE"})
 """Codes that say that something broke, and not whether the method had run by then."""
+
+_ALSO_LATER = frozenset({"NOT_FOUND", "OWNER_NOT_FOUND", "ENTITY_TYPE_NOT_SUPPORTED"})
+"""Codes that a method may also give after it has written: certain only for a read."""
+_BAD_PARAMETER = "100"
 
 _CERTAIN: Final[dict[str, type[Bitrix24ApiError]]] = {
     **dict.fromkeys(
@@ -72,7 +74,7 @@ _CERTAIN: Final[dict[str, type[Bitrix24ApiError]]] = {
     **dict.fromkeys(("ERROR_INTERNAL_INVOICE_NOT_FOUND", "NOT_FOUND", "200640400001"), Bitrix24NotFound),
     **dict.fromkeys(
         (
-            "100",
+            _BAD_PARAMETER,
             "ERROR_CHECK_FAILURE",
             "ERROR_METHOD_NOT_FOUND",
             "ERROR_BATCH_LENGTH_EXCEEDED",
@@ -91,7 +93,7 @@ _CERTAIN: Final[dict[str, type[Bitrix24ApiError]]] = {
     TOO_MANY_REQUESTS: Bitrix24RateLimited,
     TOO_MUCH_TIME: Bitrix24RateLimited,
     "OVERLOAD_LIMIT": Bitrix24Overloaded,
-    AUTH_SERVER_AWAY: Bitrix24ServerError,
+    "CONNECTION_ERROR": Bitrix24ServerError,  # the portal could not check the credentials
 }
 
 _SPEAKING: Final[tuple[tuple[re.Pattern[str], type[Bitrix24ApiError]], ...]] = (
@@ -130,8 +132,10 @@ def judge(refusal: Refusal, method: str, effect: Effect, resets_at: float | None
     """
     code = refusal.code.upper()
     kind = _certain(code, refusal.text)
-    if kind is None and effect is Effect.READ:
-        kind = _guess(code, refusal)
+    if effect is Effect.READ:
+        kind = kind or _guess(code, refusal)
+    elif code in _ALSO_LATER or (code == _BAD_PARAMETER and refusal.status >= 500):
+        kind = None
     if kind is None:
         ended = code not in _IN_TROUBLE and refusal.status < 500
         return Bitrix24OutcomeUnknown(method, ended, refusal.code, refusal.text)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from urllib.parse import SplitResult, quote, urlsplit
@@ -20,10 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _PORTS = {"https": 443, "http": 80}
-_WEBHOOK_PATH = re.compile(r"/*rest/(?P<user>[^/]+)/(?P<secret>[^/]+)(?:/[^/]*)?/*", re.IGNORECASE)
-_USER = re.compile(r"[\w.@+-]{1,100}")
-_SECRET = re.compile(r"[A-Za-z0-9._~-]{1,200}")
-_HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?")
+_WEBHOOK_PATH = re.compile(r"/*rest/(?:api/)?(?!api/)(?P<user>[^/]+)/(?P<secret>[^/]+)(?:/[^/]*)?/*", re.IGNORECASE)
+"""The address that the portal shows; the newer one has api/ in it, and the same user and secret."""
+_USER = re.compile(r"(?!\.+$)[\w.@+-]{1,100}")
+_SECRET = re.compile(r"(?!\.+$)[A-Za-z0-9._~-]{1,200}")
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST = re.compile(rf"(?=.{{1,253}}$)(?:{_LABEL}\.)*(?![0-9]+$){_LABEL}")
+"""A name; what ends in a number would be taken for some IP address."""
+_PORTAL_ID = re.compile(r"[A-Za-z0-9._:-]{1,255}")
+_EXTRA_NAME = re.compile(r"[a-z_]{1,40}")
 _TRUE = ("true", "1", "yes", "y", "on")
 _FALSE = ("false", "0", "no", "n", "off")
 
@@ -59,7 +65,7 @@ class Settings(BaseModel):
     portal_id: str | None = None
     """Name of the portal in keys and receipts; keeps them the same when the portal is renamed."""
     connect_timeout: float = 10
-    """For each step of connecting; a term of the settle window."""
+    """For each step of connecting, and a third of what all may take; a term of the settle window."""
     read_timeout: float = 75
     """From sending a request until its whole answer has arrived: longer than the portal's own 60 s cut."""
     lease: float = 5
@@ -109,9 +115,9 @@ class Settings(BaseModel):
         return (self.auth.secret.get_secret_value(),)
 
     def redact(self, text: str) -> str:
-        """The text without any secret."""
+        """The text without any secret, in upper or lower case."""
         for secret in self.secrets:
-            text = text.replace(secret, "***")
+            text = re.sub(re.escape(secret), "***", text, flags=re.IGNORECASE)
         return text
 
     @classmethod
@@ -142,6 +148,8 @@ class Settings(BaseModel):
                 "set the extra allow_http to true if the network is trusted."
             )
         number = _port(port) or written.port
+        if written.port not in (None, number):
+            raise Bitrix24ConfigError("port and the host say different things: write the port in one place.")
         return cls(
             host=written.host,
             scheme=scheme,
@@ -164,6 +172,8 @@ class _Written:
     def take_apart(cls, host: str, schema: str, conn_type: str) -> Self:
         if not host:
             raise Bitrix24ConfigError("host is empty: it must be the portal, such as acme.bitrix24.com.")
+        if " " in host or not host.isprintable():
+            raise Bitrix24ConfigError("host holds a blank or a control character.")
         try:
             split = urlsplit(host if "://" in host else f"//{_bracketed(host)}")
             port = split.port
@@ -183,7 +193,7 @@ class _Written:
 def _path(split: SplitResult, schema: str) -> str:
     """What follows the host, either there or in the field schema."""
     path = split.path.strip("/") or schema.strip("/")
-    if path.lower() == "rest":
+    if path.lower() in ("rest", "rest/api"):
         return ""
     if path and _WEBHOOK_PATH.fullmatch(path) is None:
         field = "host" if split.path.strip("/") else "schema"
@@ -201,15 +211,26 @@ def _bracketed(host: str) -> str:
 
 def _host_name(split: SplitResult) -> str:
     """The host in lower case and in ASCII."""
-    name = (split.hostname or "").rstrip(".")
+    name = (split.hostname or "").removesuffix(".")
     if not name.isascii():
-        try:
-            name = name.encode("idna").decode("ascii")
-        except UnicodeError:
-            name = ""
+        name = _punycode(unicodedata.normalize("NFC", name))
     if _HOST.fullmatch(name) is None and not _is_ip_address(name):
         raise Bitrix24ConfigError("host is not a host name such as acme.bitrix24.com.")
     return name
+
+
+def _punycode(name: str) -> str:
+    """The ASCII form of a name, if there is only one: older rules make ss of ß, which is somebody else's name."""
+    try:
+        encoded = name.encode("idna")
+        same = encoded.decode("idna") == name
+    except UnicodeError:
+        same = False
+    if not same:
+        raise Bitrix24ConfigError(
+            "host holds letters that can be read in more than one way: give its ASCII form, which begins with xn--."
+        )
+    return encoded.decode("ascii")
 
 
 def _is_ip_address(host: str) -> bool:
@@ -240,7 +261,7 @@ def _webhook(written: _Written, login: str, password: str) -> WebhookAuth:
         raise Bitrix24ConfigError(
             "login is empty: it must be the user id of the webhook, the number after /rest/ in its address."
         )
-    if _USER.fullmatch(user) is None:
+    if _USER.fullmatch(user) is None or user.lower() == "api":
         raise Bitrix24ConfigError("login must be the user id of the webhook, the number after /rest/ in its address.")
     if not secret:
         raise Bitrix24ConfigError(
@@ -276,7 +297,8 @@ def _options(extra: Mapping[str, Any]) -> dict[str, Any]:
         if name not in _EXTRAS:
             near = difflib.get_close_matches(name, _EXTRAS, 1)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(_EXTRAS)}."
-            raise Bitrix24ConfigError(f"extra: {name[:40]!r} is not known; {hint}")
+            which = repr(name) if _EXTRA_NAME.fullmatch(name) else "a name that is not shown"
+            raise Bitrix24ConfigError(f"extra: {which} is not known; {hint}")
         if value is not None and _plain(value):
             option = _EXTRAS[name](name, value)
             if option is not None:
@@ -324,6 +346,16 @@ def _name(name: str, value: object) -> str:
     return value.strip()
 
 
+def _portal_name(name: str, value: object) -> str:
+    """A name of the portal; whole addresses, which may hold a secret, are none."""
+    text = _name(name, value)
+    if _PORTAL_ID.fullmatch(text) is None:
+        raise Bitrix24ConfigError(
+            f"extra: {name} must be a name such as acme.bitrix24.com: up to 255 letters, digits and . _ : -"
+        )
+    return text
+
+
 def _webhook_only(name: str, value: object) -> None:
     """The way to authenticate, of which there is one."""
     if _plain(value).lower() != "webhook":
@@ -333,7 +365,7 @@ def _webhook_only(name: str, value: object) -> None:
 
 
 _EXTRAS = {
-    "portal_id": _name,
+    "portal_id": _portal_name,
     "connect_timeout": _seconds_above_zero,
     "read_timeout": _seconds_above_zero,
     "lease": _seconds_above_zero,

@@ -5,6 +5,8 @@ Light on purpose: operators import this when a DAG file is parsed.
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
@@ -18,11 +20,15 @@ ENTITY_NAMES: Final = {DEAL: "deal", SMART_INVOICE: "smart invoice"}
 """How a person names them."""
 
 _LARGEST_ID = 2**63 - 1
+_AMOUNT = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
 def shown(value: object) -> str:
     """`repr` of a value for an error message, cut to 60 characters."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - a number of thousands of digits, or whatever somebody's class does
+        text = f"<{type(value).__name__} that cannot be shown>"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -47,8 +53,10 @@ def entity_type_id(value: object, field: str = "entity_type_id") -> int:
     :raises Bitrix24ConfigError: for anything else, naming the field.
     """
     number = ENTITY_TYPES.get(value.strip().lower()) if isinstance(value, str) else None
-    if number is None and not isinstance(value, bool) and str(value).strip() in ("2", "31"):
-        number = int(str(value))
+    if isinstance(value, str) and value.strip() in ("2", "31"):
+        number = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value in ENTITY_NAMES:
+        number = int(value)
     if number is None:
         raise Bitrix24ConfigError(
             f"{field} must be 2 or 'deal', 31 or 'smart_invoice', not {shown(value)}: no other CRM object has "
@@ -58,29 +66,30 @@ def entity_type_id(value: object, field: str = "entity_type_id") -> int:
 
 
 def money_amount(value: object, field: str) -> Decimal:
-    """An amount from a `Decimal`, an `int` or a text such as ``"1500.00"``; a `float` has already lost digits.
+    """An amount, 0 or more, from a `Decimal`, an `int` or a text such as ``"1500.00"``; a `float` has lost digits.
 
     :raises Bitrix24ConfigError: for anything else, naming the field.
     """
     amount: Decimal | None = None
-    if isinstance(value, Decimal | int | str) and not isinstance(value, bool):
+    if not isinstance(value, str) or _AMOUNT.fullmatch(value.strip()):
         try:
             amount = decimal_number(value)
         except ValueError:
             amount = None
-    if amount is None:
+    if amount is None or amount < 0:
         raise Bitrix24ConfigError(
-            f"{field} must be an amount as text such as '1500.00', or a Decimal, not {shown(value)}. Nothing was sent."
+            f"{field} must be an amount of 0 or more as text such as '1500.00', or a Decimal, not {shown(value)}. "
+            "Nothing was sent."
         )
     return amount
 
 
 def decimal_number(value: object) -> Decimal:
     """A finite number of a sane size, exactly as it was written."""
-    try:
-        number = Decimal(value.strip() if isinstance(value, str) else value)  # type: ignore[arg-type]
-    except (InvalidOperation, TypeError, ValueError):
-        number = Decimal("NaN")
-    if isinstance(value, float | bool) or not number.is_finite() or (number and abs(number.adjusted()) > 30):
+    number = Decimal("NaN")
+    if isinstance(value, str | int | Decimal) and not isinstance(value, bool):
+        with suppress(InvalidOperation):
+            number = Decimal(value.strip() if isinstance(value, str) else value)
+    if not number.is_finite() or (number and abs(number.adjusted()) > 30):
         raise ValueError(f"not a number: {shown(value)}")
     return number

@@ -6,6 +6,7 @@ keeps from paying twice are the operators.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +19,7 @@ from airflow_provider_bitrix24.hooks import masking
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 
+    import httpx
     import requests
     from airflow.sdk import Connection
 
@@ -28,7 +30,15 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.settings import Settings
 
 T = TypeVar("T")
-_TEST_TIMES = {"connect_timeout": 3.0, "read_timeout": 5.0, "rate_limit_wait": 0.0}
+_TEST_TIMES = {"connect_timeout": 1.5, "read_timeout": 4.0, "rate_limit_wait": 0.0}
+"""Less than 10 s in all, with three steps of connecting: somebody is looking at the form."""
+
+
+def _open_client(settings: Settings) -> httpx.AsyncClient:
+    """For a thread: loading libraries and certificates takes longer than an event loop may stand still."""
+    from airflow_provider_bitrix24 import drivers
+
+    return drivers.make_client(settings)
 
 
 class Bitrix24Hook(BaseHook):
@@ -57,6 +67,10 @@ class Bitrix24Hook(BaseHook):
         self._caller: Caller | None = None
         self._session: requests.Session | None = None
         self._session_pid = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what belongs to this process; a copy reads the connection again."""
+        return {**self.__dict__, "_caller": None, "_session": None, "_session_pid": 0}
 
     # -- the connection ------------------------------------------------------------------------------------------
 
@@ -101,10 +115,11 @@ class Bitrix24Hook(BaseHook):
 
     async def arun(self, flow: Flow[T]) -> T:
         """Run a flow of `api` to its end without blocking the event loop."""
+        caller = await self.acaller()
+        client = await asyncio.to_thread(_open_client, caller.settings)
         from airflow_provider_bitrix24 import drivers
 
-        caller = await self.acaller()
-        async with drivers.make_client(caller.settings) as client:
+        async with client:
             return await drivers.arun(flow, client)
 
     def _settings(self, connection: Connection, extra: Mapping[str, Any]) -> Settings:

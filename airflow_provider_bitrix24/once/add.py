@@ -16,7 +16,7 @@ from airflow_provider_bitrix24.exceptions import (
     PaymentRefused,
 )
 from airflow_provider_bitrix24.once.attempt import Attempt, Sent, Unreadable
-from airflow_provider_bitrix24.once.complete import Addition, Evidence, answer_words, complete, portal_words
+from airflow_provider_bitrix24.once.complete import Addition, Evidence, answer_words, complete
 
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.effects import Flow, Lease
@@ -149,10 +149,15 @@ def _create(addition: Addition, view: ObjectView, on_unknown: Literal["fail", "a
     if sent.doubt is not None:
         return _difference(addition, view, sent, sent.doubt, on_unknown), "difference"
     payment_id = int(sent.answer)
+    if any(payment.id == payment_id for payment in view.payments):
+        text = f"the id {payment_id}, which is that of a payment that was there before"
+        doubt = Bitrix24OutcomeUnknown("crm.item.payment.add", answered=True, text=text)
+        return _difference(addition, view, sent, doubt, on_unknown), "difference"
+    attempt.log.info("The portal added payment %s to %s; reading it back.", payment_id, addition.of)
     try:
         listed = attempt.find(lambda: addition.list(payment_id), bool, sent)
     except Unreadable as error:
-        trouble = f"it could not be read afterwards: {error}"
+        trouble = f"it could not be read afterwards ({error})"
     else:
         if listed:
             return listed[0], "answer"
@@ -212,6 +217,15 @@ def _judge_difference(
             f"{_what_to_do(addition)}",
             candidates,
         )
+    strange = _why_not_ours(new[0])
+    if strange:
+        raise PaymentAmbiguous(
+            f"{answer_words(doubt)} when a payment was added to {addition.of}. One new payment is there, {listed}, but "
+            f"it cannot be the one this task sent, or somebody is at work on it already: it is {strange}, and a "
+            "payment of ours is added unpaid and over 0. It is left alone, whatever on_unknown says. Nothing is sent "
+            f"again by itself. {_what_to_do(addition)}",
+            candidates,
+        )
     if on_unknown == "adopt":
         addition.attempt.log.warning(
             "%s when a payment was added to %s. Exactly one new payment is there, %s: it is taken for ours, because "
@@ -229,21 +243,27 @@ def _judge_difference(
     )
 
 
+def _why_not_ours(payment: Payment) -> str:
+    """What a payment that we have just added cannot be; empty if it may be ours, whatever its pay system."""
+    not_ours = [*(["paid"] if payment.paid else []), *([f"over {payment.money}"] if payment.money.amount else [])]
+    return " and ".join(not_ours)
+
+
 def _nothing_new(addition: Addition, doubt: Bitrix24OutcomeUnknown) -> NoReturn:
     if doubt.answered:
         raise PaymentNotApplied(
-            f"No payment was added to {addition.of}: the portal answered {portal_words(doubt)}, and shows no new "
-            "payment. Nothing was recorded as far as the portal shows now. What to do depends on the portal's words; "
-            "nothing is sent again by itself."
+            f"{answer_words(doubt)} when a payment was added to {addition.of}, and does not show a new payment: either "
+            "it did nothing with the call, or somebody deleted the payment meanwhile. What to do depends on the "
+            "portal's words; nothing is sent again by itself."
         )
     raise Bitrix24OutcomeUnknown(
         doubt.method,
         False,
         doubt.code,
         doubt.text,
-        f"{answer_words(doubt)} when a payment was added to {addition.of}. Nothing was added as far as the portal "
-        "shows now, read twice after everything that was sent must have ended. Nothing is sent again by itself. "
-        f"{_what_to_do(addition)}",
+        f"{answer_words(doubt)} when a payment was added to {addition.of}, and does not show a new payment, read twice "
+        "after everything that was sent must have ended: either none was added, or somebody deleted it meanwhile. "
+        f"Nothing is sent again by itself. {_what_to_do(addition)}",
     )
 
 

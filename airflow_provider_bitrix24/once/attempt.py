@@ -26,7 +26,7 @@ T = TypeVar("T")
 LEASES: Final = 3
 """In how many leases a write that did not leave is tried."""
 READ_FAILURES_ALLOWED: Final = 5
-"""How many reads in a row may fail while we find out (each after the flow's own repeats)."""
+"""How many reads in a row may fail once nothing can appear any more (each after the flow's own repeats)."""
 _FIRST_PAUSE: Final = 1.0
 
 
@@ -61,7 +61,7 @@ class Unreadable(Exception):
     """The portal could not be read while we wanted to find out."""
 
     def __init__(self, cause: Bitrix24Error) -> None:
-        super().__init__(str(cause))
+        super().__init__(cause.reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +116,7 @@ class Attempt:
             try:
                 answer = self.run(write(lease, digest))
             except (Bitrix24NotSent, Bitrix24RateLimited) as error:
-                pause, why = getattr(error, "retry_after", None) or _FIRST_PAUSE, str(error)
+                pause, why = getattr(error, "retry_after", None) or _FIRST_PAUSE, error.reason
                 not_sent += isinstance(error, Bitrix24NotSent) and not error.lease_over
                 patient = decided + pause <= started + settings.rate_limit_wait
                 if not_sent >= LEASES or not patient or _resets_in_minutes(error):
@@ -126,16 +126,18 @@ class Attempt:
                 break
             else:
                 break
-            self.log.warning("%s It is tried again in a new lease.", why)
+            self.log.warning("Not executed (%s). It is tried again in a new lease.", why)
             self.run(_pause(pause, "waiting for a new lease"))
         if doubt is None or doubt.answered:
             # The request has ended: only what reads are behind by can still hide its result.
             return Sent(answer=answer, doubt=doubt, absent_after=self.clock.monotonic() + settings.read_lag, proofs=1)
-        self.log.warning("%s Reading for up to %.0f s what became of it.", doubt, settings.settle_window)
+        self.log.warning("%s. Reading for up to %.0f s what became of it.", doubt.reason, settings.settle_window)
         return Sent(answer=None, doubt=doubt, absent_after=decided + settings.settle_window, proofs=2)
 
     def find(self, read: Callable[[], Flow[T]], shows: Callable[[T], bool], sent: Sent) -> T | None:
         """Read until the portal shows the write, or cannot show it any more.
+
+        As long as it could still appear, reads may fail in whatever way: an outage or a redirect passes.
 
         :param read: makes the flow that reads.
         :param shows: whether what was read shows it.
@@ -150,8 +152,8 @@ class Attempt:
                 seen = self.run(read())
                 failures = 0
             except Bitrix24Error as error:
-                failures += 1
-                if error.final or failures > READ_FAILURES_ALLOWED:
+                failures += asked_at >= sent.absent_after
+                if failures > READ_FAILURES_ALLOWED:
                     unreadable = Unreadable(error)
                     break
             else:

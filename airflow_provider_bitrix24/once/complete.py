@@ -73,13 +73,15 @@ def complete(addition: Addition, payment: Payment, *, evidence: Evidence, sent: 
         if addition.rows:
             payment = _fill(addition, payment, assume_empty=evidence == "answer")
         return addition.receipt(payment, evidence=evidence, sent=sent)
-    except Bitrix24Error as error:
+    except (PaymentMismatch, PaymentNotApplied) as error:
         mismatch, trouble = isinstance(error, PaymentMismatch), str(error)
+    except Bitrix24Error as error:
+        mismatch, trouble = False, error.reason
     except Unreadable as error:
-        mismatch, trouble = False, f"it could not be read: {error}"
+        mismatch, trouble = False, f"it could not be read ({error})"
     state = "HAS been added to" if sent else "is a payment of"
     message = (
-        f"Payment {payment.id} {state} {addition.of}, but is not complete: {trouble} Complete or delete it in "
+        f"Payment {payment.id} {state} {addition.of}, but is not complete: {trouble}. Complete or delete it in "
         "Bitrix24; do not add another one before."
     )
     raise PaymentMismatch(message) if mismatch else PaymentNotApplied(message)
@@ -104,7 +106,7 @@ def _correct_pay_system(addition: Addition, payment: Payment, wanted: int) -> Pa
     if shown is None:
         raise PaymentMismatch(
             f"the portal keeps pay system {payment.pay_system_id} {payment.pay_system_name!r} instead of {wanted}"
-            f"{_portal_said(sent)}."
+            f"{_portal_said(sent)}"
         )
     return shown[0]
 
@@ -116,10 +118,10 @@ def _fill(addition: Addition, payment: Payment, *, assume_empty: bool) -> Paymen
     def read() -> Flow[Contents]:
         return read_contents(attempt.caller, payment_id=payment.id)
 
-    present = {} if assume_empty else attempt.run(read()).quantities
+    if not assume_empty:
+        _check_untouched(attempt.run(read()), addition)
     for row_id, quantity in addition.rows.items():
-        if row_id not in present:
-            _put(addition, payment.id, row_id, quantity, read)
+        _put(addition, payment.id, row_id, quantity, read)
 
     def complete(contents: Contents) -> bool:
         full = all(contents.quantities.get(row_id) == quantity for row_id, quantity in addition.rows.items())
@@ -131,9 +133,20 @@ def _fill(addition: Addition, payment: Payment, *, assume_empty: bool) -> Paymen
     if contents is None:
         raise PaymentMismatch(
             "the portal does not show all product rows with their quantities in it, or its sum is not above 0 (wanted: "
-            f"{', '.join(f'row {row_id} x {quantity}' for row_id, quantity in addition.rows.items())})."
+            f"{', '.join(f'row {row_id} x {quantity}' for row_id, quantity in addition.rows.items())})"
         )
     return contents.payment
+
+
+def _check_untouched(found: Contents, addition: Addition) -> None:
+    """Refuse to write into a payment that we did not add and that somebody is at work on."""
+    partly_in = ", ".join(map(str, found.quantities.keys() & addition.rows.keys()))
+    if found.payment.paid or found.payment.money.amount or partly_in:
+        rows = f" and holds a part of product row {partly_in}" if partly_in else ""
+        raise PaymentMismatch(
+            f"it is {'paid' if found.payment.paid else 'unpaid'} and over {found.payment.money} now{rows}, so somebody "
+            "else is at work on it, and no product rows were put in by this task"
+        )
 
 
 def _put(addition: Addition, payment_id: int, row_id: int, quantity: int, read: Callable[[], Flow[Contents]]) -> None:
@@ -161,7 +174,7 @@ def _put(addition: Addition, payment_id: int, row_id: int, quantity: int, read: 
         sent = attempt.send(write, key=key)
         if is_in(sent):
             return
-    raise PaymentNotApplied(f"product row {row_id} x {quantity} is not in it{_portal_said(sent)}.")
+    raise PaymentNotApplied(f"product row {row_id} x {quantity} is not in it{_portal_said(sent)}")
 
 
 def _portal_said(sent: Sent) -> str:

@@ -9,13 +9,13 @@ from airflow_provider_bitrix24.api import payments
 from airflow_provider_bitrix24.api.models import Invoice, Payment
 from airflow_provider_bitrix24.api.preflight import read_before_invoice, read_before_mark
 from airflow_provider_bitrix24.exceptions import (
-    Bitrix24NotReadBack,
     Bitrix24OutcomeUnknown,
     PaymentMismatch,
     PaymentNotApplied,
     PaymentRefused,
 )
 from airflow_provider_bitrix24.once.attempt import Attempt, Sent, Unreadable
+from airflow_provider_bitrix24.once.complete import answer_words
 from airflow_provider_bitrix24.once.receipt import Receipt
 
 if TYPE_CHECKING:
@@ -28,11 +28,13 @@ if TYPE_CHECKING:
 
 Thing: TypeAlias = Invoice | Payment
 
-INVOICE_TRAP: Final = (
+EITHER: Final = "either it did nothing with the call, or somebody took it back meanwhile"
+HANDLER_TRAP: Final = (
     "Bitrix24 answers true and does nothing when the pay system's handler only records payments (cash, bill, cash on "
     "delivery and the like), and also when saving failed on its side. Use a pay system for legacy invoices (kind "
-    "CRM_INVOICE) with a REST handler; sale.paysystem.list shows kind and handler."
+    "CRM_INVOICE) with a REST handler; sale.paysystem.list shows kind and handler to administrators."
 )
+INVOICE_TRAP: Final = "Bitrix24 answers true also when saving the invoice failed on its side."
 PAYMENT_TRAP: Final = (
     "Bitrix24 answers true also when saving the payment failed on its side, for example because the pay system or an "
     "automation rule refused it."
@@ -44,6 +46,8 @@ class Mark:
     """One thing to mark: how it is read and written, and what a person calls it."""
 
     operation: Literal["pay_invoice", "pay_crm_payment"]
+    method: str
+    """REST method that marks it."""
     what: str
     """"Invoice 2"."""
     where: str
@@ -56,7 +60,15 @@ class Mark:
     trap: str
     """Why the portal may answer ``true`` and do nothing."""
 
-    def receipt(self, attempt: Attempt, seen: Thing, *, ours: bool, sent: Sent | None) -> Receipt:
+    @property
+    def advice(self) -> str:
+        """What to do when it is not known to be paid."""
+        return (
+            f"This task sends nothing again by itself. What to do: {self.where}; if it is unpaid, clear this task: it "
+            "reads first."
+        )
+
+    def receipt(self, attempt: Attempt, seen: Thing, *, ours: bool, by_our_user: bool, sent: Sent | None) -> Receipt:
         """Return the receipt for what the portal shows."""
         return Receipt(
             operation=self.operation,
@@ -69,6 +81,7 @@ class Mark:
             idempotency_key=self.key,
             evidence="answer" if ours and sent and sent.doubt is None else "state",
             sent=sent is not None,
+            by_our_user=by_our_user,
         )
 
 
@@ -92,20 +105,22 @@ def pay_invoice(
         do it.
     :raises PaymentMismatch: other money; says whether the mark was made.
     :raises PaymentNotApplied: the portal answered, but the invoice is not paid.
-    :raises Bitrix24OutcomeUnknown: no answer, and the portal does not show the mark.
+    :raises Bitrix24OutcomeUnknown: no answer, and the portal does not show the mark; or it cannot be read afterwards.
     :raises Bitrix24Error: whatever else reading and sending raise.
     """
     view = attempt.run(read_before_invoice(attempt.caller, invoice_id=invoice_id))
     invoice, what = view.invoice, f"Invoice {invoice_id}"
     expected.check(invoice.money, what=what, happened=_nothing_sent(invoice))
-    chosen = pay_system_id
+    chosen, trap = pay_system_id, HANDLER_TRAP
     if not invoice.paid:
         _refuse_if(invoice.cancelled, f"{what} is cancelled")
         _refuse_if(invoice.declined, f"{what} is declined (status D)")
         _refuse_if(invoice.money.amount <= 0, f"{what} is over {invoice.money}: there is nothing to pay")
         chosen = view.pay_systems.check_for_invoice(pay_system_id=pay_system_id, bx_rest_handler=bx_rest_handler)
+        trap = INVOICE_TRAP if view.pay_systems.prove_rest_handler(bx_rest_handler=bx_rest_handler) else trap
     mark = Mark(
         operation="pay_invoice",
+        method="sale.paysystem.pay.invoice",
         what=what,
         where="open it in Bitrix24 and look whether it is paid, when and by whom",
         subject={"invoice_id": invoice_id},
@@ -120,7 +135,7 @@ def pay_invoice(
             idempotency=digest,
         ),
         pay_system_id=chosen,
-        trap=INVOICE_TRAP,
+        trap=trap,
     )
     return _mark(attempt, mark, invoice, decided=view.at, user_id=view.profile.user_id)
 
@@ -136,7 +151,7 @@ def pay_crm_payment(attempt: Attempt, *, payment_id: int, expected: Expected, al
     :raises PaymentRefused: nothing was sent: no such payment, or sum 0.
     :raises PaymentMismatch: other money; says whether the mark was made.
     :raises PaymentNotApplied: the portal answered, but the payment is not paid.
-    :raises Bitrix24OutcomeUnknown: no answer, and the portal does not show the mark.
+    :raises Bitrix24OutcomeUnknown: no answer, and the portal does not show the mark; or it cannot be read afterwards.
     :raises Bitrix24Error: whatever else reading and sending raise.
     """
     view = attempt.run(read_before_mark(attempt.caller, payment_id=payment_id))
@@ -149,6 +164,7 @@ def pay_crm_payment(attempt: Attempt, *, payment_id: int, expected: Expected, al
     )
     mark = Mark(
         operation="pay_crm_payment",
+        method="crm.item.payment.pay",
         what=what,
         where="open it in Bitrix24 (its deal or smart invoice lists it) and look whether it is paid, when and by whom",
         subject={"payment_id": payment_id},
@@ -166,7 +182,7 @@ def pay_crm_payment(attempt: Attempt, *, payment_id: int, expected: Expected, al
 def _mark(attempt: Attempt, mark: Mark, before: Thing, *, decided: pendulum.DateTime | None, user_id: int) -> Receipt:
     """Send the mark, unless it is made already, and return the receipt for what the portal shows afterwards."""
     if before.paid:
-        return mark.receipt(attempt, before, ours=False, sent=None)
+        return mark.receipt(attempt, before, ours=False, by_our_user=before.paid_by_id == user_id, sent=None)
     attempt.log.info("Marking %s over %s as paid on %s.", mark.what.lower(), before.money, attempt.portal)
     sent = attempt.send(mark.write, key=mark.key)
     try:
@@ -181,7 +197,8 @@ def _mark(attempt: Attempt, mark: Mark, before: Thing, *, decided: pendulum.Date
                 f"{mark.what} is over {seen.money} now; just before it was marked as paid, it was over {before.money}. "
                 f"The mark HAS been made. Somebody changed it in between: {mark.where}. Do not run this again."
             )
-        return mark.receipt(attempt, seen, ours=_fits_us(seen, decided, user_id), sent=sent)
+        ours = _fits_us(seen, decided, user_id)
+        return mark.receipt(attempt, seen, ours=ours, by_our_user=seen.paid_by_id == user_id, sent=sent)
     _not_readable(mark, sent, trouble)
 
 
@@ -196,38 +213,41 @@ def _not_shown(mark: Mark, sent: Sent) -> NoReturn:
     doubt = sent.doubt
     if doubt is None:
         raise PaymentNotApplied(
-            f"{mark.what} is not paid, although the portal accepted the call: nothing was recorded. {mark.trap}"
+            f"The portal accepted the mark of {mark.what.lower()}, but does not show it as paid: {EITHER}. {mark.trap} "
+            f"{mark.advice}"
         )
     if doubt.answered:
         raise PaymentNotApplied(
-            f"{mark.what} is not paid: the portal answered with code {doubt.code!r}, {doubt.text!r}, and shows no "
-            "mark. Nothing was recorded as far as the portal shows now. What to do depends on the portal's words; "
-            "nothing is sent again by itself."
+            f"{answer_words(doubt)} when {mark.what.lower()} was marked as paid, and does not show it as paid: "
+            f"{EITHER}. Whether another attempt makes sense depends on the portal's words. {mark.advice}"
         )
     raise Bitrix24OutcomeUnknown(
         doubt.method,
         False,
         doubt.code,
         doubt.text,
-        f"The portal gave no usable answer when {mark.what.lower()} was marked as paid ({doubt.text}). Nothing is "
-        "recorded as far as the portal shows now, read twice after everything that was sent must have ended. This "
-        f"task sends nothing again by itself. What to do: {mark.where}; if it is unpaid, clear this task: it reads "
-        "first.",
+        f"The portal gave no usable answer when {mark.what.lower()} was marked as paid ({doubt.text}), and does not "
+        "show it as paid, read twice after everything that was sent must have ended: either the mark was not recorded, "
+        f"or somebody took it back meanwhile. {mark.advice}",
     )
 
 
 def _not_readable(mark: Mark, sent: Sent, trouble: str) -> NoReturn:
-    if sent.doubt is None:
-        # The portal said yes. Reading is all that is missing, and the next attempt begins with it.
-        raise Bitrix24NotReadBack(mark.what, trouble)
+    doubt = sent.doubt
+    if doubt is None:
+        raise Bitrix24OutcomeUnknown(
+            mark.method,
+            True,
+            message=f"The portal accepted the mark of {mark.what.lower()}, so it is probably paid, but it could not be "
+            f"read afterwards ({trouble}). {mark.advice}",
+        )
     raise Bitrix24OutcomeUnknown(
-        sent.doubt.method,
-        sent.doubt.answered,
-        sent.doubt.code,
-        sent.doubt.text,
-        f"{mark.what} may have been marked as paid: there was no usable answer ({sent.doubt.text}), and the portal "
-        f"could not be read afterwards ({trouble}). This task sends nothing again by itself. What to do: "
-        f"{mark.where}; if it is unpaid, clear this task: it reads first.",
+        doubt.method,
+        doubt.answered,
+        doubt.code,
+        doubt.text,
+        f"{mark.what} may have been marked as paid: there was no usable answer ({doubt.text}), and the portal could "
+        f"not be read afterwards ({trouble}). {mark.advice}",
     )
 
 

@@ -42,6 +42,7 @@ class Receipt:
     """What came of one attempt.
 
     :param sent: whether this attempt sent the write; not part of the receipt on paper.
+    :param by_our_user: whether it was paid by the user that we act as; not part of it either.
     """
 
     operation: Literal["pay_invoice", "add_crm_payment", "pay_crm_payment"]
@@ -57,6 +58,7 @@ class Receipt:
     """``answer``: the portal answered and shows it. ``state``: only what it shows says so. ``difference``: it appeared
     while nobody else adds any, as the author vouches."""
     sent: bool
+    by_our_user: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Return the receipt as plain JSON, money and times as strings."""

@@ -16,6 +16,24 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=str)
 
 
+def given(task: Any) -> frozenset[str]:
+    """Return which templated arguments were given to the constructor, for :func:`refuse_lost`."""
+    return frozenset(field for field in task.template_fields if getattr(task, field, None) is not None)
+
+
+def refuse_lost(task: Any, were_given: frozenset[str]) -> None:
+    """Refuse an argument that was given and rendered to None: a guard must not switch itself off.
+
+    :raises Bitrix24ConfigError: names it.
+    """
+    for field in sorted(were_given):
+        if getattr(task, field) is None:
+            raise Bitrix24ConfigError(
+                f"{field} was given, but rendered to None. Nothing was sent. Look at what its template or the task "
+                "before returned; an argument that is not wanted is left out of the operator."
+            )
+
+
 def optional_id(value: Any, field: str) -> int | None:
     """Return an id, or None for None."""
     return None if value is None else positive_id(value, field)

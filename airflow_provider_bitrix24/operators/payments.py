@@ -21,7 +21,14 @@ from airflow_provider_bitrix24.links.bitrix24 import (
     InvoiceLink,
     SmartInvoiceLink,
 )
-from airflow_provider_bitrix24.operators.arguments import expected_money, one_of, optional_id, switch
+from airflow_provider_bitrix24.operators.arguments import (
+    expected_money,
+    given,
+    one_of,
+    optional_id,
+    refuse_lost,
+    switch,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +52,9 @@ class PaymentOperator(BaseOperator):
 
     :meta private:
     """
+
+    were_given: frozenset[str]
+    """The templated arguments that the constructor was given."""
 
     def __init__(
         self,
@@ -87,19 +97,33 @@ class MarkOperator(PaymentOperator):
         :raises AirflowSkipException: it was paid before this task, and ``if_paid="skip"``.
         :raises Bitrix24Error: a passing error; nothing of it needs a person.
         """
-        receipt = fail_if_final(lambda: self._mark(context))
-        # Judged only if nothing of ours was on its way: after a send, "already paid" is a finding.
-        if receipt.outcome == "already_paid" and not receipt.sent and self.if_paid == "skip":
-            raise AirflowSkipException(_paid_already(receipt))
+        receipt, skip = fail_if_final(lambda: self._mark(context))
         self.log.info("Receipt: %s", receipt.as_dict())
+        if skip:
+            raise AirflowSkipException(_paid_already(receipt))
         return receipt.as_dict()
 
-    def _mark(self, context: Context) -> Receipt:
+    def _mark(self, context: Context) -> tuple[Receipt, bool]:
+        """Return the receipt, and whether the task is to be skipped."""
+        refuse_lost(self, self.were_given)
         if_paid = one_of(self.if_paid, "if_paid", IF_PAID)
         receipt = self.mark(context)
-        if receipt.outcome == "already_paid" and not receipt.sent and if_paid == "fail":
+        # Judged only if nothing of ours was on its way: after a send, "already paid" is a finding.
+        if receipt.outcome != "already_paid" or receipt.sent or if_paid == "succeed":
+            return receipt, False
+        attempt = context["ti"].try_number
+        if attempt > 1 and receipt.by_our_user:
+            self.log.warning(
+                "%s, by the user that this connection acts as. This is attempt %s: the mark may be that of an earlier "
+                "one, so if_paid=%r is not applied and the task succeeds.",
+                _paid_already(receipt),
+                attempt,
+                if_paid,
+            )
+            return receipt, False
+        if if_paid == "fail":
             raise PaymentRefused(f"{_paid_already(receipt)}, and if_paid is 'fail'. Nothing was sent.")
-        return receipt
+        return receipt, True
 
 
 def _paid_already(receipt: Receipt) -> str:
@@ -124,7 +148,8 @@ class PayInvoiceOperator(MarkOperator):
     :param expected_amount: (templated) the invoice must be over this; text such as "1500.00".
     :param expected_currency: (templated) and in this currency.
     :param if_paid: (templated) what to do if the invoice is paid already: "succeed" (outcome ``already_paid``), "skip"
-        or "fail".
+        or "fail". A repeated attempt succeeds if the webhook's own user has marked it: that may have been the attempt
+        before.
     :param bitrix24_conn_id: (templated) Airflow connection; its webhook needs the scopes ``crm`` and ``pay_system``.
     :param multiple_outputs: push every field of the receipt as its own XCom as well.
     :return: the receipt: ``operation``, ``outcome`` ("paid" if the mark is ours, "already_paid" if not), ``portal``,
@@ -161,6 +186,7 @@ class PayInvoiceOperator(MarkOperator):
         self.expected_amount = expected_amount
         self.expected_currency = expected_currency
         self.if_paid = if_paid
+        self.were_given = given(self)
 
     def mark(self, context: Context) -> Receipt:
         """Check the arguments, store the link, mark the invoice."""
@@ -195,7 +221,8 @@ class PayCrmPaymentOperator(MarkOperator):
     :param allow_zero: mark also a payment over 0; by default it is refused, because an order over 0 would count as
         paid.
     :param if_paid: (templated) what to do if the payment is paid already: "succeed" (outcome ``already_paid``), "skip"
-        or "fail".
+        or "fail". A repeated attempt succeeds if the webhook's own user has marked it: that may have been the attempt
+        before.
     :param bitrix24_conn_id: (templated) Airflow connection; its webhook needs the scope ``crm``.
     :param multiple_outputs: push every field of the receipt as its own XCom as well.
     :return: the receipt: ``operation``, ``outcome`` ("paid" if the mark is ours, "already_paid" if not), ``portal``,
@@ -222,6 +249,7 @@ class PayCrmPaymentOperator(MarkOperator):
         self.expected_currency = expected_currency
         self.allow_zero = allow_zero
         self.if_paid = if_paid
+        self.were_given = given(self)
 
     def mark(self, context: Context) -> Receipt:
         """Check the arguments, store the link, mark the payment."""
@@ -256,7 +284,8 @@ class AddCrmPaymentOperator(PaymentOperator):
     :param if_unpaid_exists: (templated) what to do if the object has an unpaid payment: "add" another one, "return" it
         (outcome ``existing``; filled only if it is empty), or "fail".
     :param on_unknown: (templated) what to do if the answer is lost and exactly one new payment is there: "fail", or
-        "adopt" it, by which you vouch that nobody else adds payments to this object meanwhile.
+        "adopt" it, by which you vouch that nobody else adds payments to this object meanwhile. Only an unpaid payment
+        over 0 is adopted.
     :param bitrix24_conn_id: (templated) Airflow connection; its webhook needs the scope ``crm``.
     :param multiple_outputs: push every field of the receipt as its own XCom as well, for ``add.output["payment_id"]``.
     :return: the receipt: ``operation``, ``outcome`` ("created" or "existing"), ``portal``, ``entity_type_id``,
@@ -292,6 +321,7 @@ class AddCrmPaymentOperator(PaymentOperator):
         self.fill_products = fill_products
         self.if_unpaid_exists = if_unpaid_exists
         self.on_unknown = on_unknown
+        self.were_given = given(self)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Add the payment and return the receipt.
@@ -299,11 +329,17 @@ class AddCrmPaymentOperator(PaymentOperator):
         :raises AirflowFailException: any error of this provider: a second attempt would be refused anyway.
         """
         receipt = fail_if_final(lambda: self._add(context), may_retry=False)
-        CrmPaymentLink().persist(context, origin=self.hook.settings.origin, object_id=receipt.subject["payment_id"])
         self.log.info("Receipt: %s", receipt.as_dict())
+        payment_id = receipt.subject["payment_id"]
+        try:
+            CrmPaymentLink().persist(context, origin=self.hook.settings.origin, object_id=payment_id)
+        except Exception:
+            # The payment is made: a missing button is no reason to hide its id behind a red task.
+            self.log.warning("The link to payment %s could not be stored.", payment_id, exc_info=True)
         return receipt.as_dict()
 
     def _add(self, context: Context) -> Receipt:
+        refuse_lost(self, self.were_given)
         entity_id = positive_id(self.entity_id, "entity_id")
         entity_type_id = read_entity_type_id(self.entity_type_id)
         pay_system_id = optional_id(self.pay_system_id, "pay_system_id")

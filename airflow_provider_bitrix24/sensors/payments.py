@@ -28,6 +28,7 @@ from airflow_provider_bitrix24.links.bitrix24 import (
     InvoiceLink,
     SmartInvoiceLink,
 )
+from airflow_provider_bitrix24.operators.arguments import given, refuse_lost
 from airflow_provider_bitrix24.sensors.ids import OneOrMany, read_ids
 from airflow_provider_bitrix24.triggers.payments import (
     READ_FAILURES_ALLOWED,
@@ -53,6 +54,8 @@ class PaidSensor(BaseSensorOperator):
     """
 
     id_field: ClassVar[str]
+    were_given: frozenset[str]
+    """The templated arguments that the constructor was given."""
 
     def __init__(
         self,
@@ -93,8 +96,13 @@ class PaidSensor(BaseSensorOperator):
             "currency": "EUR", "paid_at": "2026-11-22T10:00:00+02:00", "paid_by_id": 7}``, for a sequence a list of
             them in the order given.
         """
-        fail_if_final(lambda: self.persist_links(context, self.read_arguments()[0]))
+        fail_if_final(lambda: self._begin(context))
         return super().execute(context)
+
+    def _begin(self, context: Context) -> None:
+        refuse_lost(self, self.were_given)
+        ids, _ = self.read_arguments()
+        self.persist_links(context, ids)
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once; deferrable sensors go on in the triggerer unless that was enough.
@@ -174,6 +182,7 @@ class InvoicePaidSensor(PaidSensor):
     def __init__(self, *, invoice_id: OneOrMany, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.invoice_id = invoice_id
+        self.were_given = given(self)
 
     def read_arguments(self) -> tuple[list[int], bool]:
         """Return the invoices."""
@@ -230,6 +239,7 @@ class CrmPaymentPaidSensor(PaidSensor):
         self.payment_id = payment_id
         self.entity_type_id = entity_type_id
         self.entity_id = entity_id
+        self.were_given = given(self)
 
     def read_arguments(self) -> tuple[list[int], bool]:
         """Return the payments, after a check of everything."""

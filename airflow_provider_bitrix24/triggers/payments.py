@@ -11,6 +11,7 @@ import time
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_bitrix24.exceptions import Bitrix24Error, Bitrix24RateLimited
@@ -77,6 +78,8 @@ class PaidTrigger(BaseTrigger):
             try:
                 verdict = await self.look(hook)
                 failures = 0
+            except AirflowNotFoundException as error:
+                verdict = Verdict(reason=Reason.REFUSED, message=self._no_connection(error))
             except Bitrix24Error as error:
                 failures += 1
                 verdict = judge_failure(error, failures=failures, allowed=self.read_failures_allowed)
@@ -91,6 +94,12 @@ class PaidTrigger(BaseTrigger):
                 yield _event(Verdict(reason=Reason.TIMEOUT, message=verdict.message))
                 return
             await asyncio.sleep(min(wait, remaining))
+
+    def _no_connection(self, error: AirflowNotFoundException) -> str:
+        return (
+            f"The triggerer cannot find the Airflow connection {self.bitrix24_conn_id!r} ({error}). Make it where "
+            "the triggerer sees it too (it does not see a worker's environment variables), and clear the task."
+        )
 
 
 class InvoicePaidTrigger(PaidTrigger):

@@ -120,7 +120,7 @@ def judge_failure(error: Bitrix24Error, *, failures: int, allowed: int | None) -
     """
     if error.final:
         return Verdict(reason=Reason.REFUSED, message=f"{type(error).__name__}: {error}")
-    message = f"Look {failures} in a row failed: {type(error).__name__}: {error}"
+    message = f"Look {failures} in a row failed: {type(error).__name__}: {error.reason}"
     if allowed is not None and failures > allowed:
         return Verdict(reason=Reason.UNREADABLE, message=message)
     return Verdict(reason=Reason.WAITING, message=message)

@@ -320,6 +320,23 @@ def test_a_connection_that_nobody_accepts_is_not_sent(driver: Any) -> None:
     assert_same(got, Bitrix24NotSent(METHOD, "no connection within 0.2 s"))
 
 
+def test_each_address_of_a_host_is_tried(serve: Any, driver: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = serve(sends(OK))
+    found = socket.getaddrinfo
+
+    def two(host: Any, port: Any, *args: Any, **options: Any) -> Any:
+        if host not in ("portal.example", b"portal.example"):
+            return found(host, port, *args, **options)
+        return found("127.0.0.2", port, *args, **options) + found("127.0.0.1", port, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", two)  # nothing listens at the first of them
+    settings = settings_for(server.port, host="portal.example")
+    assert outcome(driver(settings), settings, Effect.CREATE).result["id"] == 7
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: [])
+    settings = settings_for(server.port, host="portal.example")
+    assert isinstance(outcome(driver(settings), settings, Effect.CREATE), Bitrix24NotSent)
+
+
 @pytest.mark.parametrize("clock", ["monotonic", "wall"])
 def test_the_lease_is_checked_on_the_live_connection(serve: Any, driver: Any, clock: str) -> None:
     server = serve(sends(OK))
@@ -572,6 +589,37 @@ def test_a_lease_is_not_spent_on_the_proxy(driver: Any, proxy: Any) -> None:
     got = outcome(driver(settings), settings, Effect.CREATE)
     assert isinstance(got, Bitrix24NotSent)
     assert server.requests[0].startswith(b"CONNECT")
+
+
+def test_a_proxy_that_answers_byte_by_byte_is_not_waited_for(driver: Any, proxy: Any) -> None:
+    def dribbles(peer: Peer) -> None:
+        peer.read_request()
+        peer.dribble(b"HTTP/1.1 200 OK\r\nX: " + b"a" * 500)
+
+    server = proxy(dribbles)
+    settings = settings_for(443, host="portal.invalid", schema="https", connect_timeout=0.2)
+    got = outcome(driver(settings), settings, Effect.CREATE)
+    assert_same(got, Bitrix24NotSent(METHOD, "no connection within 0.6 s"))
+    assert len(server.requests) == 1
+
+
+def test_a_slow_connection_leaves_the_request_its_whole_time(
+    driver: Any, proxy: Any, tls: ssl.SSLContext, certificate: Path
+) -> None:
+    def slow(peer: Peer) -> None:
+        peer.read_request()
+        peer.dribble(b"HTTP/1.1 200 OK\r\n\r\n")
+        with tls.wrap_socket(peer.sock, server_side=True) as inner:
+            peer.sock = inner
+            peer.read_request()
+            time.sleep(0.7)  # more than is left for connecting
+            peer.send(OK)
+
+    proxy(slow)
+    settings = settings_for(
+        443, host="localhost", schema="https", ca_bundle=str(certificate), connect_timeout=0.4, read_timeout=20
+    )
+    assert outcome(driver(settings), settings, Effect.CREATE).result["id"] == 7
 
 
 def test_other_proxies_are_a_config_error(driver: Any, proxy: Any, monkeypatch: pytest.MonkeyPatch) -> None:

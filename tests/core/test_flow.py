@@ -58,8 +58,6 @@ CERTAIN = {
     " ERROR_CHECK_FAILURE": Bitrix24InvalidRequest,
     "ERROR_INVOICE_NO_SUPPORTED": Bitrix24InvalidRequest,
     "ERROR_PAY_INVOICE_NOT_SUPPORTED": Bitrix24InvalidRequest,
-    100: Bitrix24InvalidRequest,
-    "100": Bitrix24InvalidRequest,
     "ERROR_INTERNAL_INVOICE_NOT_FOUND": Bitrix24NotFound,
     200640400001: Bitrix24NotFound,
     "OVERLOAD_LIMIT": Bitrix24Overloaded,
@@ -88,6 +86,34 @@ def test_what_certainly_did_not_run_is_final_and_told_by_its_code(code: Any, sta
     error = call(effect, refuses(code, "words", status)).error
     assert type(error) is CERTAIN[code]
     assert (error.code, error.status, error.method, error.description) == (str(code).strip(), status, METHOD, "words")
+
+
+@pytest.mark.parametrize("code", [100, "100"])
+def test_a_bad_parameter_is_certain_unless_the_server_broke(code: Any) -> None:
+    for effect in Effect:
+        assert type(call(effect, refuses(code, "words", 400)).error) is Bitrix24InvalidRequest
+    assert type(call(READ, refuses(code, "words", 500)).error) is Bitrix24InvalidRequest
+    for effect in WRITES:
+        error = call(effect, refuses(code, "words", 500)).error
+        assert isinstance(error, Bitrix24OutcomeUnknown)
+        assert (error.answered, error.code) == (False, "100")
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("NOT_FOUND", Bitrix24NotFound),
+        ("owner_not_found", Bitrix24InvalidRequest),
+        ("ENTITY_TYPE_NOT_SUPPORTED", Bitrix24InvalidRequest),
+    ],
+)
+def test_codes_that_may_also_come_after_a_write_are_certain_only_for_reads(code: str, kind: type) -> None:
+    for status, answered in ((400, True), (500, False)):
+        assert type(call(READ, refuses(code, "words", status)).error) is kind
+        for effect in WRITES:
+            error = call(effect, refuses(code, "words", status)).error
+            assert isinstance(error, Bitrix24OutcomeUnknown)
+            assert (error.answered, error.code, error.text) == (answered, code, "words")
 
 
 @pytest.mark.parametrize("effect", Effect)
@@ -144,6 +170,7 @@ def test_trouble_inside_is_no_answer_to_a_write(code: str) -> None:
         says(b"", 504),
         says(b"[]"),
         says(b'"x"'),
+        says(b'{"result": 1e9999999999999999999}'),
         says(b"[" * 100_000),
         says({"no": "result"}),
         says({"result": 1}, 500),
@@ -169,7 +196,7 @@ def test_what_was_not_sent_is_sent_again_a_few_times(effect: Effect) -> None:
     assert call(effect, missed, missed, OK).value.result == 1
     error = call(effect, missed, missed, missed).error
     assert isinstance(error, Bitrix24NotSent)
-    assert (error.reason, error.lease_over) == ("connection refused", False)
+    assert (error.obstacle, error.lease_over) == ("connection refused", False)
 
 
 @pytest.mark.parametrize("effect", Effect)
@@ -183,13 +210,12 @@ def test_the_lease_goes_with_the_request() -> None:
     assert call(CREATE, OK, lease=LEASE).requests[0].not_after == LEASE
 
 
-@pytest.mark.parametrize("effect", Effect)
-def test_the_auth_server_being_away_is_worth_another_try(effect: Effect) -> None:
+def test_the_auth_server_being_away_is_worth_another_try_but_no_second_write() -> None:
     away = refuses("CONNECTION_ERROR", status=401)
-    assert call(effect, away, OK).value.result == 1
-    error = call(effect, away, away, away).error
-    assert type(error) is Bitrix24ServerError
-    assert not error.final
+    assert call(READ, away, OK).value.result == 1
+    for error in (call(READ, away, away, away).error, call(SET, away).error, call(CREATE, away).error):
+        assert type(error) is Bitrix24ServerError
+        assert not error.final
 
 
 # -- the rate limit -----------------------------------------------------------------------------------------------
@@ -314,11 +340,36 @@ def test_a_portal_that_repeats_the_secret_is_not_quoted() -> None:
     assert error.description == "see /rest/1/***/"
     assert SECRET not in str(call(CREATE, Unknown(f"no {SECRET}")).error)
     assert SECRET not in str(call(CREATE, *[NotSent(f"no {SECRET}")] * 3).error)
+    inside = says({"result": {"note": f"at {SECRET.upper()}!", "list": [SECRET, 7, None], SECRET: True}})
+    assert call(READ, inside).value.result == {"note": "at ***!", "list": ["***", 7, None], SECRET: True}
+
+
+@pytest.mark.parametrize("effect", Effect)
+@pytest.mark.parametrize(
+    "answer",
+    [
+        refuses(f"No webhook {SECRET}", "x"),
+        refuses(SECRET.upper()),
+        refuses("x" * 90 + SECRET),
+        says({"error": {"code": SECRET, "message": SECRET}}, 400),
+        refuses("0", "x" * 490 + SECRET),
+        refuses("0", "<b>" * 1330 + SECRET),
+        refuses("0", f"&#{ord(SECRET[0])};{SECRET[1:]}"),
+        says(b"", 302, location=f"https://{SECRET}.evil.com/rest/"),
+        says(b"", 302, location=f"{SECRET}://acme.bitrix24.com/rest/"),
+    ],
+)
+def test_no_part_of_the_secret_is_in_an_error(answer: Any, effect: Effect) -> None:
+    error = call(effect, answer).error
+    words = (str(error) + repr(error) + str(error.args)).lower()
+    assert not [SECRET[i : i + 4] for i in range(len(SECRET) - 3) if SECRET[i : i + 4] in words]
 
 
 def test_markup_and_lines_are_taken_out_of_the_portals_words() -> None:
     error = call(READ, refuses("X", "Zeile&nbsp;1<br />\n\n<b>2</b>")).error
     assert error.description == "Zeile 1 2"
+    assert call(READ, refuses("X", "<" * 1_000_000)).error.description == "<" * 500
+    assert call(READ, refuses("X", "a < b<br>")).error.description == "a < b"
     assert call(READ, says({"error": "X", "error_description": ["no", "text"]}, 400)).error.description == ""
 
 
@@ -346,7 +397,7 @@ def test_a_request_holds_what_a_driver_needs_and_hides_the_secret() -> None:
     assert keyed(None) == {}
 
 
-@pytest.mark.parametrize("value", [object(), float("nan"), Decimal("NaN"), b"x", {"a": [object()]}])
+@pytest.mark.parametrize("value", [object(), float("nan"), Decimal("NaN"), b"x", {"a": [object()]}, 2**63, [10**5000]])
 def test_what_is_no_json_is_refused_before_sending(value: Any) -> None:
     error = call(CREATE).error if value is None else play(caller().call(METHOD, {"x": value}, effect=CREATE)).error
     assert type(error) is Bitrix24ConfigError

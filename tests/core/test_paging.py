@@ -88,6 +88,11 @@ def test_rows_that_were_not_asked_for_are_no_answer(rows: Any) -> None:
     assert isinstance(page("crm.deal.list", {}, rows, after=10).error, Bitrix24NoAnswer)
 
 
+def test_an_id_of_thousands_of_digits_is_none() -> None:
+    flow = caller().page("crm.deal.list")
+    assert isinstance(play(flow, says({"result": [{"ID": "9" * 5000}]})).error, Bitrix24NoAnswer)
+
+
 def test_a_wrapper_that_is_missing_is_no_answer() -> None:
     assert isinstance(page("crm.item.list", {"entityTypeId": 2}, {"rows": []}).error, Bitrix24NoAnswer)
     assert page("crm.item.list", {"entityTypeId": 2}, {"items": []}).value.rows == []

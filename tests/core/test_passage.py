@@ -1,10 +1,11 @@
-"""The body of an answer where the libraries do not check it themselves."""
+"""What one request checks by itself, where the libraries do not: the body of its answer, and its time."""
 
 from __future__ import annotations
 
 import pytest
 
-from airflow_provider_bitrix24.passage import Body, Unusable
+from airflow_provider_bitrix24.api.effects import Effect, Request
+from airflow_provider_bitrix24.passage import Body, Passage, Unusable
 
 
 def test_fewer_bytes_than_announced() -> None:
@@ -20,3 +21,14 @@ def test_an_odd_length_is_not_believed() -> None:
     body = Body({"content-length": "5, 5"}, 100)
     body.add(b"1")
     assert body.whole() == b"1"
+
+
+def test_the_time_for_connecting_ends_and_the_answer_has_its_own() -> None:
+    request = Request(
+        url="http://x", method="m", params={}, effect=Effect.READ, connect_timeout=0, read_timeout=60, max_bytes=1
+    )
+    passage = Passage(request)
+    with pytest.raises(TimeoutError):
+        passage.left()
+    passage.leave()
+    assert 0 < passage.left() <= 60

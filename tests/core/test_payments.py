@@ -168,16 +168,44 @@ def test_many_payments_take_few_requests() -> None:
 
 def test_a_payment_that_is_gone_does_not_hide_the_others() -> None:
     gone = {"p2": {"error": 0, "error_description": "Payment has not been found"}}
-    found = plays(lambda one: payments.get_crm_payments(one, payment_ids=[1, 2]), batched({"p1": PAYMENT}, gone)).value
-    assert found[1].id == 1036
+    here = batched({"p1": {**PAYMENT, "id": 1}}, gone)
+    found = plays(lambda one: payments.get_crm_payments(one, payment_ids=[1, 2]), here).value
+    assert found[1].id == 1
     assert isinstance(found[2], Bitrix24NotFound)
 
 
 def test_what_says_nothing_about_a_payment_is_raised() -> None:
     blocked = {"p2": {"error": "OPERATION_TIME_LIMIT"}}
     flow = lambda one: payments.get_crm_payments(one, payment_ids=[1, 2])  # noqa: E731
-    assert isinstance(plays(flow, batched({"p1": PAYMENT}, blocked)).error, Bitrix24RateLimited)
-    assert isinstance(plays(flow, batched({"p1": PAYMENT})).error, Bitrix24NoAnswer)
+    here = {"p1": {**PAYMENT, "id": 1}}
+    assert isinstance(plays(flow, batched(here, blocked)).error, Bitrix24RateLimited)
+    assert isinstance(plays(flow, batched(here)).error, Bitrix24NoAnswer)
+
+
+@pytest.mark.parametrize(
+    ("flow", "result"),
+    [
+        (lambda one: payments.get_crm_payment(one, payment_id=1), PAYMENT),
+        (lambda one: payments.get_crm_payments(one, payment_ids=[1]), batched({"p1": PAYMENT})),
+        (lambda one: payments.get_invoice(one, invoice_id=7), INVOICE),
+    ],
+)
+def test_another_object_than_asked_for_is_no_answer(flow: Any, result: Any) -> None:
+    error = plays(flow, result).error
+    assert isinstance(error, Bitrix24NoAnswer)
+    assert "answered with another object" in str(error)
+
+
+@pytest.mark.parametrize("wanted", [[1036, "1037"], (1036,), {1036}, 1036, "1036"])
+def test_a_list_by_ids_returns_no_others(wanted: Any) -> None:
+    flow = lambda one: payments.list_crm_payments(  # noqa: E731
+        one, entity_id=5, entity_type_id=2, filter={"@id": wanted, "paid": "Y"}
+    )
+    assert [payment.id for payment in plays(flow, [PAYMENT]).value] == [1036]
+    assert plays(flow, []).value == []
+    error = plays(flow, [PAYMENT, {**PAYMENT, "id": 1}]).error
+    assert isinstance(error, Bitrix24NoAnswer)
+    assert "not asked for" in str(error)
 
 
 def test_no_ids_take_no_request() -> None:

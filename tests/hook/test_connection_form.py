@@ -100,6 +100,28 @@ def test_a_wrong_secret_and_a_silent_portal(bitrix24_sandbox: Any, monkeypatch: 
     assert (works, "no complete answer within 0.2 s" in text) == (False, True)
 
 
+def test_a_proxy_that_answers_byte_by_byte(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dribbles(peer: Any) -> None:
+        peer.read_request()
+        peer.dribble(b"HTTP/1.1 200 OK\r\nX: " + b"a" * 500)
+
+    for name in ("NO_PROXY", "no_proxy", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{serve(dribbles).port}")
+    monkeypatch.setattr("airflow_provider_bitrix24.hooks.bitrix24._TEST_TIMES", {"connect_timeout": 0.2})
+    monkeypatch.setenv(CONNECTION, "bitrix24://1:c4n4rys3cr3tc0de@portal.invalid")
+    works, text = Bitrix24Hook().test_connection()
+    assert (works, "no connection within 0.6 s" in text) == (False, True)
+
+
+def test_nobody_looks_at_the_form_for_ten_seconds() -> None:
+    """Three steps of connecting and one answer are bounded, as the tests above and those of the drivers show."""
+    from airflow_provider_bitrix24.hooks.bitrix24 import _TEST_TIMES
+
+    assert 3 * _TEST_TIMES["connect_timeout"] + _TEST_TIMES["read_timeout"] < 10
+    assert _TEST_TIMES["rate_limit_wait"] == 0
+
+
 # -- Airflow 3.1's form -------------------------------------------------------------------------------------------
 
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+import importlib.abc
 import inspect
 import json
 import os
+import pickle
+import sys
+import threading
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 
+import httpx
 import pytest
 
+import airflow_provider_bitrix24
 from airflow_provider_bitrix24.api.effects import Effect
 from airflow_provider_bitrix24.api.models import Money
 from airflow_provider_bitrix24.exceptions import (
@@ -46,6 +53,7 @@ FORMS = {
     ),
     "the webhook as the host of a URI": lambda url, secret: f"bitrix24://{quote(f'{url}/rest/1/{secret}/', safe='')}",
     "the webhook as the whole connection": lambda url, secret: f"{url}/rest/1/{secret}/",
+    "the newer webhook as the whole connection": lambda url, secret: f"{url}/rest/api/1/{secret}/",
     "the webhook with a method": lambda url, secret: f"{url}/rest/1/{secret}/profile.json",
 }  # fmt: skip
 
@@ -83,6 +91,42 @@ def test_a_session_is_kept_and_not_shared_with_a_fork(bitrix24_sandbox: Any, mon
     monkeypatch.setattr(os, "getpid", lambda: pid + 1)
     hook.call("profile")
     assert hook._session is not session
+
+
+async def test_a_used_hook_can_be_copied(bitrix24_sandbox: Any) -> None:
+    hook = Bitrix24Hook()
+    hook.call("profile")
+    await hook.acall("profile")
+    for copied in (pickle.loads(pickle.dumps(hook)), copy.deepcopy(hook), copy.copy(hook)):
+        assert vars(copied) == vars(Bitrix24Hook())
+        assert str(copied.call("profile")["ID"]) == "1"
+    assert hook._session is not None
+    assert bitrix24_sandbox.secret.encode() not in pickle.dumps(hook)
+
+
+async def test_the_event_loop_does_not_load_libraries_and_certificates(
+    bitrix24_sandbox: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = {}
+
+    class Watch(importlib.abc.MetaPathFinder):
+        def find_spec(self, name: str, path: Any, target: Any = None) -> None:
+            if name == "airflow_provider_bitrix24.drivers":
+                threads["loading"] = threading.current_thread()
+
+    make = httpx.AsyncHTTPTransport
+
+    def transport(*args: Any, **options: Any) -> httpx.AsyncHTTPTransport:
+        threads["certificates"] = threading.current_thread()
+        return make(*args, **options)
+
+    monkeypatch.delattr(airflow_provider_bitrix24, "drivers", raising=False)
+    monkeypatch.delitem(sys.modules, "airflow_provider_bitrix24.drivers", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Watch(), *sys.meta_path])
+    monkeypatch.setattr(httpx, "AsyncHTTPTransport", transport)
+    assert str((await Bitrix24Hook().acall("profile"))["ID"]) == "1"
+    assert set(threads) == {"loading", "certificates"}
+    assert threading.current_thread() not in threads.values()
 
 
 def test_calls_of_any_method(bitrix24_sandbox: Any) -> None:

@@ -153,9 +153,21 @@ async def test_airflow_is_told_to_mask_it(bitrix24_sandbox: Any, monkeypatch: py
 async def test_older_airflow_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow.sdk._shared.secrets_masker import redact
 
-    monkeypatch.delattr("airflow.sdk.log.amask_secret")
+    monkeypatch.delattr("airflow.sdk.log.amask_secret", raising=False)
     await masking.amask(("another-c4n4ry",))
     assert redact("at another-c4n4ry!") == "at ***!"
+
+
+@pytest.mark.parametrize("name", ["urllib3.connectionpool", "urllib3.connection", "httpx", "httpcore.http11"])
+@pytest.mark.parametrize("path", ["/rest/1/{}/profile", "/rest/api/1/{}/profile", "/REST/API/1/{}"])
+def test_every_form_of_the_address_is_starred_out(
+    everything_logged: pytest.LogCaptureFixture, name: str, path: str
+) -> None:
+    from airflow_provider_bitrix24 import drivers  # noqa: F401 - it has the filter put in
+
+    logging.getLogger(name).info("POST %s HTTP/1.1", path.format("c4n4rys3cr3tc0de"))
+    assert "POST /rest/***/***" in everything_logged.text
+    assert "c4n4rys3cr3tc0de" not in everything_logged.text
 
 
 def test_other_libraries_log_as_before(everything_logged: pytest.LogCaptureFixture) -> None:

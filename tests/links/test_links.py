@@ -6,7 +6,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.types import TaskInstanceKey
 
 from airflow_provider_bitrix24.links.bitrix24 import (
     OBJECT_LINKS,
@@ -45,7 +44,7 @@ def test_the_address_is_stored_under_airflows_key(link: Bitrix24Link, path: str)
 
 @EACH
 def test_what_cannot_be_read_is_no_link_and_no_error(link: Bitrix24Link, path: str) -> None:
-    key = TaskInstanceKey(dag_id="d", task_id="t", run_id="r", try_number=1, map_index=-1)
+    key = SimpleNamespace(dag_id="d", task_id="t", run_id="r", try_number=1, map_index=-1)
     assert link.get_link(PayInvoiceOperator(task_id="t", invoice_id=1), ti_key=key) == ""
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ConfigError,
+    Bitrix24NoAnswer,
     Bitrix24NotFound,
     Bitrix24NotSent,
     Bitrix24OutcomeUnknown,
@@ -193,9 +194,7 @@ def test_unpaid_fail_with_none_there_adds(world: World) -> None:
 
 def test_nothing_new_after_the_settle_window_is_final(world: World) -> None:
     world.fault("drop_before", ADD, times=1)
-    with pytest.raises(
-        Bitrix24OutcomeUnknown, match=r"no usable answer.*Nothing was added as far as the portal shows now"
-    ):
+    with pytest.raises(Bitrix24OutcomeUnknown, match=r"no usable answer.*does not show a new payment, read twice"):
         add(world)
     assert world.writes() == [ADD]
     assert world.portal.ledger == []
@@ -243,9 +242,94 @@ def test_a_payment_of_the_customer_is_not_taken_for_ours(world: World) -> None:
         add(world)
 
 
+@pytest.mark.parametrize(
+    ("amount", "paid", "words"),
+    [
+        ("12.00", False, r"it is over 12\.00 EUR"),
+        ("0", True, "it is paid"),
+        ("500.00", True, r"paid and over 500\.00 EUR"),
+    ],
+)
+@pytest.mark.parametrize("fill", [False, True])
+def test_what_cannot_be_ours_is_never_adopted(world: World, amount: str, paid: bool, words: str, fill: bool) -> None:
+    def customer() -> None:
+        number = world.portal.act.add_payment(2, 1, amount=amount)
+        if paid:
+            world.portal.act.pay_payment(number)
+
+    world.fault("drop_before", ADD, times=1)
+    world.before[LIST] = customer
+    with pytest.raises(PaymentAmbiguous, match=words) as caught:
+        add(world, on_unknown="adopt", fill_products=fill, pay_system_id=8)
+    assert "cannot be the one this task sent" in str(caught.value)
+    assert caught.value.candidates == (1033,)
+    assert world.writes() == [ADD]
+
+
+def test_an_adopted_payment_gets_its_pay_system(world: World) -> None:
+    world.fault("drop_before", ADD, times=1)
+    world.before[LIST] = lambda: world.portal.act.add_payment(2, 1)
+    assert add(world, on_unknown="adopt", pay_system_id=8)["pay_system_id"] == 8
+
+
+def test_rows_that_were_not_asked_for_are_not_ours(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = world.person(ADD, {"entityTypeId": 2, "entityId": 1})
+    handle = world.portal.handle
+
+    def without_filter(method: str, params: dict[str, Any], **options: Any) -> Any:
+        return handle(method, {key: value for key, value in params.items() if key != "filter"}, **options)
+
+    monkeypatch.setattr(world.portal, "handle", without_filter)
+    with pytest.raises(PaymentNotApplied, match=rf"payment {first + 1} was added .*payments that were not asked for"):
+        add(world)
+
+
+@pytest.mark.parametrize("on_unknown", ["fail", "adopt"])
+def test_the_id_of_a_payment_that_was_there_is_an_unclear_answer(world: World, on_unknown: str) -> None:
+    world.bodies[ADD] = first = world.person(ADD, {"entityTypeId": 2, "entityId": 1})
+    with pytest.raises(PaymentNotApplied, match=f"the id {first}, which .* was there before"):
+        add(world, on_unknown=on_unknown)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(
+            ("orders", {"orderEntity": rows})
+            for rows in ([{"orderId": "x"}], ["a"], 5, [{"orderId": None}], [{}], {"a": 1})
+        ),
+        ("orders", None),
+        ("payments", {}),
+        ("payments", [5]),
+        ("profile", []),
+        ("scope", None),
+    ],
+    ids=str,
+)
+def test_strange_rows_are_no_traceback(world: World, key: str, value: Any) -> None:
+    good = {"scope": ["crm"], "profile": {"ID": 1}, "object": {"item": {}}, "payments": [], "orders": {}}
+    world.bodies["batch"] = {"result": good | {key: value}, "result_error": []}
+    if key in ("payments", "scope"):
+        with pytest.raises(Bitrix24NoAnswer):
+            add(world)
+        assert world.writes() == []
+    else:
+        assert add(world)["payment_id"] == 1033
+
+
+def test_the_payment_is_logged_as_soon_as_it_is_known(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.before[LIST] = lambda: world.portal.act.delete_payment(1033)
+    caplog.set_level("INFO")
+    with pytest.raises(PaymentNotApplied):
+        add(world)
+    assert "added payment 1033 to deal 1" in caplog.text
+
+
 def test_an_unclear_answer_without_effect_is_refused_with_the_portals_words(world: World) -> None:
     world.fault("error", ADD, times=1, code=0, text="Plan limit reached", status=400)
-    with pytest.raises(PaymentNotApplied, match=r"No payment was added to deal 1.*code '0', 'Plan limit reached'"):
+    with pytest.raises(
+        PaymentNotApplied, match=r"code '0', 'Plan limit reached'.*added to deal 1, and does not show a new payment"
+    ):
         add(world)
     assert 9 < sum(world.slept) < 12
 

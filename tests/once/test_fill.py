@@ -118,6 +118,33 @@ def test_a_refused_row_fails_and_names_the_payment(world: World) -> None:
     assert contents(world) == {1: 2}
 
 
+def test_a_busy_portal_does_not_contradict_that_the_payment_was_added(world: World) -> None:
+    world.fault("operation_time_limit", PUT)
+    with pytest.raises(PaymentNotApplied, match=r"HAS been added.*OPERATION_TIME_LIMIT.*Complete or delete") as caught:
+        fill(world)
+    for verdict in ("Nothing was", "Come back"):
+        assert verdict not in str(caught.value)
+
+
+@pytest.mark.parametrize("which", ["payment", "products"])
+def test_what_is_in_another_payment_says_nothing(world: World, which: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = world.person(ADD, {"entityTypeId": 2, "entityId": 1})
+    world.person(PUT, {"paymentId": other, "rowId": 1, "quantity": 1})
+    world.fault("drop_before", PUT, occurrence=1)
+    handle = world.portal.handle
+
+    def confused(method: str, params: dict[str, Any], **options: Any) -> Any:
+        if method == "batch" and which in params["cmd"]:
+            params = {**params, "cmd": {**params["cmd"], which: params["cmd"][which].replace("1034", str(other))}}
+        return handle(method, params, **options)
+
+    monkeypatch.setattr(world.portal, "handle", confused)
+    with pytest.raises(PaymentNotApplied, match=f"HAS been added.*(payment|object:) {other}"):
+        fill(world)
+    # Not taken for proof that the row is missing, so it is not sent again.
+    assert world.writes() == [ADD, PUT]
+
+
 def test_an_unclear_answer_to_a_row_is_not_repeated(world: World) -> None:
     world.fault("error", PUT, occurrence=1, code=0, text="Strange", status=400)
     with pytest.raises(PaymentNotApplied, match=r"product row 1 x 2 is not in it .*'Strange'"):
@@ -158,14 +185,24 @@ def test_a_payment_that_cannot_be_read_afterwards_is_named(world: World) -> None
         fill(world)
 
 
-def test_an_existing_empty_payment_is_filled(world: World) -> None:
+@pytest.mark.parametrize(("row_id", "quantity"), [(1, 2), (2, 1)])
+def test_an_existing_empty_payment_is_filled(world: World, row_id: int, quantity: int) -> None:
     first = world.person(ADD, {"entityTypeId": 2, "entityId": 1})
-    world.person(PUT, {"paymentId": first, "rowId": 2, "quantity": 1})
+    world.person(PUT, {"paymentId": first, "rowId": row_id, "quantity": quantity})
     world.portal.act.set_sum(first, "0")
     receipt = fill(world, if_unpaid_exists="return")
     assert (receipt["outcome"], receipt["payment_id"]) == ("existing", first)
     assert contents(world, first) == {1: 2, 2: 1}
     assert world.writes() == [PUT]
+
+
+def test_an_existing_payment_with_a_part_of_a_row_is_left_alone(world: World) -> None:
+    first = world.person(ADD, {"entityTypeId": 2, "entityId": 1})
+    world.person(PUT, {"paymentId": first, "rowId": 1, "quantity": 1})
+    world.portal.act.set_sum(first, "0")
+    with pytest.raises(PaymentMismatch, match=rf"Payment {first} is a payment of deal 1.*a part of product row 1"):
+        fill(world, if_unpaid_exists="return")
+    assert world.writes() == []
 
 
 def test_an_existing_payment_with_a_sum_is_returned_as_it_is(world: World) -> None:
@@ -176,9 +213,24 @@ def test_an_existing_payment_with_a_sum_is_returned_as_it_is(world: World) -> No
     assert world.writes() == []
 
 
-def test_an_adopted_payment_is_filled_with_what_it_lacks(world: World) -> None:
+def test_an_adopted_payment_is_filled(world: World) -> None:
     world.fault("drop_after", ADD, times=1)
-    world.before["crm.item.payment.list"] = lambda: world.person(PUT, {"paymentId": 1033, "rowId": 2, "quantity": 1})
     receipt = fill(world, on_unknown="adopt")
     assert (receipt["payment_id"], receipt["amount"], receipt["evidence"]) == (1033, "1020.00", "difference")
-    assert world.writes() == [ADD, PUT]
+    assert world.writes() == [ADD, PUT, PUT]
+
+
+@pytest.mark.parametrize("paid", [False, True])
+def test_an_adopted_payment_that_somebody_works_on_is_left_alone(world: World, paid: bool) -> None:
+    def person() -> None:
+        if paid:
+            world.portal.act.pay_payment(1033)
+        else:
+            world.portal.act.set_sum(1033, "99.00")
+
+    world.fault("drop_after", ADD, times=1)
+    # Before the batch that reads what is in the payment that was adopted.
+    world.before[ADD] = lambda: world.before.update(batch=person)
+    with pytest.raises(PaymentMismatch, match=r"HAS been added.*somebody else is at work on it"):
+        fill(world, on_unknown="adopt")
+    assert world.writes() == [ADD]

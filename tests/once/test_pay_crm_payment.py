@@ -10,6 +10,7 @@ import pytest
 
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ConfigError,
+    Bitrix24NoAnswer,
     Bitrix24OutcomeUnknown,
     Bitrix24PermissionError,
     PaymentMismatch,
@@ -120,7 +121,7 @@ def test_a_lost_answer_is_resolved_by_reading(world: World, fault: str) -> None:
 
 def test_a_lost_request_fails_for_good(world: World) -> None:
     world.fault("drop_before", PAY, times=1)
-    with pytest.raises(Bitrix24OutcomeUnknown, match=r"payment 1001 was marked as paid.*Nothing is recorded"):
+    with pytest.raises(Bitrix24OutcomeUnknown, match=r"payment 1001 was marked as paid.*does not show it as paid"):
         pay(world)
     assert world.writes() == [PAY]
     assert world.ledger("payment_paid") == []
@@ -136,9 +137,24 @@ def test_the_customer_was_faster(world: World) -> None:
 
 def test_true_without_effect_is_found(world: World) -> None:
     world.fault("true_not_applied", PAY, times=1)
-    with pytest.raises(PaymentNotApplied, match=r"Payment 1001 is not paid, although the portal accepted the call"):
+    with pytest.raises(PaymentNotApplied, match=r"accepted the mark of payment 1001, but does not show it as paid"):
         pay(world)
     assert world.ledger("payment_paid") == []
+
+
+def test_another_payment_than_asked_for_says_nothing(world: World) -> None:
+    batch = {"scope": ["crm"], "profile": {"ID": 1}, "payment": world.person("crm.item.payment.get", {"id": 1002})}
+    world.bodies["batch"] = {"result": batch, "result_error": []}
+    with pytest.raises(Bitrix24NoAnswer, match="object: 1002 instead of 1001"):
+        pay(world)
+    assert world.writes() == []
+
+
+def test_another_paid_payment_is_no_proof(world: World) -> None:
+    world.fault("true_not_applied", PAY)
+    world.bodies["crm.item.payment.get"] = world.person("crm.item.payment.get", {"id": 1002})
+    with pytest.raises(PaymentNotApplied, match="does not show it as paid"):
+        pay(world)
 
 
 def test_the_portals_refusal_is_told_with_its_words(world: World) -> None:

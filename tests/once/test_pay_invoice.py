@@ -15,7 +15,6 @@ from airflow_provider_bitrix24.exceptions import (
     Bitrix24ApiError,
     Bitrix24ConfigError,
     Bitrix24NoAnswer,
-    Bitrix24NotReadBack,
     Bitrix24NotSent,
     Bitrix24OutcomeUnknown,
     Bitrix24PermissionError,
@@ -199,7 +198,9 @@ def test_the_expected_money_is_accepted(world: World) -> None:
 
 def test_true_without_effect_is_found_and_explained(world: World) -> None:
     world.connect(user_id=7)
-    with pytest.raises(PaymentNotApplied, match=r"accepted the call: nothing was recorded.*cash on delivery"):
+    with pytest.raises(
+        PaymentNotApplied, match=r"accepted the mark of invoice 2, but does not show it as paid.*cash on delivery"
+    ):
         pay(world, pay_system_id=32)
     assert world.ledger("invoice_paid") == []
     assert world.writes() == [PAY]
@@ -234,7 +235,7 @@ def test_what_the_portal_commits_late_is_waited_for(world: World) -> None:
 def test_a_lost_request_fails_for_good_after_the_settle_window(world: World, fault: str) -> None:
     world.fault(fault, PAY, times=1, when="before")
     with pytest.raises(
-        Bitrix24OutcomeUnknown, match=r"no usable answer.*Nothing is recorded as far as.*read twice"
+        Bitrix24OutcomeUnknown, match=r"no usable answer.*does not show it as paid, read twice"
     ) as caught:
         pay(world)
     assert caught.value.final
@@ -359,14 +360,48 @@ def test_used_up_working_time_is_told_at_once(world: World) -> None:
     assert world.slept == []
 
 
-def test_true_and_then_unreadable_is_an_ordinary_error(world: World) -> None:
-    world.before[PAY] = lambda: world.fault("drop_before", "crm.invoice.get")
-    with pytest.raises(Bitrix24NotReadBack, match="accepted the mark of invoice 2") as caught:
+def test_true_and_then_unreadable_is_never_retried(world: World) -> None:
+    world.before[PAY] = lambda: world.fault("query_limit_exceeded", "crm.invoice.get")
+    with pytest.raises(
+        Bitrix24OutcomeUnknown, match="accepted the mark of invoice 2, so it is probably paid"
+    ) as caught:
         pay(world)
-    assert not caught.value.final
-    assert "nothing was changed" not in str(caught.value).split("afterwards")[0]
-    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+    assert caught.value.final
+    assert caught.value.answered
+    text = str(caught.value)
+    assert "could not be read afterwards (crm.invoice.get: QUERY_LIMIT_EXCEEDED Too many requests)" in text
+    assert "sends nothing again by itself" in text
+    assert "if it is unpaid, clear this task: it reads first" in text
+    for verdict in ("Nothing was", "Come back", "nothing was changed"):
+        assert verdict not in text
+    assert str(pickle.loads(pickle.dumps(caught.value))) == text
     assert len(world.ledger("invoice_paid")) == 1
+
+
+def test_what_was_undone_by_a_person_is_not_said_never_to_have_happened(world: World) -> None:
+    world.before["crm.invoice.get"] = lambda: world.portal.act.unpay_invoice(2)
+    with pytest.raises(PaymentNotApplied, match="somebody took it back meanwhile") as caught:
+        pay(world)
+    assert "recorded" not in str(caught.value)
+    # The pay system was seen to have a REST handler.
+    assert "cash" not in str(caught.value)
+    assert len(world.ledger("invoice_paid")) == 1
+
+
+@pytest.mark.parametrize("unseen", ["sale.paysystem.handler.list", "sale.paysystem.list"])
+def test_a_handler_that_was_not_seen_may_be_a_trap(world: World, unseen: str) -> None:
+    world.fault("error", unseen, code="ACCESS_DENIED", text="Access denied!")
+    world.fault("true_not_applied", PAY)
+    with pytest.raises(PaymentNotApplied, match="cash on delivery"):
+        pay(world)
+
+
+def test_a_handler_that_was_seen_is_no_trap(world: World) -> None:
+    world.fault("error", "sale.paysystem.list", code="ACCESS_DENIED", text="Access denied!")
+    world.fault("true_not_applied", PAY)
+    with pytest.raises(PaymentNotApplied, match="saving the invoice failed on its side") as caught:
+        pay(world, pay_system_id=None, bx_rest_handler="sandbox_bank")
+    assert "cash" not in str(caught.value)
 
 
 def test_lost_and_then_unreadable_says_that_money_may_be_recorded(world: World) -> None:
@@ -374,6 +409,105 @@ def test_lost_and_then_unreadable_says_that_money_may_be_recorded(world: World) 
     world.before[PAY] = lambda: world.fault("drop_before", "crm.invoice.get")
     with pytest.raises(Bitrix24OutcomeUnknown, match=r"Invoice 2 may have been marked as paid.*could not be read"):
         pay(world)
+
+
+def test_an_outage_is_borne_as_long_as_the_mark_may_still_appear(world: World) -> None:
+    world.fault("commit_later", PAY, times=1, seconds=110)
+    world.before[PAY] = lambda: world.fault("html", "crm.invoice.get", times=45, status=503)
+    assert pay(world)["outcome"] == "paid"
+    assert world.writes() == [PAY]
+
+
+def test_a_redirect_while_finding_out_is_borne(world: World) -> None:
+    world.fault("drop_after", PAY, times=1)
+    world.before[PAY] = lambda: world.fault("redirect", "crm.invoice.get", times=3)
+    assert pay(world)["outcome"] == "paid"
+
+
+def test_a_portal_that_only_redirects_is_given_up_when_nothing_can_appear_any_more(world: World) -> None:
+    world.fault("drop_after", PAY, times=1)
+    world.before[PAY] = lambda: world.fault("redirect", "crm.invoice.get")
+    with pytest.raises(Bitrix24OutcomeUnknown, match=r"may have been marked.*could not be read afterwards") as caught:
+        pay(world)
+    assert "answered with a redirect" in str(caught.value)
+    assert "Nothing was executed" not in str(caught.value)
+    waited = world.clock.time() - 1_763_800_000
+    assert world.caller.settings.settle_window < waited < world.caller.settings.settle_window + 100
+
+
+def test_another_invoice_than_asked_for_says_nothing(world: World) -> None:
+    other = world.person("crm.invoice.get", {"id": 1})
+    batch = {"scope": ["crm", "pay_system"], "profile": {"ID": 1}, "invoice": other, "pay_systems": [], "handlers": []}
+    world.bodies["batch"] = {"result": batch, "result_error": []}
+    with pytest.raises(Bitrix24NoAnswer, match=r"object: 1 instead of 2"):
+        pay(world)
+    assert world.writes() == []
+
+
+def test_another_paid_invoice_is_no_proof(world: World) -> None:
+    world.fault("true_not_applied", PAY)
+    world.bodies["crm.invoice.get"] = world.person("crm.invoice.get", {"id": 1})
+    with pytest.raises(PaymentNotApplied, match="does not show it as paid"):
+        pay(world)
+
+
+STRANGE: list[tuple[str, Any]] = [
+    ("handlers", ["x"]),
+    ("handlers", {"a": {"CODE": "x"}}),
+    ("handlers", [{}]),
+    ("handlers", 5),
+    ("pay_systems", {}),
+    ("pay_systems", [5]),
+    ("invoice", []),
+    ("invoice", {"ID": "x"}),
+    ("profile", []),
+    ("profile", {"ID": None}),
+    ("scope", {}),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), STRANGE, ids=str)
+def test_strange_rows_are_no_traceback(world: World, key: str, value: Any) -> None:
+    good = {
+        "scope": ["crm", "pay_system"],
+        "profile": {"ID": 1},
+        "invoice": world.person("crm.invoice.get", {"id": 1}),
+        "pay_systems": [],
+        "handlers": [],
+    }
+    world.bodies["batch"] = {"result": good | {key: value}, "result_error": []}
+    try:
+        receipt = world.once.pay_invoice(invoice_id=1, pay_system_id=31)
+    except Bitrix24NoAnswer:
+        assert key != "handlers"
+    else:
+        assert key == "handlers"
+        assert receipt.outcome == "already_paid"
+    assert world.writes() == []
+
+
+def test_handlers_in_an_unknown_form_refuse_nothing(world: World) -> None:
+    batch = {
+        "scope": ["crm", "pay_system"],
+        "profile": {"ID": 1},
+        "invoice": world.person("crm.invoice.get", {"id": 2}),
+        "pay_systems": world.person("sale.paysystem.list", {}),
+        "handlers": ["sandbox_bank"],
+    }
+    world.bodies["batch"] = {"result": batch, "result_error": []}
+    assert world.once.pay_invoice(invoice_id=2, pay_system_id=31).sent
+
+
+@pytest.mark.parametrize(("invoice_id", "mentioned"), [(101, True), (2, False)])
+def test_an_invoice_one_may_not_read_is_not_called_a_smart_one(world: World, invoice_id: int, mentioned: bool) -> None:
+    world.fault("error", "crm.invoice.get", code="", text="Zugriff verweigert.", status=400)
+    with pytest.raises((PaymentRefused, Bitrix24ApiError), match="Zugriff verweigert") as caught:
+        pay(world, invoice_id=invoice_id)
+    text = str(caught.value)
+    assert ("There is also a smart invoice 101: if that one is meant" in text) is mentioned
+    assert "is no legacy invoice" not in text
+    assert caught.value.final
+    assert world.writes() == []
 
 
 def test_reads_that_fail_for_a_while_do_not_matter(world: World) -> None:

@@ -18,7 +18,6 @@ EXAMPLES: list[Bitrix24Error] = [
     exceptions.Bitrix24ConfigError("wrong"),
     exceptions.Bitrix24NotSent("crm.deal.get", "refused"),
     exceptions.Bitrix24NoAnswer("crm.deal.get", "silence"),
-    exceptions.Bitrix24NotReadBack("Invoice 2", "silence"),
     exceptions.Bitrix24OutcomeUnknown("crm.item.payment.add"),
     *(
         kind("0", 400, "crm.deal.get", "words")
@@ -38,7 +37,7 @@ EXAMPLES: list[Bitrix24Error] = [
     exceptions.PaymentAmbiguous("ambiguous", (1, 2)),
     exceptions.PaymentMismatch("mismatch"),
 ]
-RETRIED = ("Bitrix24NotSent", "Bitrix24NoAnswer", "Bitrix24NotReadBack", "Bitrix24RateLimited", "Bitrix24ServerError")
+RETRIED = ("Bitrix24NotSent", "Bitrix24NoAnswer", "Bitrix24RateLimited", "Bitrix24ServerError")
 
 
 def raising(error: BaseException) -> Any:

@@ -35,6 +35,8 @@ DAGS = [
     "deferred_mapped",
     "skipped",
     "refused",
+    "lost_guards",
+    "optional_guards",
 ]
 
 
@@ -192,6 +194,29 @@ def test_what_is_no_id_is_refused_by_name(world: World) -> None:
     assert world.states("refused", "wait") == ["failed"]
     assert "invoice_id must be a whole positive number such as 123 or '123', not 'None'" in world.printed
     assert "payment_id must be a whole positive number such as 123 or '123', not 'True'" in world.printed
+
+
+def test_a_guard_that_renders_to_none_is_refused(world: World) -> None:
+    fields = {
+        "pay_from_task": "expected_amount",
+        "pay_from_template": "expected_currency",
+        "pay_from_param": "expected_amount",
+        "pay_mapped": "expected_amount",
+        "mark": "expected_amount",
+        "add": "pay_system_id",
+        "wait": "entity_id",
+    }
+    for task_id, field in fields.items():
+        assert world.states("lost_guards", task_id) == ["failed"], task_id
+        assert f"{field} was given, but rendered to None. Nothing was sent." in world.printed
+    assert world.ledger("invoice_paid", invoice_id=2) == []
+    assert world.ledger("payment_paid", payment_id=1001) == []
+    assert world.ledger("payment_added", entity_id=3) == []
+
+
+def test_a_mapped_task_that_gets_none_was_given_none(world: World) -> None:
+    receipts = world.results("optional_guards", "pay_mapped")
+    assert [receipt["outcome"] for receipt in receipts] == ["already_paid", "already_paid"]
 
 
 def test_links_are_there_also_when_the_task_failed(world: World) -> None:

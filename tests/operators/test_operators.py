@@ -145,6 +145,37 @@ def test_other_wrong_arguments_are_refused_by_name(
     assert portal.requests == []
 
 
+@pytest.mark.parametrize(
+    ("operation", "field", "template"),
+    [
+        ("pay_invoice", "invoice_id", "{{ ti.xcom_pull('x') }}"),
+        ("pay_invoice", "pay_system_id", "{{ ti.xcom_pull('x') }}"),
+        ("pay_invoice", "expected_amount", "{{ ti.xcom_pull('x') }}"),
+        ("pay_invoice", "expected_currency", "{{ ti.xcom_pull('x') }}"),
+        ("pay_crm_payment", "expected_amount", "{{ ti.xcom_pull('x') }}"),
+        ("pay_crm_payment", "expected_currency", "{{ ti.xcom_pull('x') }}"),
+        ("add_crm_payment", "pay_system_id", "{{ ti.xcom_pull('x') }}"),
+        ("add_crm_payment", "if_unpaid_exists", "{{ ti.xcom_pull('x') }}"),
+    ],
+)
+def test_what_rendered_to_none_is_refused_by_name(
+    portal: Any, task: Task, operation: str, field: str, template: str
+) -> None:
+    operator = OPERATORS[operation](**{field: template})
+    setattr(operator, field, None)  # what native rendering makes of it
+    with pytest.raises(AirflowFailException, match=f"{field} was given, but rendered to None. Nothing was sent"):
+        operator.execute(task.context)
+    assert portal.requests == []
+
+
+def test_a_handler_that_rendered_to_none_is_refused_by_name(portal: Any, task: Task) -> None:
+    operator = OPERATORS["pay_invoice"](pay_system_id=None, bx_rest_handler="{{ none }}")
+    operator.bx_rest_handler = None
+    with pytest.raises(AirflowFailException, match="bx_rest_handler was given, but rendered to None"):
+        operator.execute(task.context)
+    assert portal.requests == []
+
+
 @pytest.mark.parametrize("amount", [1500.0, "1500", 1500, Decimal("1500.00"), " 1500.00 "])
 def test_the_expected_amount_in_all_the_forms_a_person_means(portal: Any, task: Task, amount: Any) -> None:
     operator = OPERATORS["pay_invoice"](expected_amount=amount, expected_currency="eur")
@@ -175,6 +206,41 @@ def test_what_is_paid_already(portal: Any, task: Task, operation: str, if_paid: 
         with pytest.raises(outcome, match=r"(invoice_id 1|payment_id 1002) over .* is paid already, since 20"):
             operator.execute(task.context)
     assert portal.ledger == []
+
+
+@MARKS
+@pytest.mark.parametrize("if_paid", ["skip", "fail"])
+def test_what_an_earlier_attempt_may_have_marked_is_neither_skipped_nor_failed(
+    portal: Any, task: Task, operation: str, if_paid: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    OPERATORS[operation]().execute(task.context)  # the worker dies here
+    task.ti.try_number = 2
+    receipt = OPERATORS[operation](if_paid=if_paid).execute(task.context)
+    assert receipt["outcome"] == "already_paid"
+    assert "may be that of an earlier one" in capfd.readouterr().out
+    assert len([entry for entry in portal.ledger if entry["event"].endswith("_paid")]) == 1
+
+
+@MARKS
+@pytest.mark.parametrize(
+    ("if_paid", "outcome"), [("skip", AirflowSkipException), ("fail", AirflowFailException), ("succeed", None)]
+)
+@pytest.mark.parametrize(("by_us", "try_number"), [(True, 1), (False, 2)])
+def test_if_paid_applies_to_what_no_earlier_attempt_can_have_marked(
+    portal: Any, task: Task, operation: str, if_paid: str, outcome: Any, by_us: bool, try_number: int
+) -> None:
+    user_id = 1 if by_us else 7
+    if operation == "pay_invoice":
+        portal.act.pay_invoice(2, by="person", user_id=user_id)
+    else:
+        portal.act.pay_payment(1001, by="person", user_id=user_id)
+    task.ti.try_number = try_number
+    operator = OPERATORS[operation](if_paid=if_paid)
+    if outcome is None:
+        assert operator.execute(task.context)["outcome"] == "already_paid"
+    else:
+        with pytest.raises(outcome, match="is paid already"):
+            operator.execute(task.context)
 
 
 @MARKS
@@ -249,6 +315,35 @@ def test_a_portal_that_is_away_is_a_passing_error(task: Task, operation: str, mo
     with pytest.raises(expected, match="was not sent to Bitrix24") as caught:
         OPERATORS[operation]().execute(task.context)
     assert "canarycanary" not in str(caught.value)
+
+
+def test_a_link_that_cannot_be_stored_afterwards_does_not_hide_the_payment(
+    portal: Any, task: Task, capfd: pytest.CaptureFixture[str]
+) -> None:
+    order: list[str] = []
+
+    def push(key: str, value: str) -> None:
+        order.append(capfd.readouterr().out)
+        if key == "_link_CrmPaymentLink":
+            raise RuntimeError("the API server is away")
+
+    task.ti.xcom_push = push
+    receipt = OPERATORS["add_crm_payment"]().execute(task.context)
+    assert receipt["payment_id"] == 1033
+    # The receipt was in the log before the link was tried.
+    assert "'payment_id': 1033" in order[-1]
+    assert "The link to payment 1033 could not be stored" in capfd.readouterr().out
+
+
+@EACH
+def test_a_link_that_cannot_be_stored_before_stops_the_task(portal: Any, task: Task, operation: str) -> None:
+    def push(key: str, value: str) -> None:
+        raise RuntimeError("the API server is away")
+
+    task.ti.xcom_push = push
+    with pytest.raises(RuntimeError, match="away"):
+        OPERATORS[operation]().execute(task.context)
+    assert portal.requests == []
 
 
 def test_a_second_attempt_adds_nothing(portal: Any, task: Task) -> None:

@@ -387,6 +387,24 @@ def test_no_triggerer_is_a_timeout_too(soft_fail: bool, outcome: Any) -> None:
 
 
 def test_the_default_of_deferrable_is_airflows() -> None:
-    from airflow.sdk import conf
+    from airflow.providers.common.compat.sdk import conf
 
     assert InvoicePaidSensor(task_id="a", invoice_id=1).deferrable is conf.getboolean("operators", "default_deferrable")
+
+
+@pytest.mark.parametrize("field", ["payment_id", "entity_type_id", "entity_id"])
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_what_rendered_to_none_is_refused_by_name(portal: Any, task: Task, field: str, deferrable: bool) -> None:
+    waiting = sensor("payment", 1002, entity_type_id=2, entity_id=5, deferrable=deferrable)
+    setattr(waiting, field, None)  # what native rendering makes of a template
+    with pytest.raises(AirflowFailException, match=f"{field} was given, but rendered to None. Nothing was sent"):
+        waiting.execute(task.context)
+    assert portal.requests == []
+
+
+def test_both_names_of_an_object_that_rendered_to_none_do_not_widen_the_search(portal: Any, task: Task) -> None:
+    waiting = sensor("payment", 1002, entity_type_id=2, entity_id=4)
+    waiting.entity_type_id = waiting.entity_id = None
+    with pytest.raises(AirflowFailException, match="entity_id was given, but rendered to None"):
+        waiting.execute(task.context)
+    assert portal.requests == []

@@ -237,3 +237,28 @@ async def test_the_event_loop_is_never_blocked(portal: Any, kind: str, caplog: p
 def test_nothing_is_read_when_a_trigger_is_made() -> None:
     made = InvoicePaidTrigger(invoice_ids=[1], bitrix24_conn_id="there_is_none", poke_interval=1, end_time=0)
     assert "there_is_none" in repr(made)
+
+
+@BOTH
+async def test_a_connection_that_the_triggerer_does_not_have_is_reported(portal: Any, kind: str) -> None:
+    event = await report(trigger(kind, bitrix24_conn_id="there_is_none"))
+    assert event["reason"] == "refused"
+    assert "cannot find the Airflow connection 'there_is_none'" in event["message"]
+    assert portal.requests == []
+
+
+@pytest.mark.parametrize("kind", ["payment", "payment of an object"])
+async def test_another_payment_than_asked_for_is_not_taken_for_it(portal: Any, kind: str) -> None:
+    other = CrmPaymentPaidTrigger(payment_ids=[1001], **WAITING, end_time=time.time() + 0.3)
+    if kind == "payment of an object":
+        other.entity_type_id, other.entity_id = 2, 5  # where 1002 is, and paid
+    else:
+        handle = portal.portal.handle
+
+        def confused(method: str, params: Any, **options: Any) -> Any:
+            if method == "batch":
+                params = {**params, "cmd": {key: cmd.replace("1001", "1002") for key, cmd in params["cmd"].items()}}
+            return handle(method, params, **options)
+
+        portal.portal.handle = confused
+    assert (await report(other))["reason"] in ("timeout", "deleted")

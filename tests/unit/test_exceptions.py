@@ -15,7 +15,6 @@ from airflow_provider_bitrix24.exceptions import (
     Bitrix24ApiError,
     Bitrix24Error,
     Bitrix24NoAnswer,
-    Bitrix24NotReadBack,
     Bitrix24NotSent,
     Bitrix24OutcomeUnknown,
     Bitrix24PermissionError,
@@ -24,14 +23,13 @@ from airflow_provider_bitrix24.exceptions import (
 )
 
 CLASSES = [value for value in vars(exceptions).values() if inspect.isclass(value) and issubclass(value, Bitrix24Error)]
-RETRIED = {"Bitrix24NotSent", "Bitrix24NoAnswer", "Bitrix24NotReadBack", "Bitrix24RateLimited", "Bitrix24ServerError"}
+RETRIED = {"Bitrix24NotSent", "Bitrix24NoAnswer", "Bitrix24RateLimited", "Bitrix24ServerError"}
 NOON = datetime.datetime(2026, 11, 22, 12, tzinfo=datetime.UTC)
 
 
 def make(kind: type[Bitrix24Error]) -> Bitrix24Error:
     special: dict[type, tuple[Any, ...]] = {
         Bitrix24NotSent: ("crm.deal.get", "connection refused", True),
-        Bitrix24NotReadBack: ("Invoice 2", "reset"),
         Bitrix24NoAnswer: ("crm.deal.get", "reset"),
         Bitrix24OutcomeUnknown: ("crm.deal.add", True, "0", "words", "what to do"),
         Bitrix24PermissionError: ("insufficient_scope", 401, "crm.deal.get", "words", ("crm",)),
@@ -85,3 +83,34 @@ def test_what_a_person_reads() -> None:
     assert "an Airflow pool" in str(Bitrix24RateLimited("x", 503, "crm.deal.get"))
     assert "lacks the scope crm" in str(make(Bitrix24PermissionError))
     assert "may lack the right" in str(Bitrix24PermissionError("ACCESS_DENIED", 403, "crm.deal.get"))
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (make(Bitrix24NotSent), "connection refused"),
+        (Bitrix24NotSent("crm.deal.get", "connection refused"), "no connection: connection refused"),
+        (make(Bitrix24NoAnswer), "crm.deal.get: no usable answer, reset"),
+        (make(Bitrix24OutcomeUnknown), "Bitrix24 answered unclearly to crm.deal.add (code 0, words)"),
+        (
+            Bitrix24RateLimited("QUERY_LIMIT_EXCEEDED", 503, "m", "Too many requests"),
+            "m: QUERY_LIMIT_EXCEEDED Too many requests",
+        ),
+        (Bitrix24ApiError("", 400, "m", "No. Not here."), "m: no code No. Not here"),
+        (
+            exceptions.Bitrix24ConfigError(
+                "acme.bitrix24.com answered with a redirect. Nothing was executed. Check it."
+            ),
+            "acme.bitrix24.com answered with a redirect",
+        ),
+    ],
+)
+def test_the_reason_holds_no_verdict_and_no_advice(error: Bitrix24Error, reason: str) -> None:
+    assert error.reason == reason
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_every_class_has_a_reason_without_a_full_stop(kind: type[Bitrix24Error]) -> None:
+    reason = make(kind).reason
+    assert reason
+    assert not reason.endswith(".")

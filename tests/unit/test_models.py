@@ -57,6 +57,20 @@ def test_long_values_are_cut_in_messages() -> None:
     assert shown("x") == "'x'"
 
 
+class Broken:
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
+def test_values_that_cannot_be_shown_do_not_hide_the_error() -> None:
+    assert shown(10**5000) == "<int that cannot be shown>"
+    assert shown(Broken()) == "<Broken that cannot be shown>"
+    for read in (positive_id, entity_type_id, money_amount):
+        for value in (10**5000, -(10**5000), Broken()):
+            with pytest.raises(Bitrix24ConfigError, match=r"^field must be .* cannot be shown"):
+                read(value, "field")
+
+
 @pytest.mark.parametrize(
     ("value", "number"), [(2, 2), ("2", 2), ("deal", 2), (" Deal ", 2), (31, 31), ("smart_invoice", 31)]
 )
@@ -71,14 +85,42 @@ def test_other_entity_types(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "amount"), [("1500.00", "1500.00"), (" 10.10 ", "10.10"), (5, "5"), (Decimal("0.1"), "0.1")]
+    ("value", "amount"),
+    [
+        ("1500.00", "1500.00"),
+        ("1500", "1500"),
+        (" 10.10 ", "10.10"),
+        ("0", "0"),
+        (5, "5"),
+        (Decimal("0.1"), "0.1"),
+        (Decimal("1E+3"), "1000"),
+    ],
 )
 def test_amounts(value: Any, amount: str) -> None:
     assert money_amount(value, "expected_amount") == Decimal(amount)
 
 
 @pytest.mark.parametrize(
-    "value", [1.5, True, None, "", "None", "1,5", "NaN", "Infinity", "1e999999", [], Decimal("sNaN")]
+    "value",
+    [
+        *(1.5, True, None, "", "None", "1,5", "NaN", "Infinity", "1e999999", [], Decimal("sNaN"), Decimal("Infinity")),
+        *(
+            "1_500",
+            "1e3",
+            "\u0661\u0665\u0660\u0660",
+            "\uff11\uff15\uff10\uff10",
+            "+5",
+            "-5",
+            -5,
+            Decimal(-5),
+            "5.",
+            ".5",
+            "1 500",
+            "0x10",
+            "9" * 40,
+        ),
+        *([0, [1], 2], (0, (1,), 2), b"5"),
+    ],
 )
 def test_what_is_no_amount(value: Any) -> None:
     with pytest.raises(Bitrix24ConfigError, match="expected_amount must be an amount"):

@@ -33,6 +33,11 @@ def settings(**values: Any) -> Settings:
         {"host": "acme.bitrix24.com", "schema": f"rest/1/{SECRET}/", "conn_type": "https"},
         {"host": "acme.bitrix24.com", "schema": f"rest/1/{SECRET}/profile.json", "conn_type": "https"},
         {"host": "https://acme.bitrix24.com", "schema": f"rest/1/{SECRET}/", "conn_type": "bitrix24"},
+        {"host": f"https://acme.bitrix24.com/rest/api/1/{SECRET}/"},
+        {"host": f"acme.bitrix24.com/REST/API/1/{SECRET}/profile"},
+        {"host": "acme.bitrix24.com", "schema": f"rest/api/1/{SECRET}/", "conn_type": "https"},
+        {**FIELDS, "host": "https://acme.bitrix24.com/rest/api/"},
+        {**FIELDS, "host": "acme.bitrix24.com:443", "port": 443},
     ],
 )
 def test_every_written_form_means_the_same(values: dict[str, Any]) -> None:
@@ -45,7 +50,7 @@ def test_the_secret_does_not_show() -> None:
     made = settings(**FIELDS)
     for text in (repr(made), str(made), made.model_dump_json(), repr(made.auth)):
         assert SECRET not in text
-    assert made.redact(f"a {SECRET} b") == "a *** b"
+    assert made.redact(f"a {SECRET} b {SECRET.upper()}") == "a *** b ***"
 
 
 @pytest.mark.parametrize(
@@ -61,6 +66,9 @@ def test_the_secret_does_not_show() -> None:
         ({"host": "b24.example.com:8443", "port": 0}, "https://b24.example.com:8443"),
         ({"host": "b24.example.com", "schema": "http", "extra": {"allow_http": "true"}}, "http://b24.example.com"),
         ({"host": "портал.рф"}, "https://xn--80awhdgm.xn--p1ai"),
+        ({"host": "ÉCOLE.fr"}, "https://xn--cole-9oa.fr"),
+        ({"host": "e\u0301cole.fr"}, "https://xn--cole-9oa.fr"),
+        ({"host": "b24.example.com:8443", "port": 8443}, "https://b24.example.com:8443"),
     ],
 )
 def test_hosts_ports_and_schemes(values: dict[str, Any], origin: str) -> None:
@@ -127,6 +135,21 @@ def test_what_is_false(value: Any) -> None:
         ({"host": "https://acme:99999/"}, "host"),
         ({"host": "https://[::1/"}, "host"),
         ({"host": "a" * 70 + "é"}, "host"),
+        ({"host": "a" * 70 + ".com"}, "host"),
+        ({"host": "acme..bitrix24.com"}, "host"),
+        ({"host": "127.1"}, "host"),
+        ({"host": "acme.com\nevil.com"}, "host holds a blank or a control character"),
+        ({"host": "ac\tme.com"}, "host holds a blank or a control character"),
+        ({"host": "acme.com evil.com"}, "host holds a blank or a control character"),
+        ({"host": "acme\u200d.com"}, "host holds a blank or a control character"),
+        ({"host": "straße.de"}, "xn--"),
+        ({"host": "λόγος.gr"}, "xn--"),
+        ({"host": "\uff41cme.com"}, "xn--"),
+        ({"host": "acme。com"}, "xn--"),
+        ({"host": "acme.com:8443", "port": 443}, "port and the host say different things"),
+        ({"host": "acme.com:443", "port": 8443}, "port and the host say different things"),
+        ({"host": f"https://acme.bitrix24.com/rest/api/{SECRET}/"}, "host"),
+        ({"host": f"https://acme.bitrix24.com/rest/API/{SECRET}"}, "host"),
         ({"host": f"https://1:{SECRET}@acme.bitrix24.com"}, "host"),
         ({"host": f"https://acme.bitrix24.com/oauth/{SECRET}"}, "host"),
         ({"host": "ftp://acme.bitrix24.com"}, "schema"),
@@ -135,6 +158,9 @@ def test_what_is_false(value: Any) -> None:
         ({"host": "http://acme.bitrix24.com"}, "schema"),
         ({"login": ""}, "login"),
         ({"login": "1/2"}, "login"),
+        ({"login": "api"}, "login"),
+        ({"login": ".."}, "login"),
+        ({"password": ".."}, "password"),
         ({"password": None}, "password"),
         ({"password": f"https://acme.bitrix24.com/rest/1/{SECRET}/"}, "password"),
         ({"host": f"https://acme.bitrix24.com/rest/1/{SECRET}/", "login": "7"}, "login"),
@@ -143,7 +169,12 @@ def test_what_is_false(value: Any) -> None:
         ({"port": 65536}, "port"),
         ({"port": -1}, "port"),
         ({"extra": {"read_timout": 5}}, "did you mean read_timeout"),
-        ({"extra": {"owner": "finance"}}, "known are"),
+        ({"extra": {"owner": "finance"}}, "'owner' is not known; known are"),
+        ({"extra": {SECRET: "1"}}, "a name that is not shown is not known; known are"),
+        ({"extra": {f"https://acme.bitrix24.com/rest/1/{SECRET}/": ""}}, "a name that is not shown is not known"),
+        ({"extra": {"portal_id": f"https://acme.bitrix24.com/rest/1/{SECRET}/"}}, "portal_id"),
+        ({"extra": {"portal_id": "two words"}}, "portal_id"),
+        ({"extra": {"portal_id": "a" * 256}}, "portal_id"),
         ({"extra": {"read_timeout": "soon"}}, "read_timeout"),
         ({"extra": {"read_timeout": True}}, "read_timeout"),
         ({"extra": {"read_timeout": -1}}, "read_timeout"),

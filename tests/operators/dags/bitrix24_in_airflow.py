@@ -107,6 +107,38 @@ with DAG("never_retried", default_args={"retries": 2, "retry_delay": timedelta(s
     PayInvoiceOperator(task_id="pay", invoice_id=6, pay_system_id=31)
     InvoicePaidSensor(task_id="wait", invoice_id=4)
 
+with DAG(
+    "lost_guards", render_template_as_native_obj=True, params={"amount": Param(None, type=["null", "string"])}
+) as lost_guards:
+
+    @task
+    def amount() -> str | None:
+        return {"invoice": "2"}.get("amount")
+
+    PayInvoiceOperator(task_id="pay_from_task", invoice_id=2, pay_system_id=31, expected_amount=amount())
+    PayInvoiceOperator(
+        task_id="pay_from_template",
+        invoice_id=2,
+        pay_system_id=31,
+        expected_currency="{{ dag_run.conf.get('curency') }}",
+    )
+    PayInvoiceOperator.partial(
+        task_id="pay_mapped", pay_system_id=31, expected_amount="{{ dag_run.conf.get('amout') }}"
+    ).expand(invoice_id=[2])
+    PayCrmPaymentOperator(task_id="mark", payment_id=1001, expected_amount="{{ params.amount }}")
+    AddCrmPaymentOperator(task_id="add", entity_id=3, pay_system_id="{{ params.amount }}")
+    PayInvoiceOperator(
+        task_id="pay_from_param", invoice_id=2, pay_system_id=31, expected_amount=lost_guards.param("amount")
+    )
+    CrmPaymentPaidSensor(
+        task_id="wait", payment_id=1002, entity_type_id="{{ params.amount }}", entity_id="{{ params.amount }}"
+    )
+
+with DAG("optional_guards"):
+    PayInvoiceOperator.partial(task_id="pay_mapped", pay_system_id=31).expand_kwargs(
+        [{"invoice_id": 1, "expected_amount": None}, {"invoice_id": 1, "expected_amount": "800.00"}]
+    )
+
 with DAG("refused"):
     PayInvoiceOperator(task_id="pay", invoice_id="{{ None }}", pay_system_id=31)
     CrmPaymentPaidSensor(task_id="wait", payment_id="{{ true }}")

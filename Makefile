@@ -1,0 +1,80 @@
+# Only Python 3.11-3.13 (with venv) and make are needed: everything else is installed into $(VENV).
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+AIRFLOW ?= 3.3
+VENV ?= .venv
+PYTHON := $(or $(PYTHON),$(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+	&& echo $$python && break; done))
+PYTHON_VERSION := $(shell test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+PINS := requirements/airflow-$(AIRFLOW)-py$(PYTHON_VERSION).txt
+
+BIN := $(CURDIR)/$(VENV)/bin
+PACKAGE := airflow_provider_bitrix24
+CODE := $(PACKAGE) dags_examples tests benchmarks docs
+
+export AIRFLOW_HOME := $(CURDIR)/$(VENV)/airflow
+export AIRFLOW__CORE__LOAD_EXAMPLES := False
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo test lint types imports unit browser docs bench dev clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null || grep '##' Makefile
+
+demo: $(VENV)/.runtime ## Sandbox portal + real Airflow + the example DAGs; KEEP=1 leaves both running
+	@PATH="$(BIN):$$PATH" exec $(BIN)/python tests/tools/demo.py $(if $(filter-out 0,$(KEEP)),--keep)
+
+test: dev ## Everything: lint, types, import rules, tests with coverage, docs
+	@$(MAKE) lint
+	@$(MAKE) types
+	@$(MAKE) imports
+	@$(MAKE) docs
+	@$(MAKE) unit
+
+lint: dev ## ruff, as linter and as formatter
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+
+types: dev ## mypy --strict
+	$(BIN)/mypy
+
+imports: dev ## Who may import whom
+	$(BIN)/lint-imports
+
+unit: dev ## pytest with branch coverage
+	$(BIN)/coverage erase
+	PATH="$(BIN):$$PATH" $(BIN)/coverage run -m pytest $(PYTEST_ARGS)
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report --include '$(PACKAGE)/api/*,$(PACKAGE)/once/*' --fail-under=100
+	$(BIN)/coverage report --fail-under=95
+
+browser: dev ## The sandbox's page in a real Chromium, which must be on the PATH
+	@$(BIN)/pip install --quiet --constraint $(PINS) --requirement requirements/browser.txt
+	$(BIN)/python -m pytest tests/browser
+
+docs: dev ## The documentation, warnings as errors, in docs/_build/html
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+
+bench: dev ## The figures of the README
+	@PATH="$(BIN):$$PATH" $(BIN)/python benchmarks/run.py
+
+dev: $(VENV)/.dev
+
+# A stamp, not a folder's date: an interrupted installation is taken up again.
+$(VENV)/.runtime: $(PINS) pyproject.toml
+	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 with venv found: set PYTHON=/path/to/python3.12"; exit 1; }
+	@echo "Installing Airflow and the provider into $(VENV) from $(PINS): once, a minute or so"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --requirement $(PINS)
+	@$(BIN)/pip install --quiet --constraint $(PINS) --editable '.[sandbox]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
+	@echo "Installing the development tools into $(VENV) from requirements/dev.txt"
+	@$(BIN)/pip install --quiet --constraint $(PINS) --requirement requirements/dev.txt
+	@touch $@
+
+clean: ## Remove environments and everything that was built
+	rm -rf $(VENV) .demo build dist docs/_build .coverage .coverage.* .*_cache .hypothesis *.egg-info

@@ -1,0 +1,62 @@
+"""How many HTTP requests an operator or one look of a sensor takes: counted by the sandbox, not by us."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_bitrix24.operators.payments import (
+    AddCrmPaymentOperator,
+    PayCrmPaymentOperator,
+    PayInvoiceOperator,
+)
+from airflow_provider_bitrix24.sandbox.address import connection_json
+from airflow_provider_bitrix24.sandbox.portal import Portal
+from airflow_provider_bitrix24.sandbox.server import SandboxServer
+from airflow_provider_bitrix24.sensors.payments import CrmPaymentPaidSensor, InvoicePaidSensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MANY = 1000
+
+
+def task_instance() -> SimpleNamespace:
+    """Return as much of a task instance as an operator asks for."""
+    return SimpleNamespace(
+        dag_id="bench", run_id="bench", task_id="bench", map_index=-1, try_number=1, xcom_push=lambda key, value: None
+    )
+
+
+def measure() -> list[tuple[str, str, str]]:
+    """Run each operation against a fresh portal."""
+    portal = Portal()
+    paid_invoices = [int(portal.create("invoice", {"price": "10.00"})) for _ in range(MANY)]
+    payments = [portal.act.add_payment(2, 1, amount="10.00") for _ in range(MANY)]
+    for invoice_id in paid_invoices:
+        portal.act.pay_invoice(invoice_id)
+    for payment_id in payments:
+        portal.act.pay_payment(payment_id)
+    common: dict[str, Any] = {"task_id": "bench"}
+    operations: list[tuple[str, Callable[[], Any], int]] = [
+        ("pay an invoice", lambda: PayInvoiceOperator(invoice_id=2, pay_system_id=31, **common), 3),
+        ("add a payment", lambda: AddCrmPaymentOperator(entity_id=2, **common), 3),
+        ("mark a payment as paid", lambda: PayCrmPaymentOperator(payment_id=1003, **common), 3),
+        (f"one look at {MANY:,} invoices", lambda: InvoicePaidSensor(invoice_id=paid_invoices, **common), 20),
+        (f"one look at {MANY:,} payments", lambda: CrmPaymentPaidSensor(payment_id=payments, **common), 20),
+        (
+            f"one look at {MANY:,} payments of one deal",
+            lambda: CrmPaymentPaidSensor(payment_id=payments, entity_type_id=2, entity_id=1, **common),
+            1,
+        ),
+    ]
+    rows = []
+    with SandboxServer(portal) as server:
+        os.environ["AIRFLOW_CONN_BITRIX24_DEFAULT"] = connection_json(server.url, portal.webhook)
+        for what, make, most in operations:
+            before = len(portal.requests)
+            make().execute({"ti": task_instance()})
+            count = sum(not request["inside_batch"] for request in portal.requests[before:])
+            rows.append((f"HTTP requests: {what}", str(count), "1" if most == 1 else f"≤ {most}"))
+    return rows

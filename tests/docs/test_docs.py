@@ -1,0 +1,63 @@
+"""What README and docs say exists: files, exceptions, extras of the connection, and the code of their examples."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_provider_bitrix24 import exceptions
+from airflow_provider_bitrix24.api.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+LINK = re.compile(r"\]\((?!https?://)([^)#\s]+)")
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_to_files(page: Path) -> None:
+    missing = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
+    assert missing == []
+
+
+def test_every_exception_has_its_advice() -> None:
+    headings = set(re.findall(r"^### (\w+)$", (ROOT / "docs" / "errors.md").read_text(), re.MULTILINE))
+    classes = {
+        name: value
+        for name, value in vars(exceptions).items()
+        if isinstance(value, type) and issubclass(value, exceptions.Bitrix24Error)
+    }
+    assert headings == set(classes)
+
+
+@pytest.mark.parametrize(
+    "name", [n for n, c in vars(exceptions).items() if isinstance(c, type) and issubclass(c, exceptions.Bitrix24Error)]
+)
+def test_the_advice_says_whether_airflow_retries(name: str) -> None:
+    text = (ROOT / "docs" / "errors.md").read_text()
+    entry = text.partition(f"### {name}\n")[2].split("\n#")[0]
+    if name not in ("Bitrix24Error", "Bitrix24ApiError"):
+        assert entry.strip().startswith("*Final.*" if getattr(exceptions, name).final else "Retried."), entry
+
+
+def test_every_extra_of_the_connection_is_explained_with_its_default() -> None:
+    table = (ROOT / "docs" / "connection.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", table.partition("| extra |")[2], re.MULTILINE))
+    fields = {name: field.default for name, field in Settings.model_fields.items() if not field.is_required()}
+    assert set(rows) == set(fields) - {"scheme", "port"}
+    for name, default in fields.items():
+        if isinstance(default, (int, float)) and not isinstance(default, bool) and name != "max_response_bytes":
+            assert rows[name] == f"{default:g} s", name
+
+
+def test_the_example_of_the_readme_is_a_dag() -> None:
+    (code,) = PYTHON.findall((ROOT / "README.md").read_text())
+    names: dict[str, object] = {}
+    exec(code.replace('with DAG("bitrix24_payments", schedule=None):', "with DAG('x', schedule=None) as dag:"), names)
+    dag = names["dag"]
+    assert isinstance(dag, DAG)
+    assert set(dag.task_ids) == {"pay", "add", "wait"}
+    assert dag.get_task("wait").upstream_task_ids == {"add"}

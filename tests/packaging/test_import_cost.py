@@ -1,0 +1,44 @@
+"""DAG files are parsed all day: importing our operators may load nothing that `airflow.sdk` has not loaded already."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+PUBLIC = [
+    "airflow_provider_bitrix24.hooks.bitrix24",
+    "airflow_provider_bitrix24.operators.payments",
+    "airflow_provider_bitrix24.sensors.payments",
+    "airflow_provider_bitrix24.triggers.payments",
+    "airflow_provider_bitrix24.links.bitrix24",
+]
+COUNT = """
+import importlib, json, sys
+from airflow.sdk import DAG, BaseHook, BaseOperator, BaseSensorOperator, task
+before = set(sys.modules)
+importlib.import_module(sys.argv[1])
+print(json.dumps([sorted(before), sorted(set(sys.modules) - before)]))
+"""
+
+
+@pytest.mark.airflow
+@pytest.mark.parametrize("module", PUBLIC)
+def test_importing_loads_only_our_own_modules(module: str) -> None:
+    done = subprocess.run([sys.executable, "-c", COUNT, module], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    before, added = json.loads(done.stdout.splitlines()[-1])
+    assert module in added
+    packages, known = ({name.partition(".")[0] for name in names} for names in (added, before))
+    assert packages - known - sys.stdlib_module_names <= {"airflow_provider_bitrix24"}, added
+    assert "requests" not in packages | known
+    assert not [name for name in added if name.startswith("airflow_provider_bitrix24.sandbox")]
+
+
+@pytest.mark.airflow
+def test_the_package_itself_is_nearly_empty() -> None:
+    code = "import sys; old = set(sys.modules); import airflow_provider_bitrix24; print(sorted(set(sys.modules) - old))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "['airflow_provider_bitrix24']", done.stderr

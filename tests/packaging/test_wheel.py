@@ -1,0 +1,91 @@
+"""The built wheel: what is in it, and that beside plain Airflow it adds itself and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import airflow_provider_bitrix24
+
+ROOT = Path(__file__).resolve().parents[2]
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+PINS = ROOT / "requirements" / f"airflow-3.3-py{PYTHON}.txt"
+
+
+def run(*command: str | Path, **env: str) -> str:
+    done = subprocess.run(
+        [str(part) for part in command], cwd=ROOT, env=os.environ | env, capture_output=True, text=True, timeout=900
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ".")
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def test_name_and_version_come_from_one_place(wheel: Path) -> None:
+    assert wheel.name == f"airflow_provider_bitrix24-{airflow_provider_bitrix24.__version__}-py3-none-any.whl"
+
+
+def test_holds_the_package_and_only_the_package(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    metadata = f"airflow_provider_bitrix24-{airflow_provider_bitrix24.__version__}.dist-info"
+    assert {Path(name).parts[0] for name in names} == {"airflow_provider_bitrix24", metadata}
+    tracked = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "airflow_provider_bitrix24").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert {name for name in names if not name.startswith(metadata)} == tracked
+    assert "airflow_provider_bitrix24/py.typed" in tracked
+    assert {"index.html", "page.css", "page.js"} <= {
+        Path(name).name for name in names if name.startswith("airflow_provider_bitrix24/sandbox/page/")
+    }
+    assert f"{metadata}/licenses/LICENSE" in names
+
+
+def test_declares_its_entry_points(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (path,) = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
+        text = archive.read(path).decode()
+    assert "[apache_airflow_provider]" in text
+    assert "airflow_provider_bitrix24.get_provider_info:get_provider_info" in text
+    assert "[pytest11]" in text
+
+
+@pytest.mark.airflow
+def test_adds_no_third_party_package_to_plain_airflow(wheel: Path, tmp_path: Path) -> None:
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    env = {"AIRFLOW_HOME": str(tmp_path / "airflow"), "PYTHONPATH": "", "PIP_NO_COMPILE": "1"}
+    run(python, "-m", "pip", "install", "--quiet", "--requirement", PINS, **env)
+    plain = set(run(python, "-m", "pip", "freeze", **env).splitlines())
+
+    run(python, "-m", "pip", "install", "--quiet", wheel, **env)
+    after = set(run(python, "-m", "pip", "freeze", **env).splitlines())
+    assert {line.partition(" @ ")[0] for line in after - plain} == {"airflow-provider-bitrix24"}
+    assert plain < after
+    assert "No broken requirements found." in run(python, "-m", "pip", "check", **env)
+
+    providers = json.loads(run(python, "-m", "airflow", "providers", "list", "--output", "json", **env))
+    (ours,) = [row for row in providers if row["package_name"] == "airflow-provider-bitrix24"]
+    assert ours["version"] == airflow_provider_bitrix24.__version__
+    described = run(python, "-m", "airflow", "providers", "get", "airflow-provider-bitrix24", "--full", **env)
+    assert "bitrix24" in described
+    hooks = json.loads(run(python, "-m", "airflow", "providers", "hooks", "--output", "json", **env))
+    assert [row["package_name"] for row in hooks if row["connection_type"] == "bitrix24"] == [
+        "airflow-provider-bitrix24"
+    ]

@@ -1,0 +1,50 @@
+"""Run one DAG of the DAGs folder through real Airflow (`dag.test`) and print what came of it, as JSON on the last line.
+
+Usage: python run_dag.py DAG_ID CONF
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from airflow.configuration import conf
+from airflow.dag_processing.dagbag import BundleDagBag
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.xcom import XComModel
+from airflow.utils.session import create_session
+from sqlalchemy import select
+
+
+def run(dag_id: str, run_conf: dict[str, Any]) -> dict[str, Any]:
+    """Run the DAG; return its state, and state, attempts and result of every task instance."""
+    folder = Path(conf.get("core", "dags_folder"))
+    bag = BundleDagBag(dag_folder=folder, bundle_path=folder, bundle_name="dags-folder")
+    if bag.import_errors:
+        raise SystemExit(f"import errors: {bag.import_errors}")
+    run = bag.dags[dag_id].test(logical_date=None, run_conf=run_conf)
+    with create_session() as session:
+        tasks = session.scalars(select(TaskInstance).filter_by(dag_id=dag_id, run_id=run.run_id)).all()
+        xcoms = session.scalars(select(XComModel).filter_by(dag_id=dag_id, run_id=run.run_id)).all()
+    results = {(x.task_id, x.map_index): x.value for x in xcoms if x.key == "return_value"}
+    return {
+        "state": run.state,
+        "tasks": [
+            {
+                "task_id": ti.task_id,
+                "map_index": ti.map_index,
+                "state": ti.state,
+                "try_number": ti.try_number,
+                "rendered_map_index": ti.rendered_map_index,
+                "result": results.get((ti.task_id, ti.map_index)),
+            }
+            for ti in sorted(tasks, key=lambda ti: (ti.task_id, ti.map_index))
+        ],
+    }
+
+
+if __name__ == "__main__":
+    outcome = run(sys.argv[1], json.loads(sys.argv[2]))
+    print(json.dumps(outcome, default=str))
