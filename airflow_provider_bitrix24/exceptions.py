@@ -202,9 +202,13 @@ class Bitrix24PermissionError(Bitrix24ApiError):
 class Bitrix24NotFound(Bitrix24ApiError):
     """The object that was asked for does not exist."""
 
+    advice = "It was deleted, the id is that of another kind of object, or the webhook's user may not see it."
+
 
 class Bitrix24InvalidRequest(Bitrix24ApiError):
     """The portal does not accept these parameters, or does not know the method."""
+
+    advice = "Compare the method's name and parameters with its page on https://apidocs.bitrix24.com."
 
 
 class Bitrix24RateLimited(Bitrix24ApiError):

@@ -70,10 +70,15 @@ class PaidTrigger(BaseTrigger):
         """Look once."""
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look until there is something to report; the portal is asked once more at the very end of the time."""
+        """Look until there is something to report; the portal is asked once more at the very end of the time.
+
+        The first look comes after ``poke_interval``: the sensor has just looked, and an event that follows within
+        seconds can overtake Airflow's own end of the deferral, whereupon the scheduler marks the task as failed.
+        """
         hook = Bitrix24Hook(self.bitrix24_conn_id)
-        failures = 0
+        failures, wait = 0, self.poke_interval
         while True:
+            await asyncio.sleep(max(0.0, min(wait, self.end_time - time.time())))
             wait = self.poke_interval
             try:
                 verdict = await self.look(hook)
@@ -89,11 +94,9 @@ class PaidTrigger(BaseTrigger):
                 yield _event(verdict)
                 return
             self.log.info("%s", verdict.message)
-            remaining = self.end_time - time.time()
-            if remaining <= 0:
+            if time.time() >= self.end_time:
                 yield _event(Verdict(reason=Reason.TIMEOUT, message=verdict.message))
                 return
-            await asyncio.sleep(min(wait, remaining))
 
     def _no_connection(self, error: AirflowNotFoundException) -> str:
         return (

@@ -44,6 +44,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "deal_payment_until_paid": {"deal_id": 1},
     "bank_statement": {},
 }
+NOT_GOOD = "NOT AS IT SHOULD BE: see the logs in .demo, those of Airflow's own processes in .demo/process-logs"
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Row = tuple[str, str, str]
 
@@ -259,7 +260,7 @@ def finish(clock: Clock, watch: MemoryWatch, good: bool) -> None:
     """Say how it went, how long it took, and what it needed."""
     memory = "not measured on this system" if watch.peak is None else f"{watch.peak / 2**30:.2f} GiB at most"
     clock.say(f"memory of all processes together (PSS): {memory}")
-    clock.say("every receipt is on the portal's books, once, and nothing else is" if good else "NOT AS IT SHOULD BE")
+    clock.say("every receipt is on the portal's books, once, and nothing else is" if good else NOT_GOOD)
 
 
 def stay(airflow: LocalAirflow, portal: SandboxPortal) -> None:

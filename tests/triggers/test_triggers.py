@@ -68,6 +68,22 @@ async def test_it_reports_when_everything_is_paid(portal: Any, kind: str) -> Non
 
 
 @BOTH
+async def test_the_first_look_comes_after_poke_interval(
+    portal: Any, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[tuple[float, int]] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append((seconds, looks(portal)))
+
+    pay(portal, kind)
+    monkeypatch.setattr("airflow_provider_bitrix24.triggers.payments.asyncio.sleep", sleep)
+    event = await report(trigger(kind, seconds=900, poke_interval=30))
+    assert event["reason"] == "paid"
+    assert slept == [(30, 0)]
+
+
+@BOTH
 async def test_it_only_reads(portal: Any, kind: str) -> None:
     await report(trigger(kind, seconds=0.3))
     methods = {request["method"] for request in portal.requests}
