@@ -55,7 +55,7 @@ def run(flow: Flow[T], session: requests.Session) -> T:
         try:
             command = flow.send(outcome)
         except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+            return end.value  # type: ignore[no-any-return]  # StopIteration is not generic
         if isinstance(command, Request):
             outcome = _post(session, command)
         elif isinstance(command, Sleep):
@@ -78,7 +78,7 @@ async def arun(flow: Flow[T], client: httpx.AsyncClient) -> T:
         try:
             command = flow.send(outcome)
         except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+            return end.value  # type: ignore[no-any-return]  # StopIteration is not generic
         if isinstance(command, Request):
             outcome = await _apost(client, command)
         elif isinstance(command, Sleep):

@@ -15,6 +15,7 @@ def field_behaviour() -> dict[str, Any]:
 
 def widgets() -> dict[str, Any]:
     """The other fields; Airflow puts stand-ins in the place of these packages where they are not installed."""
+    # Neither typed nor a dependency: Airflow 3.1 provides them, or stand-ins.
     from flask_appbuilder.fieldwidgets import BS3TextFieldWidget  # type: ignore[import-not-found,import-untyped,unused-ignore]
     from flask_babel import lazy_gettext  # type: ignore[import-not-found,import-untyped,unused-ignore]
     from wtforms import BooleanField, StringField  # type: ignore[import-not-found,import-untyped,unused-ignore]

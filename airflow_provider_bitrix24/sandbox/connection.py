@@ -43,7 +43,7 @@ class SandboxProtocol(H11Protocol):
 
     connection: Connection
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it
         """Wrap the application, so that each of this connection's requests knows it."""
         super().connection_made(transport)
         self.access_log = False  # a request line holds the webhook's secret

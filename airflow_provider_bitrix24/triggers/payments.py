@@ -44,7 +44,7 @@ class PaidTrigger(BaseTrigger):
         end_time: float,
         read_failures_allowed: int | None = READ_FAILURES_ALLOWED,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow's class
         self.bitrix24_conn_id = bitrix24_conn_id
         self.poke_interval = poke_interval
         self.end_time = end_time
@@ -165,4 +165,4 @@ class CrmPaymentPaidTrigger(PaidTrigger):
 
 
 def _event(verdict: Verdict) -> TriggerEvent:
-    return TriggerEvent(verdict.as_event())  # type: ignore[no-untyped-call]
+    return TriggerEvent(verdict.as_event())  # type: ignore[no-untyped-call]  # Airflow's class
