@@ -1,4 +1,4 @@
-"""How a client is told where the portal is: the webhook's URL, and the Airflow connection as JSON and as URI."""
+"""How a client is told where the portal is: the webhook's URL, the page to sign in, and Airflow connections."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode, urlsplit
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from airflow_provider_bitrix24.sandbox.portal import Webhook
+    from airflow_provider_bitrix24.sandbox.portal import Application, TokenPair, Webhook
 
 CONNECTION_VARIABLE = "AIRFLOW_CONN_BITRIX24_DEFAULT"
 
@@ -47,9 +47,37 @@ def connection_uri(url: str, webhook: Webhook, ca_file: Path | None = None) -> s
     return f"bitrix24://{webhook.user_id}:{secret}@{parts.netloc}/{parts.scheme}{'?' if extra else ''}{extra}"
 
 
-def export_line(url: str, webhook: Webhook, ca_file: Path | None = None) -> str:
-    """Return the shell line that makes the portal Airflow's ``bitrix24_default``."""
-    return f"export {CONNECTION_VARIABLE}={shlex.quote(connection_json(url, webhook, ca_file))}"
+def authorize_url(url: str, application: Application) -> str:
+    """Return the address that a person opens to let the application in."""
+    return f"{url}/oauth/authorize/?{urlencode({'client_id': application.client_id})}"
+
+
+def oauth_connection_json(
+    url: str, application: Application, pair: TokenPair | None = None, ca_file: Path | None = None
+) -> str:
+    """Return the Airflow connection of an OAuth application as JSON.
+
+    :param pair: the first pair of tokens, if somebody has signed in already.
+    :param ca_file: certificate of the CA that a server with TLS uses.
+    """
+    parts = urlsplit(url)
+    tokens = {} if pair is None else {"refresh_token": pair.refresh_token, "access_token": pair.access_token}
+    return json.dumps(
+        {
+            "conn_type": "bitrix24",
+            "host": parts.hostname,
+            "schema": parts.scheme,
+            "port": parts.port,
+            "login": application.client_id,
+            "password": application.client_secret,
+            "extra": {"auth": "oauth", "oauth_url": url, **tokens, **_extra(parts.scheme, ca_file)},
+        }
+    )
+
+
+def export_line(connection: str) -> str:
+    """Return the shell line that makes this connection Airflow's ``bitrix24_default``."""
+    return f"export {CONNECTION_VARIABLE}={shlex.quote(connection)}"
 
 
 def _extra(scheme: str, ca_file: Path | None) -> dict[str, object]:

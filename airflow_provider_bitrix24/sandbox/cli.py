@@ -47,6 +47,13 @@ def _parser() -> argparse.ArgumentParser:
         default="source",
         help="where the server's code and its documentation differ, behave like this; default: source",
     )
+    parser.add_argument("--oauth", action="store_true", help="make an OAuth application too, and print how to use it")
+    parser.add_argument(
+        "--access-token-lifetime",
+        type=_seconds,
+        metavar="SECONDS",
+        help="with --oauth: how long an access token of a new application lives; default: 3600",
+    )
     parser.add_argument("--tls", action="store_true", help="serve https, with a CA made on the spot")
     parser.add_argument("--require-https", action="store_true", help="refuse REST over http, as the cloud does")
     parser.add_argument(
@@ -68,6 +75,8 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     if options.require_https and not options.tls:
         parser.error("--require-https needs --tls, or nobody could call anything")
+    if options.access_token_lifetime is not None and not options.oauth:
+        parser.error("--access-token-lifetime needs --oauth")
     try:
         return _serve(options)
     except ModuleNotFoundError as missing:
@@ -100,14 +109,17 @@ def _serve(options: argparse.Namespace) -> int:
             storage = stack.enter_context(contextlib.closing(Storage(options.db)))
             if storage.load(portal) and options.secret not in (None, portal.webhook.secret):
                 raise ValueError(f"--secret: {options.db} has a webhook with another secret; leave the option out.")
+        if options.oauth and not portal.oauth.applications:
+            lifetime = options.access_token_lifetime
+            portal.add_application(**({} if lifetime is None else {"access_token_lifetime": lifetime}))
         server = stack.enter_context(SandboxServer(portal, port=options.port, tls=options.tls, storage=storage))
-        print(_greeting(server), flush=True)
+        print(_greeting(server, with_oauth=options.oauth), flush=True)
         signal.sigwait(_ENDING)
         print("The sandbox portal has ended.", flush=True)
     return 0
 
 
-def _greeting(server: SandboxServer) -> str:
+def _greeting(server: SandboxServer, *, with_oauth: bool) -> str:
     webhook = server.portal.webhook
     lines = [
         f"Bitrix24 sandbox portal: {server.url}",
@@ -115,9 +127,11 @@ def _greeting(server: SandboxServer) -> str:
         f"Webhook:                 {address.webhook_url(server.url, webhook)}",
         "",
         "Airflow connection, as JSON and as URI (use one):",
-        address.export_line(server.url, webhook, server.ca_file),
+        address.export_line(address.connection_json(server.url, webhook, server.ca_file)),
         f"export {address.CONNECTION_VARIABLE}='{address.connection_uri(server.url, webhook, server.ca_file)}'",
     ]
+    if with_oauth:
+        lines += _oauth_lines(server)
     if server.ca_file is not None:
         lines += [
             "",
@@ -125,6 +139,20 @@ def _greeting(server: SandboxServer) -> str:
             f"export REQUESTS_CA_BUNDLE={server.ca_file} SSL_CERT_FILE={server.ca_file}",
         ]
     return "\n".join([*lines, "", "Press Ctrl-C to end."])
+
+
+def _oauth_lines(server: SandboxServer) -> list[str]:
+    application = next(iter(server.portal.oauth.applications.values()))
+    connection = address.oauth_connection_json(
+        server.url, application, server.portal.grant(application), server.ca_file
+    )
+    return [
+        "",
+        f"OAuth application:       {application.client_id}",
+        f"Sign in:                 {address.authorize_url(server.url, application)}",
+        "Airflow connection of the application, with the tokens of a first sign-in:",
+        address.export_line(connection),
+    ]
 
 
 def _port(text: str) -> int:

@@ -13,12 +13,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from airflow_provider_bitrix24.sandbox.address import webhook_url
+from airflow_provider_bitrix24.sandbox.address import authorize_url, webhook_url
 from airflow_provider_bitrix24.sandbox.clock import ManualClock
 from airflow_provider_bitrix24.sandbox.faults import Fault
 from airflow_provider_bitrix24.sandbox.parameters import to_json
-from airflow_provider_bitrix24.sandbox.portal import Webhook
+from airflow_provider_bitrix24.sandbox.portal import Application, Webhook
 from airflow_provider_bitrix24.sandbox.portal.objects import KINDS
+from airflow_provider_bitrix24.sandbox.portal.people import ACTIONS
 from airflow_provider_bitrix24.sandbox.portal.php import iso
 
 if TYPE_CHECKING:
@@ -28,19 +29,6 @@ if TYPE_CHECKING:
 
     Handler = Callable[[Request], Awaitable[dict[str, Any]]]
 
-ACTIONS = (
-    "pay_payment",
-    "unpay_payment",
-    "delete_payment",
-    "add_payment",
-    "set_sum",
-    "cancel_order",
-    "pay_invoice",
-    "unpay_invoice",
-    "cancel_invoice",
-    "decline_invoice",
-    "delete_invoice",
-)
 _LOOPBACK = {"127.0.0.1", "localhost"}
 
 
@@ -68,12 +56,18 @@ class Control:
         with self.portal.lock:
             return {"requests": list(self.portal.requests)}
 
+    async def tokens(self, _: Request) -> dict[str, Any]:
+        """What became of the OAuth tokens."""
+        with self.portal.lock:
+            return {"tokens": list(self.portal.tokens_log)}
+
     async def state(self, _: Request) -> dict[str, Any]:
         """Everything that the page shows, in one piece."""
         with self.portal.lock:
             return {
                 **self.portal.view(),
                 "time": iso(self.portal.now),
+                "applications": self.portal.oauth.view(),
                 "ledger": list(self.portal.ledger),
                 "requests": list(self.portal.requests),
                 "faults": self.portal.faults.describe(),
@@ -124,17 +118,37 @@ class Control:
         """Make an object behind the scenes."""
         body = await _body(request, known=("kind", "fields"))
         kind, fields = body.get("kind"), body.get("fields", {})
-        if not isinstance(kind, str) or kind not in KINDS:
-            raise Refused(f"kind: must be one of {', '.join(sorted(KINDS))}, not {kind!r}.")
+        kinds = sorted([*KINDS, "grant"])
+        if not isinstance(kind, str) or kind not in kinds:
+            raise Refused(f"kind: must be one of {', '.join(kinds)}, not {kind!r}.")
         if not isinstance(fields, dict):
             raise Refused(f"fields: must be an object, not {fields!r}.")
-        if kind == "webhook":
-            _check_arguments(self.portal.add_webhook, fields, prefix="fields.")
+        if kind == "grant":
+            return self._grant(fields)
+        if kind in ("webhook", "application"):
+            _check_arguments(getattr(self.portal, f"add_{kind}"), fields, prefix="fields.")
         made = _understood(self.portal.create, kind, fields)
-        if not isinstance(made, Webhook):
-            return {"id": made}
-        url = webhook_url(f"{request.url.scheme}://{request.url.netloc}", made)
-        return {"user_id": made.user_id, "secret": made.secret, "scopes": list(made.scopes), "url": url}
+        match made:
+            case Webhook():
+                url = webhook_url(origin_of(request), made)
+                return {"user_id": made.user_id, "secret": made.secret, "scopes": list(made.scopes), "url": url}
+            case Application():
+                return {
+                    "client_id": made.client_id,
+                    "client_secret": made.client_secret,
+                    "scopes": list(made.scopes),
+                    "redirect_uri": made.redirect_uri,
+                    "authorize_url": authorize_url(origin_of(request), made),
+                }
+        return {"id": made}
+
+    def _grant(self, fields: dict[str, Any]) -> dict[str, Any]:
+        client_id, user_id = fields.get("client_id"), fields.get("user_id", 1)
+        application = self.portal.oauth.applications.get(client_id) if isinstance(client_id, str) else None
+        if application is None or not set(fields) <= {"client_id", "user_id"}:
+            raise Refused("fields: must be the client_id of an application and, if not 1, the user_id.")
+        pair = _understood(self.portal.grant, application, user_id)
+        return {"number": pair.number, "access_token": pair.access_token, "refresh_token": pair.refresh_token}
 
     async def clock(self, request: Request) -> dict[str, Any]:
         """Advance a manual clock."""
@@ -161,6 +175,7 @@ def control_routes(portal: Portal, save: Callable[[], None]) -> list[Route]:
     table: list[tuple[str, str, Handler]] = [
         ("GET", "/ledger", control.ledger),
         ("GET", "/requests", control.requests),
+        ("GET", "/tokens", control.tokens),
         ("GET", "/state", control.state),
         ("GET", "/faults", control.faults),
         ("POST", "/faults", control.add_fault),
@@ -177,7 +192,7 @@ def control_routes(portal: Portal, save: Callable[[], None]) -> list[Route]:
 def _endpoint(handler: Handler, save: Callable[[], None]) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         try:
-            _refuse_other_sites(request)
+            refuse_other_sites(request)
             answer, status = await handler(request), 200
         except Refused as refused:
             answer, status = {"error": str(refused)}, refused.status
@@ -189,13 +204,18 @@ def _endpoint(handler: Handler, save: Callable[[], None]) -> Callable[[Request],
     return endpoint
 
 
-def _refuse_other_sites(request: Request) -> None:
+def origin_of(request: Request) -> str:
+    """Return the portal's address as this client knows it, without a trailing slash."""
+    return f"{request.url.scheme}://{request.url.netloc}"
+
+
+def refuse_other_sites(request: Request) -> None:
     """A page of the internet open in a browser on this machine must not get at the portal."""
     origin = request.headers.get("origin")
     if request.url.hostname not in _LOOPBACK:
-        raise Refused("Host: the control plane answers to 127.0.0.1 and localhost only.", 403)
+        raise Refused("Host: this answers to 127.0.0.1 and localhost only.", 403)
     if origin is not None and urlsplit(origin).netloc != request.url.netloc:
-        raise Refused("Origin: the control plane answers to its own page only.", 403)
+        raise Refused("Origin: this answers to its own page only.", 403)
 
 
 async def _body(request: Request, known: tuple[str, ...] | None = None) -> dict[str, Any]:

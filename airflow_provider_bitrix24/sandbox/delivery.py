@@ -1,14 +1,18 @@
-"""A portal's reply on its way to the client: sent as it is, held, dribbled, cut in half or never sent."""
+"""A portal's reply on its way to the client: sent as it is, held, dribbled, cut in half, spoiled or never sent."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from airflow_provider_bitrix24.sandbox.connection import Connection, connection_of
+from airflow_provider_bitrix24.sandbox.hostile import spoiled
 from airflow_provider_bitrix24.sandbox.parameters import to_json
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from starlette.types import Receive, Scope, Send
 
     from airflow_provider_bitrix24.sandbox.portal import Portal, PortalReply
@@ -33,10 +37,13 @@ class Delivery:
         if reply.transport in ("drop", "close_idle"):
             await connection.abort()
             return
+        if reply.transport == "hostile" and reply.fault is not None:
+            status, headers, pieces = spoiled(reply, reply.fault)
+            await _start(status, headers, send)
+            await _pour(pieces, reply.fault.seconds or 0.0, connection, send)
+            return
         body = (reply.body if isinstance(reply.body, str) else to_json(reply.body)).encode()
-        headers = {**reply.headers, "Content-Length": str(len(body))}
-        raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-        await send({"type": "http.response.start", "status": reply.status, "headers": raw})
+        await _start(reply.status, {**reply.headers, "Content-Length": str(len(body))}, send)
         if reply.transport == "truncate":
             await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
             await connection.close()
@@ -57,6 +64,24 @@ class Delivery:
                 self._portal.tick()
             reply = held.reply
         return reply
+
+
+async def _start(status: int, headers: dict[str, str], send: Send) -> None:
+    raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+
+
+async def _pour(pieces: Iterator[bytes], pause: float, connection: Connection, send: Send) -> None:
+    """Send the pieces, each when the client has taken those before, with a pause after it; stop if nobody listens."""
+    for piece in pieces:
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await asyncio.sleep(0)  # others want to be served meanwhile
+        if pause:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(connection.lost.wait(), pause)
+        if connection.lost.is_set():
+            return
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def _dribble(body: bytes, seconds: float, connection: Connection, send: Send) -> bytes:

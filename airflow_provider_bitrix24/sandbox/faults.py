@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
+#: The name under which faults strike the OAuth token endpoint; ``"*"`` does not mean it.
+TOKEN_METHOD = "oauth.token"  # noqa: S105 - a name, no secret
 KINDS: dict[str, str] = {
     "drop_before": "the connection closes, nothing is executed",
     "drop_after": "executed, then the connection closes",
@@ -34,16 +36,29 @@ KINDS: dict[str, str] = {
     "time_integers": "executed; `time` holds whole numbers",
     "time_missing": "executed; no `time` block",
     "numeric_code": "executed as usual; a numeric error code is a JSON number",
+    "flood": "a body without end, or a byte every `seconds`; `when` before or after executing (default)",
+    "big_html": "an HTML page of many `megabytes` with `status`; `when` before or after executing (default)",
+    "deep_json": "arrays nested to `depth`; `when` before or after executing (default)",
+    "huge_numbers": "executed; `literal` stands wherever the answer has a number",
+    "wrong_encoding": "executed; bytes that are not of the declared `charset`",
+    "gzip_bomb": "a small body that unpacks to many `megabytes`; `when` before or after executing (default)",
+    "lure": "executed; the token endpoint's answer names the host of `location` as the portal",
 }
+
+#: Those that spoil what is written to the socket: see ``hostile``.
+HOSTILE = frozenset({"flood", "big_html", "deep_json", "huge_numbers", "wrong_encoding", "gzip_bomb"})
+#: What a token endpoint has no use for: it has no state to lag, no ``time`` block, no numeric codes.
+_REST_ONLY = {"read_lag", "true_not_applied", "time_integers", "time_missing", "numeric_code"}
 
 #: What ``when`` means if it is not given.
 _WHEN = {"hold": "before", "html": "before"}
-_STATUS = {"html": 502, "error": 400, "error_after_executing": 400, "internal_server_error": 500}
+_STATUS = {"html": 502, "error": 400, "error_after_executing": 400, "internal_server_error": 500, "big_html": 502}
 
 
 @dataclass(kw_only=True)
 class Fault:
-    """One script. ``method`` is ``"*"`` (every HTTP request) or an exact REST name (inside a batch as well).
+    """One script. ``method`` is ``"*"`` (every REST request), an exact REST name (inside a batch as well) or
+    ``"oauth.token"``, the token endpoint.
 
     ``occurrence`` is the first matching call (from 1) that it hits, ``times`` how many calls it hits from there on:
     by default one if ``occurrence`` is given, otherwise without end. ``probability`` is drawn for each of them.
@@ -60,6 +75,10 @@ class Fault:
     code: str | int = "0"
     text: str = "Scripted error"
     location: str = "https://renamed.example/rest/"
+    megabytes: int = 64
+    depth: int = 100_000
+    literal: str | None = None
+    charset: str = "utf-8"
     id: int = 0
     seen: int = 0
     hits: int = 0
@@ -69,13 +88,14 @@ class Fault:
         """Refuse what nobody could act out."""
         if self.kind not in KINDS:
             raise ValueError(f"unknown fault kind {self.kind!r}; known: {', '.join(sorted(KINDS))}")
+        self._check_method()
         if self.when is None:
             self.when = _WHEN.get(self.kind, "after")
         if self.when not in ("before", "after"):
             raise ValueError(f"when must be 'before' or 'after', not {self.when!r}")
         if not 0 <= self.probability <= 1:
             raise ValueError(f"probability must be between 0 and 1, not {self.probability!r}")
-        for name in ("occurrence", "times"):
+        for name in ("occurrence", "times", "megabytes", "depth"):
             number = getattr(self, name)
             if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 1):
                 raise ValueError(f"{name} must be a whole number from 1, not {number!r}")
@@ -86,6 +106,12 @@ class Fault:
         if self.status is None:
             self.status = _STATUS.get(self.kind, 400)
 
+    def _check_method(self) -> None:
+        if self.kind == "lure" and self.method == "*":
+            self.method = TOKEN_METHOD
+        if self.kind in (_REST_ONLY if self.method == TOKEN_METHOD else {"lure"}):
+            raise ValueError(f"{self.kind} means nothing to {self.method}")
+
     @property
     def before(self) -> bool:
         """Does it strike before the method has run?"""
@@ -94,7 +120,7 @@ class Fault:
     def concerns(self, method: str, *, inside_batch: bool) -> bool:
         """Is this call one that the script counts?"""
         if self.method == "*":
-            return not inside_batch
+            return not inside_batch and method != TOKEN_METHOD
         return self.method.lower() == method.lower()
 
     def strikes(self, rng: random.Random) -> bool:

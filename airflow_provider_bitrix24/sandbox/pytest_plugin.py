@@ -11,7 +11,7 @@ from airflow_provider_bitrix24.sandbox import address
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airflow_provider_bitrix24.sandbox.portal import Portal, Webhook
+    from airflow_provider_bitrix24.sandbox.portal import Application, Portal, TokenPair, Webhook
     from airflow_provider_bitrix24.sandbox.portal.people import People
     from airflow_provider_bitrix24.sandbox.server import SandboxServer
 
@@ -52,6 +52,12 @@ class Sandbox:
     def connection(self) -> str:
         """The Airflow connection of the first webhook, as JSON for ``AIRFLOW_CONN_BITRIX24_DEFAULT``."""
         return self.connection_of(self.portal.webhook)
+
+    @property
+    def token_log(self) -> list[dict[str, Any]]:
+        """What became of the OAuth tokens, in order: ``event``, ``number``, ``previous``, ``error``, …; no secrets."""
+        with self.portal.lock:
+            return list(self.portal.tokens_log)
 
     def connection_of(self, webhook: Webhook) -> str:
         """Return the Airflow connection of any webhook (see ``add_webhook``), as JSON."""
@@ -113,6 +119,27 @@ class Sandbox:
     def add_webhook(self, **options: Any) -> Webhook:
         """Make another webhook: ``user_id`` (default 1), ``scopes``, ``secret``."""
         return self.portal.add_webhook(**options)
+
+    def add_application(self, **options: Any) -> Application:
+        """
+        Make an OAuth application.
+
+        Options: ``client_id``, ``client_secret``, ``scopes``, ``redirect_uri``, and in seconds
+        ``access_token_lifetime`` (3600) and ``refresh_token_lifetime`` (180 days).
+        """
+        return self.portal.add_application(**options)
+
+    def grant(self, application: Application, user_id: int = 1) -> TokenPair:
+        """Return the first pair of tokens, as if this user had signed in: ``access_token``, ``refresh_token``."""
+        return self.portal.grant(application, user_id)
+
+    def sign_in(self, application: Application, user_id: int = 1) -> str:
+        """Return the code that this user would copy from the authorize page; it works once, for 30 seconds."""
+        return self.portal.sign_in(application, user_id)
+
+    def oauth_connection_of(self, application: Application, pair: TokenPair | None = None) -> str:
+        """Return the Airflow connection of an application as JSON, with the tokens of its first ``pair`` if given."""
+        return address.oauth_connection_json(self.url, application, pair, self.server.ca_file)
 
 
 def pytest_configure(config: pytest.Config) -> None:

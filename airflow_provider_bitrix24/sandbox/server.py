@@ -15,12 +15,13 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Route
 
+from airflow_provider_bitrix24.sandbox.authorize import authorize_routes
 from airflow_provider_bitrix24.sandbox.connection import SandboxProtocol, connection_of
-from airflow_provider_bitrix24.sandbox.control import control_routes
+from airflow_provider_bitrix24.sandbox.control import control_routes, origin_of
 from airflow_provider_bitrix24.sandbox.delivery import Delivery
 from airflow_provider_bitrix24.sandbox.page import page_routes
 from airflow_provider_bitrix24.sandbox.parameters import merged
-from airflow_provider_bitrix24.sandbox.portal import Auth, Portal
+from airflow_provider_bitrix24.sandbox.portal import Auth, Portal, parse_query
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,8 +55,16 @@ def create_app(portal: Portal, save: Callable[[], None]) -> Starlette:
         save()
         return Delivery(portal, reply)
 
+    async def token(request: Request) -> ASGIApp:
+        auth = Auth(secure=request.url.scheme == "https", kept_alive=connection_of(request.scope).answered > 0)
+        reply = portal.handle_token(parse_query(request.url.query), url=origin_of(request), auth=auth)
+        save()
+        return Delivery(portal, reply)
+
     rest_route = Route("/rest/{path:path}", rest, methods=["GET", "POST"])
-    return Starlette(routes=[rest_route, *control_routes(portal, save), *page_routes()])
+    token_routes = [Route(path, token, methods=["GET"]) for path in ("/oauth/token", "/oauth/token/")]
+    others = [*authorize_routes(portal, save), *control_routes(portal, save), *page_routes()]
+    return Starlette(routes=[rest_route, *token_routes, *others])
 
 
 def _path_variables(path: str) -> tuple[str | None, str | None, str]:

@@ -1,4 +1,4 @@
-"""A portal in process, on a clock that the test moves, and a caller that speaks to it as a webhook."""
+"""A portal in process, on a clock that the test moves, and callers that speak to it: a webhook and an application."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 START = 1_763_800_000.0
+URL = "http://127.0.0.1:8024"
 
 
 @dataclass
@@ -61,6 +62,52 @@ class Rest:
 
     def events(self) -> list[str]:
         return [entry["event"] for entry in self.portal.ledger]
+
+
+class OAuthClient:
+    """A portal with one application that user 7 has signed in to."""
+
+    def __init__(self, **options: Any) -> None:
+        self.clock = ManualClock(START)
+        self.portal = Portal(self.clock, **options)
+        self.application = self.portal.add_application("local.app", "s3cr3t-of-the-client")
+        self.pair = self.portal.grant(self.application, 7)
+
+    def token(self, **params: Any) -> PortalReply:
+        given = {"client_id": "local.app", "client_secret": "s3cr3t-of-the-client", **params}
+        return self.portal.handle_token({name: value for name, value in given.items() if value is not None}, url=URL)
+
+    def refresh(self, refresh_token: str | None = None, **params: Any) -> PortalReply:
+        return self.token(grant_type="refresh_token", refresh_token=refresh_token or self.pair.refresh_token, **params)
+
+    def refused(self, reply: PortalReply) -> tuple[int, str]:
+        assert isinstance(reply.body, dict)
+        assert "access_token" not in reply.body
+        return reply.status, reply.body["error"]
+
+    def call(
+        self, method: str, token: str | None = None, headers: dict[str, str] | None = None, **params: Any
+    ) -> PortalReply:
+        bearer = {"authorization": f"Bearer {token}"} if token else {}
+        return self.portal.handle(method, params, auth=Auth(), headers={**bearer, **(headers or {})})
+
+    def result(self, method: str, token: str | None = None, **params: Any) -> Any:
+        reply = self.call(method, token, **params)
+        assert isinstance(reply.body, dict)
+        return reply.body.get("result", reply.body.get("error"))
+
+    def events(self) -> list[str]:
+        return [entry["event"] for entry in self.portal.tokens_log]
+
+
+@pytest.fixture
+def make_client() -> Callable[..., OAuthClient]:
+    return OAuthClient
+
+
+@pytest.fixture
+def client() -> OAuthClient:
+    return OAuthClient()
 
 
 @pytest.fixture

@@ -45,6 +45,9 @@ class Running:
     def state(self) -> Any:
         return httpx.get(f"{self.url}/_sandbox/state", timeout=TIMEOUT, trust_env=False).json()
 
+    def tokens(self) -> Any:
+        return httpx.get(f"{self.url}/_sandbox/tokens", timeout=TIMEOUT, trust_env=False).json()["tokens"]
+
     def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
         self.process.send_signal(number)
         out, err = self.process.communicate(timeout=TIMEOUT)
@@ -127,6 +130,45 @@ def test_limits_and_dialect() -> None:
         codes = [portal.call("crm.deal.get", id=1).get("error") for _ in range(10)]
         assert codes[0] is None
         assert codes[-1] == "OPERATION_TIME_LIMIT"
+
+
+def refresh(portal: Running, connection: Any) -> Any:
+    params = {
+        "grant_type": "refresh_token",
+        "client_id": connection["login"],
+        "client_secret": connection["password"],
+        "refresh_token": connection["extra"]["refresh_token"],
+    }
+    return httpx.get(f"{portal.url}/oauth/token/", params=params, timeout=TIMEOUT, trust_env=False).json()
+
+
+def test_application_survives_even_a_kill(tmp_path: Path) -> None:
+    file = str(tmp_path / "portal.sqlite")
+    with running("--db", file, "--oauth", "--access-token-lifetime", "90") as portal:
+        sign_in = next(line.rpartition(" ")[2] for line in portal.lines if line.startswith("Sign in:"))
+        assert httpx.get(sign_in, timeout=TIMEOUT, trust_env=False).status_code == 200
+        assert len(portal.exports) == 3
+        connection = json.loads(shlex.split(portal.exports[2])[1].partition("=")[2])
+        assert connection["extra"]["oauth_url"] == portal.url
+        fresh = refresh(portal, connection)
+        assert fresh["expires_in"] == 90
+        portal.process.send_signal(signal.SIGKILL)
+        portal.process.wait(TIMEOUT)
+    with running("--db", file, "--oauth") as portal:
+        assert f"OAuth application:       {connection['login']}" in portal.lines
+        headers = {"Authorization": f"Bearer {fresh['access_token']}"}
+        profile = httpx.post(f"{portal.url}/rest/profile", headers=headers, timeout=TIMEOUT, trust_env=False)
+        assert profile.json()["result"]["ID"] == "1"
+        assert refresh(portal, connection)["error"] == "invalid_grant"
+        connection["extra"]["refresh_token"] = fresh["refresh_token"]
+        assert refresh(portal, connection)["expires_in"] == 90
+        assert [entry["event"] for entry in portal.tokens()] == [
+            "issued",
+            "refreshed",
+            "issued",
+            "refused",
+            "refreshed",
+        ]
 
 
 def test_customers_pay() -> None:

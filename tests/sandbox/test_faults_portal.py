@@ -43,6 +43,13 @@ EFFECTS: list[tuple[dict[str, Any], tuple[str | None, int, str | None, bool]]] =
     ({"kind": "time_integers"}, (None, 200, None, True)),
     ({"kind": "numeric_code"}, (None, 200, None, True)),
     ({"kind": "read_lag"}, (None, 200, None, True)),
+    ({"kind": "flood"}, ("hostile", 200, None, True)),
+    ({"kind": "flood", "when": "before"}, ("hostile", 200, None, False)),
+    ({"kind": "big_html"}, ("hostile", 200, None, True)),
+    ({"kind": "deep_json"}, ("hostile", 200, None, True)),
+    ({"kind": "huge_numbers"}, ("hostile", 200, None, True)),
+    ({"kind": "wrong_encoding"}, ("hostile", 200, None, True)),
+    ({"kind": "gzip_bomb"}, ("hostile", 200, None, True)),
 ]
 
 
@@ -74,7 +81,8 @@ def test_effect_on_a_command_of_a_batch(options: dict[str, Any], expected: tuple
 
 
 def test_every_kind_is_tried() -> None:
-    assert {options["kind"] for options, _ in EFFECTS} | {"hold", "commit_later"} == set(KINDS)
+    of_tokens = {"lure"}
+    assert {options["kind"] for options, _ in EFFECTS} | {"hold", "commit_later"} | of_tokens == set(KINDS)
 
 
 def test_what_arrives(rest: Any) -> None:
@@ -316,12 +324,14 @@ def test_two_faults_at_once(rest: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"kind": "nonsense"}, "unknown fault kind 'nonsense'; known: close_idle, commit_later"),
+        ({"kind": "nonsense"}, "unknown fault kind 'nonsense'; known: big_html, close_idle, commit_later"),
         ({"kind": "html", "when": "during"}, "when must be 'before' or 'after'"),
         ({"kind": "html", "probability": 2}, "probability must be between 0 and 1"),
+        ({"kind": "big_html", "megabytes": 0}, "megabytes must be a whole number from 1"),
+        ({"kind": "deep_json", "depth": -1}, "depth must be a whole number from 1"),
         ({"kind": "html", "times": 0}, "times must be a whole number from 1"),
         ({"kind": "html", "occurrence": True}, "occurrence must be a whole number from 1"),
-        ({"kind": "html", "colour": 1}, "unknown fault option colour; known: code, kind"),
+        ({"kind": "html", "colour": 1}, "unknown fault option colour; known: charset, code, depth, kind"),
         ({"method": "*"}, "a fault needs a kind"),
     ],
     ids=str,

@@ -85,6 +85,45 @@ def test_another_webhook(bitrix24_sandbox: Sandbox) -> None:
     assert (connection["login"], connection["password"]) == ("7", webhook.secret)
 
 
+def test_application(bitrix24_sandbox: Sandbox) -> None:
+    from airflow.sdk import Connection
+
+    application = bitrix24_sandbox.add_application(access_token_lifetime=60, scopes=("crm",))
+    assert json.loads(bitrix24_sandbox.oauth_connection_of(application))["extra"] == {
+        "auth": "oauth",
+        "oauth_url": bitrix24_sandbox.url,
+        "allow_http": True,
+    }
+    pair = bitrix24_sandbox.grant(application, user_id=7)
+    connection = Connection.from_json(bitrix24_sandbox.oauth_connection_of(application, pair), conn_id="x")
+    assert f"{connection.schema}://{connection.host}:{connection.port}" == bitrix24_sandbox.url
+    assert (connection.login, connection.password) == (application.client_id, application.client_secret)
+    assert connection.extra_dejson == {
+        "auth": "oauth",
+        "oauth_url": bitrix24_sandbox.url,
+        "access_token": pair.access_token,
+        "refresh_token": pair.refresh_token,
+        "allow_http": True,
+    }
+    params = {
+        "grant_type": "authorization_code",
+        "client_id": application.client_id,
+        "client_secret": application.client_secret,
+        "code": bitrix24_sandbox.sign_in(application),
+    }
+    answer = httpx.get(f"{bitrix24_sandbox.url}/oauth/token/", params=params, timeout=TIMEOUT, trust_env=False)
+    assert answer.json()["expires_in"] == 60
+    bitrix24_sandbox.act.expire_access_tokens()
+    assert [(entry["event"], entry["user_id"], entry["number"]) for entry in bitrix24_sandbox.token_log] == [
+        ("issued", 7, 1),
+        ("issued", 1, 2),
+        ("expired", 7, 1),
+        ("expired", 1, 2),
+    ]
+    assert pair.refresh_token not in repr(pair) + repr(bitrix24_sandbox.token_log)
+    assert application.client_secret not in repr(application)
+
+
 def test_trouble(bitrix24_sandbox: Sandbox) -> None:
     fault = bitrix24_sandbox.fault("hold", "crm.item.payment.pay", when="after")
     answer: dict[str, Any] = {}

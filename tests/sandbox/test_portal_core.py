@@ -115,6 +115,7 @@ def test_log(rest: Any) -> None:
         "method": "crm.item.payment.get",
         "params": {"id": 9, "auth": "***", "note": ["x***x", {"access_token": "***"}]},
         "user_id": 1,
+        "token": None,
         "status": 400,
         "error": "0",
         "fault": None,
@@ -127,7 +128,7 @@ def test_log(rest: Any) -> None:
 
 
 def test_log_forgets_the_oldest(rest: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_bitrix24.sandbox.portal.core.KEPT_REQUESTS", 3)
+    monkeypatch.setattr("airflow_provider_bitrix24.sandbox.portal.request_log.KEPT_REQUESTS", 3)
     for number in range(5):
         rest("method.get", name=str(number))
     assert [entry["params"]["name"] for entry in rest.portal.requests] == ["2", "3", "4"]
@@ -215,7 +216,7 @@ def test_objects(rest: Any) -> None:
 @pytest.mark.parametrize(
     ("kind", "fields", "text"),
     [
-        ("thing", {}, "unknown kind 'thing'; known: deal, handler, invoice"),
+        ("thing", {}, "unknown kind 'thing'; known: application, deal, handler, invoice"),
         ("user", {"colour": "red"}, "a user has no colour; it has: id, name"),
         ("invoice", {"price": "much"}, "price must be a number, not 'much'"),
         ("invoice", {"id": 2}, "invoices has 2 already"),

@@ -122,7 +122,7 @@ function ledgerRow(entry, index) {
 const openRequests = new Set();
 
 // What the client got: a status may be on the books although the connection broke before or in the middle of it.
-const BROKEN = { drop: "no answer", close_idle: "no answer", truncate: "cut off", slow: "slow" };
+const BROKEN = { drop: "no answer", close_idle: "no answer", truncate: "cut off", slow: "slow", hostile: "hostile" };
 
 function answerBadge(request, failed) {
   if (request.inside_batch) return badge(failed ? "error" : "ok", failed ? "bad" : "good");
@@ -147,6 +147,18 @@ function requestRow(request, index) {
     cell(content),
     cell(request.user_id === null || request.user_id === undefined ? "" : String(request.user_id), "number spare"),
     cell(answer));
+}
+
+function applicationRow(application) {
+  const signIn = `/oauth/authorize/?${new URLSearchParams({ client_id: application.client_id })}`;
+  const users = application.users.map((number) => `user ${number}`).join(", ");
+  return element("tr", { "data-key": `application ${application.client_id}` },
+    cell(element("code", {}, application.client_id), "text"),
+    cell(application.scopes.join(", "), "spare"),
+    cell(users || element("span", { class: "soft" }, "nobody")),
+    cell(String(application.refreshed), "number"),
+    cell(application.refused ? badge(String(application.refused), "bad") : "0", "number"),
+    cell(application.installed ? element("a", { href: signIn }, "Sign in") : badge("removed", "bad"), "act number"));
 }
 
 const LOG_LINES = 200;
@@ -184,6 +196,8 @@ function show(books) {
   fill("invoices", books.invoices.map(invoiceRow), books.invoices.length, 5);
   fill("deals", books.deals.map((deal) => itemRow(deal, books)), books.deals.length, 5);
   fill("smart_invoices", books.smart_invoices.map((invoice) => itemRow(invoice, books)), books.smart_invoices.length, 5);
+  byId("applications-section").hidden = books.applications.length === 0;
+  fill("applications", books.applications.map(applicationRow), books.applications.length, 6);
   fill("ledger", newestFirst(books.ledger, ledgerRow), books.ledger.length, 5);
   fill("requests", newestFirst(books.requests, requestRow), books.requests.length, 4);
   figures(books);

@@ -14,10 +14,22 @@ from airflow_provider_bitrix24.sandbox.portal import (  # noqa: F401 - imported 
     public_url,
     sale_payments,
 )
-from airflow_provider_bitrix24.sandbox.portal.core import SCOPES, Auth, Portal
+from airflow_provider_bitrix24.sandbox.portal.access import Auth
+from airflow_provider_bitrix24.sandbox.portal.core import SCOPES, Portal
 from airflow_provider_bitrix24.sandbox.portal.envelope import PortalReply
 from airflow_provider_bitrix24.sandbox.portal.model import Webhook
+from airflow_provider_bitrix24.sandbox.portal.oauth import Application, TokenPair
 from airflow_provider_bitrix24.sandbox.portal.people import People
 from airflow_provider_bitrix24.sandbox.portal.php import parse_query
 
-__all__ = ["SCOPES", "Auth", "People", "Portal", "PortalReply", "Webhook", "parse_query"]
+__all__ = [
+    "SCOPES",
+    "Application",
+    "Auth",
+    "People",
+    "Portal",
+    "PortalReply",
+    "TokenPair",
+    "Webhook",
+    "parse_query",
+]

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from airflow_provider_bitrix24.sandbox.faults import Pause
-    from airflow_provider_bitrix24.sandbox.portal.core import Portal, Request
+    from airflow_provider_bitrix24.sandbox.portal.serving import Request, Serving
 
 MAX_COMMANDS = 50
 _NOT_INSIDE = {"batch", "download", "upload"}
 _REFERENCE = re.compile(r"\$(result|error|total|next|time)((?:\[[^\[\]]*\])+)", re.IGNORECASE)
 
 
-def run_batch(portal: Portal, request: Request, params: dict[str, Any]) -> Generator[Pause, None, dict[str, Any]]:
+def run_batch(serving: Serving, request: Request, params: dict[str, Any]) -> Generator[Pause, None, dict[str, Any]]:
     """Run the commands; an error of one is an entry of ``result_error``, not of the batch."""
     commands = params.get("cmd")
     if isinstance(commands, list):
@@ -33,9 +33,9 @@ def run_batch(portal: Portal, request: Request, params: dict[str, Any]) -> Gener
             continue  # PHP skips it: neither a result nor an error
         handled += 1
         try:
-            body = yield from _run_one(portal, request, command, maps, handled)
+            body = yield from _run_one(serving, request, command, maps, handled)
         except RestError as error:
-            maps["error"][key] = error.body(portal.dialect)
+            maps["error"][key] = error.body(serving.portal.dialect)
             if halt:
                 break
             continue
@@ -48,17 +48,17 @@ METHODS["batch"] = Method("batch", BASIC, False, run_batch, ())
 
 
 def _run_one(
-    portal: Portal, request: Request, command: str, maps: dict[str, dict[str, Any]], handled: int
+    serving: Serving, request: Request, command: str, maps: dict[str, dict[str, Any]], handled: int
 ) -> Generator[Pause, None, dict[str, Any]]:
     path, _, query = command.partition("#")[0].partition("?")
     name = path.strip("/")
     if handled > MAX_COMMANDS:
         raise RestError("ERROR_BATCH_LENGTH_EXCEEDED", "Max batch length exceeded")
     params = resolve(php.parse_query(query), maps)
-    entry = portal.log_inside(request, name, params)
+    entry = serving.log_inside(request, name, params)
     try:
         _check_allowed(name)
-        return (yield from portal.command(request, name, params, entry))
+        return (yield from serving.command(request, name, params, entry))
     except RestError as error:
         entry["error"] = str(error.code)
         raise

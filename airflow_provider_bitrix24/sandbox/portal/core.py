@@ -1,67 +1,41 @@
-"""The portal itself: one request from the front door to the reply, with limits, rights, faults and the log."""
+"""The portal itself: its face, its parts, and what is done to it behind the scenes."""
 
 from __future__ import annotations
 
 import secrets as random_secrets
 import threading
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_bitrix24.sandbox import seed as seeds
 from airflow_provider_bitrix24.sandbox.clock import SystemClock
-from airflow_provider_bitrix24.sandbox.faults import Faults
-from airflow_provider_bitrix24.sandbox.portal import php, trouble
-from airflow_provider_bitrix24.sandbox.portal.batch import run_batch
-from airflow_provider_bitrix24.sandbox.portal.envelope import (
-    Cut,
-    Dialect,
-    PortalReply,
-    RestError,
-    auth_error,
-    json_reply,
-    time_block,
-)
+from airflow_provider_bitrix24.sandbox.faults import TOKEN_METHOD, Faults
+from airflow_provider_bitrix24.sandbox.portal import php
+from airflow_provider_bitrix24.sandbox.portal.access import Auth, token_of
 from airflow_provider_bitrix24.sandbox.portal.limits import LeakyBucket, OperatingTime
-from airflow_provider_bitrix24.sandbox.portal.model import State, User, Webhook
+from airflow_provider_bitrix24.sandbox.portal.model import State, Webhook
+from airflow_provider_bitrix24.sandbox.portal.oauth import (
+    ACCESS_TOKEN_LIFETIME,
+    REFRESH_TOKEN_LIFETIME,
+    Application,
+    OAuth,
+    TokenPair,
+    public_parameters,
+)
 from airflow_provider_bitrix24.sandbox.portal.objects import create_object
 from airflow_provider_bitrix24.sandbox.portal.parking import Parking
 from airflow_provider_bitrix24.sandbox.portal.people import People, pay_what_is_due
-from airflow_provider_bitrix24.sandbox.portal.registry import BASIC, METHODS, Call, Listing, Method
+from airflow_provider_bitrix24.sandbox.portal.request_log import RequestLog
+from airflow_provider_bitrix24.sandbox.portal.serving import Request, Serving
 from airflow_provider_bitrix24.sandbox.portal.view import view_state
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from airflow_provider_bitrix24.sandbox.clock import Clock
-    from airflow_provider_bitrix24.sandbox.faults import Fault, Pause
+    from airflow_provider_bitrix24.sandbox.portal.envelope import Dialect, PortalReply
 
-#: How many requests the log remembers.
-KEPT_REQUESTS = 10_000
+T = TypeVar("T")
 SCOPES = ("crm", "sale", "pay_system", "salescenter")
-
-
-@dataclass(frozen=True)
-class Auth:
-    """Who knocks, and how: the webhook's two path parts, the source address, TLS or not, a reused connection or not."""
-
-    user_id: int | str | None = None
-    secret: str | None = field(default=None, repr=False)
-    source_ip: str = "127.0.0.1"
-    secure: bool = True
-    kept_alive: bool = True
-
-
-@dataclass
-class Request:
-    """One HTTP request while it is served."""
-
-    auth: Auth
-    idempotency_key: str | None
-    user: User = field(default_factory=lambda: User(0))
-    webhook: Webhook = field(default_factory=lambda: Webhook(0, ""))
-    process: dict[str, Any] = field(default_factory=dict)
-    after: list[Fault] = field(default_factory=list)
-    scratch: State | None = None
 
 
 class Portal:
@@ -102,10 +76,11 @@ class Portal:
         costs = {name.lower(): cost for name, cost in (operating_costs or {}).items()}
         self.operating = OperatingTime(operating_limit, costs)
         self.act = People(self)
-        self.requests: list[dict[str, Any]] = []
+        self.oauth = OAuth(lambda: self.now)
+        self.log = RequestLog(lambda: self.now, self._secrets)
         self.revision = 0
         self._seed = seed
-        self._lags: list[tuple[float, State]] = []
+        self._serving = Serving(self)
         self._last_uniqid = 0
         self._webhooks: list[Webhook] = []
         self.reset(scopes=scopes, secret=secret)
@@ -119,9 +94,18 @@ class Portal:
         with self.lock:
             self.tick()
             lowered = {name.lower(): value for name, value in (headers or {}).items()}
-            request = Request(auth, lowered.get("idempotency-key"))
-            entry = self._log(method, params, auth.user_id, inside_batch=False)
-            return self._parking.drive(self._serve(request, method, dict(params), entry))
+            request = Request(auth, lowered.get("idempotency-key"), token_of(lowered, params))
+            entry = self.log.add(method, params, auth.user_id, inside_batch=False)
+            return self._parking.drive(self._serving.rest(request, method, dict(params), entry))
+
+    def handle_token(self, params: Mapping[str, Any], *, url: str, auth: Auth | None = None) -> PortalReply:
+        """Serve one request to the token endpoint; ``url`` is the portal's address, which the answer names."""
+        with self.lock:
+            self.tick()
+            request = Request(auth or Auth())
+            public = public_parameters(params, self.oauth.applications)
+            entry = self.log.add(TOKEN_METHOD, public, None, inside_batch=False)
+            return self._parking.drive(self._serving.token(request, dict(params), url, entry))
 
     def tick(self) -> None:
         """Do what has become due: held and delayed requests go on, customers pay."""
@@ -140,38 +124,92 @@ class Portal:
             self.touch()
             return webhook
 
-    def create(self, kind: str, fields: Mapping[str, Any]) -> int | Webhook:
-        """An object made behind the scenes; returns its id (or the webhook)."""
+    def add_application(
+        self,
+        client_id: str | None = None,
+        client_secret: str | None = None,
+        scopes: Sequence[str] = SCOPES,
+        redirect_uri: str | None = None,
+        access_token_lifetime: float = ACCESS_TOKEN_LIFETIME,
+        refresh_token_lifetime: float = REFRESH_TOKEN_LIFETIME,
+    ) -> Application:
+        """A new OAuth application; lifetimes in seconds. Without ``redirect_uri`` people copy their code."""
+        with self.lock:
+            client_id = client_id or f"local.{random_secrets.token_hex(7)}.{random_secrets.randbelow(10**8):08}"
+            client_secret = client_secret or random_secrets.token_hex(25)
+            lifetimes = access_token_lifetime, refresh_token_lifetime
+            self.touch()
+            return self.oauth.add(Application(client_id, client_secret, list(scopes), redirect_uri, *lifetimes))
+
+    def sign_in(self, application: Application, user_id: int = 1) -> str:
+        """A person signs in and consents; returns the code, which works once, for 30 seconds."""
+        return self._for_user(self.oauth.sign_in, application, user_id)
+
+    def grant(self, application: Application, user_id: int = 1) -> TokenPair:
+        """The first pair of tokens, as if this person had signed in and the application had exchanged the code."""
+        return self._for_user(self.oauth.grant, application, user_id)
+
+    def _for_user(self, do: Callable[[Application, int], T], application: Application, user_id: int) -> T:
+        with self.lock:
+            if user_id not in self.state.users:
+                raise ValueError(f"no user {user_id}")
+            self.touch()
+            return do(application, user_id)
+
+    def expire_access_tokens(self, client_id: str | None = None) -> None:
+        """End the access tokens (of one application) before their time; the refresh tokens go on working."""
+        with self.lock:
+            self.oauth.expire(client_id=client_id)
+            self.touch()
+
+    def revoke_grants(self, client_id: str | None = None, user_id: int | None = None) -> None:
+        """Make all tokens (of one application, of one person) worthless: only a new sign-in helps."""
+        with self.lock:
+            self.oauth.revoke(client_id=client_id, user_id=user_id)
+            self.touch()
+
+    def remove_application(self, client_id: str) -> None:
+        """Uninstall an application; ``KeyError`` if there is none."""
+        with self.lock:
+            self.oauth.applications[client_id].installed = False
+            self.touch()
+
+    def create(self, kind: str, fields: Mapping[str, Any]) -> int | Webhook | Application:
+        """An object made behind the scenes; returns its id (or the webhook, or the application)."""
         with self.lock:
             if kind == "webhook":
                 return self.add_webhook(**dict(fields))
+            if kind == "application":
+                return self.add_application(**dict(fields))
             number = create_object(self.state, kind, dict(fields), self.now)
             self.touch()
             return number
 
     def reset(self, *, scopes: Sequence[str] | None = None, secret: str | None = None) -> None:
-        """Back to the beginning: fresh state, no faults, empty log; the first webhook stays the same."""
+        """Back to the beginning: fresh state, no faults, empty logs; the first webhook and the applications stay."""
         with self.lock:
             first = self._webhooks[0] if self._webhooks else Webhook(1, secret or random_secrets.token_hex(8))
             if scopes is not None:
                 first.scopes = list(scopes)
             self.faults.clear()
             self.state = State()
-            self._lags.clear()
-            self.requests.clear()
+            self._serving.lags.clear()
+            self.log.entries.clear()
+            self.oauth.forget_grants()
             self._webhooks = [first]
             self._started = self.now
             seeds.plant(self.state, self.now, objects=self._seed)
             self.touch()
 
     def dump(self) -> dict[str, Any]:
-        """The whole state as JSON-able data: books, ledger, webhooks (with secrets) and the request log."""
+        """The whole state as JSON-able data: books, ledger, webhooks and tokens (with secrets) and the logs."""
         with self.lock:
             hooks = [{"user_id": w.user_id, "secret": w.secret, "scopes": list(w.scopes)} for w in self._webhooks]
             return {
                 "version": 1,
                 "state": self.state.dump(),
                 "webhooks": hooks,
+                "oauth": self.oauth.dump(),
                 "requests": [dict(entry) for entry in self.requests],
             }
 
@@ -182,7 +220,9 @@ class Portal:
                 raise ValueError(f"this is no dump of a sandbox portal: version {data.get('version')!r}")
             self.state = State.load(data["state"])
             self._webhooks = [Webhook(**hook) for hook in data["webhooks"]]
-            self.requests = [dict(entry) for entry in data["requests"]]
+            self.log.entries[:] = [dict(entry) for entry in data["requests"]]
+            if "oauth" in data:  # a file of the first version has none
+                self.oauth.load(data["oauth"])
             self.touch()
 
     def view(self) -> dict[str, Any]:
@@ -201,6 +241,16 @@ class Portal:
         return self.state.ledger
 
     @property
+    def requests(self) -> list[dict[str, Any]]:
+        """What clients asked, in order."""
+        return self.log.entries
+
+    @property
+    def tokens_log(self) -> list[dict[str, Any]]:
+        """What became of the tokens, in order: issued, refreshed, refused, expired, revoked. No secrets."""
+        return self.oauth.log
+
+    @property
     def webhook(self) -> Webhook:
         """The first webhook, made with the portal."""
         return self._webhooks[0]
@@ -214,186 +264,10 @@ class Portal:
         """Say that something may have changed (``revision`` counts it)."""
         self.revision += 1
 
-    # -- one request --------------------------------------------------------------------------------------------------
-
-    def _serve(
-        self, request: Request, method: str, params: dict[str, Any], entry: dict[str, Any]
-    ) -> Generator[Pause, None, PortalReply]:
-        try:
-            self._limit(request)
-            self._authenticate(request)
-            entry["user_id"] = request.user.id
-            body = yield from self.command(request, method, params, entry)
-            reply = json_reply(200, body, self.now)
-        except Cut as cut:
-            reply = cut.reply
-        except RestError as error:
-            entry["error"] = str(error.code)
-            reply = json_reply(error.http_status(self.dialect), error.body(self.dialect), self.now)
-        for fault in request.after:
-            reply = trouble.mangle(reply, fault, self.now)
-        entry |= {"status": reply.status, "transport": reply.transport}
-        return reply
-
-    def _limit(self, request: Request) -> None:
-        if self.bucket is not None and not self.bucket.admit(request.auth.source_ip, self.now):
-            raise RestError("QUERY_LIMIT_EXCEEDED", "Too many requests", 503)
-
-    def _authenticate(self, request: Request) -> None:
-        auth = request.auth
-        if self.require_https and not auth.secure:
-            raise auth_error("INVALID_REQUEST", "Https required.")
-        if auth.user_id is None or not auth.secret:
-            raise auth_error("NO_AUTH_FOUND", "Wrong authorization data")
-        for webhook in self._webhooks:
-            if str(webhook.user_id) == str(auth.user_id) and random_secrets.compare_digest(
-                webhook.secret.encode(), auth.secret.encode()
-            ):
-                request.webhook, request.user = webhook, self.state.users[webhook.user_id]
-                break
-        else:
-            raise auth_error("INVALID_CREDENTIALS", "Invalid request credentials")
-        if not self.state.options["subscription"]:
-            raise auth_error("ACCESS_DENIED", "REST is available only by subscription.")
-        if not request.user.active:
-            raise auth_error("authorization_error", "Unable to authorize user")
-
-    def command(
-        self, request: Request, name: str, params: dict[str, Any], entry: dict[str, Any]
-    ) -> Generator[Pause, None, dict[str, Any]]:
-        """One method, alone or inside a batch, with the trouble that strikes it; returns the envelope's parts."""
-        fired = [
-            fault
-            for fault in self.faults.striking(name, inside_batch=entry["inside_batch"])
-            if fault.kind != "close_idle" or request.auth.kept_alive
-        ]
-        entry["fault"] = ", ".join(fault.kind for fault in fired) or None
-        trouble.refuse(fired, self.now)
-        yield from trouble.pauses(fired, "before", self.now)
-        failure: RestError | None = None
-        body: dict[str, Any] = {}
-        try:
-            body = yield from self._execute(request, name, params, fired)
-        except RestError as error:
-            failure = error
-        yield from trouble.pauses(fired, "after", self.now)
-        trouble.fail_after(fired)
-        request.after += [fault for fault in fired if trouble.strikes_reply(fault)]
-        if failure is not None:
-            failure.numeric = any(fault.kind == "numeric_code" for fault in fired)
-            raise failure
-        return trouble.retime(body, fired)
-
-    def _execute(
-        self, request: Request, name: str, params: dict[str, Any], fired: list[Fault]
-    ) -> Generator[Pause, None, dict[str, Any]]:
-        started = self.now
-        method = self._admit(request, name)
-        state, scratch = self._state_for(request, method, fired)
-        operating = None
-        if method.writes:
-            self.touch()
-        if method.name == "batch":
-            outer, request.scratch = request.scratch, scratch or request.scratch
-            try:
-                answer: object = yield from run_batch(self, request, params)
-            finally:
-                request.scratch = outer
-                self._keep_counters(scratch)
-        else:
-            caller = request.webhook.secret
-            if self.operating.blocked(method.name, caller, started):
-                raise RestError("OPERATION_TIME_LIMIT", "Method is blocked due to operation time limit.", 429)
-            try:
-                answer = method.invoke(self._call(request, method, params, state))
-            finally:
-                operating = self.operating.charge(method.name, caller, started)
-                self._keep_counters(scratch)
-        listing = answer if isinstance(answer, Listing) else Listing(answer)
-        body = {"result": listing.result, "next": listing.next, "total": listing.total}
-        body = {key: value for key, value in body.items() if key == "result" or value is not None}
-        return body | {"time": time_block(started, self.now, operating)}
-
-    def _keep_counters(self, scratch: State | None) -> None:
-        if scratch is not None:  # like a database's, ids that were rolled back are used up
-            self.state.counters = dict(scratch.counters)
-
-    def _admit(self, request: Request, name: str) -> Method:
-        method = METHODS.get(name.lower())
-        if method is None:
-            raise RestError("ERROR_METHOD_NOT_FOUND", "Method not found!", 404)
-        if method.scope != BASIC and method.scope not in request.webhook.scopes:
-            raise auth_error(
-                "insufficient_scope", "The request requires higher privileges than provided by the access token"
-            )
-        if method.application_only:
-            raise RestError("WRONG_AUTH_TYPE", "Current authorization type is denied for this method", 403)
-        return method
-
-    def _state_for(self, request: Request, method: Method, fired: list[Fault]) -> tuple[State, State | None]:
-        """The state to run on; the second is set if it is a scratch copy whose changes are thrown away."""
-        changes = method.writes or method.name == "batch"
-        live = request.scratch or self.state
-        self._lags = [(until, old) for until, old in self._lags if until > self.now]
-        if not changes:
-            return (self._lags[0][1] if self._lags else live), None
-        for fault in fired:
-            if fault.kind == "read_lag":
-                self._lags.append((self.now + (fault.seconds or 0.0), self.state.copy()))
-        if any(fault.kind == "true_not_applied" for fault in fired):
-            scratch = live.copy()
-            return scratch, scratch
-        return live, None
-
-    def _call(self, request: Request, method: Method, params: dict[str, Any], state: State) -> Call:
-        return Call(
-            method,
-            params,
-            state,
-            state.users.get(request.user.id, request.user),
-            tuple(request.webhook.scopes),
-            self.now,
-            self.dialect,
-            self.uniqid,
-            request.process,
-            request.idempotency_key,
-        )
-
     def uniqid(self) -> str:
         """PHP's uniqid by the portal's clock, never the same twice."""
         self._last_uniqid = max(self._last_uniqid + 1, int(self.now * 1_000_000))
         return php.uniqid(self._last_uniqid)
 
-    # -- the log ------------------------------------------------------------------------------------------------------
-
-    def _log(self, method: str, params: Mapping[str, Any], user_id: object, *, inside_batch: bool) -> dict[str, Any]:
-        number = php.to_int(user_id) if user_id is not None else None
-        entry: dict[str, Any] = {
-            "at": php.iso(self.now),
-            "method": method,
-            "params": self._redacted(dict(params)),
-            "user_id": number,
-            "status": None,
-            "error": None,
-            "fault": None,
-            "transport": None,
-            "inside_batch": inside_batch,
-        }
-        self.requests.append(entry)
-        del self.requests[:-KEPT_REQUESTS]
-        return entry
-
-    def log_inside(self, request: Request, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Log a command of a batch."""
-        return self._log(method, params, request.user.id, inside_batch=True)
-
-    def _redacted(self, value: Any) -> Any:
-        if isinstance(value, dict):
-            hidden = ("auth", "access_token")
-            return {key: "***" if key in hidden else self._redacted(below) for key, below in value.items()}
-        if isinstance(value, list | tuple):
-            return [self._redacted(below) for below in value]
-        if isinstance(value, str):
-            for webhook in self._webhooks:
-                value = value.replace(webhook.secret, "***")
-        return php.jsonable(value)
+    def _secrets(self) -> list[str]:
+        return [*(webhook.secret for webhook in self._webhooks), *self.oauth.secrets()]

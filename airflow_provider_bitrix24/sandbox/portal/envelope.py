@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow_provider_bitrix24.sandbox.portal.php import http_date, iso
 
 if TYPE_CHECKING:
-    from airflow_provider_bitrix24.sandbox.faults import Held
+    from airflow_provider_bitrix24.sandbox.faults import Fault, Held
 
 Dialect = Literal["source", "docs"]
-Transport = Literal["drop", "hold", "truncate", "slow", "close_idle"]
+Transport = Literal["drop", "hold", "truncate", "slow", "close_idle", "hostile"]
 
 #: HTTP statuses of authentication errors in the documentation; the source throws all of them as 401.
 _DOCUMENTED_STATUS = {
@@ -30,7 +30,8 @@ class PortalReply:
 
     ``drop``: close without a byte. ``close_idle``: the same, as if the connection had been closed before. ``truncate``:
     half of the body, then close. ``slow``: the body over ``seconds``. ``hold``: wait for ``held.done``, calling the
-    portal's ``tick()`` meanwhile, then send ``held.reply`` (which may have a transport of its own).
+    portal's ``tick()`` meanwhile, then send ``held.reply`` (which may have a transport of its own). ``hostile``: send
+    what ``hostile.spoiled`` makes of it and of ``fault``.
     """
 
     status: int
@@ -39,6 +40,7 @@ class PortalReply:
     transport: Transport | None = None
     seconds: float | None = None
     held: Held | None = field(default=None, repr=False)
+    fault: Fault | None = field(default=None, repr=False)
 
 
 class RestError(Exception):

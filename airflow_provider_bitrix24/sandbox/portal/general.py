@@ -18,7 +18,7 @@ def _open_to(call: Call, method: Method) -> bool:
 
 @rest("profile", scope=BASIC)
 def profile(call: Call) -> object:
-    """The user that a webhook acts as."""
+    """The user that a webhook or an application acts as."""
     return {
         "ID": str(call.user.id),
         "ADMIN": call.user.admin,
@@ -31,7 +31,7 @@ def profile(call: Call) -> object:
 
 @rest("scope", scope=BASIC)
 def scope(call: Call) -> object:
-    """The scopes of this webhook, or (``full``) all that the portal has."""
+    """The scopes of this webhook or application, or (``full``) all that the portal has."""
     if php.truthy(call.legacy("full")):
         return sorted({method.scope for method in METHODS.values()} - {BASIC})
     return list(call.scopes)
@@ -39,14 +39,14 @@ def scope(call: Call) -> object:
 
 @rest("methods", scope=BASIC)
 def methods(call: Call) -> object:
-    """The names of the methods that this webhook may call, or (``full``) of all."""
+    """The names of the methods that the caller may call, or (``full``) of all."""
     everything = php.truthy(call.legacy("full"))
     return sorted(method.name for method in METHODS.values() if everything or _open_to(call, method))
 
 
 @rest("method.get", scope=BASIC)
 def method_get(call: Call) -> object:
-    """Is there such a method, and may this webhook call it?"""
+    """Is there such a method, and may the caller call it?"""
     method = METHODS.get(php.to_text(call.legacy("name")).lower())
     return {"isExisting": method is not None, "isAvailable": method is not None and _open_to(call, method)}
 
@@ -74,8 +74,20 @@ def feature_get(call: Call) -> object:
 
 @rest("app.info", scope=BASIC)
 def app_info(call: Call) -> object:
-    """What a webhook cannot know: it is no application."""
-    raise access_denied(text="Access denied! Application context required")
+    """The application that calls; a webhook is none."""
+    if call.client_id is None:
+        raise access_denied(text="Access denied! Application context required")
+    return {
+        "ID": 1,
+        "CODE": call.client_id,
+        "VERSION": 1,
+        "STATUS": "L",
+        "INSTALLED": True,
+        "PAYMENT_EXPIRED": "N",
+        "DAYS": None,
+        "LANGUAGE_ID": "en",
+        "LICENSE": "en_sandbox",
+    }
 
 
 def _application_only(call: Call) -> object:

@@ -28,7 +28,10 @@ class LeakyBucket:
 
 @dataclass
 class OperatingTime:
-    """Execution time per method and webhook, summed over ten one-minute baskets. ``limit`` None: counted by nobody."""
+    """Execution time per method and account (webhook or application), summed over ten one-minute baskets.
+
+    ``limit`` None: counted by nobody.
+    """
 
     limit: float | None
     costs: dict[str, float] = field(default_factory=dict)

@@ -35,7 +35,7 @@ _ROWS: dict[str, tuple[str, type[Any]]] = {
     "payment": ("payments", Payment),
     "shipment": ("shipments", Shipment),
 }
-KINDS = frozenset([*_ITEMS, *_ROWS, "product_row", "webhook"])
+KINDS = frozenset([*_ITEMS, *_ROWS, "product_row", "webhook", "application"])
 
 
 def create_object(state: State, kind: str, given: dict[str, Any], now: float) -> int:

@@ -16,11 +16,10 @@ if TYPE_CHECKING:
 
 
 #: The actions that a test, the page or the control plane may ask for by name.
-ACTIONS = frozenset(
-    words(
-        "pay_payment unpay_payment delete_payment add_payment set_sum cancel_order "
-        "pay_invoice unpay_invoice cancel_invoice decline_invoice delete_invoice"
-    )
+ACTIONS = words(
+    "pay_payment unpay_payment delete_payment add_payment set_sum cancel_order "
+    "pay_invoice unpay_invoice cancel_invoice decline_invoice delete_invoice "
+    "expire_access_tokens revoke_grants remove_application"
 )
 
 
@@ -113,6 +112,18 @@ class People:
             invoice = self._invoice(invoice_id)
             del self._portal.state.invoices[invoice_id]
             self._record("invoice_deleted", by, user_id, invoices.ledger_facts(invoice))
+
+    def expire_access_tokens(self, client_id: str | None = None) -> None:
+        """Nobody does it: all access tokens (of one application) end before their time."""
+        self._portal.expire_access_tokens(client_id)
+
+    def revoke_grants(self, client_id: str | None = None, user_id: int | None = None) -> None:
+        """Somebody withdraws consent: only a new sign-in gives tokens that work."""
+        self._portal.revoke_grants(client_id, user_id)
+
+    def remove_application(self, client_id: str) -> None:
+        """Somebody uninstalls an application."""
+        self._portal.remove_application(client_id)
 
     def _payment(self, payment_id: int) -> Payment:
         payment = self._portal.state.payments.get(payment_id)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Handler = Callable[..., object]
 F = TypeVar("F", bound=Handler)
 
-#: The scope that every webhook has.
+#: The scope that every webhook and every application has.
 BASIC = ""
 
 
@@ -95,7 +95,10 @@ class Listing:
 
 @dataclass
 class Call:
-    """One method being run: who calls, what with, on which state. ``process`` lives as long as the PHP process."""
+    """One method being run: who calls (``client_id``: through which application), what with, on which state.
+
+    ``process`` lives as long as the PHP process.
+    """
 
     method: Method
     params: Mapping[str, Any]
@@ -107,6 +110,7 @@ class Call:
     uniqid: Callable[[], str]
     process: dict[str, Any] = field(default_factory=dict)
     idempotency_key: str | None = None
+    client_id: str | None = None
 
     def may(self, right: str) -> bool:
         """Does the caller have a right such as ``deal.update``?"""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_bitrix24.sandbox.faults import Fault, Pause
+from airflow_provider_bitrix24.sandbox.faults import HOSTILE, Fault, Pause
 from airflow_provider_bitrix24.sandbox.portal.envelope import (
     Cut,
     PortalReply,
@@ -17,14 +17,35 @@ from airflow_provider_bitrix24.sandbox.portal.envelope import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
 _TRANSPORTS: dict[str, Transport] = {"drop_after": "drop", "truncate": "truncate", "slow": "slow"}
-_SPOILERS = {"html", "empty_body", "invalid_json"}
+_SPOILERS = {"html", "empty_body", "invalid_json", *HOSTILE}
 _INTERNAL = "internal_server_error"
 
 
-def refuse(fired: list[Fault], now: float) -> None:
+def around(
+    fired: list[Fault], run: Generator[Pause, None, dict[str, Any]], after: list[Fault], now: Callable[[], float]
+) -> Generator[Pause, None, dict[str, Any]]:
+    """Run a call amid the trouble that strikes it; what spoils the request's whole reply is added to ``after``."""
+    _refuse(fired, now())
+    yield from _pauses(fired, "before", now())
+    failure: RestError | None = None
+    body: dict[str, Any] = {}
+    try:
+        body = yield from run
+    except RestError as error:
+        failure = error
+    yield from _pauses(fired, "after", now())
+    _fail_after(fired)
+    after += [fault for fault in fired if _strikes_reply(fault)]
+    if failure is not None:
+        failure.numeric = any(fault.kind == "numeric_code" for fault in fired)
+        raise failure
+    return _retime(body, fired)
+
+
+def _refuse(fired: list[Fault], now: float) -> None:
     """End the call before it has run, if one of these says so."""
     for fault in fired:
         if fault.kind in ("drop_before", "close_idle"):
@@ -62,7 +83,7 @@ def _scripted(fault: Fault) -> RestError:
     return RestError(fault.code, fault.text, fault.status or 400, exact=True)
 
 
-def pauses(fired: list[Fault], when: str, now: float) -> Generator[Pause, None, None]:
+def _pauses(fired: list[Fault], when: str, now: float) -> Generator[Pause, None, None]:
     """Stand still for every fault that says so at this point."""
     for fault in fired:
         until = None if fault.seconds is None else now + fault.seconds
@@ -72,14 +93,14 @@ def pauses(fired: list[Fault], when: str, now: float) -> Generator[Pause, None, 
             yield Pause(fault, until, "hold")
 
 
-def fail_after(fired: list[Fault]) -> None:
+def _fail_after(fired: list[Fault]) -> None:
     """End the call with an error although it has run."""
     for fault in fired:
         if fault.kind == "error_after_executing" or (fault.kind == _INTERNAL and not fault.before):
             raise _scripted(fault)
 
 
-def strikes_reply(fault: Fault) -> bool:
+def _strikes_reply(fault: Fault) -> bool:
     """Does it spoil the reply of the whole request?"""
     return fault.kind in _TRANSPORTS or (fault.kind in _SPOILERS and not fault.before)
 
@@ -90,10 +111,12 @@ def mangle(reply: PortalReply, fault: Fault, now: float) -> PortalReply:
         return replace(reply, transport=_TRANSPORTS[fault.kind], seconds=fault.seconds)
     if fault.kind == "html":
         return replace(html_reply(fault.status or 502, now), transport=reply.transport, seconds=reply.seconds)
+    if fault.kind in HOSTILE:
+        return replace(reply, transport="hostile", fault=fault)
     return replace(reply, body="" if fault.kind == "empty_body" else '{"result": <not json')
 
 
-def retime(body: dict[str, Any], fired: list[Fault]) -> dict[str, Any]:
+def _retime(body: dict[str, Any], fired: list[Fault]) -> dict[str, Any]:
     """The envelope with the ``time`` block that the fault asks for."""
     for fault in fired:
         if fault.kind == "time_missing":
