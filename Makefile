@@ -10,6 +10,8 @@ PYTHON := $(or $(PYTHON),$(shell for python in python3 python3.13 python3.12 pyt
 PYTHON_VERSION := $(shell test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 PINS := requirements/airflow-$(AIRFLOW)-py$(PYTHON_VERSION).txt
 
+OLDER := 3.1 3.2 lowest
+
 BIN := $(CURDIR)/$(VENV)/bin
 PACKAGE := airflow_provider_bitrix24
 CODE := $(PACKAGE) dags_examples tests benchmarks docs
@@ -18,10 +20,10 @@ export AIRFLOW_HOME := $(CURDIR)/$(VENV)/airflow
 export AIRFLOW__CORE__LOAD_EXAMPLES := False
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint types imports unit browser docs bench dev clean
+.PHONY: help demo test test-matrix test-crash test-distributed test-proof test-mutation suite lint types imports unit browser docs bench dev clean
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null || grep '##' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null || grep '##' Makefile
 
 demo: $(VENV)/.runtime ## Sandbox portal + real Airflow + the example DAGs; KEEP=1 leaves both running
 	@PATH="$(BIN):$$PATH" exec $(BIN)/python tests/tools/demo.py $(if $(filter-out 0,$(KEEP)),--keep)
@@ -32,6 +34,35 @@ test: dev ## Everything: lint, types, import rules, tests with coverage, docs
 	@$(MAKE) imports
 	@$(MAKE) docs
 	@$(MAKE) unit
+
+test-matrix: test $(OLDER:%=suite-%) ## make test, then the suite on Airflow 3.1, 3.2 and on the lowest declared versions of everything
+
+suite-%:
+	@$(MAKE) AIRFLOW=$* VENV=.venv-$* suite
+
+# What Airflow has no part in, and what builds its own environments, need not be repeated: `make test` has tested it.
+# The plugin of an older anyio, which nobody uses here, does not go together with this pytest.
+suite: $(VENV)/.test
+	@echo "The suite on the pins of $(PINS)"
+	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -p no:anyio $(if $(filter lowest,$(AIRFLOW)),$(LOWEST),--ignore tests/sandbox) \
+		--ignore tests/docs --ignore tests/packaging/test_wheel.py $(PYTEST_ARGS)
+
+# The lowest versions concern the sandbox too, but not the strangers' clients. And outside of a task Airflow 3.1.0 cannot
+# say that there is no such connection: it asks a supervisor that is not there.
+LOWEST = --ignore tests/sandbox/test_strangers.py \
+	--deselect tests/triggers/test_triggers.py::test_a_connection_that_the_triggerer_does_not_have_is_reported
+
+# Real processes that are killed; Postgres, Redis and MariaDB are Debian's, installed if they are missing (needs root).
+test-crash test-distributed: $(VENV)/.test
+	@$(BIN)/pip install --quiet --constraint $(PINS) --requirement requirements/distributed.txt
+	@$(BIN)/python -m tests.tools.services install
+	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest $(@:test-%=tests/%) -rP
+
+test-proof: $(VENV)/.test ## Every case of the protocol with one trouble and with two, on all cores
+	$(BIN)/python -m tests.proof.full $(STRIDE)
+
+test-mutation: $(VENV)/.test ## Each rule of the protocol taken out: a test must turn red
+	$(BIN)/python tests/tools/mutations.py
 
 lint: dev ## ruff, as linter and as formatter
 	$(BIN)/ruff check $(CODE)
@@ -71,10 +102,15 @@ $(VENV)/.runtime: $(PINS) pyproject.toml
 	@$(BIN)/pip install --quiet --constraint $(PINS) --editable '.[sandbox]'
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
+$(VENV)/.test: $(VENV)/.runtime requirements/test.txt
+	@echo "Installing what the tests need into $(VENV) from requirements/test.txt"
+	@$(BIN)/pip install --quiet --constraint $(PINS) --requirement requirements/test.txt
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.test requirements/dev.txt
 	@echo "Installing the development tools into $(VENV) from requirements/dev.txt"
 	@$(BIN)/pip install --quiet --constraint $(PINS) --requirement requirements/dev.txt
 	@touch $@
 
 clean: ## Remove environments and everything that was built
-	rm -rf $(VENV) .demo build dist docs/_build .coverage .coverage.* .*_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(OLDER:%=.venv-%) .demo build dist docs/_build .coverage .coverage.* .*_cache .hypothesis *.egg-info

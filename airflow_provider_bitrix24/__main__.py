@@ -7,6 +7,8 @@ import sys
 
 # Named, not imported: the provider at work never loads what only a command needs.
 COMMANDS = {
+    "oauth": ("airflow_provider_bitrix24.hooks.oauth_cli", "sign in as an OAuth application, for its first tokens"),
+    "journal": ("airflow_provider_bitrix24.journal.cli", "look into the journal, and settle what needs a person"),
     "sandbox": ("airflow_provider_bitrix24.sandbox.cli", "serve a local Bitrix24 portal for developing and testing"),
 }
 

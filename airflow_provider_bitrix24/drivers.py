@@ -29,7 +29,7 @@ import urllib3.connection
 
 from airflow_provider_bitrix24.api.effects import Request, Response, Sleep
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
-from airflow_provider_bitrix24.passage import Body, Passage
+from airflow_provider_bitrix24.passage import Body, Passage, Unusable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,6 +41,8 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _CHUNK: Final = 64 * 1024
+_MOST_HEAD: Final = 1024 * 1024
+"""Bytes that headers and what frames the chunks of a body may have."""
 
 
 def run(flow: Flow[T], session: requests.Session) -> T:
@@ -115,11 +117,13 @@ def make_client(settings: Settings) -> httpx.AsyncClient:
     :raises Bitrix24ConfigError: the certificates or the proxy of the environment cannot be used.
     """
     proxy = _proxy(settings)
+    tls = _tls(_certificates(settings))
     transport = httpx.AsyncHTTPTransport(
-        verify=_tls(_certificates(settings)),
+        verify=tls,
         trust_env=False,
-        proxy=None if proxy is None else httpx.Proxy(proxy),
+        proxy=proxy and httpx.Proxy(proxy, ssl_context=tls if proxy.startswith("https:") else None),
         socket_options=_socket_options(settings),
+        limits=httpx.Limits(max_keepalive_connections=0),  # it would take what came early for the next answer
     )
     client = httpx.AsyncClient(transport=transport, trust_env=False, follow_redirects=False)
     client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -140,7 +144,8 @@ def _post(session: requests.Session, request: Request) -> Outcome:
     passage = Passage(request)
     token = _passage.set(passage)
     try:
-        with session.post(
+        with session.request(
+            request.verb,
             request.url,
             data=request.body,
             headers={"Accept-Encoding": "gzip", **request.headers},
@@ -160,19 +165,25 @@ def _post(session: requests.Session, request: Request) -> Outcome:
 
 
 class _Due(io.RawIOBase):
-    """What a socket receives, until it is due: who sends byte by byte, portal or proxy, cannot keep us for ever."""
+    """What a socket receives, until it is due or too much: who sends without end cannot keep us, nor fill us up."""
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket, passage: Passage) -> None:
         self._raw = raw
         self._sock = sock
         self._passage = passage
+        self._budget = 2 * passage.request.max_bytes + _MOST_HEAD
+        """Bytes on the wire: the library reads a chunk of the size -1 to the end of the connection."""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
         self._sock.settimeout(self._passage.left())
-        return self._raw.readinto(buffer)
+        read = self._raw.readinto(buffer)
+        self._budget -= read or 0
+        if self._budget < 0:
+            raise Unusable("the answer does not end")
+        return read
 
     def close(self) -> None:
         self._raw.close()
@@ -270,12 +281,12 @@ async def _apost(client: httpx.AsyncClient, request: Request) -> Outcome:
 
             async def trace(event: str, info: Mapping[str, Any]) -> None:
                 # a proxy gets a request of its own before ours, with the method CONNECT
-                if event == "http11.send_request_headers.started" and info["request"].method == b"POST":
+                if event == "http11.send_request_headers.started" and info["request"].method == request.verb.encode():
                     passage.leave()
                     limit.reschedule(passage.due)
 
             async with client.stream(
-                "POST",
+                request.verb,
                 request.url,
                 content=request.body,
                 headers={"Accept-Encoding": "gzip", **request.headers},
@@ -310,11 +321,22 @@ def _proxy(settings: Settings) -> str | None:
         return None
     if "://" not in proxy:
         proxy = f"http://{proxy}"
-    if not proxy.startswith(("http://", "https://")):
+    scheme, _, rest = proxy.partition("://")
+    proxy = f"{scheme.lower()}://{rest}"
+    if not proxy.startswith(("http://", "https://")) or not _has_host(proxy):
         raise Bitrix24ConfigError(
-            "The environment names a proxy for this portal that is no http proxy; set NO_PROXY or another HTTPS_PROXY."
+            "The environment names a proxy for this portal that is no http proxy; set NO_PROXY or another HTTPS_PROXY. "
+            "Nothing was sent."
         )
     return proxy
+
+
+def _has_host(address: str) -> bool:
+    """Whether both libraries can read an address."""
+    try:
+        return bool(urllib3.util.parse_url(address).host and httpx.URL(address).host)
+    except (urllib3.exceptions.LocationParseError, httpx.InvalidURL):
+        return False
 
 
 def _certificates(settings: Settings) -> str:
@@ -336,13 +358,15 @@ def _tls(certificates: str) -> ssl.SSLContext:
 
 
 class _WithoutSecrets(logging.Filter):
-    """Takes webhook secrets out of what the HTTP libraries log: requests at INFO and DEBUG, with their path."""
+    """Takes secrets out of what the HTTP libraries log: requests at INFO and DEBUG, with their path and query."""
 
     _PATH = re.compile(r"/rest/(?:api/)?[^/\s]+/[^/\s\"']+", re.IGNORECASE)
+    _QUERY = re.compile(r"/oauth/token/?\?[^\s\"']+", re.IGNORECASE)
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = record.getMessage()
-        if "/rest/" in text.lower():
+        if "/rest/" in text.lower() or "/oauth/" in text.lower():
+            text = self._QUERY.sub("/oauth/token/?***", text)
             record.msg, record.args = self._PATH.sub("/rest/***/***", text), None
         return True
 

@@ -8,13 +8,18 @@
     ├── Bitrix24NoAnswer             a read got no usable answer; nothing was at stake                            retry
     ├── Bitrix24OutcomeUnknown       a write may have been executed: look at the portal, never send again blindly final
     ├── Bitrix24ApiError             the portal refused; a write was certainly not executed                       final
-    │   ├── Bitrix24AuthError        the webhook is unknown, expired or blocked                                   final
+    │   ├── Bitrix24AuthError        the webhook or application is unknown, expired or blocked                    final
+    │   │   └── Bitrix24SignInNeeded  the application's tokens are dead: somebody has to sign in again            final
     │   ├── Bitrix24PermissionError  a scope, a right or the portal's plan forbids it                             final
     │   ├── Bitrix24NotFound         the object that was asked for does not exist                                 final
     │   ├── Bitrix24InvalidRequest   the portal does not accept these parameters, or does not know the method     final
     │   ├── Bitrix24RateLimited      too many requests, or too much working time; says when to come back          retry
     │   ├── Bitrix24Overloaded       blocked by Bitrix24 by hand; only their support can lift it                  final
     │   └── Bitrix24ServerError      the portal is in trouble and executed nothing that matters                   retry
+    ├── Bitrix24TokenError           no new access token now; what needed it was not executed                     retry
+    ├── Bitrix24StoreError           the database of the journal or of the tokens cannot be used now              retry
+    ├── PaymentInProgress            another task or attempt is at work on the same key                           retry
+    ├── PaymentUnresolved            something was sent, and the portal cannot be read now; the next attempt does retry
     ├── PaymentRefused               not sent by us: what the portal showed forbids it                            final
     ├── PaymentNotApplied            the portal answered, but does not show the payment                           final
     ├── PaymentAmbiguous             several things may be ours, or none provably                                 final
@@ -172,7 +177,22 @@ class Bitrix24ApiError(Bitrix24Error):
 class Bitrix24AuthError(Bitrix24ApiError):
     """The portal does not accept the credentials."""
 
-    advice = "Check the webhook in the Airflow connection: it may have been deleted, changed, expired or blocked."
+    advice = (
+        "Check the webhook or application in the Airflow connection: it may have been deleted, changed, expired or "
+        "blocked."
+    )
+
+
+class Bitrix24SignInNeeded(Bitrix24AuthError):
+    """The application's tokens are dead or were never there; somebody has to sign in.
+
+    :param advice: what happened to them as far as is known, and what to do.
+    """
+
+    def __init__(self, code: str, status: int, method: str, description: str = "", advice: str = "") -> None:
+        super().__init__(code, status, method, description)
+        self.args = (code, status, method, description, advice)
+        self.advice = advice  # type: ignore[misc]  # of each its own
 
 
 class Bitrix24PermissionError(Bitrix24ApiError):
@@ -250,6 +270,47 @@ class Bitrix24Overloaded(Bitrix24ApiError):
 
 class Bitrix24ServerError(Bitrix24ApiError):
     """The portal is in trouble; what was asked for was not executed, or only reads."""
+
+    final = False
+
+
+class Bitrix24TokenError(Bitrix24Error):
+    """There is no new access token now; what needed it was not executed."""
+
+    final = False
+
+
+class Bitrix24StoreError(Bitrix24Error):
+    """The database of the journal or of the tokens cannot be used now.
+
+    :param store: what messages call the database.
+    :param trouble: what it said, without secrets.
+    """
+
+    final = False
+
+    def __init__(self, store: str, trouble: str) -> None:
+        super().__init__(store, trouble)
+        self.store = store
+        self.trouble = trouble
+
+    @property
+    def reason(self) -> str:
+        """What stood in the way."""
+        return f"{self.store} cannot be used now: {self.trouble}"
+
+    def __str__(self) -> str:
+        return f"{self.reason[:1].upper()}{self.reason[1:]}."
+
+
+class PaymentInProgress(Bitrix24Error):
+    """Another task or attempt is at work on the same key; this one sent nothing, or has been overtaken."""
+
+    final = False
+
+
+class PaymentUnresolved(Bitrix24Error):
+    """Something was sent, and the portal cannot be read now; the journal knows, and the next attempt reads first."""
 
     final = False
 

@@ -14,20 +14,22 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def fail_if_final(work: Callable[[], T], *, may_retry: bool = True) -> T:
+def fail_if_final(work: Callable[[], T], *, spare: tuple[type[Bitrix24Error], ...] = ()) -> T:
     """Do the work; turn an error that no retry can mend into :class:`AirflowFailException`.
 
     :param work: what to do, without arguments.
-    :param may_retry: False where even a passing error must not make Airflow try again by itself.
+    :param spare: final errors that the caller deals with itself.
     :return: what the work returns.
-    :raises AirflowFailException: a :class:`Bitrix24Error` that is final (or any, with ``may_retry=False``). It carries
-        the class and the words of the error and nothing else: no cause and no context, so that a log shows one error.
-    :raises Bitrix24Error: one that is worth an ordinary retry, unchanged.
+    :raises AirflowFailException: a :class:`Bitrix24Error` that is final. It carries the class and the words of the
+        error and nothing else: no cause and no context, so that a log shows one error.
+    :raises Bitrix24Error: one that is worth an ordinary retry, or is spared, unchanged.
     """
     try:
         return work()
+    except spare:
+        raise
     except Bitrix24Error as error:
-        if may_retry and not error.final:
+        if not error.final:
             raise
         failure = AirflowFailException(f"{type(error).__name__}: {error}")
     # Raised outside the handler, so that Python does not chain the first error to it.

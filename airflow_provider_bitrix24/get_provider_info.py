@@ -25,7 +25,12 @@ def get_provider_info() -> dict[str, Any]:
                 "tags": ["service"],
             }
         ],
-        "operators": [{"integration-name": "Bitrix24", "python-modules": [f"{_PACKAGE}.operators.payments"]}],
+        "operators": [
+            {
+                "integration-name": "Bitrix24",
+                "python-modules": [f"{_PACKAGE}.operators.payments", f"{_PACKAGE}.operators.tokens"],
+            }
+        ],
         "sensors": [{"integration-name": "Bitrix24", "python-modules": [f"{_PACKAGE}.sensors.payments"]}],
         "hooks": [{"integration-name": "Bitrix24", "python-modules": [f"{_PACKAGE}.hooks.bitrix24"]}],
         "triggers": [{"integration-name": "Bitrix24", "python-modules": [f"{_PACKAGE}.triggers.payments"]}],
@@ -38,17 +43,52 @@ def get_provider_info() -> dict[str, Any]:
                     "hidden-fields": ["schema"],
                     "relabeling": {
                         "host": "Portal",
-                        "login": "Webhook user id",
-                        "password": "Webhook secret",
+                        "login": "User id or client id",
+                        "password": "Webhook or client secret",
                     },
                     "placeholders": {
                         "host": "acme.bitrix24.com",
-                        "login": "1",
-                        "password": "the last part of the webhook's address",
+                        "login": "1, or local.5c8bb1b0917420.10000000",
+                        "password": "the last part of the webhook's address, or the application's key",
                         "port": "only if unusual",
                     },
                 },
                 "conn-fields": {
+                    "auth": {
+                        "label": "Authentication",
+                        "description": "webhook: an inbound webhook with its secret. oauth: an OAuth "
+                        "application; login and password are its client id and client secret.",
+                        "schema": {"type": ["string", "null"], "enum": ["webhook", "oauth"], "default": "webhook"},
+                    },
+                    "refresh_token": {
+                        "label": "OAuth: first refresh token",
+                        "description": "Only to begin with; every refresh makes a new one, which is kept in the token "
+                        "store. Empty if you sign in by: python -m airflow_provider_bitrix24 oauth.",
+                        "schema": {"type": ["string", "null"], "format": "password"},
+                    },
+                    "refreshed_by": {
+                        "label": "OAuth: refreshed by",
+                        "description": "tasks (also if empty): every task that finds the access token expired. "
+                        "operator: nobody but the RefreshTokenOperator of one scheduled DAG.",
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "token_conn_id": {
+                        "label": "OAuth: token database",
+                        "description": "Airflow connection of a Postgres, MySQL or SQLite database that keeps the "
+                        "tokens, for many workers that refresh on demand; an Airflow Variable if empty.",
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "token_key": {
+                        "label": "OAuth: token key",
+                        "description": "What the tokens in that database are encrypted with; a key made of the client "
+                        "secret if empty.",
+                        "schema": {"type": ["string", "null"], "format": "password"},
+                    },
+                    "oauth_url": {
+                        "label": "OAuth: server",
+                        "description": "Where tokens are refreshed; https://oauth.bitrix.info if empty.",
+                        "schema": {"type": ["string", "null"]},
+                    },
                     "read_timeout": {
                         "label": "Read timeout (seconds)",
                         "description": "How long an answer may take; 75 if empty. Bitrix24 itself gives up after 60.",

@@ -129,14 +129,18 @@ class Body:
     def add(self, chunk: bytes) -> None:
         """Take what came in."""
         self._arrived += len(chunk)
-        if self._unpack is not None:
-            try:
-                chunk = self._unpack.decompress(chunk, self._most - len(self._bytes) + 1)
-            except zlib.error:
-                raise Unusable("the answer cannot be unpacked") from None
-        self._bytes += chunk
-        if len(self._bytes) > self._most:
+        self._bytes += chunk if self._unpack is None else self._unpacked(self._unpack, chunk)
+        if max(self._arrived, len(self._bytes)) > self._most:
             raise Unusable(f"the answer is larger than {self._most} bytes")
+
+    def _unpacked(self, unpack: zlib._Decompress, chunk: bytes) -> bytes:
+        try:
+            plain = unpack.decompress(chunk, self._most - len(self._bytes) + 1)
+        except zlib.error:
+            raise Unusable("the answer cannot be unpacked") from None
+        if unpack.unused_data:  # zlib would keep it, however much it is
+            raise Unusable("something follows the end of the packed answer")
+        return plain
 
     def whole(self) -> bytes:
         """The unpacked body, once nothing more comes in."""

@@ -1,17 +1,23 @@
-"""Print the figures of the README as a table: `make bench`."""
+"""Print all figures as tables: `make bench`. Those of the README first, then what safety costs, then side by side.
+
+`--figures` prints the first table alone; `cost.py` and `side_by_side.py` are the commands of the others.
+"""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import logging
 import sys
 from typing import NamedTuple
 
+import cost
 import import_cost
 import memory
 import overhead
 import requests_per_operation
+import side_by_side
 
 
 class Figure(NamedTuple):
@@ -34,10 +40,16 @@ def figures() -> list[Figure]:
 
 
 def main() -> None:
-    """Print a Markdown table."""
+    """Print Markdown tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--figures", action="store_true", help="only those of the README")
+    arguments = parser.parse_args()
     rows = [Figure("", "measured", "wanted"), Figure("---", "---", "---"), *figures()]
     for row in rows:
-        print(f"| {' | '.join(row)} |")
+        print(f"| {' | '.join(row)} |", flush=True)
+    if not arguments.figures:
+        cost.main()
+        side_by_side.main([])
 
 
 if __name__ == "__main__":

@@ -38,10 +38,11 @@ with DAG(
     doc_md="""
 ### A deal's payment, until it is paid
 
-Bitrix24 adds *empty* payments: `fill_products` puts the deal's products into it. If the deal has an unpaid payment
-already, that one is returned (`existing`) instead of adding another. `wait_until_paid` is deferrable: while the
-customer takes their time, the wait costs a line in the triggerer and no worker. If somebody deletes the payment, the
-wait fails at once.
+Bitrix24 adds *empty* payments: `fill_products` puts the deal's products into it. The key is the deal's, not the run's,
+and the journal (Airflow connection `payments_journal`, a database) remembers it: running this again for the same deal
+returns the same payment (`existing`) instead of adding another, whatever crashed in between. `wait_until_paid` is
+deferrable: while the customer takes their time, the wait costs a line in the triggerer and no worker. If somebody
+deletes the payment, the wait fails at once.
 """,
 ) as dag:
     add_payment = AddCrmPaymentOperator(
@@ -50,7 +51,10 @@ wait fails at once.
         entity_id="{{ params.deal_id }}",
         pay_system_id="{{ params.pay_system_id }}",
         fill_products=True,
-        if_unpaid_exists="return",
+        idempotency_key="deal-{{ params.deal_id }}-payment",
+        journal_conn_id="payments_journal",
+        max_amount="5000.00",
+        retries=2,
     )
     wait_until_paid = CrmPaymentPaidSensor(
         task_id="wait_until_paid",

@@ -9,14 +9,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from airflow_provider_bitrix24.api import authorised as authorised
     from airflow_provider_bitrix24.api import checkup as checkup
     from airflow_provider_bitrix24.api import effects as effects
     from airflow_provider_bitrix24.api import flow as flow
     from airflow_provider_bitrix24.api import methods as methods
     from airflow_provider_bitrix24.api import payments as payments
     from airflow_provider_bitrix24.api import settings as settings
+    from airflow_provider_bitrix24.api import tokens as tokens
 
-_MODULES = ("checkup", "effects", "flow", "methods", "payments", "settings")
+_MODULES = ("authorised", "checkup", "effects", "flow", "methods", "payments", "settings", "tokens")
 
 
 def __getattr__(name: str) -> Any:

@@ -34,6 +34,14 @@ MOST_COMMANDS: Final = 50
 Commands: TypeAlias = Mapping[str, tuple[str, Mapping[str, Any]]]
 """Key of the command -> REST method and parameters, plain JSON values."""
 
+
+class Reference(str):
+    """A value that the portal puts in from the result of an earlier command: ``Reference("$result[add]")``.
+
+    Only with ``halt``: what refers to a command that failed would get all results so far.
+    """
+
+
 _KEY = re.compile(r"[A-Za-z0-9_]{1,64}")
 _REFERENCE = re.compile(r"\$(result|next|total|error|time)", re.IGNORECASE)
 
@@ -102,6 +110,8 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
         yield prefix, "Y" if value else "N"
     elif value is None:
         raise Bitrix24ConfigError(f"{prefix} is None, which cannot travel in a batch: leave it out, or give ''.")
+    elif isinstance(value, Reference):
+        yield prefix, str(value)
     else:
         yield prefix, _checked(str(value))
 

@@ -16,18 +16,21 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.flow import Caller
 
 FEATURES: Final[Mapping[str, tuple[str, ...]]] = {
-    "pay legacy invoices": ("sale.paysystem.pay.invoice", "crm.invoice.get"),
-    "wait for legacy invoices": ("crm.invoice.get", "crm.invoice.list"),
-    "add payments to deals and smart invoices": (
+    "pay legacy invoices (PayInvoiceOperator)": ("sale.paysystem.pay.invoice", "crm.invoice.get"),
+    "wait for legacy invoices (InvoicePaidSensor)": ("crm.invoice.get", "crm.invoice.list"),
+    "add payments to deals and smart invoices (AddCrmPaymentOperator)": (
         "crm.item.payment.add",
         "crm.item.payment.get",
         "crm.item.payment.list",
     ),
-    "fill payments with products": ("crm.item.payment.product.add", "crm.item.productrow.getAvailableForPayment"),
-    "mark payments as paid": ("crm.item.payment.pay", "crm.item.payment.get"),
-    "wait for payments": ("crm.item.payment.get", "crm.item.payment.list"),
+    "fill payments with products (its fill_products)": (
+        "crm.item.payment.product.add",
+        "crm.item.productrow.getAvailableForPayment",
+    ),
+    "mark payments as paid (PayCrmPaymentOperator)": ("crm.item.payment.pay", "crm.item.payment.get"),
+    "wait for payments (CrmPaymentPaidSensor)": ("crm.item.payment.get", "crm.item.payment.list"),
 }
-"""What the provider offers -> the methods it takes, to do it and to verify it."""
+"""What the provider offers, and by what -> the methods it takes, to do it and to verify it."""
 
 _METHODS: Final = tuple(dict.fromkeys(method for methods in FEATURES.values() for method in methods))
 
@@ -42,24 +45,26 @@ class Checkup:
 
 
 def check(caller: Caller) -> Flow[Checkup]:
-    """Ask the portal who the webhook acts as, what it may do, and what time it is: one request, nothing is written.
+    """Ask the portal who we act as there, what we may do, and what time it is: one request, nothing is written.
 
-    :raises Bitrix24Error: the portal cannot be reached, or does not accept the webhook.
+    :raises Bitrix24Error: the portal cannot be reached, or does not accept the webhook or the access token.
     """
     probes: dict[str, tuple[str, dict[str, Any]]] = {
         "profile": ("profile", {}),
         "scope": ("scope", {}),
         "clock": ("server.time", {}),
     }
+    if caller.settings.application is not None:
+        probes["app"] = ("app.info", {})  # a webhook may not ask
     probes |= {_key(method): ("method.get", {"name": method}) for method in _METHODS}
     answer = yield from caller.batch(probes)
     profile = read("profile", Profile.from_wire, answer.value("profile"))
     scopes = _scopes(answer)
     able, unable = [], []
     for feature, methods in FEATURES.items():
-        missing = _missing(answer, scopes, methods)
+        missing = _missing(answer, scopes, methods, _who(caller))
         if missing:
-            unable.append(f"{feature} ({missing})")
+            unable.append(f"{feature}: {missing}")
         else:
             able.append(feature)
     return Checkup(bool(able), " ".join(_sentences(caller, answer, profile, scopes, able, unable)))
@@ -76,9 +81,10 @@ def _sentences(
         f"the portal's clock says {clock}."
     ]
     if able:
-        sentences.append(f"The webhook can {', '.join(able)}.")
+        sentences.append(f"The {_who(caller)} can {', '.join(able)}.")
     if unable:
-        sentences.append(f"It cannot {', '.join(unable)}.")
+        sentences.append(f"It cannot {'; '.join(unable)}.")
+    sentences.append(_tariff(answer))
     if "pay_system" in scopes and not profile.is_admin:
         sentences.append(
             "Only an administrator sees pay systems, so invoices are paid without checking beforehand whether the pay "
@@ -87,6 +93,20 @@ def _sentences(
     if "crm" in scopes and not profile.is_admin:
         sentences.append("Which deals and invoices this user may see and change depends on the user's role in the CRM.")
     return sentences
+
+
+def _who(caller: Caller) -> str:
+    return "webhook" if caller.settings.application is None else "application"
+
+
+def _tariff(answer: BatchReply) -> str:
+    """What is known about the portal's plan: its name only where an application asks, its limits never."""
+    info = answer.results.get("app")
+    name = info.get("LICENSE") if isinstance(info, Mapping) else None
+    known = (
+        f"The portal's tariff is {name}" if isinstance(name, str) and name else "The portal does not tell its tariff"
+    )
+    return f"{known}; whether that still allows new payments is only known when one is added."
 
 
 def _key(method: str) -> str:
@@ -98,15 +118,15 @@ def _scopes(answer: BatchReply) -> set[str]:
     return {str(scope) for scope in granted} if isinstance(granted, list) else set()
 
 
-def _missing(answer: BatchReply, scopes: set[str], methods: tuple[str, ...]) -> str:
+def _missing(answer: BatchReply, scopes: set[str], methods: tuple[str, ...], who: str) -> str:
     """Why a feature does not work, or empty text."""
     lacking = sorted({scope for method in methods if (scope := scope_of(method)) and scope not in scopes})
     if lacking:
-        return f"the webhook lacks the scope {' and '.join(lacking)}"
+        return f"the {who} lacks the scope {' and '.join(lacking)}"
     for method in methods:
         found = answer.results.get(_key(method))
         if isinstance(found, Mapping) and found.get("isExisting") is False:
-            return f"this portal has no method {method}"
+            return f"this portal, or its tariff, has no method {method}"
         if isinstance(found, Mapping) and found.get("isAvailable") is False:
-            return f"the webhook's user may not call {method}"
+            return f"the {who}'s user may not call {method}"
     return ""

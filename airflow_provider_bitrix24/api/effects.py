@@ -11,7 +11,7 @@ import json
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One HTTP POST with a JSON body."""
+    """One HTTP request: a POST with a JSON body, unless it is a GET without one."""
 
     url: str = field(repr=False)
     """Address, with the secret in it."""
@@ -48,6 +48,7 @@ class Request:
     params: Mapping[str, Any] = field(repr=False)
     """Parameters, plain JSON values only."""
     effect: Effect
+    verb: Literal["POST", "GET"] = "POST"
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     connect_timeout: float
     """Seconds for each step of connecting; all together may take three times that."""
@@ -60,7 +61,9 @@ class Request:
 
     @property
     def body(self) -> bytes:
-        """The JSON body."""
+        """The JSON body, or nothing."""
+        if self.verb == "GET":
+            return b""
         return json.dumps(dict(self.params), ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 

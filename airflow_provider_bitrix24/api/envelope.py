@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 
 _TAG = re.compile(r"<[^<>]*>")
 _LONGEST_TEXT: Final = 4000
+_LONGEST_NUMBER: Final = 400
+_LONGEST_HOST: Final = 253
+_MOST_VALUES: Final = 1_000_000
+"""Each becomes an object of up to a hundred times its size: 2,500 rows of 200 fields are half of it."""
+_DEEPEST: Final = 100
+"""Levels of lists and objects in each other; what uses a result goes through it by recursion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,22 +135,37 @@ def _reply(body: Mapping[str, Any], headers: Mapping[str, str]) -> Reply:
 
 def _json_object(body: bytes, redact: Callable[[str], str]) -> dict[str, Any] | None:
     """The body, if it is an object; a secret that the portal repeats stays out of whatever is made of it."""
+    if sum(map(body.count, (b",", b"[", b"{"))) > _MOST_VALUES:
+        return None
     try:
-        parsed = _redacted(json.loads(body, parse_float=Decimal, parse_constant=_no_constant), redact)
+        parsed = _redacted(json.loads(body, parse_float=_fraction, parse_constant=_no_constant), redact, _DEEPEST)
     except (ValueError, ArithmeticError, RecursionError):
         return None
     return parsed if isinstance(parsed, dict) else None
 
 
-def _redacted(value: Any, redact: Callable[[str], str]) -> Any:
-    """JSON without any secret in its texts; names are left as they are."""
+def _redacted(value: Any, redact: Callable[[str], str], deepest: int) -> Any:
+    """JSON without any secret in its texts and names, nor half a character, which nothing could store.
+
+    :raises RecursionError: it is deeper than that.
+    """
     if isinstance(value, str):
-        return redact(value)
+        text = redact(value)
+        return text if text.isascii() else text.encode(errors="replace").decode()
+    if deepest == 0 and isinstance(value, dict | list):
+        raise RecursionError
     if isinstance(value, dict):
-        return {name: _redacted(inner, redact) for name, inner in value.items()}
+        return {_redacted(name, redact, 0): _redacted(inner, redact, deepest - 1) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_redacted(inner, redact) for inner in value]
+        return [_redacted(inner, redact, deepest - 1) for inner in value]
     return value
+
+
+def _fraction(text: str) -> Decimal:
+    """A fraction, exactly; millions of digits are none."""
+    if len(text) > _LONGEST_NUMBER:
+        raise ValueError(text[:_LONGEST_NUMBER])
+    return Decimal(text)
 
 
 def _no_constant(name: str) -> None:
@@ -158,19 +179,25 @@ def _split(location: str) -> tuple[str, str]:
         split = urlsplit(location)
     except ValueError:
         return "", ""
-    return split.hostname or "", split.scheme
+    return _visible(split.hostname or "")[:_LONGEST_HOST], split.scheme
 
 
 def _word(code: object) -> str:
     """An error code as text."""
-    return str(code).strip()[:100] if isinstance(code, str | int | Decimal) and not isinstance(code, bool) else ""
+    known = isinstance(code, str | int | Decimal) and not isinstance(code, bool)
+    return _visible(str(code)).strip()[:100] if known else ""
 
 
 def _words(text: object) -> str:
     """The portal's words on one line, without markup."""
     if not isinstance(text, str):
         return ""
-    return " ".join(html.unescape(_TAG.sub(" ", text[:_LONGEST_TEXT])).split())
+    return _visible(" ".join(html.unescape(_TAG.sub(" ", text[:_LONGEST_TEXT])).split()))
+
+
+def _visible(text: str) -> str:
+    """The text without what writes over a terminal, or cannot be written at all: controls, half characters."""
+    return "".join(filter(str.isprintable, text))
 
 
 def _whole(number: object) -> int | None:

@@ -18,6 +18,7 @@ from airflow_provider_bitrix24.api.models import (
     Profile,
 )
 from airflow_provider_bitrix24.api.payments import read, read_rows, read_the_one
+from airflow_provider_bitrix24.api.tags import commands_for_evidence, shown_in
 from airflow_provider_bitrix24.api.values import DEAL, ENTITY_NAMES, SMART_INVOICE
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ApiError,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.batch import BatchReply
     from airflow_provider_bitrix24.api.effects import Flow
     from airflow_provider_bitrix24.api.flow import Caller
-
+    from airflow_provider_bitrix24.api.tags import Shown
 
 OWNER_TYPES: Final = {DEAL: "D", SMART_INVOICE: "SI"}
 """How product rows name the object that they belong to."""
@@ -159,7 +160,9 @@ class PaymentView:
 class ObjectView:
     """What the portal showed before a payment is added to an object."""
 
-    payments: tuple[Payment, ...]
+    at: pendulum.DateTime | None
+    profile: Profile
+    shown: Shown
     """All payments of the object: the snapshot that a lost answer is compared with."""
     order_ids: tuple[int, ...]
     """Orders bound to it; empty also if the connection may not see them."""
@@ -223,9 +226,15 @@ def read_before_mark(caller: Caller, *, payment_id: int) -> Flow[PaymentView]:
 
 
 def read_before_add(
-    caller: Caller, *, entity_id: int, entity_type_id: int, with_rows: bool, with_pay_systems: bool
+    caller: Caller,
+    *,
+    entity_id: int,
+    entity_type_id: int,
+    with_rows: bool,
+    with_pay_systems: bool,
+    tag: str | None = None,
 ) -> Flow[ObjectView]:
-    """Read an object, its payments and orders, and, if wanted, its product rows and the pay systems.
+    """Read an object, its payments and orders, and, if wanted, its product rows, the pay systems and who has a tag.
 
     REST methods ``batch`` of ``scope``, ``profile``, ``crm.item.get``, ``crm.item.payment.list``,
     ``crm.orderentity.list``, ``crm.item.productrow.getAvailableForPayment`` and ``sale.paysystem.list``
@@ -238,7 +247,7 @@ def read_before_add(
     commands: dict[str, tuple[str, Mapping[str, Any]]] = {
         **_WHO_AM_I,
         "object": ("crm.item.get", {"entityTypeId": entity_type_id, "id": entity_id}),
-        "payments": ("crm.item.payment.list", owner),
+        **commands_for_evidence(owner, tag=tag),
         "orders": (
             "crm.orderentity.list",
             {"select": ["orderId"], "filter": {"=ownerTypeId": entity_type_id, "=ownerId": entity_id}},
@@ -250,7 +259,7 @@ def read_before_add(
     if with_pay_systems:
         commands["pay_systems"] = _PAY_SYSTEMS["pay_systems"]
     reply = yield from caller.batch(commands)
-    _check_scopes(reply, needed=("crm",))
+    _check_scopes(reply, needed=("crm",) if tag is None else ("crm", "sale"))
     if isinstance(reply.errors.get("object"), Bitrix24NotFound):
         raise PaymentRefused(
             f"There is no {ENTITY_NAMES[entity_type_id]} {entity_id} (entity_id) on the portal: it was deleted, or the "
@@ -260,7 +269,9 @@ def read_before_add(
     if isinstance(available, dict):
         available = available.get("productRows")
     return ObjectView(
-        payments=tuple(read_rows("crm.item.payment.list", Payment.from_wire, reply.value("payments"))),
+        at=reply.at,
+        profile=read("profile", Profile.from_wire, reply.value("profile")),
+        shown=shown_in(reply, tag=tag),
         order_ids=_order_ids(reply),
         rows=tuple(read_rows("crm.item.productrow.getAvailableForPayment", ProductRow.from_wire, available)),
         pay_systems=_pay_systems(reply),

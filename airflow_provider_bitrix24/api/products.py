@@ -57,11 +57,16 @@ def plan_products(rows: Iterable[ProductRow], *, of: str) -> dict[int, int]:
                 "without a word. Nothing was sent. Change the row (for example quantity 1 at the whole price), or "
                 "fill the payment by hand."
             )
-    if sum(row.price * row.quantity for row in free) <= 0:
+    if sum_of(free) <= 0:
         raise PaymentRefused(
             f"fill_products: the product rows of {of} that are available for payment add up to 0. Nothing was sent."
         )
     return {row.id: int(row.quantity) for row in free}
+
+
+def sum_of(rows: Iterable[ProductRow]) -> Decimal:
+    """Return what rows that are still available for payment add up to, in the object's currency."""
+    return sum((row.price * row.quantity for row in rows if row.quantity > 0), Decimal(0))
 
 
 def add_payment_product(

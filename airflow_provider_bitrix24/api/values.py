@@ -6,8 +6,7 @@ Light on purpose: operators import this when a DAG file is parsed.
 from __future__ import annotations
 
 import re
-from contextlib import suppress
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Final
 
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
@@ -21,6 +20,8 @@ ENTITY_NAMES: Final = {DEAL: "deal", SMART_INVOICE: "smart invoice"}
 
 _LARGEST_ID = 2**63 - 1
 _AMOUNT = re.compile(r"[0-9]+(\.[0-9]+)?")
+_NUMBER = re.compile(r"[+-]?([0-9]{1,99}\.?[0-9]{0,99}|\.[0-9]{1,99})(e[+-]?[0-9]{1,3})?", re.IGNORECASE)
+"""What a portal writes; Python would also take 1_000 and digits of other scripts."""
 
 
 def shown(value: object) -> str:
@@ -86,10 +87,9 @@ def money_amount(value: object, field: str) -> Decimal:
 
 def decimal_number(value: object) -> Decimal:
     """A finite number of a sane size, exactly as it was written."""
-    number = Decimal("NaN")
-    if isinstance(value, str | int | Decimal) and not isinstance(value, bool):
-        with suppress(InvalidOperation):
-            number = Decimal(value.strip() if isinstance(value, str) else value)
+    if isinstance(value, str):
+        value = Decimal(value.strip()) if _NUMBER.fullmatch(value.strip()) else None
+    number = Decimal(value) if isinstance(value, int | Decimal) and not isinstance(value, bool) else Decimal("NaN")
     if not number.is_finite() or (number and abs(number.adjusted()) > 30):
         raise ValueError(f"not a number: {shown(value)}")
     return number

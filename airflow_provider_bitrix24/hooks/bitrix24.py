@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.sdk import BaseHook
 
 from airflow_provider_bitrix24 import api
-from airflow_provider_bitrix24.exceptions import Bitrix24ApiError, Bitrix24ConfigError, Bitrix24Error
+from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Error
 from airflow_provider_bitrix24.hooks import masking
+from airflow_provider_bitrix24.hooks.methods import RestMethods
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
     import httpx
     import requests
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.batch import BatchReply, Commands
     from airflow_provider_bitrix24.api.effects import Effect, Flow
     from airflow_provider_bitrix24.api.flow import Caller
-    from airflow_provider_bitrix24.api.models import Invoice, Payment
     from airflow_provider_bitrix24.api.settings import Settings
+    from airflow_provider_bitrix24.api.tokens import Tokens
+    from airflow_provider_bitrix24.hooks.tokens import TokenKeeper
 
 T = TypeVar("T")
 _TEST_TIMES = {"connect_timeout": 1.5, "read_timeout": 4.0, "rate_limit_wait": 0.0}
@@ -41,8 +43,37 @@ def _open_client(settings: Settings) -> httpx.AsyncClient:
     return drivers.make_client(settings)
 
 
-class Bitrix24Hook(BaseHook):
-    """Call the REST methods of a Bitrix24 portal through an incoming webhook.
+def read_settings(connection: Connection, extra: Mapping[str, Any], conn_id: str) -> Settings:
+    """Return what an Airflow connection says about a portal.
+
+    :raises Bitrix24ConfigError: names connection and field.
+    """
+    try:
+        return api.settings.Settings.from_connection_values(
+            host=connection.host,
+            login=connection.login,
+            password=connection.password,
+            port=connection.port,
+            schema=connection.schema,
+            extra=extra,
+            conn_type=connection.conn_type,
+        )
+    except Bitrix24ConfigError as error:
+        reason = str(error)
+    raise Bitrix24ConfigError(f"The Airflow connection {conn_id!r} cannot be used: {reason}")
+
+
+def _keeper(settings: Settings, conn_id: str) -> TokenKeeper | None:
+    """Who keeps the tokens, if the connection has any."""
+    if settings.application is None:
+        return None
+    from airflow_provider_bitrix24.hooks.tokens import make_keeper
+
+    return make_keeper(settings, settings.application, conn_id)
+
+
+class Bitrix24Hook(RestMethods, BaseHook):
+    """Call the REST methods of a Bitrix24 portal through an incoming webhook or as an OAuth application.
 
     Where each value comes from, the first that is given counts:
 
@@ -50,6 +81,9 @@ class Bitrix24Hook(BaseHook):
     2. user and secret: the webhook address, if there is one (also as the whole connection, as in
        ``AIRFLOW_CONN_…=https://acme.bitrix24.com/rest/1/SECRET/``), else ``login`` and ``password``; they must agree;
     3. everything else: the connection's ``extra``, else the defaults of `api.settings.Settings`.
+
+    With the extra ``auth: oauth``, ``login`` and ``password`` are client id and client secret, and the tokens come from
+    the token store: an Airflow Variable, or the database that ``token_conn_id`` names.
 
     The connection is read when it is first needed. Secrets are masked in the logs as soon as they are known.
 
@@ -65,12 +99,13 @@ class Bitrix24Hook(BaseHook):
         super().__init__(**kwargs)
         self.bitrix24_conn_id = bitrix24_conn_id
         self._caller: Caller | None = None
+        self._keeper: TokenKeeper | None = None
         self._session: requests.Session | None = None
         self._session_pid = 0
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what belongs to this process; a copy reads the connection again."""
-        return {**self.__dict__, "_caller": None, "_session": None, "_session_pid": 0}
+        return {**self.__dict__, "_caller": None, "_keeper": None, "_session": None, "_session_pid": 0}
 
     # -- the connection ------------------------------------------------------------------------------------------
 
@@ -79,8 +114,9 @@ class Bitrix24Hook(BaseHook):
         """The portal, for the flows of `api`; reads the connection when first used. In a coroutine: `acaller`."""
         if self._caller is None:
             connection = self.get_connection(self.bitrix24_conn_id)
-            settings = self._settings(connection, connection.extra_dejson)
+            settings = read_settings(connection, connection.extra_dejson, self.bitrix24_conn_id)
             masking.mask(settings.secrets)
+            self._keeper = _keeper(settings, self.bitrix24_conn_id)
             self._caller = api.flow.Caller(settings)
         return self._caller
 
@@ -90,8 +126,12 @@ class Bitrix24Hook(BaseHook):
             from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 
             connection = await get_async_connection(self.bitrix24_conn_id)
-            settings = self._settings(connection, await get_async_extra_dejson(connection))
+            settings = read_settings(connection, await get_async_extra_dejson(connection), self.bitrix24_conn_id)
             await masking.amask(settings.secrets)
+            if settings.application is not None:
+                from airflow_provider_bitrix24.hooks.threads import ato_the_end
+
+                self._keeper = await ato_the_end(_keeper, settings, self.bitrix24_conn_id)
             self._caller = api.flow.Caller(settings)
         return self._caller
 
@@ -109,9 +149,15 @@ class Bitrix24Hook(BaseHook):
         """Run a flow of `api` to its end."""
         from airflow_provider_bitrix24 import drivers
 
-        if self._session is None or self._session_pid != os.getpid():  # a forked process must not share sockets
-            self._session, self._session_pid = drivers.make_session(self.settings), os.getpid()
-        return drivers.run(flow, self._session)
+        settings, session = self.settings, self._session
+        if session is None or self._session_pid != os.getpid():  # a forked process must not share sockets
+            session = drivers.make_session(settings)
+            self._session, self._session_pid = session, os.getpid()
+        if self._keeper is None:
+            return drivers.run(flow, session)
+        from airflow_provider_bitrix24.hooks.authorised import run_authorised
+
+        return run_authorised(flow, self._keeper, lambda stretch: drivers.run(stretch, session))
 
     async def arun(self, flow: Flow[T]) -> T:
         """Run a flow of `api` to its end without blocking the event loop."""
@@ -120,22 +166,42 @@ class Bitrix24Hook(BaseHook):
         from airflow_provider_bitrix24 import drivers
 
         async with client:
-            return await drivers.arun(flow, client)
+            if self._keeper is None:
+                return await drivers.arun(flow, client)
+            from airflow_provider_bitrix24.hooks.authorised import arun_authorised
 
-    def _settings(self, connection: Connection, extra: Mapping[str, Any]) -> Settings:
-        try:
-            return api.settings.Settings.from_connection_values(
-                host=connection.host,
-                login=connection.login,
-                password=connection.password,
-                port=connection.port,
-                schema=connection.schema,
-                extra=extra,
-                conn_type=connection.conn_type,
+            return await arun_authorised(flow, self._keeper, lambda stretch: drivers.arun(stretch, client))
+
+    def refresh_token(self, *, min_lifetime: float) -> tuple[bool, Tokens]:
+        """Refresh the tokens of the OAuth application, unless the access token lives long enough.
+
+        https://apidocs.bitrix24.com/settings/oauth/auto-renewal.html
+
+        :param min_lifetime: seconds that the access token must live at least.
+        :return: whether they were refreshed, and the tokens.
+        :raises Bitrix24ConfigError: the connection is a webhook's, which has no tokens.
+        :raises Bitrix24SignInNeeded: the refresh token is dead; somebody has to sign in again.
+        :raises Bitrix24TokenError: the token endpoint cannot be reached, or gives no usable answer.
+        """
+        from airflow_provider_bitrix24.hooks.threads import to_the_end
+
+        _ = self.caller
+        return to_the_end(self._tokens().refresh, min_lifetime)
+
+    async def arefresh_token(self, *, min_lifetime: float) -> tuple[bool, Tokens]:
+        """Async twin of `refresh_token`."""
+        from airflow_provider_bitrix24.hooks.threads import ato_the_end
+
+        await self.acaller()
+        return await ato_the_end(self._tokens().refresh, min_lifetime)
+
+    def _tokens(self) -> TokenKeeper:
+        if self._keeper is None:
+            raise Bitrix24ConfigError(
+                f"The Airflow connection {self.bitrix24_conn_id!r} is a webhook's: it has no tokens to refresh. Set "
+                "its extra auth to oauth if it is an OAuth application. Nothing was sent."
             )
-        except Bitrix24ConfigError as error:
-            reason = str(error)
-        raise Bitrix24ConfigError(f"The Airflow connection {self.bitrix24_conn_id!r} cannot be used: {reason}")
+        return self._keeper
 
     # -- any method ----------------------------------------------------------------------------------------------
 
@@ -199,191 +265,21 @@ class Bitrix24Hook(BaseHook):
                 return
             after = page.after
 
-    # -- legacy invoices -----------------------------------------------------------------------------------------
-
-    def pay_invoice(
-        self, *, invoice_id: int, pay_system_id: int | None = None, bx_rest_handler: str | None = None
-    ) -> None:
-        """Record a legacy invoice as paid: ``sale.paysystem.pay.invoice``. Its success is no proof: read back.
-
-        https://apidocs.bitrix24.com/api-reference/pay-system/outdated/sale-pay-system-pay-invoice.html
-
-        :param invoice_id: id of the legacy invoice.
-        :param pay_system_id: pay system it is recorded with; exactly one of this and the next.
-        :param bx_rest_handler: code of a REST handler; the portal takes the first pay system that has it.
-        """
-        self.run(
-            api.payments.pay_invoice(
-                self.caller, invoice_id=invoice_id, pay_system_id=pay_system_id, bx_rest_handler=bx_rest_handler
-            )
-        )
-
-    async def apay_invoice(
-        self, *, invoice_id: int, pay_system_id: int | None = None, bx_rest_handler: str | None = None
-    ) -> None:
-        """Async twin of `pay_invoice`."""
-        caller = await self.acaller()
-        await self.arun(
-            api.payments.pay_invoice(
-                caller, invoice_id=invoice_id, pay_system_id=pay_system_id, bx_rest_handler=bx_rest_handler
-            )
-        )
-
-    def get_invoice(self, *, invoice_id: int) -> Invoice:
-        """One legacy invoice: ``crm.invoice.get``.
-
-        https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-invoice-get.html
-        """
-        return self.run(api.payments.get_invoice(self.caller, invoice_id=invoice_id))
-
-    async def aget_invoice(self, *, invoice_id: int) -> Invoice:
-        """Async twin of `get_invoice`."""
-        return await self.arun(api.payments.get_invoice(await self.acaller(), invoice_id=invoice_id))
-
-    def get_invoices(self, *, invoice_ids: Iterable[int]) -> dict[int, Invoice]:
-        """Many legacy invoices, up to 2,500 in a request; those that do not exist are absent.
-
-        https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-invoice-list.html
-        """
-        return self.run(api.payments.get_invoices(self.caller, invoice_ids=invoice_ids))
-
-    async def aget_invoices(self, *, invoice_ids: Iterable[int]) -> dict[int, Invoice]:
-        """Async twin of `get_invoices`."""
-        return await self.arun(api.payments.get_invoices(await self.acaller(), invoice_ids=invoice_ids))
-
-    # -- payments of deals and smart invoices --------------------------------------------------------------------
-
-    def add_crm_payment(self, *, entity_id: int, entity_type_id: int = 2, pay_system_id: int | None = None) -> int:
-        """Add a new, empty payment to a deal or smart invoice: ``crm.item.payment.add``. Calling it twice adds two.
-
-        https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-add.html
-
-        :param entity_id: id of the deal or smart invoice.
-        :param entity_type_id: 2 for a deal, 31 for a smart invoice.
-        :param pay_system_id: pay system of the payment; the portal may choose another one.
-        :return: id of the payment.
-        """
-        return self.run(
-            api.payments.add_crm_payment(
-                self.caller, entity_id=entity_id, entity_type_id=entity_type_id, pay_system_id=pay_system_id
-            )
-        )
-
-    async def aadd_crm_payment(
-        self, *, entity_id: int, entity_type_id: int = 2, pay_system_id: int | None = None
-    ) -> int:
-        """Async twin of `add_crm_payment`."""
-        caller = await self.acaller()
-        return await self.arun(
-            api.payments.add_crm_payment(
-                caller, entity_id=entity_id, entity_type_id=entity_type_id, pay_system_id=pay_system_id
-            )
-        )
-
-    def get_crm_payment(self, *, payment_id: int) -> Payment:
-        """One payment: ``crm.item.payment.get``.
-
-        https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-get.html
-        """
-        return self.run(api.payments.get_crm_payment(self.caller, payment_id=payment_id))
-
-    async def aget_crm_payment(self, *, payment_id: int) -> Payment:
-        """Async twin of `get_crm_payment`."""
-        return await self.arun(api.payments.get_crm_payment(await self.acaller(), payment_id=payment_id))
-
-    def get_crm_payments(self, *, payment_ids: Iterable[int]) -> dict[int, Payment | Bitrix24ApiError]:
-        """Many payments, 50 in a request: id -> the payment, or the final error that the portal gave for it."""
-        return self.run(api.payments.get_crm_payments(self.caller, payment_ids=payment_ids))
-
-    async def aget_crm_payments(self, *, payment_ids: Iterable[int]) -> dict[int, Payment | Bitrix24ApiError]:
-        """Async twin of `get_crm_payments`."""
-        return await self.arun(api.payments.get_crm_payments(await self.acaller(), payment_ids=payment_ids))
-
-    def list_crm_payments(
-        self,
-        *,
-        entity_id: int,
-        entity_type_id: int = 2,
-        filter: Mapping[str, Any] | None = None,
-        order: Mapping[str, str] | None = None,
-    ) -> list[Payment]:
-        """All payments of a deal or smart invoice: ``crm.item.payment.list``.
-
-        https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-list.html
-
-        :param entity_id: id of the deal or smart invoice.
-        :param entity_type_id: 2 for a deal, 31 for a smart invoice.
-        :param filter: camelCase fields with operators, such as ``{">id": 1033}``.
-        :param order: camelCase field -> ``"asc"`` or ``"desc"``; by id if not given.
-        """
-        return self.run(
-            api.payments.list_crm_payments(
-                self.caller, entity_id=entity_id, entity_type_id=entity_type_id, filter=filter, order=order
-            )
-        )
-
-    async def alist_crm_payments(
-        self,
-        *,
-        entity_id: int,
-        entity_type_id: int = 2,
-        filter: Mapping[str, Any] | None = None,
-        order: Mapping[str, str] | None = None,
-    ) -> list[Payment]:
-        """Async twin of `list_crm_payments`."""
-        caller = await self.acaller()
-        return await self.arun(
-            api.payments.list_crm_payments(
-                caller, entity_id=entity_id, entity_type_id=entity_type_id, filter=filter, order=order
-            )
-        )
-
-    def pay_crm_payment(self, *, payment_id: int) -> None:
-        """Mark a payment as paid: ``crm.item.payment.pay``. Its success is no proof: read back.
-
-        https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-pay.html
-        """
-        self.run(api.payments.pay_crm_payment(self.caller, payment_id=payment_id))
-
-    async def apay_crm_payment(self, *, payment_id: int) -> None:
-        """Async twin of `pay_crm_payment`."""
-        await self.arun(api.payments.pay_crm_payment(await self.acaller(), payment_id=payment_id))
-
-    def update_crm_payment(self, *, payment_id: int, pay_system_id: int) -> None:
-        """Give a payment another pay system: ``crm.item.payment.update``.
-
-        https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-update.html
-        """
-        self.run(api.payments.update_crm_payment(self.caller, payment_id=payment_id, pay_system_id=pay_system_id))
-
-    async def aupdate_crm_payment(self, *, payment_id: int, pay_system_id: int) -> None:
-        """Async twin of `update_crm_payment`."""
-        caller = await self.acaller()
-        await self.arun(api.payments.update_crm_payment(caller, payment_id=payment_id, pay_system_id=pay_system_id))
-
     # -- Airflow's connection form -------------------------------------------------------------------------------
 
     def test_connection(self) -> tuple[bool, str]:
-        """Say what the webhook may do and what is missing; only reads, in one request, and never raises."""
-        from airflow_provider_bitrix24 import drivers
+        """Say what the connection may do and what is missing; only reads, never refreshes a token, and never raises."""
+        from airflow_provider_bitrix24.hooks.checkup import check
 
         try:
             connection = self.get_connection(self.bitrix24_conn_id)
-            settings = self._settings(connection, connection.extra_dejson).model_copy(update=_TEST_TIMES)
+            settings = read_settings(connection, connection.extra_dejson, self.bitrix24_conn_id)
             masking.mask(settings.secrets)
-            with drivers.make_session(settings) as session:
-                found = drivers.run(api.checkup.check(api.flow.Caller(settings, tries=1)), session)
+            return check(settings.model_copy(update=_TEST_TIMES), connection, self.bitrix24_conn_id)
         except Bitrix24Error as error:
             return False, str(error)
         except Exception as error:  # noqa: BLE001 - the form shows what is returned, and nothing else
             return False, f"The Airflow connection cannot be read ({type(error).__name__})."
-        address = f"{connection.host}/{connection.schema}"
-        if any(secret in address for secret in settings.secrets):
-            advice = (
-                "The host holds the webhook's secret, where everybody can read it: put the secret into the password."
-            )
-            return found.works, f"{found.text} {advice}"
-        return found.works, found.text
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:

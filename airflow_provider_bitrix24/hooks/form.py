@@ -16,20 +16,26 @@ def field_behaviour() -> dict[str, Any]:
 def widgets() -> dict[str, Any]:
     """The other fields; Airflow puts stand-ins in the place of these packages where they are not installed."""
     # Neither typed nor a dependency: Airflow 3.1 provides them, or stand-ins.
-    from flask_appbuilder.fieldwidgets import BS3TextFieldWidget  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget, BS3TextFieldWidget  # type: ignore[import-not-found,import-untyped,unused-ignore]
     from flask_babel import lazy_gettext  # type: ignore[import-not-found,import-untyped,unused-ignore]
-    from wtforms import BooleanField, StringField  # type: ignore[import-not-found,import-untyped,unused-ignore]
-    from wtforms.validators import Optional  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    from wtforms import BooleanField, PasswordField, StringField  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    from wtforms.validators import Optional, any_of  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
     fields = {}
     for name, field in _connection_type()["conn-fields"].items():
-        label, description = lazy_gettext(field["label"]), field["description"]
-        if "boolean" in field["schema"]["type"]:
+        label, description, schema = lazy_gettext(field["label"]), field["description"], field["schema"]
+        if "boolean" in schema["type"]:
             fields[name] = BooleanField(label, description=description, default=False)
-        else:
-            fields[name] = StringField(
-                label, validators=[Optional()], widget=BS3TextFieldWidget(), description=description
-            )
+            continue
+        masked = schema.get("format") == "password"
+        validators = [Optional(), *([any_of(schema["enum"])] if "enum" in schema else [])]
+        fields[name] = (PasswordField if masked else StringField)(
+            label,
+            validators=validators,
+            widget=(BS3PasswordFieldWidget if masked else BS3TextFieldWidget)(),
+            description=description,
+            default=schema.get("default"),
+        )
     return fields
 
 

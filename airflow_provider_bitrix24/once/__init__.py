@@ -1,22 +1,39 @@
-"""At most once: one attempt to make or mark a payment. Read first, send once, read back, return a receipt.
+"""At most once: one attempt to make or mark a payment. Read the journal, read the portal, send once, read back.
 
-Plain sync code over a caller (the portal as flows), a runner of flows and a clock; it knows no Airflow and no sockets,
-so that a test can script all three.
+Plain sync code over a caller (the portal as flows), a runner of flows, a clock and a journal; it knows no Airflow and
+no sockets, so that a test can script all four.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from airflow_provider_bitrix24.api.values import ENTITY_NAMES
+from airflow_provider_bitrix24.exceptions import (
+    PaymentAmbiguous,
+    PaymentInProgress,
+    PaymentMismatch,
+    PaymentRefused,
+)
+from airflow_provider_bitrix24.journal import Decision, Entry, Forgetful
 from airflow_provider_bitrix24.once.add import add_crm_payment
 from airflow_provider_bitrix24.once.attempt import Attempt, Clock, Log, Run
 from airflow_provider_bitrix24.once.mark import pay_crm_payment, pay_invoice
+from airflow_provider_bitrix24.once.marking import Guards
 from airflow_provider_bitrix24.once.receipt import Expected, Receipt
+from airflow_provider_bitrix24.once.story import Story, Task
 
 if TYPE_CHECKING:
-    from airflow_provider_bitrix24.api.flow import Caller
+    from collections.abc import Callable
+    from decimal import Decimal
 
-__all__ = ["Clock", "Expected", "Log", "Once", "Receipt", "Run"]
+    from airflow_provider_bitrix24.api.flow import Caller
+    from airflow_provider_bitrix24.journal import Journal
+    from airflow_provider_bitrix24.journal.entry import Operation
+
+__all__ = ["Clock", "Expected", "Log", "Once", "Receipt", "Run", "Task"]
+
+T = TypeVar("T")
 
 
 class Once:
@@ -26,10 +43,30 @@ class Once:
     :param run: runs a flow to its end; :meth:`Bitrix24Hook.run`.
     :param clock: ``time()`` and ``monotonic()``; the module :mod:`time` is one.
     :param log: where the steps are logged.
+    :param journal: where it is written down what is sent; by default nowhere.
+    :param task: who asks.
     """
 
-    def __init__(self, caller: Caller, run: Run, clock: Clock, log: Log) -> None:
+    def __init__(
+        self,
+        caller: Caller,
+        run: Run,
+        clock: Clock,
+        log: Log,
+        journal: Journal | None = None,
+        task: Task | None = None,
+    ) -> None:
         self._attempt = Attempt(caller=caller, run=run, clock=clock, log=log)
+        self._journal = journal or Forgetful()
+        self._task = task or Task(identity="unnamed task")
+
+    def key_of_invoice(self, invoice_id: int) -> str:
+        """The key of a legacy invoice, which stands for itself."""
+        return f"{self._attempt.portal}:invoice:{invoice_id}"
+
+    def key_of_payment(self, payment_id: int) -> str:
+        """The key of a payment that is marked, which stands for itself."""
+        return f"{self._attempt.portal}:payment:{payment_id}"
 
     def pay_invoice(
         self,
@@ -38,22 +75,47 @@ class Once:
         pay_system_id: int | None = None,
         bx_rest_handler: str | None = None,
         expected: Expected | None = None,
+        max_amount: Decimal | None = None,
+        decision: Decision | None = None,
     ) -> Receipt:
         """Mark a legacy invoice as paid; see :func:`~airflow_provider_bitrix24.once.mark.pay_invoice`."""
-        return pay_invoice(
-            self._attempt,
-            invoice_id=invoice_id,
-            pay_system_id=pay_system_id,
-            bx_rest_handler=bx_rest_handler,
-            expected=expected or Expected(),
+        return self._tell(
+            self.key_of_invoice(invoice_id),
+            "pay_invoice",
+            f"invoice {invoice_id}",
+            {"invoice_id": invoice_id, "pay_system_id": pay_system_id, "bx_rest_handler": bx_rest_handler},
+            decision,
+            lambda story: pay_invoice(
+                story,
+                invoice_id=invoice_id,
+                pay_system_id=pay_system_id,
+                bx_rest_handler=bx_rest_handler,
+                guards=Guards(expected=expected or Expected(), max_amount=max_amount),
+            ),
         )
 
     def pay_crm_payment(
-        self, *, payment_id: int, expected: Expected | None = None, allow_zero: bool = False
+        self,
+        *,
+        payment_id: int,
+        expected: Expected | None = None,
+        allow_zero: bool = False,
+        max_amount: Decimal | None = None,
+        decision: Decision | None = None,
     ) -> Receipt:
         """Mark a payment as paid; see :func:`~airflow_provider_bitrix24.once.mark.pay_crm_payment`."""
-        return pay_crm_payment(
-            self._attempt, payment_id=payment_id, expected=expected or Expected(), allow_zero=allow_zero
+        return self._tell(
+            self.key_of_payment(payment_id),
+            "pay_crm_payment",
+            f"payment {payment_id}",
+            {"payment_id": payment_id},
+            decision,
+            lambda story: pay_crm_payment(
+                story,
+                payment_id=payment_id,
+                guards=Guards(expected=expected or Expected(), max_amount=max_amount),
+                allow_zero=allow_zero,
+            ),
         )
 
     def add_crm_payment(
@@ -66,15 +128,58 @@ class Once:
         fill_products: bool = False,
         if_unpaid_exists: Literal["add", "return", "fail"] = "add",
         on_unknown: Literal["fail", "adopt"] = "fail",
+        tag: bool = False,
+        max_amount: Decimal | None = None,
+        decision: Decision | None = None,
     ) -> Receipt:
         """Add a payment to an object; see :func:`~airflow_provider_bitrix24.once.add.add_crm_payment`."""
-        return add_crm_payment(
-            self._attempt,
-            entity_id=entity_id,
-            entity_type_id=entity_type_id,
-            key=key,
-            pay_system_id=pay_system_id,
-            fill_products=fill_products,
-            if_unpaid_exists=if_unpaid_exists,
-            on_unknown=on_unknown,
+        return self._tell(
+            key,
+            "add_crm_payment",
+            f"{ENTITY_NAMES[entity_type_id]} {entity_id}",
+            {
+                "entity_type_id": entity_type_id,
+                "entity_id": entity_id,
+                "pay_system_id": pay_system_id,
+                "fill_products": fill_products,
+            },
+            decision,
+            lambda story: add_crm_payment(
+                story, if_unpaid_exists=if_unpaid_exists, on_unknown=on_unknown, tag=tag, max_amount=max_amount
+            ),
         )
+
+    def _tell(
+        self,
+        key: str,
+        operation: Operation,
+        subject: str,
+        parameters: dict[str, Any],
+        decision: Decision | None,
+        work: Callable[[Story], T],
+    ) -> T:
+        """Do the work over the key's story; once more if somebody else was faster before anything was sent."""
+        entry = Entry(
+            key=key,
+            portal=self._attempt.portal,
+            operation=operation,
+            subject=subject,
+            parameters=parameters,
+            task=self._task.identity,
+        )
+        again = False
+        while True:
+            story = Story(self._attempt, self._journal, self._task, entry, decision)
+            try:
+                return work(story)
+            except PaymentInProgress:
+                if again or story.sent_now:
+                    raise
+            except (PaymentAmbiguous, PaymentMismatch, PaymentRefused):
+                # What the portal showed may be what somebody else has just done for this very key.
+                if again or not story.outdated:
+                    raise
+            finally:
+                story.page.release()
+            self._attempt.log.info("Somebody else was faster with %s. Reading the journal again.", key)
+            again = True

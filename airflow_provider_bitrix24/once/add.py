@@ -1,274 +1,332 @@
-"""Add a payment to a deal or smart invoice, at most once."""
+"""Add a payment to a deal or smart invoice, at most once for one key."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, Literal
 
-from airflow_provider_bitrix24.api import payments
+from airflow_provider_bitrix24.api import payments, tags
 from airflow_provider_bitrix24.api.preflight import ObjectView, read_before_add
-from airflow_provider_bitrix24.api.products import plan_products
+from airflow_provider_bitrix24.api.products import plan_products, sum_of
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24OutcomeUnknown,
     PaymentAmbiguous,
     PaymentMismatch,
     PaymentNotApplied,
     PaymentRefused,
+    PaymentUnresolved,
 )
-from airflow_provider_bitrix24.once.attempt import Attempt, Sent, Unreadable
-from airflow_provider_bitrix24.once.complete import Addition, Evidence, answer_words, complete
+from airflow_provider_bitrix24.once.addition import Addition
+from airflow_provider_bitrix24.once.attempt import Unreadable
+from airflow_provider_bitrix24.once.complete import complete
+from airflow_provider_bitrix24.once.evidence import find_ours
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from airflow_provider_bitrix24.api.effects import Flow, Lease
     from airflow_provider_bitrix24.api.models import Payment
     from airflow_provider_bitrix24.once.receipt import Receipt
+    from airflow_provider_bitrix24.once.story import Story
+
+IfUnpaidExists = Literal["add", "return", "fail"]
 
 
 def add_crm_payment(
-    attempt: Attempt,
+    story: Story,
     *,
-    entity_id: int,
-    entity_type_id: int,
-    key: str,
-    pay_system_id: int | None,
-    fill_products: bool,
-    if_unpaid_exists: Literal["add", "return", "fail"],
+    if_unpaid_exists: IfUnpaidExists,
     on_unknown: Literal["fail", "adopt"],
+    tag: bool,
+    max_amount: Decimal | None,
 ) -> Receipt:
     """Add one payment: three requests if nothing is odd and it stays empty.
 
-    :param attempt: the tools.
-    :param entity_id: deal or smart invoice.
-    :param entity_type_id: 2 or 31.
-    :param key: whose payment it is.
-    :param pay_system_id: None leaves the choice to the portal.
-    :param fill_products: put all product rows that are still available for payment into it.
+    :param story: what is known about the key; says what is wanted.
     :param if_unpaid_exists: what to do if the object has an unpaid payment already.
     :param on_unknown: what to do if the answer is lost and exactly one new payment appeared.
+    :param tag: write the key into the payment.
+    :param max_amount: what the product rows that are filled in may add up to.
     :return: outcome ``created`` or ``existing``.
-    :raises PaymentRefused: nothing was sent: no such object, an unpaid payment exists, no products, an unfit pay
-        system.
-    :raises PaymentAmbiguous: new payments are there, and nothing proves which one is ours; or several are unpaid.
-    :raises PaymentMismatch: the payment to return, or the one added, is not as wanted; says which.
-    :raises PaymentNotApplied: the portal answered, but does not show the payment, or it was added and is not complete.
-    :raises Bitrix24OutcomeUnknown: no answer, and the portal shows nothing new.
-    :raises Bitrix24Error: whatever else reading and sending raise.
+    :raises PaymentRefused: nothing was sent: no such object, an unpaid payment exists, no products, over the limit, an
+        unfit pay system; or a person has given it up.
+    :raises PaymentAmbiguous: new payments are there, and nothing proves which one is ours; several are unpaid; or it
+        was sent as often as it may be without a person.
+    :raises PaymentMismatch: the key was used with other parameters; or the payment is not as wanted: says which.
+    :raises PaymentNotApplied: the portal answered, but does not show the payment (any more), or it was added and is not
+        complete.
+    :raises PaymentUnresolved: a payment may have been added, and the portal cannot be read now.
+    :raises Bitrix24OutcomeUnknown: the same without a journal.
+    :raises Bitrix24Error: whatever else reading, sending and the journal raise.
     """
-    view = attempt.run(
-        read_before_add(
-            attempt.caller,
-            entity_id=entity_id,
-            entity_type_id=entity_type_id,
-            with_rows=fill_products,
-            with_pay_systems=pay_system_id is not None,
+    return _Adding(story, if_unpaid_exists, on_unknown, tag, max_amount).run()
+
+
+class _Adding:
+    def __init__(
+        self,
+        story: Story,
+        if_unpaid_exists: IfUnpaidExists,
+        on_unknown: Literal["fail", "adopt"],
+        tag: bool,
+        max_amount: Decimal | None,
+    ) -> None:
+        self.story = story
+        self.attempt = story.attempt
+        self.if_unpaid_exists = if_unpaid_exists
+        self.on_unknown = on_unknown
+        self.max_amount = max_amount
+        self.addition = Addition(story, tag)
+        self.view: ObjectView
+
+    def run(self) -> Receipt:
+        """Do it."""
+        self._look()
+        decision = self.story.heed(self.addition.candidates(self.view.shown))
+        if decision is not None and decision.what == "adopt":
+            self._adopt(decision.payment_id)
+        if self.story.entry.receipt is not None:
+            return self._done_before()
+        if self.story.entry.payment_id is not None:
+            return self._go_on(self._read_back(self.story.entry.payment_id))
+        if not self.story.found:
+            receipt = self._existing()
+            if receipt is not None:
+                return receipt
+        return self._go_on(self._find_or_send())
+
+    def _find_or_send(self) -> Payment:
+        """Find what was sent before; send what certainly is not there, until it is."""
+        look_for_ours = self.story.found
+        while True:
+            if look_for_ours:
+                found = find_ours(self.addition, self.view, on_unknown=self.on_unknown)
+                if found is not None:
+                    return found
+                self.story.refuse_other_parameters("No payment of it is on the portal.")
+            sent = self._send()
+            if sent is not None:
+                return sent
+            self._look()
+            # It was absent, and may have appeared after all.
+            look_for_ours = bool(self.addition.candidates(self.view.shown))
+
+    def _look(self) -> None:
+        addition = self.addition
+        self.view = self.story.ask(
+            read_before_add(
+                self.attempt.caller,
+                entity_id=addition.entity_id,
+                entity_type_id=addition.entity_type_id,
+                with_rows=addition.fill_products,
+                with_pay_systems=addition.pay_system_id is not None,
+                tag=addition.tag,
+            )
         )
-    )
-    addition = Addition(
-        attempt=attempt,
-        entity_id=entity_id,
-        entity_type_id=entity_type_id,
-        key=key,
-        pay_system_id=pay_system_id,
-        rows={},
-    )
-    if if_unpaid_exists != "add":
-        existing = _unpaid(addition, view, if_unpaid_exists)
-        if existing is not None:
-            return _return_existing(addition, view, existing, fill_products)
-    if pay_system_id is not None:
-        view.pay_systems.check_for_payment(pay_system_id)
-    if fill_products:
-        addition = replace(addition, rows=plan_products(view.rows, of=addition.of))
-    _warn_about_order(addition, view)
-    payment, evidence = _create(addition, view, on_unknown)
-    return complete(addition, payment, evidence=evidence, sent=True)
+        addition.user_id = self.view.profile.user_id
 
+    # -- what is there -----------------------------------------------------------------------------------------------
 
-def _unpaid(addition: Addition, view: ObjectView, if_unpaid_exists: Literal["return", "fail"]) -> Payment | None:
-    """The unpaid payment of the object, if there is one to return."""
-    unpaid = [payment for payment in view.payments if not payment.paid]
-    if not unpaid:
-        return None
-    listed = ", ".join(f"{payment.id} over {payment.money}" for payment in unpaid)
-    if if_unpaid_exists == "fail":
-        raise PaymentRefused(
-            f"The {addition.of} has an unpaid payment already ({listed}), and if_unpaid_exists is 'fail'. Nothing was "
-            "sent."
+    def _go_on(self, payment: Payment) -> Receipt:
+        """The payment is known to be this key's: complete it."""
+        receipt = complete(self.addition, payment)
+        self.story.refuse_other_parameters(f"Payment {payment.id} was added for it and is there.")
+        return receipt
+
+    def _done_before(self) -> Receipt:
+        """The journal knows the payment; the portal is asked whether it is still there."""
+        payment_id = self.story.entry.payment_id
+        assert payment_id is not None  # noqa: S101 - a receipt is about a payment
+        self.story.refuse_other_parameters(f"Payment {payment_id} was added for it then.")
+        payment = self._read_back(payment_id)
+        return self.addition.receipt(payment, outcome="existing", recovered=True)
+
+    def _read_back(self, payment_id: int) -> Payment:
+        """The payment that the journal knows.
+
+        :raises PaymentNotApplied: it is not there (any more).
+        """
+        shown = next((one for one in self.view.shown.payments if one.id == payment_id), None)
+        if shown is not None:
+            return shown
+        addition, story = self.addition, self.story
+        try:
+            listed = self.attempt.find(lambda: addition.read_payments(payment_id), bool, story.ended())
+        except Unreadable as error:
+            trouble = str(error)
+        else:
+            if listed:
+                return listed[0]
+            said = "was there when this key ended green" if story.entry.receipt else "was added, as the portal answered"
+            raise PaymentNotApplied(
+                f"Payment {payment_id} of {addition.of} {said}, and the portal does not show it now: somebody has "
+                "deleted it, or it was never kept. Nothing was sent by this attempt, and nothing will be sent by "
+                f"itself. Look at the payments of {addition.of} in Bitrix24. If one must be added again, decide it "
+                "(`python -m airflow_provider_bitrix24 journal resolve --pay-again`) or use a new key."
+            )
+        raise self._unresolved(f"Payment {payment_id} of {addition.of} could not be read ({trouble}).")
+
+    def _adopt(self, payment_id: int | None) -> None:
+        """Take the payment that a person has chosen."""
+        shown = {one.id for one in self.view.shown.payments}
+        if payment_id not in shown or payment_id is None:
+            raise PaymentRefused(
+                f"It was decided to adopt payment {payment_id}, but {self.addition.of} has no such payment now. "
+                "Nothing was sent. Decide anew: `python -m airflow_provider_bitrix24 journal resolve`."
+            )
+        self.story.identify(payment_id, "person", question=None, candidates=())
+
+    def _existing(self) -> Receipt | None:
+        """Nothing of ours was sent, as far as the journal knows: a tagged or an unpaid payment may be there."""
+        view, addition = self.view, self.addition
+        tagged = addition.tagged(view.shown)
+        if tagged is not None:
+            return self._return_existing(tagged, "tag")
+        if not self.story.journal.durable and self.story.task.try_number > 1:
+            raise PaymentAmbiguous(
+                f"This is attempt {self.story.task.try_number} of {self.story.task.identity}, and without a journal it "
+                f"cannot tell whether an earlier one has added a payment to {addition.of} already. Nothing was sent by "
+                f"this attempt. Look at the payments of {addition.of} in Bitrix24: if the payment is there, go on with "
+                "it; if not, start a new run of the DAG. With Airflow 3.3, or with journal_conn_id, later attempts "
+                "find out by themselves."
+            )
+        if self.if_unpaid_exists == "add":
+            return None
+        existing = self._unpaid()
+        return None if existing is None else self._return_existing(existing, "state")
+
+    def _unpaid(self) -> Payment | None:
+        """The unpaid payment of the object, if there is one to return."""
+        unpaid = [payment for payment in self.view.shown.payments if not payment.paid]
+        if not unpaid:
+            return None
+        listed = ", ".join(f"{payment.id} over {payment.money}" for payment in unpaid)
+        if self.if_unpaid_exists == "fail":
+            raise PaymentRefused(
+                f"The {self.addition.of} has an unpaid payment already ({listed}), and if_unpaid_exists is 'fail'. "
+                "Nothing was sent."
+            )
+        if len(unpaid) > 1:
+            raise PaymentAmbiguous(
+                f"The {self.addition.of} has {len(unpaid)} unpaid payments ({listed}), and if_unpaid_exists='return' "
+                "can return only one. Nothing was sent. Delete in Bitrix24 those that are not needed.",
+                tuple(payment.id for payment in unpaid),
+            )
+        return unpaid[0]
+
+    def _return_existing(self, payment: Payment, evidence: Literal["tag", "state"]) -> Receipt:
+        """Return a payment that is there; only an empty one is filled, because nobody else's sum is changed."""
+        addition = self.addition
+        if evidence == "state" and addition.pay_system_id not in (None, payment.pay_system_id):
+            raise PaymentMismatch(
+                f"The {addition.of} has the unpaid payment {payment.id} over {payment.money}, but with pay system "
+                f"{payment.pay_system_id} {payment.pay_system_name!r} instead of {addition.pay_system_id}. Nothing was "
+                "sent. Change it in Bitrix24, or ask for its pay system."
+            )
+        self.story.entry = self.story.wanted.but(
+            sends=self.story.entry.sends, decisions=self.story.entry.decisions, decided_at=self._at()
         )
-    if len(unpaid) > 1:
-        raise PaymentAmbiguous(
-            f"The {addition.of} has {len(unpaid)} unpaid payments ({listed}), and if_unpaid_exists='return' can "
-            "return only one. Nothing was sent. Delete in Bitrix24 those that are not needed.",
-            tuple(payment.id for payment in unpaid),
-        )
-    return unpaid[0]
+        plan = self._plan() if addition.fill_products and payment.money.amount == 0 and not payment.paid else {}
+        self.story.identify(payment.id, evidence, plan=plan)
+        return self._go_on(payment)
 
+    # -- sending -----------------------------------------------------------------------------------------------------
 
-def _return_existing(addition: Addition, view: ObjectView, payment: Payment, fill_products: bool) -> Receipt:
-    """Return a payment that is there; only an empty one is filled, because nobody else's sum is changed."""
-    if addition.pay_system_id not in (None, payment.pay_system_id):
-        raise PaymentMismatch(
-            f"The {addition.of} has the unpaid payment {payment.id} over {payment.money}, but with pay system "
-            f"{payment.pay_system_id} {payment.pay_system_name!r} instead of {addition.pay_system_id}. Nothing was "
-            "sent. Change it in Bitrix24, or ask for its pay system."
-        )
-    if fill_products and payment.money.amount == 0:
-        addition = replace(addition, rows=plan_products(view.rows, of=addition.of))
-    return complete(addition, payment, evidence="state", sent=False)
+    def _plan(self) -> dict[str, int]:
+        """The product rows to put in, as the journal keeps them."""
+        rows = self.view.rows
+        plan = plan_products(rows, of=self.addition.of)
+        total = sum_of(rows)
+        if self.max_amount is not None and total > self.max_amount:
+            raise PaymentRefused(
+                f"The product rows of {self.addition.of} that are available for payment add up to {total:f}, which is "
+                f"more than the max_amount {self.max_amount:f} of this task. Nothing was sent. Raise max_amount if "
+                "that is right."
+            )
+        return {str(row_id): quantity for row_id, quantity in plan.items()}
 
+    def _at(self) -> float | None:
+        return self.view.at.timestamp() if self.view.at else None
 
-def _warn_about_order(addition: Addition, view: ObjectView) -> None:
-    if not view.payments and not view.order_ids:
-        return
-    order = f"order {view.order_ids[0]}" if view.order_ids else "an order"
-    addition.attempt.log.warning(
-        "The %s has %s already. By adding a payment through REST, Bitrix24 rewrites that order: its responsible user "
-        "becomes the webhook's user, and its client may be cleared. Check the order if people or automation rules "
-        "rely on either.",
-        addition.of,
-        order,
-    )
+    def _send(self) -> Payment | None:
+        """Send the one CREATE and find the payment that came of it; None if it may be sent again."""
+        story, attempt, addition, view = self.story, self.attempt, self.addition, self.view
+        if addition.pay_system_id is not None:
+            view.pay_systems.check_for_payment(addition.pay_system_id)
+        plan = self._plan() if addition.fill_products else {}
+        if not story.sends_left:
+            addition.leave_to_a_person(())
+        self._warn_about_order()
+        attempt.log.info("Adding a payment to %s on %s.", addition.of, attempt.portal)
+        before = tuple(payment.id for payment in view.shown.payments)
+        intent = story.intent(decided_at=self._at(), seen=before, plan=plan)
+        sent = attempt.send(self._write, key=story.entry.key, intent=intent)
+        doubt = sent.doubt
+        if doubt is None and sent.answer in before:
+            text = f"the id {sent.answer}, which is that of a payment that was there before"
+            doubt = Bitrix24OutcomeUnknown("crm.item.payment.add", answered=True, text=text)
+        if doubt is not None:
+            if doubt.answered:
+                story.settle("unclear", doubt.text)
+            return find_ours(addition, view, on_unknown=self.on_unknown, sent=sent.because(doubt))
+        payment_id = int(sent.answer)
+        story.identify(payment_id, "answer", sends=story.entry.last_send(result="answered").sends)
+        attempt.log.info("The portal added payment %s to %s; reading it back.", payment_id, addition.of)
+        return self._read_back_sent(payment_id)
 
-
-def _create(addition: Addition, view: ObjectView, on_unknown: Literal["fail", "adopt"]) -> tuple[Payment, Evidence]:
-    """Send the one CREATE and find the payment that came of it."""
-    attempt = addition.attempt
-    attempt.log.info("Adding a payment to %s on %s.", addition.of, attempt.portal)
-
-    def write(lease: Lease, digest: str) -> Flow[int]:
-        return payments.add_crm_payment(
-            attempt.caller,
+    def _write(self, lease: Lease, digest: str) -> Flow[int]:
+        addition = self.addition
+        if addition.tag is None:
+            return payments.add_crm_payment(
+                self.attempt.caller,
+                entity_id=addition.entity_id,
+                entity_type_id=addition.entity_type_id,
+                pay_system_id=addition.pay_system_id,
+                lease=lease,
+                idempotency=digest,
+            )
+        return tags.add_tagged_crm_payment(
+            self.attempt.caller,
             entity_id=addition.entity_id,
             entity_type_id=addition.entity_type_id,
             pay_system_id=addition.pay_system_id,
+            tag=addition.tag,
             lease=lease,
             idempotency=digest,
         )
 
-    sent = attempt.send(write, key=addition.key)
-    if sent.doubt is not None:
-        return _difference(addition, view, sent, sent.doubt, on_unknown), "difference"
-    payment_id = int(sent.answer)
-    if any(payment.id == payment_id for payment in view.payments):
-        text = f"the id {payment_id}, which is that of a payment that was there before"
-        doubt = Bitrix24OutcomeUnknown("crm.item.payment.add", answered=True, text=text)
-        return _difference(addition, view, sent, doubt, on_unknown), "difference"
-    attempt.log.info("The portal added payment %s to %s; reading it back.", payment_id, addition.of)
-    try:
-        listed = attempt.find(lambda: addition.list(payment_id), bool, sent)
-    except Unreadable as error:
-        trouble = f"it could not be read afterwards ({error})"
-    else:
-        if listed:
-            return listed[0], "answer"
-        trouble = "the portal does not show it among the object's payments"
-    raise PaymentNotApplied(
-        f"The portal answered that payment {payment_id} was added to {addition.of}, but {trouble}. Look at the "
-        f"payments of {addition.of} in Bitrix24: if payment {payment_id} is there, go on with it; add another one only "
-        "if it is not."
-    )
+    def _read_back_sent(self, payment_id: int) -> Payment:
+        addition = self.addition
+        try:
+            listed = self.attempt.find(lambda: addition.read_payments(payment_id), bool, self.story.ended())
+        except Unreadable as error:
+            trouble = f"it could not be read afterwards ({error})"
+        else:
+            if listed:
+                return listed[0]
+            raise PaymentNotApplied(
+                f"The portal answered that payment {payment_id} was added to {addition.of}, but the portal does not "
+                f"show it among the object's payments. {addition.look_for(payment_id)}"
+            )
+        happened = f"The portal answered that payment {payment_id} was added to {addition.of}, but {trouble}."
+        if self.story.journal.durable:
+            raise self._unresolved(happened)
+        raise PaymentNotApplied(f"{happened} {addition.look_for(payment_id)}")
 
-
-def _difference(
-    addition: Addition,
-    view: ObjectView,
-    sent: Sent,
-    doubt: Bitrix24OutcomeUnknown,
-    on_unknown: Literal["fail", "adopt"],
-) -> Payment:
-    """Judge what appeared on the object after an answer that was lost or unclear.
-
-    Everything that appears is waited for, so the reads only end when nothing can still arrive.
-    """
-    before = {payment.id for payment in view.payments}
-    latest: list[Payment] = []
-
-    def never(listed: list[Payment]) -> bool:
-        latest[:] = [payment for payment in listed if payment.id not in before]
-        return False
-
-    try:
-        addition.attempt.find(addition.list, never, sent)
-    except Unreadable as error:
-        trouble = str(error)
-    else:
-        return _judge_difference(addition, latest, doubt, on_unknown)
-    raise Bitrix24OutcomeUnknown(
-        doubt.method,
-        doubt.answered,
-        doubt.code,
-        doubt.text,
-        f"{answer_words(doubt)} when a payment was added to {addition.of}, and the portal could not be read afterwards "
-        f"({trouble}): a payment may have been added. Nothing is sent again by itself. {_what_to_do(addition)}",
-    )
-
-
-def _judge_difference(
-    addition: Addition, new: list[Payment], doubt: Bitrix24OutcomeUnknown, on_unknown: Literal["fail", "adopt"]
-) -> Payment:
-    if not new:
-        _nothing_new(addition, doubt)
-    listed = ", ".join(f"{payment.id} over {payment.money}" for payment in new)
-    candidates = tuple(payment.id for payment in new)
-    if len(new) > 1:
-        raise PaymentAmbiguous(
-            f"{answer_words(doubt)} when a payment was added to {addition.of}, and {len(new)} new payments are there: "
-            f"{listed}. At most one of them is ours, and nothing proves which. Nothing is sent again by itself. "
-            f"{_what_to_do(addition)}",
-            candidates,
+    def _unresolved(self, happened: str) -> PaymentUnresolved:
+        return PaymentUnresolved(
+            f"{happened} It is in the journal ({self.story.journal.name}): the next attempt reads first and adds no "
+            "second one. If there is none, clear this task when the portal is back."
         )
-    strange = _why_not_ours(new[0])
-    if strange:
-        raise PaymentAmbiguous(
-            f"{answer_words(doubt)} when a payment was added to {addition.of}. One new payment is there, {listed}, but "
-            f"it cannot be the one this task sent, or somebody is at work on it already: it is {strange}, and a "
-            "payment of ours is added unpaid and over 0. It is left alone, whatever on_unknown says. Nothing is sent "
-            f"again by itself. {_what_to_do(addition)}",
-            candidates,
+
+    def _warn_about_order(self) -> None:
+        view = self.view
+        if not view.shown.payments and not view.order_ids:
+            return
+        order = f"order {view.order_ids[0]}" if view.order_ids else "an order"
+        self.attempt.log.warning(
+            "The %s has %s already. By adding a payment through REST, Bitrix24 rewrites that order: its responsible "
+            "user becomes the webhook's user, and its client may be cleared. Check the order if people or automation "
+            "rules rely on either.",
+            self.addition.of,
+            order,
         )
-    if on_unknown == "adopt":
-        addition.attempt.log.warning(
-            "%s when a payment was added to %s. Exactly one new payment is there, %s: it is taken for ours, because "
-            "on_unknown='adopt' vouches that nobody else adds payments to this object meanwhile.",
-            answer_words(doubt),
-            addition.of,
-            listed,
-        )
-        return new[0]
-    raise PaymentAmbiguous(
-        f"{answer_words(doubt)} when a payment was added to {addition.of}. One new payment is there, {listed}: "
-        "probably ours, but somebody else may have added it. Nothing is sent again by itself. "
-        f"{_what_to_do(addition)} Where nobody else adds payments to such objects, on_unknown='adopt' takes it.",
-        candidates,
-    )
-
-
-def _why_not_ours(payment: Payment) -> str:
-    """What a payment that we have just added cannot be; empty if it may be ours, whatever its pay system."""
-    not_ours = [*(["paid"] if payment.paid else []), *([f"over {payment.money}"] if payment.money.amount else [])]
-    return " and ".join(not_ours)
-
-
-def _nothing_new(addition: Addition, doubt: Bitrix24OutcomeUnknown) -> NoReturn:
-    if doubt.answered:
-        raise PaymentNotApplied(
-            f"{answer_words(doubt)} when a payment was added to {addition.of}, and does not show a new payment: either "
-            "it did nothing with the call, or somebody deleted the payment meanwhile. What to do depends on the "
-            "portal's words; nothing is sent again by itself."
-        )
-    raise Bitrix24OutcomeUnknown(
-        doubt.method,
-        False,
-        doubt.code,
-        doubt.text,
-        f"{answer_words(doubt)} when a payment was added to {addition.of}, and does not show a new payment, read twice "
-        "after everything that was sent must have ended: either none was added, or somebody deleted it meanwhile. "
-        f"Nothing is sent again by itself. {_what_to_do(addition)}",
-    )
-
-
-def _what_to_do(addition: Addition) -> str:
-    return (
-        f"What to do: look at the payments of {addition.of} in Bitrix24. If the payment is there, go on with it by "
-        "hand; if not, start a new run of the DAG."
-    )

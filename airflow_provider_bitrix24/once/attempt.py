@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 
 from airflow_provider_bitrix24.api.effects import Lease, Sleep
 from airflow_provider_bitrix24.api.refusals import TOO_MANY_REQUESTS
@@ -57,6 +57,16 @@ class Log(Protocol):
         """Log what somebody should know."""
 
 
+class Intent(Protocol):
+    """What is written down before a write is sent."""
+
+    def write(self) -> None:
+        """Write it down; what raises here keeps the write from being sent."""
+
+    def withdraw(self, result: Literal["not_sent", "refused"], error: Bitrix24Error) -> None:
+        """Take it back: the write certainly was not executed."""
+
+
 class Unreadable(Exception):
     """The portal could not be read while we wanted to find out."""
 
@@ -79,6 +89,10 @@ class Sent:
     absent_after: float
     proofs: int
 
+    def because(self, doubt: Bitrix24OutcomeUnknown) -> Sent:
+        """Return the same with a doubt, for an answer that cannot be true."""
+        return replace(self, answer=None, doubt=doubt)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
@@ -94,17 +108,20 @@ class Attempt:
         """The portal's name in keys, receipts and messages."""
         return self.caller.settings.portal
 
-    def send(self, write: Callable[[Lease, str], Flow[Any]], *, key: str) -> Sent:
+    def send(self, write: Callable[[Lease, str], Flow[Any]], *, key: str, intent: Intent) -> Sent:
         """Send a write once.
 
-        Only what certainly was not executed is tried again, in a new lease: what did not leave a few times, what the
-        portal's rate limit refused for as long as ``rate_limit_wait``. A lost answer is not an error here: it is for
-        the caller to find out what became of the write.
+        Only what certainly was not executed is tried again, each time with a new intent and in a new lease: what did
+        not leave a few times, what the portal's rate limit refused for as long as ``rate_limit_wait``. A lost answer is
+        not an error here: it is for the caller to find out what became of the write.
 
         :param write: makes the flow from a lease and the digest that goes into the header ``Idempotency-Key``.
         :param key: whose write it is.
+        :param intent: written down before each lease.
         :raises Bitrix24NotSent: nothing left, in any of the leases.
         :raises Bitrix24ApiError: the portal refused; nothing was executed.
+        :raises PaymentInProgress: another attempt has taken over; nothing was sent.
+        :raises Bitrix24StoreError: the intent could not be written down; nothing was sent.
         """
         digest = hashlib.sha256(key.encode()).hexdigest()
         settings = self.caller.settings
@@ -112,22 +129,28 @@ class Attempt:
         while True:
             decided = self.clock.monotonic()
             lease = Lease(monotonic=decided + settings.lease, wall=self.clock.time() + settings.lease)
+            # The lease runs while the intent is written: a slow journal makes it shorter, never longer.
+            intent.write()
             answer, doubt = None, None
             try:
                 answer = self.run(write(lease, digest))
             except (Bitrix24NotSent, Bitrix24RateLimited) as error:
-                pause, why = getattr(error, "retry_after", None) or _FIRST_PAUSE, error.reason
+                wait, why = getattr(error, "retry_after", None) or _FIRST_PAUSE, error.reason
+                intent.withdraw("not_sent", error)
                 not_sent += isinstance(error, Bitrix24NotSent) and not error.lease_over
-                patient = decided + pause <= started + settings.rate_limit_wait
+                patient = decided + wait <= started + settings.rate_limit_wait
                 if not_sent >= LEASES or not patient or _resets_in_minutes(error):
                     raise
             except Bitrix24OutcomeUnknown as error:
                 doubt = error
                 break
+            except Bitrix24Error as error:
+                intent.withdraw("refused", error)
+                raise
             else:
                 break
             self.log.warning("Not executed (%s). It is tried again in a new lease.", why)
-            self.run(_pause(pause, "waiting for a new lease"))
+            self.run(pause(wait, "waiting for a new lease"))
         if doubt is None or doubt.answered:
             # The request has ended: only what reads are behind by can still hide its result.
             return Sent(answer=answer, doubt=doubt, absent_after=self.clock.monotonic() + settings.read_lag, proofs=1)
@@ -145,7 +168,7 @@ class Attempt:
         :raises Unreadable: the portal could not be read, so that neither is known.
         """
         lag = self.caller.settings.read_lag
-        proofs, failures, pause = 0, 0, _FIRST_PAUSE
+        proofs, failures, step = 0, 0, _FIRST_PAUSE
         while True:
             asked_at = self.clock.monotonic()
             try:
@@ -163,17 +186,16 @@ class Attempt:
                 proofs += asked_at >= sent.absent_after
                 if proofs >= sent.proofs:
                     return None
-            self.run(
-                _pause(self._until_next_read(sent, proofs, pause, lag), "finding out what the portal has recorded")
-            )
-            pause = min(2 * pause, max(lag, _FIRST_PAUSE))
+            wait = self._until_next_read(sent, proofs, step, lag)
+            self.run(pause(wait, "finding out what the portal has recorded"))
+            step = min(2 * step, max(lag, _FIRST_PAUSE))
         raise unreadable
 
-    def _until_next_read(self, sent: Sent, proofs: int, pause: float, lag: float) -> float:
+    def _until_next_read(self, sent: Sent, proofs: int, step: float, lag: float) -> float:
         if proofs:
             return lag
         remaining = sent.absent_after - self.clock.monotonic()
-        return min(pause, max(remaining, 0.05)) if remaining > 0 else pause
+        return min(step, max(remaining, 0.05)) if remaining > 0 else step
 
 
 def _resets_in_minutes(error: Bitrix24Error) -> bool:
@@ -181,5 +203,6 @@ def _resets_in_minutes(error: Bitrix24Error) -> bool:
     return isinstance(error, Bitrix24RateLimited) and error.code.upper() != TOO_MANY_REQUESTS
 
 
-def _pause(seconds: float, reason: str) -> Flow[None]:
+def pause(seconds: float, reason: str) -> Flow[None]:
+    """Wait."""
     yield Sleep(seconds, reason)

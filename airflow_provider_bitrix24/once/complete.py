@@ -1,90 +1,99 @@
-"""Complete a payment that is there: give it the pay system and the products that were asked for."""
+"""Complete a payment that is there: give it the tag, the pay system and the products that were asked for."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.api import payments
-from airflow_provider_bitrix24.api.products import add_payment_product, read_contents
-from airflow_provider_bitrix24.api.values import ENTITY_NAMES
-from airflow_provider_bitrix24.exceptions import Bitrix24Error, PaymentMismatch, PaymentNotApplied
-from airflow_provider_bitrix24.once.attempt import Attempt, Sent, Unreadable
-from airflow_provider_bitrix24.once.receipt import Receipt
+from airflow_provider_bitrix24.api.products import Contents, add_payment_product, read_contents
+from airflow_provider_bitrix24.api.tags import read_evidence, tag_crm_payment
+from airflow_provider_bitrix24.exceptions import (
+    Bitrix24Error,
+    Bitrix24StoreError,
+    PaymentAmbiguous,
+    PaymentInProgress,
+    PaymentMismatch,
+    PaymentNotApplied,
+    PaymentUnresolved,
+)
+from airflow_provider_bitrix24.once.attempt import Sent, Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from airflow_provider_bitrix24.api.effects import Flow, Lease
     from airflow_provider_bitrix24.api.models import Payment
-    from airflow_provider_bitrix24.api.products import Contents
     from airflow_provider_bitrix24.exceptions import Bitrix24OutcomeUnknown
+    from airflow_provider_bitrix24.once.addition import Addition
+    from airflow_provider_bitrix24.once.receipt import Receipt
 
-Evidence = Literal["answer", "state", "difference"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Addition:
-    """What is to be added to which object."""
-
-    attempt: Attempt
-    entity_id: int
-    entity_type_id: int
-    key: str
-    pay_system_id: int | None
-    rows: Mapping[int, int]
-    """Quantity by product row; empty if the payment is to stay empty."""
-
-    @property
-    def of(self) -> str:
-        """The object, for messages: "deal 1"."""
-        return f"{ENTITY_NAMES[self.entity_type_id]} {self.entity_id}"
-
-    def list(self, *payment_ids: int) -> Flow[list[Payment]]:
-        """Read payments of the object; without ids all of them, unfiltered."""
-        return payments.list_crm_payments(
-            self.attempt.caller,
-            entity_id=self.entity_id,
-            entity_type_id=self.entity_type_id,
-            filter={"@id": list(payment_ids)} if payment_ids else None,
-        )
-
-    def receipt(self, payment: Payment, *, evidence: Evidence, sent: bool) -> Receipt:
-        """Return the receipt for what the portal shows."""
-        return Receipt(
-            operation="add_crm_payment",
-            outcome="created" if sent else "existing",
-            portal=self.attempt.portal,
-            subject={"entity_type_id": self.entity_type_id, "entity_id": self.entity_id, "payment_id": payment.id},
-            pay_system_id=payment.pay_system_id,
-            money=payment.money,
-            paid_at=None,
-            idempotency_key=self.key,
-            evidence=evidence,
-            sent=sent,
-        )
+SENDS_OF_A_ROW = 2
+"""How often a product row may be sent: the first time, and once more after a proven absence."""
 
 
-def complete(addition: Addition, payment: Payment, *, evidence: Evidence, sent: bool) -> Receipt:
-    """Give the payment the pay system and the products that were asked for."""
+def complete(addition: Addition, payment: Payment) -> Receipt:
+    """Give the payment what was asked for, as far as it has not got it, and write down that it is done.
+
+    :raises PaymentNotApplied: the payment is there and cannot be completed.
+    :raises PaymentMismatch: the portal keeps something else than was asked for.
+    :raises PaymentUnresolved: the portal is in trouble now, and the next attempt goes on.
+    """
+    story = addition.story
+    passing = False
     try:
+        if addition.tag is not None:
+            _tag(addition, payment, addition.tag)
         if addition.pay_system_id is not None and addition.pay_system_id != payment.pay_system_id:
             payment = _correct_pay_system(addition, payment, addition.pay_system_id)
         if addition.rows:
-            payment = _fill(addition, payment, assume_empty=evidence == "answer")
-        return addition.receipt(payment, evidence=evidence, sent=sent)
+            payment = _Filling(addition, payment.id).run()
+        sent = bool(story.entry.may_have_run)
+        receipt = addition.receipt(
+            payment, outcome="created" if sent else "existing", recovered=story.found and not story.sent_now
+        )
+        return story.finish(receipt)
+    except (Bitrix24StoreError, PaymentInProgress, PaymentAmbiguous):
+        raise
     except (PaymentMismatch, PaymentNotApplied) as error:
         mismatch, trouble = isinstance(error, PaymentMismatch), str(error)
     except Bitrix24Error as error:
-        mismatch, trouble = False, error.reason
+        mismatch, trouble, passing = False, error.reason, not error.final
     except Unreadable as error:
-        mismatch, trouble = False, f"it could not be read ({error})"
-    state = "HAS been added to" if sent else "is a payment of"
-    message = (
-        f"Payment {payment.id} {state} {addition.of}, but is not complete: {trouble}. Complete or delete it in "
-        "Bitrix24; do not add another one before."
-    )
+        mismatch, trouble, passing = False, f"it could not be read ({error})", True
+    state = "HAS been added to" if story.entry.may_have_run else "is a payment of"
+    happened = f"Payment {payment.id} {state} {addition.of}, but is not complete: {trouble}."
+    if passing and story.journal.durable:
+        raise PaymentUnresolved(
+            f"{happened} It is in the journal ({story.journal.name}): the next attempt completes this payment and adds "
+            "no second one. If there is none, clear this task when the portal is back."
+        )
+    message = f"{happened} Complete or delete it in Bitrix24; do not add another one before."
     raise PaymentMismatch(message) if mismatch else PaymentNotApplied(message)
+
+
+def _tag(addition: Addition, payment: Payment, tag: str) -> None:
+    """Make sure that the payment carries the tag, which was sent together with it."""
+    attempt, entity = addition.attempt, {"entity_id": addition.entity_id, "entity_type_id": addition.entity_type_id}
+
+    def read() -> Flow[Any]:
+        return read_evidence(attempt.caller, **entity, user_id=addition.user_id, since=0, until=0, tag=tag)
+
+    if payment.id in attempt.run(read()).tagged:
+        return
+
+    def write(lease: Lease, digest: str) -> Flow[None]:
+        return tag_crm_payment(
+            attempt.caller,
+            payment_id=payment.id,
+            pay_system_id=payment.pay_system_id or 0,
+            tag=tag,
+            lease=lease,
+            idempotency=digest,
+        )
+
+    sent = _set(addition, write, name="tag")
+    if attempt.find(read, lambda shown: payment.id in shown.tagged, sent) is None:
+        raise PaymentMismatch(
+            f"it does not carry the tag of its key, so another run with this key would not find it{_portal_said(sent)}"
+        )
 
 
 def _correct_pay_system(addition: Addition, payment: Payment, wanted: int) -> Payment:
@@ -99,9 +108,11 @@ def _correct_pay_system(addition: Addition, payment: Payment, wanted: int) -> Pa
             attempt.caller, payment_id=payment.id, pay_system_id=wanted, lease=lease, idempotency=digest
         )
 
-    sent = attempt.send(write, key=f"{addition.key}:pay_system:{wanted}")
+    sent = _set(addition, write, name=f"pay_system {wanted}")
     shown = attempt.find(
-        lambda: addition.list(payment.id), lambda listed: any(one.pay_system_id == wanted for one in listed), sent
+        lambda: addition.read_payments(payment.id),
+        lambda listed: any(one.pay_system_id == wanted for one in listed),
+        sent,
     )
     if shown is None:
         raise PaymentMismatch(
@@ -111,74 +122,105 @@ def _correct_pay_system(addition: Addition, payment: Payment, wanted: int) -> Pa
     return shown[0]
 
 
-def _fill(addition: Addition, payment: Payment, *, assume_empty: bool) -> Payment:
+def _set(addition: Addition, write: Any, *, name: str) -> Sent:
+    """Send something that may be repeated, because it only sets a value."""
+    intent = addition.story.step(name)
+    sent = addition.attempt.send(write, key=f"{addition.story.entry.key}:{name.replace(' ', ':')}", intent=intent)
+    if sent.doubt is None:
+        intent.settle("answered")
+    return sent
+
+
+class _Filling:
     """Put the product rows into the payment, each at most once, and check what it holds then."""
-    attempt = addition.attempt
 
-    def read() -> Flow[Contents]:
-        return read_contents(attempt.caller, payment_id=payment.id)
+    def __init__(self, addition: Addition, payment_id: int) -> None:
+        self.addition = addition
+        self.attempt = addition.attempt
+        self.payment_id = payment_id
 
-    if not assume_empty:
-        _check_untouched(attempt.run(read()), addition)
-    for row_id, quantity in addition.rows.items():
-        _put(addition, payment.id, row_id, quantity, read)
+    def run(self) -> Payment:
+        rows, entry = self.addition.rows, self.addition.story.entry
+        begun = any(name.startswith("row ") for name in entry.steps)
+        inside: set[int] = set()
+        if begun:
+            inside = set(self.attempt.run(self._read()).quantities)
+        elif entry.evidence != "answer":
+            self._check_untouched(self.attempt.run(self._read()))
+        for row_id, quantity in rows.items():
+            if row_id not in inside:
+                self._put(row_id, quantity)
 
-    def complete(contents: Contents) -> bool:
-        full = all(contents.quantities.get(row_id) == quantity for row_id, quantity in addition.rows.items())
-        return full and contents.payment.money.amount > 0
+        def full(contents: Contents) -> bool:
+            complete = all(contents.quantities.get(row_id) == quantity for row_id, quantity in rows.items())
+            return complete and contents.payment.money.amount > 0
 
-    lag = attempt.caller.settings.read_lag
-    answered = Sent(answer=None, doubt=None, absent_after=attempt.clock.monotonic() + lag, proofs=1)
-    contents = attempt.find(read, complete, answered)
-    if contents is None:
-        raise PaymentMismatch(
-            "the portal does not show all product rows with their quantities in it, or its sum is not above 0 (wanted: "
-            f"{', '.join(f'row {row_id} x {quantity}' for row_id, quantity in addition.rows.items())})"
-        )
-    return contents.payment
+        contents = self.attempt.find(self._read, full, self.addition.story.ended())
+        if contents is None:
+            raise PaymentMismatch(
+                "the portal does not show all product rows with their quantities in it, or its sum is not above 0 "
+                f"(wanted: {', '.join(f'row {row_id} x {quantity}' for row_id, quantity in rows.items())})"
+            )
+        return contents.payment
+
+    def _read(self) -> Flow[Contents]:
+        return read_contents(self.attempt.caller, payment_id=self.payment_id)
+
+    def _check_untouched(self, found: Contents) -> None:
+        """Refuse to write into a payment of which no answer says that we added it, if somebody is at work on it."""
+        partly_in = ", ".join(map(str, found.quantities.keys() & self.addition.rows.keys()))
+        if found.payment.paid or found.payment.money.amount or partly_in:
+            rows = f" and holds a part of product row {partly_in}" if partly_in else ""
+            raise PaymentMismatch(
+                f"it is {'paid' if found.payment.paid else 'unpaid'} and over {found.payment.money} now{rows}, so "
+                "somebody else is at work on it, and no product rows were put in by this task"
+            )
+
+    def _put(self, row_id: int, quantity: int) -> None:
+        """Put one row in. What is proved to be absent after a lost answer is sent once more, then it is over."""
+        name = f"row {row_id}"
+        intent = self.addition.story.step(name)
+        sent: Sent | None = None
+        if intent.open is not None:
+            sent = self.addition.story.lost(intent.open, "crm.item.payment.product.add")
+            if self._is_in(row_id, sent):
+                return intent.settle("answered")
+            intent.settle("absent")
+        elif intent.answered:
+            if self._is_in(row_id, self.addition.story.ended()):
+                return None
+            intent.settle("not_shown")
+            raise PaymentNotApplied(
+                f"product row {row_id} x {quantity} is not in it, although the portal had accepted it: somebody has "
+                "taken it out, or it was never kept"
+            )
+
+        def write(lease: Lease, digest: str) -> Flow[Any]:
+            return add_payment_product(
+                self.attempt.caller,
+                payment_id=self.payment_id,
+                row_id=row_id,
+                quantity=quantity,
+                lease=lease,
+                idempotency=digest,
+            )
+
+        while sum(send.may_have_run for send in intent.sends) < SENDS_OF_A_ROW:
+            sent = self.attempt.send(write, key=f"{self.addition.story.entry.key}:row:{row_id}", intent=intent)
+            if sent.doubt is None or self._is_in(row_id, sent):
+                return intent.settle("answered")
+            intent.settle("not_shown" if sent.doubt.answered else "absent", sent.doubt.text)
+            if sent.doubt.answered:
+                break
+        raise PaymentNotApplied(f"product row {row_id} x {quantity} is not in it{_portal_said(sent)}")
+
+    def _is_in(self, row_id: int, sent: Sent) -> bool:
+        return self.attempt.find(self._read, lambda shown: row_id in shown.quantities, sent) is not None
 
 
-def _check_untouched(found: Contents, addition: Addition) -> None:
-    """Refuse to write into a payment that we did not add and that somebody is at work on."""
-    partly_in = ", ".join(map(str, found.quantities.keys() & addition.rows.keys()))
-    if found.payment.paid or found.payment.money.amount or partly_in:
-        rows = f" and holds a part of product row {partly_in}" if partly_in else ""
-        raise PaymentMismatch(
-            f"it is {'paid' if found.payment.paid else 'unpaid'} and over {found.payment.money} now{rows}, so somebody "
-            "else is at work on it, and no product rows were put in by this task"
-        )
-
-
-def _put(addition: Addition, payment_id: int, row_id: int, quantity: int, read: Callable[[], Flow[Contents]]) -> None:
-    """Put one row in. What is proved to be absent after a lost answer is sent once more, then it is over."""
-    attempt = addition.attempt
-
-    def write(lease: Lease, digest: str) -> Flow[Any]:
-        return add_payment_product(
-            attempt.caller,
-            payment_id=payment_id,
-            row_id=row_id,
-            quantity=quantity,
-            lease=lease,
-            idempotency=digest,
-        )
-
-    def is_in(sent: Sent) -> bool:
-        return sent.doubt is None or attempt.find(read, lambda shown: row_id in shown.quantities, sent) is not None
-
-    key = f"{addition.key}:row:{row_id}"
-    sent = attempt.send(write, key=key)
-    if is_in(sent):
-        return
-    if sent.doubt and not sent.doubt.answered:
-        sent = attempt.send(write, key=key)
-        if is_in(sent):
-            return
-    raise PaymentNotApplied(f"product row {row_id} x {quantity} is not in it{_portal_said(sent)}")
-
-
-def _portal_said(sent: Sent) -> str:
-    return f" ({answer_words(sent.doubt)})" if sent.doubt else ""
+def _portal_said(sent: Sent | None) -> str:
+    """What there was instead of a clear answer."""
+    return f" ({answer_words(sent.doubt)})" if sent is not None and sent.doubt is not None else ""
 
 
 def answer_words(doubt: Bitrix24OutcomeUnknown) -> str:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     import pendulum
 
+    from airflow_provider_bitrix24.journal.entry import Evidence
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
@@ -54,10 +56,13 @@ class Receipt:
     money: Money
     paid_at: pendulum.DateTime | None
     idempotency_key: str
-    evidence: Literal["answer", "state", "difference"]
-    """``answer``: the portal answered and shows it. ``state``: only what it shows says so. ``difference``: it appeared
-    while nobody else adds any, as the author vouches."""
+    evidence: Evidence
+    """``answer``: the portal answered and shows it. ``tag``: it carries the tag of this key. ``difference``: it is the
+    only one that appeared, and nothing else of ours explains it. ``state``: only what the portal shows says so.
+    ``person``: somebody has decided it."""
     sent: bool
+    recovered: bool = False
+    """Whether an earlier attempt sent it, and this one found it."""
     by_our_user: bool = False
 
     def as_dict(self) -> dict[str, Any]:
@@ -74,5 +79,5 @@ class Receipt:
             **(times if self.operation != "add_crm_payment" else {}),
             "idempotency_key": self.idempotency_key,
             "evidence": self.evidence,
-            "recovered": False,
+            "recovered": self.recovered,
         }

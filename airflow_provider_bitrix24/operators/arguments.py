@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_bitrix24.api.values import money_amount, positive_id, shown
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.once import Expected
 
 T = TypeVar("T", bound=str)
+LONGEST_KEY = 255
 
 
 def given(task: Any) -> frozenset[str]:
@@ -39,18 +41,51 @@ def optional_id(value: Any, field: str) -> int | None:
     return None if value is None else positive_id(value, field)
 
 
+def optional_amount(value: Any, field: str) -> Decimal | None:
+    """Return an amount, or None for None.
+
+    :param value: text ("1500.00"), Decimal or whole number; a float only because native rendering of templates makes
+        one of "1500.00": its shortest decimal form is taken.
+    """
+    if value is None:
+        return None
+    return money_amount(repr(value) if isinstance(value, float) else value, field)
+
+
+def business_key(value: Any) -> str | None:
+    """Return the key that the author gave, or None for None.
+
+    Blanks around it do not count: a key that differs by a blank alone would pay twice. A whole number counts as its
+    digits, because native rendering makes one of "4711".
+    """
+    if value is None:
+        return None
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    text = text.strip() if isinstance(text, str) else ""
+    if not text.isprintable() or not 0 < len(text) <= LONGEST_KEY or text == "None":
+        raise Bitrix24ConfigError(
+            f"idempotency_key must be a text of 1 to {LONGEST_KEY} printable characters that names the business case, "
+            f"such as 'order-4711-deposit', not {shown(value)}. Nothing was sent."
+        )
+    return text
+
+
+def time_span(value: Any, field: str) -> timedelta:
+    """Return a time span above 0."""
+    if not isinstance(value, timedelta) or value <= timedelta(0):
+        raise Bitrix24ConfigError(f"{field} must be a timedelta above 0, not {shown(value)}. Nothing was sent.")
+    return value
+
+
 def expected_money(amount: Any, currency: Any) -> Expected:
     """Return what the author expects; None stands for anything.
 
-    :param amount: text ("1500.00"), Decimal or whole number; a float only because native rendering of templates makes
-        one of "1500.00": its shortest decimal form is taken.
+    :param amount: see :func:`optional_amount`.
     :param currency: three letters.
     """
     from airflow_provider_bitrix24.once import Expected
 
-    if isinstance(amount, float):
-        amount = repr(amount)
-    wanted: Decimal | None = None if amount is None else money_amount(amount, "expected_amount")
+    wanted = optional_amount(amount, "expected_amount")
     if currency is None:
         return Expected(amount=wanted)
     if not isinstance(currency, str) or not re.fullmatch(r"[A-Za-z]{3}", currency.strip()):

@@ -116,8 +116,6 @@ def test_books_show_applications(browser: Browser, server: SandboxServer) -> Non
     expect(row.locator("td").nth(2)).to_have_text("user 7")
     expect(row.locator("td").nth(3)).to_have_text("1")
     expect(row.locator("td").nth(4)).to_have_text("1")
-    expect(row.get_by_role("link", name="Sign in")).to_have_attribute(
-        "href", "/oauth/authorize/?client_id=local.shown"
-    )
+    expect(row.get_by_role("link", name="Sign in")).to_have_attribute("href", "/oauth/authorize/?client_id=local.shown")
     expect(page.locator("#requests")).to_contain_text("oauth.token")
     page.close()

@@ -47,6 +47,7 @@ def airflow_env(home: Path) -> dict[str, str]:
         "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags_examples"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+        "PYTHONPATH": str(ROOT),
         "PYTHONWARNINGS": "ignore",  # Airflow's own
     }
 
@@ -78,6 +79,7 @@ def run_dag(
     shutil.copytree(migrated_home, home)
     env = airflow_env(home) | {
         "AIRFLOW_CONN_BITRIX24_DEFAULT": bitrix24_sandbox.connection,
+        "AIRFLOW_CONN_PAYMENTS_JOURNAL": json.dumps({"conn_type": "sqlite", "host": str(tmp_path / "journal.db")}),
         "AIRFLOW_VAR_FINANCE_FOLDER": str(finance_folder),
     }
 

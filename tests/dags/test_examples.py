@@ -113,6 +113,12 @@ def test_a_deal_gets_a_filled_payment_and_the_dag_waits_until_it_is_paid(
     (paid,) = events(bitrix24_sandbox, "payment_paid")
     assert (paid["payment_id"], paid["amount"], paid["by"]) == (receipt["payment_id"], "1020.00", "customer")
 
+    again = run_dag("deal_payment_until_paid", deal_id=1)
+    assert again.state == "success"
+    (found,) = again.results("add_payment")
+    assert (found["payment_id"], found["outcome"], found["recovered"]) == (receipt["payment_id"], "existing", True)
+    assert len(events(bitrix24_sandbox, "payment_added")) == 1
+
 
 def test_a_bank_statement_marks_what_came_in(
     run_dag: Callable[..., Any], bitrix24_sandbox: Sandbox, finance_folder: Path

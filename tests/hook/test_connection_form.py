@@ -31,7 +31,7 @@ def test_all_is_well(bitrix24_sandbox: Any) -> None:
     works, text = Bitrix24Hook().test_connection()
     assert works
     assert "as Anna Berg (user 1), an administrator; scopes: crm, pay_system, sale, salescenter" in text
-    assert "The webhook can pay legacy invoices, wait for legacy invoices, add payments" in text
+    assert "The webhook can pay legacy invoices (PayInvoiceOperator), wait for legacy invoices (Inv" in text
     assert "cannot" not in text
     assert bitrix24_sandbox.secret not in text
     sent = [request["method"] for request in bitrix24_sandbox.requests if not request["inside_batch"]]
@@ -44,12 +44,12 @@ def test_missing_scopes_are_said_by_feature(bitrix24_sandbox: Any, monkeypatch: 
     works, text = Bitrix24Hook().test_connection()
     assert works
     assert "not an administrator" in text
-    assert "cannot pay legacy invoices (the webhook lacks the scope pay_system)" in text
+    assert "cannot pay legacy invoices (PayInvoiceOperator): the webhook lacks the scope pay_system." in text
     assert "mark payments as paid" in text.partition("cannot")[0]
     use(monkeypatch, bitrix24_sandbox, bitrix24_sandbox.add_webhook(user_id=7, scopes=["pay_system"]))
     works, text = Bitrix24Hook().test_connection()
     assert not works
-    assert "pay legacy invoices (the webhook lacks the scope crm)" in text
+    assert "pay legacy invoices (PayInvoiceOperator): the webhook lacks the scope crm" in text
     assert "Only an administrator sees pay systems" in text
 
 
@@ -91,7 +91,7 @@ def test_a_wrong_secret_and_a_silent_portal(bitrix24_sandbox: Any, monkeypatch: 
     use(monkeypatch, bitrix24_sandbox, wrong)
     works, text = Bitrix24Hook().test_connection()
     assert not works
-    assert "Check the webhook in the Airflow connection" in text
+    assert "Check the webhook or application in the Airflow connection" in text
     assert "c4n4rys3cr3tc0de" not in text
     monkeypatch.setattr("airflow_provider_bitrix24.hooks.bitrix24._TEST_TIMES", {"read_timeout": 0.2})
     monkeypatch.setenv(CONNECTION, bitrix24_sandbox.connection)
@@ -128,7 +128,7 @@ def test_nobody_looks_at_the_form_for_ten_seconds() -> None:
 def test_standard_fields_of_the_older_form() -> None:
     behaviour = Bitrix24Hook.get_ui_field_behaviour()
     assert set(behaviour) == {"hidden_fields", "relabeling", "placeholders"}
-    assert behaviour["relabeling"]["password"] == "Webhook secret"
+    assert behaviour["relabeling"]["password"] == "Webhook or client secret"
 
 
 def test_other_fields_of_the_older_form(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,12 +141,15 @@ def test_other_fields_of_the_older_form(monkeypatch: pytest.MonkeyPatch) -> None
     class Boolean(Field):
         pass
 
+    class Password(Field):
+        pass
+
     stand_ins = {
-        "wtforms": {"StringField": Field, "BooleanField": Boolean},
-        "wtforms.validators": {"Optional": object},
+        "wtforms": {"StringField": Field, "BooleanField": Boolean, "PasswordField": Password},
+        "wtforms.validators": {"Optional": object, "any_of": list},
         "flask_babel": {"lazy_gettext": str},
         "flask_appbuilder": {},
-        "flask_appbuilder.fieldwidgets": {"BS3TextFieldWidget": object},
+        "flask_appbuilder.fieldwidgets": {"BS3TextFieldWidget": object, "BS3PasswordFieldWidget": object},
     }
     for name, content in stand_ins.items():
         module = types.ModuleType(name)
@@ -158,13 +161,16 @@ def test_other_fields_of_the_older_form(monkeypatch: pytest.MonkeyPatch) -> None
         name: field["label"] for name, field in declared.items()
     }
     assert isinstance(fields["allow_http"], Boolean)
+    assert {name for name, field in fields.items() if isinstance(field, Password)} == {"refresh_token", "token_key"}
+    assert ["webhook", "oauth"] in fields["auth"].options["validators"]
+    assert fields["auth"].options["default"] == "webhook"
     assert all(field.options["description"] for field in fields.values())
 
 
 def test_the_form_asks_only_for_what_the_settings_know() -> None:
-    from airflow_provider_bitrix24.api.settings import _EXTRAS
+    from airflow_provider_bitrix24.api.extras import EXTRAS
 
     (declared,) = (kind["conn-fields"] for kind in get_provider_info()["connection-types"])
-    assert set(declared) <= set(_EXTRAS)
+    assert set(declared) <= set(EXTRAS)
     for field in declared.values():
         assert "null" in field["schema"]["type"]  # or the form would insist on it

@@ -35,7 +35,7 @@ class World:
         self.keys: list[str | None] = []
         self.slept: list[float] = []
         self.before: dict[str, Callable[[], None]] = {}
-        """By REST method: what somebody does just before that request arrives, once."""
+        """By REST method, or "batch:" and the name of a command: what somebody does just before that arrives, once."""
         self.bodies: dict[str, Any] = {}
         """By REST method: a result that the portal answers with, once, without doing anything."""
         self.not_sent = 0
@@ -101,8 +101,9 @@ class World:
             return NotSent("connection refused")
         if lease and self.monotonic() > lease.monotonic:
             return NotSent("the lease is over", lease_over=True)
-        if act := self.before.pop(request.method, None):
-            act()
+        for moment in (request.method, *(f"batch:{name}" for name in request.params.get("cmd", ()))):
+            if act := self.before.pop(moment, None):
+                act()
         self.sent.append(request.method)
         self.keys.append(request.headers.get("Idempotency-Key"))
         self.clock.advance(REQUEST_TAKES)

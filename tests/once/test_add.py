@@ -192,13 +192,24 @@ def test_unpaid_fail_with_none_there_adds(world: World) -> None:
 # -- the answer is lost or unclear
 
 
-def test_nothing_new_after_the_settle_window_is_final(world: World) -> None:
+def test_what_is_proved_to_be_absent_is_added_once_more(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.fault("drop_before", ADD, times=1)
-    with pytest.raises(Bitrix24OutcomeUnknown, match=r"no usable answer.*does not show a new payment, read twice"):
-        add(world)
-    assert world.writes() == [ADD]
-    assert world.portal.ledger == []
+    receipt = add(world)
+    assert (receipt["outcome"], receipt["evidence"], receipt["recovered"]) == ("created", "answer", False)
+    assert "no new payment is there, read twice after everything that was sent must have ended" in caplog.text
+    assert world.writes() == [ADD, ADD]
+    assert len(world.ledger("payment_added")) == 1
     assert world.clock.time() - 1_763_800_000 >= world.caller.settings.settle_window + 10
+
+
+def test_what_is_absent_twice_is_for_a_person(world: World) -> None:
+    world.fault("drop_before", ADD)
+    with pytest.raises(PaymentAmbiguous, match=r"sent 2 times for one key, and the portal shows none") as caught:
+        add(world)
+    assert caught.value.final
+    assert caught.value.candidates == ()
+    assert world.writes() == [ADD, ADD]
+    assert world.portal.ledger == []
 
 
 @pytest.mark.parametrize("fault", ["drop_after", "truncate", "hold", "html", "internal_server_error"])
@@ -229,7 +240,7 @@ def test_what_the_portal_commits_at_the_very_end_is_found(world: World) -> None:
 @pytest.mark.parametrize("on_unknown", ["fail", "adopt"])
 def test_two_new_payments_are_never_ours(world: World, on_unknown: str) -> None:
     world.fault("drop_after", ADD, times=1)
-    world.before[LIST] = lambda: world.portal.act.add_payment(2, 1)
+    world.before["batch:fitting"] = lambda: world.portal.act.add_payment(2, 1)
     with pytest.raises(PaymentAmbiguous, match=r"2 new payments are there: 1033 .*, 1034 ") as caught:
         add(world, on_unknown=on_unknown)
     assert caught.value.candidates == (1033, 1034)
@@ -237,7 +248,7 @@ def test_two_new_payments_are_never_ours(world: World, on_unknown: str) -> None:
 
 def test_a_payment_of_the_customer_is_not_taken_for_ours(world: World) -> None:
     world.fault("drop_before", ADD, times=1)
-    world.before[LIST] = lambda: world.portal.act.add_payment(2, 1, amount="12.00")
+    world.before["batch:fitting"] = lambda: world.portal.act.add_payment(2, 1, amount="12.00")
     with pytest.raises(PaymentAmbiguous, match=r"One new payment is there, 1033 over 12\.00 EUR"):
         add(world)
 
@@ -258,7 +269,7 @@ def test_what_cannot_be_ours_is_never_adopted(world: World, amount: str, paid: b
             world.portal.act.pay_payment(number)
 
     world.fault("drop_before", ADD, times=1)
-    world.before[LIST] = customer
+    world.before["batch:fitting"] = customer
     with pytest.raises(PaymentAmbiguous, match=words) as caught:
         add(world, on_unknown="adopt", fill_products=fill, pay_system_id=8)
     assert "cannot be the one this task sent" in str(caught.value)
@@ -268,7 +279,7 @@ def test_what_cannot_be_ours_is_never_adopted(world: World, amount: str, paid: b
 
 def test_an_adopted_payment_gets_its_pay_system(world: World) -> None:
     world.fault("drop_before", ADD, times=1)
-    world.before[LIST] = lambda: world.portal.act.add_payment(2, 1)
+    world.before["batch:fitting"] = lambda: world.portal.act.add_payment(2, 1)
     assert add(world, on_unknown="adopt", pay_system_id=8)["pay_system_id"] == 8
 
 
@@ -309,7 +320,7 @@ def test_the_id_of_a_payment_that_was_there_is_an_unclear_answer(world: World, o
 def test_strange_rows_are_no_traceback(world: World, key: str, value: Any) -> None:
     good = {"scope": ["crm"], "profile": {"ID": 1}, "object": {"item": {}}, "payments": [], "orders": {}}
     world.bodies["batch"] = {"result": good | {key: value}, "result_error": []}
-    if key in ("payments", "scope"):
+    if key in ("payments", "scope", "profile"):
         with pytest.raises(Bitrix24NoAnswer):
             add(world)
         assert world.writes() == []
@@ -363,7 +374,7 @@ def test_an_answer_that_cannot_be_read_back_is_told_with_its_id(world: World) ->
 
 def test_lost_and_then_unreadable_says_that_one_may_have_been_added(world: World) -> None:
     world.fault("drop_after", ADD, times=1)
-    world.before[ADD] = lambda: world.fault("drop_before", LIST)
+    world.before[ADD] = lambda: world.fault("drop_before", "batch")
     with pytest.raises(
         Bitrix24OutcomeUnknown, match=r"added to deal 1, and the portal could not be read.*may have been added"
     ):

@@ -230,7 +230,7 @@ def test_an_adopted_payment_that_somebody_works_on_is_left_alone(world: World, p
 
     world.fault("drop_after", ADD, times=1)
     # Before the batch that reads what is in the payment that was adopted.
-    world.before[ADD] = lambda: world.before.update(batch=person)
+    world.before["batch:products"] = person
     with pytest.raises(PaymentMismatch, match=r"HAS been added.*somebody else is at work on it"):
         fill(world, on_unknown="adopt")
     assert world.writes() == [ADD]

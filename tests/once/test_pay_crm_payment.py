@@ -11,8 +11,8 @@ import pytest
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ConfigError,
     Bitrix24NoAnswer,
-    Bitrix24OutcomeUnknown,
     Bitrix24PermissionError,
+    PaymentAmbiguous,
     PaymentMismatch,
     PaymentNotApplied,
     PaymentRefused,
@@ -119,11 +119,18 @@ def test_a_lost_answer_is_resolved_by_reading(world: World, fault: str) -> None:
     assert world.writes() == [PAY]
 
 
-def test_a_lost_request_fails_for_good(world: World) -> None:
+def test_a_lost_request_is_sent_once_more(world: World) -> None:
     world.fault("drop_before", PAY, times=1)
-    with pytest.raises(Bitrix24OutcomeUnknown, match=r"payment 1001 was marked as paid.*does not show it as paid"):
+    assert pay(world)["outcome"] == "paid"
+    assert world.writes() == [PAY, PAY]
+    assert len(world.ledger("payment_paid")) == 1
+
+
+def test_a_request_that_is_lost_twice_is_for_a_person(world: World) -> None:
+    world.fault("drop_before", PAY)
+    with pytest.raises(PaymentAmbiguous, match=r"Payment 1001 was marked as paid 2 times.*does not show it"):
         pay(world)
-    assert world.writes() == [PAY]
+    assert world.writes() == [PAY, PAY]
     assert world.ledger("payment_paid") == []
 
 

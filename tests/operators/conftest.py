@@ -7,6 +7,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
+
+# What is about the task state store, questions and retry policies: older Airflows have none of them.
+collect_ignore = (
+    []
+    if AIRFLOW_V_3_3_PLUS
+    else ["test_asking.py", "test_journals.py", "test_later_attempts.py", "test_questions.py", "test_retries.py"]
+)
 
 SHORT = {
     "allow_http": True,
@@ -19,20 +27,43 @@ SHORT = {
 }
 
 
-class Task:
-    """What an operator sees of Airflow while it runs."""
+class Store:
+    """A task state store that holds what Airflow's would: JSON."""
 
-    def __init__(self, try_number: int = 1) -> None:
+    def __init__(self) -> None:
+        self.kept: dict[str, str] = {}
+        self.retentions: list[Any] = []
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return json.loads(self.kept[key]) if key in self.kept else default
+
+    def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+        self.kept[key] = json.dumps(value)
+        self.retentions.append(retention)
+
+
+class Task:
+    """What an operator sees of Airflow while it runs; without a store it is an Airflow before 3.3."""
+
+    def __init__(self, *, store: bool = AIRFLOW_V_3_3_PLUS) -> None:
         self.xcoms: dict[str, Any] = {}
         self.ti = SimpleNamespace(
             dag_id="finance",
             run_id="manual__1",
             task_id="pay",
             map_index=-1,
-            try_number=try_number,
+            try_number=1,
             xcom_push=lambda key, value: self.xcoms.__setitem__(key, value),
         )
-        self.context: Any = {"ti": self.ti}
+        self.run = SimpleNamespace(run_id="manual__1", run_type="manual")
+        self.store = Store()
+        self.context: Any = {"ti": self.ti, "dag_run": self.run}
+        if store:
+            self.context["task_state_store"] = self.store
+
+    def again(self) -> None:
+        """Let the next attempt begin."""
+        self.ti.try_number += 1
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +75,12 @@ def short_waits() -> dict[str, Any]:
 @pytest.fixture
 def task() -> Task:
     return Task()
+
+
+@pytest.fixture
+def forgetful_task() -> Task:
+    """A task in an Airflow that keeps no task state."""
+    return Task(store=False)
 
 
 @pytest.fixture

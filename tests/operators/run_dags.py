@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
-from airflow.configuration import conf
-from airflow.dag_processing.dagbag import BundleDagBag
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 from sqlalchemy import select
+
+from tests.tools.dagbag import load_dags
 
 
 def outcome(dag: Any) -> dict[str, list[dict[str, Any]]]:
@@ -32,11 +31,8 @@ def outcome(dag: Any) -> dict[str, list[dict[str, Any]]]:
 
 
 def main(dag_ids: list[str]) -> None:
-    folder = Path(conf.get("core", "dags_folder"))
-    bag = BundleDagBag(dag_folder=folder, bundle_path=folder, bundle_name="dags-folder")
-    if bag.import_errors:
-        raise SystemExit(f"import errors: {bag.import_errors}")
-    print(json.dumps({dag_id: outcome(bag.dags[dag_id]) for dag_id in dag_ids}, default=str))
+    dags = load_dags()
+    print(json.dumps({dag_id: outcome(dags[dag_id]) for dag_id in dag_ids}, default=str))
 
 
 if __name__ == "__main__":

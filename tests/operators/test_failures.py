@@ -32,12 +32,23 @@ EXAMPLES: list[Bitrix24Error] = [
             exceptions.Bitrix24ServerError,
         )
     ),
+    exceptions.Bitrix24StoreError("the database", "away"),
+    exceptions.PaymentInProgress("busy"),
+    exceptions.PaymentUnresolved("unreadable"),
     exceptions.PaymentRefused("refused"),
     exceptions.PaymentNotApplied("not applied"),
     exceptions.PaymentAmbiguous("ambiguous", (1, 2)),
     exceptions.PaymentMismatch("mismatch"),
 ]
-RETRIED = ("Bitrix24NotSent", "Bitrix24NoAnswer", "Bitrix24RateLimited", "Bitrix24ServerError")
+RETRIED = (
+    "Bitrix24NotSent",
+    "Bitrix24NoAnswer",
+    "Bitrix24RateLimited",
+    "Bitrix24ServerError",
+    "Bitrix24StoreError",
+    "PaymentInProgress",
+    "PaymentUnresolved",
+)
 
 
 def raising(error: BaseException) -> Any:
@@ -60,10 +71,13 @@ def test_every_error_is_either_final_or_retried(error: Bitrix24Error) -> None:
         assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
-@pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
-def test_where_no_retry_is_allowed_every_error_is_final(error: Bitrix24Error) -> None:
+def test_a_final_error_that_the_caller_deals_with_passes() -> None:
+    error = exceptions.PaymentAmbiguous("ambiguous", (1, 2))
+    with pytest.raises(exceptions.PaymentAmbiguous) as caught:
+        fail_if_final(raising(error), spare=(exceptions.PaymentAmbiguous,))
+    assert caught.value is error
     with pytest.raises(AirflowFailException):
-        fail_if_final(raising(error), may_retry=False)
+        fail_if_final(raising(exceptions.PaymentMismatch("mismatch")), spare=(exceptions.PaymentAmbiguous,))
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), KeyboardInterrupt(), SystemExit(1)])

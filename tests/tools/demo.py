@@ -214,8 +214,15 @@ def run(home: Path, keep: bool) -> int:
     processes = Processes(logs)
     watch = MemoryWatch(processes)
     try:
+        journal = {"conn_type": "sqlite", "host": str(home / "journal.db")}
         airflow = LocalAirflow(
-            home / "airflow", ROOT / "dags_examples", processes, env={"AIRFLOW_VAR_FINANCE_FOLDER": str(finance)}
+            home / "airflow",
+            ROOT / "dags_examples",
+            processes,
+            env={
+                "AIRFLOW_VAR_FINANCE_FOLDER": str(finance),
+                "AIRFLOW_CONN_PAYMENTS_JOURNAL": json.dumps(journal),
+            },
         )
         portal = SandboxPortal(processes, airflow.env)
         airflow.env["AIRFLOW_CONN_BITRIX24_DEFAULT"] = portal.connection

@@ -70,7 +70,7 @@ class Processes:
     def start(self, name: str, command: list[str], env: Mapping[str, str]) -> Path:
         """Start `command` in a group of its own and return the file that takes what it prints."""
         log = self.logs / f"{name}.log"
-        with log.open("wb") as output:
+        with log.open("ab") as output:
             self.children[name] = subprocess.Popen(
                 command,
                 env=env,
@@ -92,6 +92,16 @@ class Processes:
         """Return every living process that was started here, and theirs: all that share a session, orphans too."""
         sessions = {child.pid for child in self.children.values()}
         return [process for process in psutil.process_iter() if _session(process) in sessions]
+
+    def kill(self, name: str) -> None:
+        """SIGKILL a process and all that it has started, at once, as when the machine goes off."""
+        child = self.children.pop(name)
+        while members := [process for process in psutil.process_iter() if _session(process) == child.pid]:
+            for process in members:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            child.poll()
+        child.wait()
 
     def stop(self) -> None:
         """End all: TERM to every group, then up to `TERM_SECONDS` of patience, then KILL."""
@@ -116,12 +126,24 @@ class Processes:
 
 
 class LocalAirflow:
-    """Airflow in `home`, with SQLite, everybody an administrator, and few processes."""
+    """Airflow in `home`, with SQLite, everybody an administrator, and few processes.
+
+    :param workers: what runs the tasks, if not the scheduler: name -> arguments of `airflow`.
+    :param env: more of the environment; it wins.
+    """
 
     def __init__(
-        self, home: Path, dags: Path, processes: Processes, *, parallelism: int = 3, env: Mapping[str, str]
+        self,
+        home: Path,
+        dags: Path,
+        processes: Processes,
+        *,
+        parallelism: int = 3,
+        workers: Mapping[str, list[str]] | None = None,
+        env: Mapping[str, str],
     ) -> None:
         self.processes = processes
+        self.parts = {**PARTS, **(workers or {})}
         port = free_port()
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
@@ -162,10 +184,14 @@ class LocalAirflow:
         del self.processes.children["db-migrate"]
 
     def start(self) -> None:
-        """Start the four parts; `wait_until_ready` tells when they are up."""
-        for name, arguments in PARTS.items():
-            extra = ["--port", str(self.port)] if name == "api-server" else []
-            self.processes.start(name, [sys.executable, "-m", "airflow", *arguments, *extra], self.env)
+        """Start all parts; `wait_until_ready` tells when they are up."""
+        for name in self.parts:
+            self.start_part(name)
+
+    def start_part(self, name: str) -> None:
+        """Start one part, for the first time or after it was killed."""
+        extra = ["--port", str(self.port)] if name == "api-server" else []
+        self.processes.start(name, [sys.executable, "-m", "airflow", *self.parts[name], *extra], self.env)
 
     def wait_until_ready(self, dag_ids: set[str], report: Callable[[str], None], timeout: float = 240) -> None:
         """Return when every part is healthy and every DAG is known; report each once."""
@@ -217,6 +243,25 @@ class LocalAirflow:
         """Return the run's task instances, mapped ones one by one."""
         return list(self.get(f"dags/{dag_id}/dagRuns/{run_id}/taskInstances", limit=100)["task_instances"])
 
+    def clear(self, dag_id: str, run_id: str) -> None:
+        """Clear all tasks of the run, whatever their state, as the button of the UI does."""
+        body = {"dry_run": False, "only_failed": False, "reset_dag_runs": True, "dag_run_id": run_id}
+        self.api.post(f"/dags/{dag_id}/clearTaskInstances", json=body).raise_for_status()
+
+    def mark_failed(self, dag_id: str, run_id: str, task_id: str) -> None:
+        """Mark a task as failed by hand."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
+        self.api.patch(path, json={"new_state": "failed"}).raise_for_status()
+
+    def question(self, dag_id: str, run_id: str, task_id: str) -> dict[str, Any]:
+        """Return what the task asks a person: subject, body and options."""
+        return self.get(f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails")
+
+    def answer(self, dag_id: str, run_id: str, task_id: str, option: str) -> None:
+        """Answer it with one of the options."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails"
+        self.api.patch(path, json={"chosen_options": [option]}).raise_for_status()
+
     def result(self, dag_id: str, run_id: str, task: Mapping[str, Any]) -> Any:
         """Return what the task returned, or None."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task['task_id']}/xcomEntries/return_value"
@@ -227,4 +272,10 @@ class LocalAirflow:
         """Return the end of the log of the task's last attempt."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task['task_id']}/logs/{task['try_number']}"
         entries = self.api.get(path, params={"map_index": task["map_index"]}).raise_for_status().json()["content"]
-        return "\n".join(entry.get("event", str(entry)) for entry in entries[-15:])
+        return "\n".join(_log_line(entry) for entry in entries[-15:])
+
+
+def _log_line(entry: Mapping[str, Any]) -> str:
+    """Return a line of a log, with the exceptions that belong to it."""
+    errors = [f"{error['exc_type']}: {error['exc_value']}" for error in entry.get("error_detail") or ()]
+    return "\n    ".join([str(entry.get("event", entry)), *errors])

@@ -7,24 +7,19 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
-from airflow.configuration import conf
-from airflow.dag_processing.dagbag import BundleDagBag
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
+from tests.tools.dagbag import load_dags
+
 
 def run(dag_id: str, run_conf: dict[str, Any]) -> dict[str, Any]:
     """Run the DAG; return its state, and state, attempts and result of every task instance."""
-    folder = Path(conf.get("core", "dags_folder"))
-    bag = BundleDagBag(dag_folder=folder, bundle_path=folder, bundle_name="dags-folder")
-    if bag.import_errors:
-        raise SystemExit(f"import errors: {bag.import_errors}")
-    run = bag.dags[dag_id].test(logical_date=None, run_conf=run_conf)
+    run = load_dags()[dag_id].test(logical_date=None, run_conf=run_conf)
     with create_session() as session:
         tasks = session.scalars(select(TaskInstance).filter_by(dag_id=dag_id, run_id=run.run_id)).all()
         xcoms = session.scalars(select(XComModel).filter_by(dag_id=dag_id, run_id=run.run_id)).all()

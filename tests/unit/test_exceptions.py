@@ -19,11 +19,21 @@ from airflow_provider_bitrix24.exceptions import (
     Bitrix24OutcomeUnknown,
     Bitrix24PermissionError,
     Bitrix24RateLimited,
+    Bitrix24StoreError,
     PaymentAmbiguous,
 )
 
 CLASSES = [value for value in vars(exceptions).values() if inspect.isclass(value) and issubclass(value, Bitrix24Error)]
-RETRIED = {"Bitrix24NotSent", "Bitrix24NoAnswer", "Bitrix24RateLimited", "Bitrix24ServerError"}
+RETRIED = {
+    "Bitrix24NotSent",
+    "Bitrix24NoAnswer",
+    "Bitrix24RateLimited",
+    "Bitrix24ServerError",
+    "Bitrix24StoreError",
+    "Bitrix24TokenError",
+    "PaymentInProgress",
+    "PaymentUnresolved",
+}
 NOON = datetime.datetime(2026, 11, 22, 12, tzinfo=datetime.UTC)
 
 
@@ -34,6 +44,7 @@ def make(kind: type[Bitrix24Error]) -> Bitrix24Error:
         Bitrix24OutcomeUnknown: ("crm.deal.add", True, "0", "words", "what to do"),
         Bitrix24PermissionError: ("insufficient_scope", 401, "crm.deal.get", "words", ("crm",)),
         Bitrix24RateLimited: ("OPERATION_TIME_LIMIT", 429, "crm.deal.get", "words", 90.0, NOON),
+        Bitrix24StoreError: ("the database", "it is away"),
         PaymentAmbiguous: ("which one?", (1, 2)),
     }
     if kind in special:

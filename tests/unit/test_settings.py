@@ -185,7 +185,7 @@ def test_what_is_false(value: Any) -> None:
         ({"extra": {"max_response_bytes": True}}, "max_response_bytes"),
         ({"extra": {"portal_id": ["x"]}}, "portal_id"),
         ({"extra": {"ca_bundle": 5}}, "ca_bundle"),
-        ({"extra": {"auth": "oauth"}}, "auth"),
+        ({"extra": {"auth": "basic"}}, "auth must be webhook or oauth"),
     ],
 )
 def test_what_is_wrong_is_named_without_the_secret(values: dict[str, Any], field: str) -> None:

@@ -1,0 +1,125 @@
+"""The extras of a connection: their names, and what a value of each means, be it JSON, text or from a form."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_PORTAL_ID = re.compile(r"[A-Za-z0-9._:-]{1,255}")
+_EXTRA_NAME = re.compile(r"[a-z_]{1,40}")
+_TRUE = ("true", "1", "yes", "y", "on")
+_FALSE = ("false", "0", "no", "n", "off")
+
+
+def read_extras(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the extras by name, each in its own type; what is empty is left out.
+
+    :raises Bitrix24ConfigError: names the extra that is not known or not right; never repeats a value.
+    """
+    options: dict[str, Any] = {}
+    for name, value in extra.items():
+        if name not in EXTRAS:
+            near = difflib.get_close_matches(name, EXTRAS, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(EXTRAS)}."
+            which = repr(name) if _EXTRA_NAME.fullmatch(name) else "a name that is not shown"
+            raise Bitrix24ConfigError(f"extra: {which} is not known; {hint}")
+        if value is not None and plain(value):
+            option = EXTRAS[name](name, value)
+            if option is not None:
+                options[name] = option
+    return options
+
+
+def plain(value: object) -> str:
+    """Return text without blanks around it, where nothing is empty text."""
+    return "" if value is None else str(value).strip()
+
+
+def _seconds(name: str, value: object) -> float:
+    """Seconds, 0 or more."""
+    try:
+        seconds = -1.0 if isinstance(value, bool) else float(plain(value))
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 86400:
+        raise Bitrix24ConfigError(f"extra: {name} must be a number of seconds between 0 and 86400.")
+    return seconds
+
+
+def _seconds_above_zero(name: str, value: object) -> float | None:
+    """Seconds, where 0 means not given: that is what an untouched number field of the form sends."""
+    return _seconds(name, value) or None
+
+
+def _bytes(name: str, value: object) -> int | None:
+    """A number of bytes, where 0 means not given."""
+    text = plain(value)
+    if isinstance(value, bool) or not (text.isascii() and text.isdigit() and len(text) < 13):
+        raise Bitrix24ConfigError(f"extra: {name} must be a whole number of bytes.")
+    return int(text) or None
+
+
+def _switch(name: str, value: object) -> bool:
+    """A switch; the extras of a URI are text."""
+    text = plain(value).lower()
+    if text not in _TRUE + _FALSE:
+        raise Bitrix24ConfigError(f"extra: {name} must be true or false.")
+    return text in _TRUE
+
+
+def _text(name: str, value: object) -> str:
+    """A text."""
+    if not isinstance(value, str) or len(value) > 1000:
+        raise Bitrix24ConfigError(f"extra: {name} must be a text.")
+    return value.strip()
+
+
+def _portal_name(name: str, value: object) -> str:
+    """A name of the portal; whole addresses, which may hold a secret, are none."""
+    text = _text(name, value)
+    if _PORTAL_ID.fullmatch(text) is None:
+        raise Bitrix24ConfigError(
+            f"extra: {name} must be a name such as acme.bitrix24.com: up to 255 letters, digits and . _ : -"
+        )
+    return text
+
+
+def _one_of(*choices: str) -> Callable[[str, object], str]:
+    """One of some words."""
+
+    def read(name: str, value: object) -> str:
+        text = plain(value).lower()
+        if text not in choices:
+            raise Bitrix24ConfigError(f"extra: {name} must be {' or '.join(choices)}.")
+        return text
+
+    return read
+
+
+EXTRAS: Final[Mapping[str, Callable[[str, object], Any]]] = {
+    "portal_id": _portal_name,
+    "connect_timeout": _seconds_above_zero,
+    "read_timeout": _seconds_above_zero,
+    "lease": _seconds_above_zero,
+    "delivery": _seconds,
+    "server_limit": _seconds,
+    "read_lag": _seconds,
+    "rate_limit_wait": _seconds,
+    "ca_bundle": _text,
+    "allow_http": _switch,
+    "max_response_bytes": _bytes,
+    "auth": _one_of("webhook", "oauth"),
+    "oauth_url": _text,
+    "refresh_token": _text,
+    "access_token": _text,
+    "refreshed_by": _one_of("tasks", "operator"),
+    "token_conn_id": _text,
+    "token_key": _text,
+}
+"""Name -> what a value of it means."""

@@ -1,0 +1,203 @@
+"""Payments that carry a tag of ours: added with it in one request, and found by it.
+
+The tag lives in the payment's ``xmlId``, which only ``sale.payment.*`` shows and writes: to administrators, with the
+scope ``sale``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_bitrix24.api.batch import Reference
+from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.api.flow import keyed
+from airflow_provider_bitrix24.api.models import Payment
+from airflow_provider_bitrix24.api.payments import read_rows
+from airflow_provider_bitrix24.api.values import positive_id
+from airflow_provider_bitrix24.exceptions import (
+    Bitrix24ApiError,
+    Bitrix24ConfigError,
+    Bitrix24NoAnswer,
+    Bitrix24OutcomeUnknown,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_provider_bitrix24.api.batch import BatchReply
+    from airflow_provider_bitrix24.api.effects import Flow, Lease
+    from airflow_provider_bitrix24.api.flow import Caller
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What the portal shows of an object's payments, and whose they may be."""
+
+    payments: tuple[Payment, ...]
+    """All of them, unfiltered."""
+    fitting: frozenset[int] | None
+    """Those that our user made in our time, as far as that shows; None if the portal does not tell."""
+    tagged: frozenset[int]
+    """Those that carry the tag."""
+    tagged_elsewhere: frozenset[int]
+    """Payments of other objects that carry it."""
+
+
+def tag_of(portal: str, key: str) -> str:
+    """Return the tag of a key: ``af-`` and 40 hexadecimal digits."""
+    digest = hashlib.sha256(f"{portal} {key}".encode()).hexdigest()
+    return f"af-{digest[:40]}"
+
+
+def commands_for_evidence(owner: Mapping[str, int], *, tag: str | None) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Return the commands of a batch that :func:`shown_in` reads: all payments of an object, and a tag's."""
+    commands: dict[str, tuple[str, dict[str, Any]]] = {"payments": ("crm.item.payment.list", {**owner})}
+    if tag is not None:
+        wanted = {"select": ["id", "xmlId"], "filter": {"=xmlId": tag}, "order": {"id": "asc"}}
+        commands["tagged"] = ("sale.payment.list", wanted)
+    return commands
+
+
+def shown_in(reply: BatchReply, *, tag: str | None) -> Shown:
+    """Read the answer to :func:`commands_for_evidence`.
+
+    :raises Bitrix24ConfigError: the connection may not see tags.
+    :raises Bitrix24Error: the payments cannot be read.
+    """
+    payments = tuple(read_rows("crm.item.payment.list", Payment.from_wire, reply.value("payments")))
+    there = frozenset(payment.id for payment in payments)
+    tagged = _tagged(reply, tag) if tag is not None else frozenset()
+    return Shown(
+        payments=payments,
+        fitting=_fitting(reply, there),
+        tagged=tagged & there,
+        tagged_elsewhere=tagged - there,
+    )
+
+
+def read_evidence(
+    caller: Caller,
+    *,
+    entity_id: int,
+    entity_type_id: int,
+    user_id: int,
+    since: float,
+    until: float,
+    tag: str | None,
+) -> Flow[Shown]:
+    """Read the payments of an object, and which of them may be ours, in one request.
+
+    A new payment has its creator as the responsible user, and, until something else is written there, an ``xmlId`` that
+    tells when it was made: ``bx_`` and the time in hexadecimal digits.
+
+    REST methods ``batch`` of ``crm.item.payment.list`` and, with a tag, ``sale.payment.list``
+    (https://apidocs.bitrix24.com/api-reference/sale/payment/sale-payment-list.html).
+
+    :param user_id: our user.
+    :param since: seconds since the epoch, by the portal's clock.
+    :param until: the same.
+    """
+    owner = {"entityId": entity_id, "entityTypeId": entity_type_id}
+    fits = {
+        "=empResponsibleId": user_id,
+        ">=xmlId": f"bx_{int(since) - 1:08x}",
+        "<=xmlId": f"bx_{int(until) + 2:08x}",
+    }
+    commands = commands_for_evidence(owner, tag=tag) | {"fitting": ("crm.item.payment.list", {**owner, "filter": fits})}
+    reply = yield from caller.batch(commands)
+    return shown_in(reply, tag=tag)
+
+
+def add_tagged_crm_payment(
+    caller: Caller,
+    *,
+    entity_id: int,
+    entity_type_id: int,
+    pay_system_id: int | None,
+    tag: str,
+    lease: Lease | None = None,
+    idempotency: str | None = None,
+) -> Flow[int]:
+    """Add a payment and tag it, in one request that stops at the first error.
+
+    REST methods ``batch`` of ``crm.item.payment.add``, ``crm.item.payment.get`` and ``sale.payment.update``
+    (https://apidocs.bitrix24.com/api-reference/sale/payment/sale-payment-update.html).
+
+    :return: id of the payment; whether it carries the tag is to be read.
+    :raises Bitrix24OutcomeUnknown: the answer is missing, or is no id.
+    :raises Bitrix24Error: the payment was not added.
+    """
+    params: dict[str, Any] = {"entityId": entity_id, "entityTypeId": entity_type_id}
+    if pay_system_id is not None:
+        params["fields"] = {"paySystemId": pay_system_id}
+    added = Reference("$result[add]")
+    tagging = {"id": added, "fields": {"paySystemId": Reference("$result[get][paySystemId]"), "xmlId": tag}}
+    reply = yield from caller.batch(
+        {
+            "add": ("crm.item.payment.add", params),
+            "get": ("crm.item.payment.get", {"id": added}),
+            "tag": ("sale.payment.update", tagging),
+        },
+        halt=True,
+        effect=Effect.CREATE,
+        lease=lease,
+        headers=keyed(idempotency),
+    )
+    try:
+        return positive_id(reply.value("add"), "result")
+    except Bitrix24ConfigError:
+        pass
+    raise Bitrix24OutcomeUnknown("crm.item.payment.add", answered=True, text="a success without the id of a payment")
+
+
+def tag_crm_payment(
+    caller: Caller,
+    *,
+    payment_id: int,
+    pay_system_id: int,
+    tag: str,
+    lease: Lease | None = None,
+    idempotency: str | None = None,
+) -> Flow[None]:
+    """``sale.payment.update``: give a payment its tag. Whether it has it is to be read.
+
+    https://apidocs.bitrix24.com/api-reference/sale/payment/sale-payment-update.html
+    """
+    yield from caller.call(
+        "sale.payment.update",
+        {"id": payment_id, "fields": {"paySystemId": pay_system_id, "xmlId": tag}},
+        effect=Effect.SET,
+        lease=lease,
+        headers=keyed(idempotency),
+    )
+
+
+def _fitting(reply: BatchReply, there: frozenset[int]) -> frozenset[int] | None:
+    error = reply.errors.get("fitting")
+    if "fitting" not in reply.results and (error is None or error.final):
+        return None  # not asked for, or a portal that does not know such a filter
+    ours = read_rows("crm.item.payment.list", Payment.from_wire, reply.value("fitting"))
+    return frozenset(payment.id for payment in ours) & there
+
+
+def _tagged(reply: BatchReply, tag: str) -> frozenset[int]:
+    """The payments whose tag is the one asked for: a portal may drop a filter and show others."""
+    error = reply.errors.get("tagged")
+    if isinstance(error, Bitrix24ApiError) and error.final:
+        refused = error.reason
+    else:
+        found = reply.value("tagged")
+        rows = found.get("payments") if isinstance(found, dict) else None
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise Bitrix24NoAnswer("sale.payment.list", "the result is not a list of payments")
+        try:
+            return frozenset(positive_id(row.get("id"), "id") for row in rows if row.get("xmlId") == tag)
+        except Bitrix24ConfigError:
+            pass
+        raise Bitrix24NoAnswer("sale.payment.list", "a payment without an id")
+    raise Bitrix24ConfigError(
+        f"tag=True needs the scope sale and an administrator, and this connection may not read tags ({refused}). "
+        "Nothing was sent. Grant both, or leave the tag out and give journal_conn_id."
+    )

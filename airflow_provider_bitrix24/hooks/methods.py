@@ -1,0 +1,207 @@
+"""The REST methods that the provider knows, one typed method each, and their twins prefixed ``a``.
+
+A write here is sent as it is called; what keeps from paying twice are the operators.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow_provider_bitrix24 import api
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from airflow_provider_bitrix24.api.effects import Flow
+    from airflow_provider_bitrix24.api.flow import Caller
+    from airflow_provider_bitrix24.api.models import Invoice, Payment
+    from airflow_provider_bitrix24.exceptions import Bitrix24ApiError
+
+T = TypeVar("T")
+
+
+class RestMethods(ABC):
+    """What :class:`~airflow_provider_bitrix24.hooks.bitrix24.Bitrix24Hook` offers beside calling any method.
+
+    :meta private:
+    """
+
+    @property
+    @abstractmethod
+    def caller(self) -> Caller:
+        """The portal, for the flows of `api`."""
+
+    @abstractmethod
+    async def acaller(self) -> Caller:
+        """The portal, for the flows of `api`."""
+
+    @abstractmethod
+    def run(self, flow: Flow[T]) -> T:
+        """Run a flow of `api` to its end."""
+
+    @abstractmethod
+    async def arun(self, flow: Flow[T]) -> T:
+        """Run a flow of `api` to its end without blocking the event loop."""
+
+    # -- legacy invoices -----------------------------------------------------------------------------------------
+
+    def pay_invoice(
+        self, *, invoice_id: int, pay_system_id: int | None = None, bx_rest_handler: str | None = None
+    ) -> None:
+        """Record a legacy invoice as paid: ``sale.paysystem.pay.invoice``. Its success is no proof: read back.
+
+        https://apidocs.bitrix24.com/api-reference/pay-system/outdated/sale-pay-system-pay-invoice.html
+
+        :param invoice_id: id of the legacy invoice.
+        :param pay_system_id: pay system it is recorded with; exactly one of this and the next.
+        :param bx_rest_handler: code of a REST handler; the portal takes the first pay system that has it.
+        """
+        self.run(
+            api.payments.pay_invoice(
+                self.caller, invoice_id=invoice_id, pay_system_id=pay_system_id, bx_rest_handler=bx_rest_handler
+            )
+        )
+
+    async def apay_invoice(
+        self, *, invoice_id: int, pay_system_id: int | None = None, bx_rest_handler: str | None = None
+    ) -> None:
+        """Async twin of `pay_invoice`."""
+        caller = await self.acaller()
+        await self.arun(
+            api.payments.pay_invoice(
+                caller, invoice_id=invoice_id, pay_system_id=pay_system_id, bx_rest_handler=bx_rest_handler
+            )
+        )
+
+    def get_invoice(self, *, invoice_id: int) -> Invoice:
+        """One legacy invoice: ``crm.invoice.get``.
+
+        https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-invoice-get.html
+        """
+        return self.run(api.payments.get_invoice(self.caller, invoice_id=invoice_id))
+
+    async def aget_invoice(self, *, invoice_id: int) -> Invoice:
+        """Async twin of `get_invoice`."""
+        return await self.arun(api.payments.get_invoice(await self.acaller(), invoice_id=invoice_id))
+
+    def get_invoices(self, *, invoice_ids: Iterable[int]) -> dict[int, Invoice]:
+        """Many legacy invoices, up to 2,500 in a request; those that do not exist are absent.
+
+        https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-invoice-list.html
+        """
+        return self.run(api.payments.get_invoices(self.caller, invoice_ids=invoice_ids))
+
+    async def aget_invoices(self, *, invoice_ids: Iterable[int]) -> dict[int, Invoice]:
+        """Async twin of `get_invoices`."""
+        return await self.arun(api.payments.get_invoices(await self.acaller(), invoice_ids=invoice_ids))
+
+    # -- payments of deals and smart invoices --------------------------------------------------------------------
+
+    def add_crm_payment(self, *, entity_id: int, entity_type_id: int = 2, pay_system_id: int | None = None) -> int:
+        """Add a new, empty payment to a deal or smart invoice: ``crm.item.payment.add``. Calling it twice adds two.
+
+        https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-add.html
+
+        :param entity_id: id of the deal or smart invoice.
+        :param entity_type_id: 2 for a deal, 31 for a smart invoice.
+        :param pay_system_id: pay system of the payment; the portal may choose another one.
+        :return: id of the payment.
+        """
+        return self.run(
+            api.payments.add_crm_payment(
+                self.caller, entity_id=entity_id, entity_type_id=entity_type_id, pay_system_id=pay_system_id
+            )
+        )
+
+    async def aadd_crm_payment(
+        self, *, entity_id: int, entity_type_id: int = 2, pay_system_id: int | None = None
+    ) -> int:
+        """Async twin of `add_crm_payment`."""
+        caller = await self.acaller()
+        return await self.arun(
+            api.payments.add_crm_payment(
+                caller, entity_id=entity_id, entity_type_id=entity_type_id, pay_system_id=pay_system_id
+            )
+        )
+
+    def get_crm_payment(self, *, payment_id: int) -> Payment:
+        """One payment: ``crm.item.payment.get``.
+
+        https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-get.html
+        """
+        return self.run(api.payments.get_crm_payment(self.caller, payment_id=payment_id))
+
+    async def aget_crm_payment(self, *, payment_id: int) -> Payment:
+        """Async twin of `get_crm_payment`."""
+        return await self.arun(api.payments.get_crm_payment(await self.acaller(), payment_id=payment_id))
+
+    def get_crm_payments(self, *, payment_ids: Iterable[int]) -> dict[int, Payment | Bitrix24ApiError]:
+        """Many payments, 50 in a request: id -> the payment, or the final error that the portal gave for it."""
+        return self.run(api.payments.get_crm_payments(self.caller, payment_ids=payment_ids))
+
+    async def aget_crm_payments(self, *, payment_ids: Iterable[int]) -> dict[int, Payment | Bitrix24ApiError]:
+        """Async twin of `get_crm_payments`."""
+        return await self.arun(api.payments.get_crm_payments(await self.acaller(), payment_ids=payment_ids))
+
+    def list_crm_payments(
+        self,
+        *,
+        entity_id: int,
+        entity_type_id: int = 2,
+        filter: Mapping[str, Any] | None = None,
+        order: Mapping[str, str] | None = None,
+    ) -> list[Payment]:
+        """All payments of a deal or smart invoice: ``crm.item.payment.list``.
+
+        https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-list.html
+
+        :param entity_id: id of the deal or smart invoice.
+        :param entity_type_id: 2 for a deal, 31 for a smart invoice.
+        :param filter: camelCase fields with operators, such as ``{">id": 1033}``.
+        :param order: camelCase field -> ``"asc"`` or ``"desc"``; by id if not given.
+        """
+        return self.run(
+            api.payments.list_crm_payments(
+                self.caller, entity_id=entity_id, entity_type_id=entity_type_id, filter=filter, order=order
+            )
+        )
+
+    async def alist_crm_payments(
+        self,
+        *,
+        entity_id: int,
+        entity_type_id: int = 2,
+        filter: Mapping[str, Any] | None = None,
+        order: Mapping[str, str] | None = None,
+    ) -> list[Payment]:
+        """Async twin of `list_crm_payments`."""
+        caller = await self.acaller()
+        return await self.arun(
+            api.payments.list_crm_payments(
+                caller, entity_id=entity_id, entity_type_id=entity_type_id, filter=filter, order=order
+            )
+        )
+
+    def pay_crm_payment(self, *, payment_id: int) -> None:
+        """Mark a payment as paid: ``crm.item.payment.pay``. Its success is no proof: read back.
+
+        https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-pay.html
+        """
+        self.run(api.payments.pay_crm_payment(self.caller, payment_id=payment_id))
+
+    async def apay_crm_payment(self, *, payment_id: int) -> None:
+        """Async twin of `pay_crm_payment`."""
+        await self.arun(api.payments.pay_crm_payment(await self.acaller(), payment_id=payment_id))
+
+    def update_crm_payment(self, *, payment_id: int, pay_system_id: int) -> None:
+        """Give a payment another pay system: ``crm.item.payment.update``.
+
+        https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-update.html
+        """
+        self.run(api.payments.update_crm_payment(self.caller, payment_id=payment_id, pay_system_id=pay_system_id))
+
+    async def aupdate_crm_payment(self, *, payment_id: int, pay_system_id: int) -> None:
+        """Async twin of `update_crm_payment`."""
+        caller = await self.acaller()
+        await self.arun(api.payments.update_crm_payment(caller, payment_id=payment_id, pay_system_id=pay_system_id))

@@ -1,0 +1,114 @@
+"""``python -m airflow_provider_bitrix24 oauth``: sign in, and store the first pair of tokens.
+
+For a shell that sees Airflow's configuration: connections and Variables are Airflow's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import secrets
+import sys
+from getpass import getpass
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+from airflow_provider_bitrix24 import api
+from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Error
+
+if TYPE_CHECKING:
+    from airflow_provider_bitrix24.api.settings import Settings
+
+_CODE = re.compile(r"[A-Za-z0-9._~-]{1,200}")
+_EXPLAINED = """\
+Open this address in a browser in which you are signed in to {host} as the user that the tasks are to act as:
+
+  {address}
+
+Allow the application what it asks for. The browser is then sent to the application's redirect address, with a code that
+lives for 30 seconds. Paste that whole address here (or the code alone).
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; returns the exit code."""
+    options = _parser().parse_args(argv)
+    # Without this the SDK would not look into Airflow's database, where connections are.
+    os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
+    try:
+        return _sign_in(options.conn_id, options.code, options.state)
+    except Bitrix24Error as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+    except Exception as error:  # noqa: BLE001 - Airflow has many, and some hold what must not be shown
+        print(f"The Airflow connection {options.conn_id!r} cannot be read ({type(error).__name__}).", file=sys.stderr)
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m airflow_provider_bitrix24 oauth",
+        description="Sign in to a portal as an OAuth application, and store the first pair of tokens.",
+    )
+    parser.add_argument("--conn-id", default="bitrix24_default", help="Airflow connection (default: %(default)s)")
+    parser.add_argument("--code", help="the code, or the whole address with it; asked for if not given")
+    parser.add_argument("--state", help="the state of the address that was opened, if this is not the same run")
+    return parser
+
+
+def _sign_in(conn_id: str, answer: str | None, state: str | None) -> int:
+    from airflow.sdk import BaseHook
+
+    from airflow_provider_bitrix24.hooks import masking
+    from airflow_provider_bitrix24.hooks.bitrix24 import read_settings
+    from airflow_provider_bitrix24.hooks.tokens import make_keeper
+
+    connection = BaseHook.get_connection(conn_id)
+    settings = read_settings(connection, connection.extra_dejson, conn_id)
+    masking.mask(settings.secrets)
+    application = settings.application
+    if application is None:
+        raise Bitrix24ConfigError(
+            f"The Airflow connection {conn_id!r} is a webhook's. Set its extra auth to oauth, login to the client id "
+            "and password to the client secret."
+        )
+    keeper = make_keeper(settings, application, conn_id)
+    keeper.get_ready()
+    if answer is None:
+        state = state or secrets.token_urlsafe(16)
+        address = api.tokens.consent_url(settings, application, state)
+        print(_EXPLAINED.format(host=settings.host, address=address), flush=True)
+        answer = getpass("Address or code: ") if sys.stdin.isatty() else sys.stdin.readline()
+    keeper.sign_in(read_code(answer, settings, state))
+    print(f"Signed in to {settings.portal}. The tokens are in {keeper.place}, and tasks can begin.")
+    return 0
+
+
+def read_code(answer: str, settings: Settings, state: str | None) -> str:
+    """Return the code in what a person has pasted.
+
+    :param answer: the code alone, or the address that the browser was sent to.
+    :param settings: the portal that must have sent it.
+    :param state: what must come back with it, if it is known; a code alone comes without.
+    :raises Bitrix24ConfigError: there is no code in it, or it is the answer to something else.
+    """
+    text = answer.strip()
+    if "?" not in text and "=" not in text:
+        found = {"code": [text]}
+    else:
+        found = parse_qs(urlsplit(text).query or text.partition("?")[2] or text)
+    code = found.get("code", [""])[-1]
+    if _CODE.fullmatch(code) is None:
+        raise Bitrix24ConfigError("There is no code in that. Open the address again: a new code is made each time.")
+    if state is not None and "state" in found and found["state"] != [state]:
+        raise Bitrix24ConfigError(
+            "That is the answer to another request (its state is not ours). Nothing was stored. Open the address that "
+            "was printed, and paste what comes of it."
+        )
+    domain = found.get("domain", [settings.host])[-1].partition(":")[0].lower()
+    if domain != settings.host:
+        raise Bitrix24ConfigError(
+            f"The consent was given at another portal than {settings.host}, which the connection is for. Nothing was "
+            f"stored. Open the address in a browser in which you are signed in to {settings.host}."
+        )
+    return code

@@ -1,0 +1,37 @@
+"""Work that nothing interrupts: no timeout of a task, and no end of a trigger."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+_THREADS: Final = 4
+
+
+def to_the_end(work: Callable[..., T], *arguments: Any) -> T:
+    """Do it in a thread: a timeout of the task interrupts this one, but not the refresh."""
+    done = threads(os.getpid()).submit(work, *arguments)
+    try:
+        return done.result()
+    finally:
+        wait([done])
+
+
+async def ato_the_end(work: Callable[..., T], *arguments: Any) -> T:
+    """Async twin of `to_the_end`: when the trigger is cancelled, the thread goes on."""
+    from asgiref.sync import sync_to_async
+
+    # Not asyncio.to_thread: the triggerer of Airflow 3.1 answers only to threads that asgiref has made.
+    return await sync_to_async(work, thread_sensitive=False, executor=threads(os.getpid()))(*arguments)
+
+
+@lru_cache(maxsize=2)
+def threads(pid: int) -> ThreadPoolExecutor:
+    """The threads of this process; a forked one has none of them."""
+    return ThreadPoolExecutor(_THREADS, f"bitrix24-tokens-{pid}")

@@ -1,0 +1,135 @@
+"""The journal: what is written down before a payment is sent, so that whoever comes later knows.
+
+A `Journal` has a `Page` for each key. Two kinds outlive the attempt, Airflow's task state store and a SQL database; one
+kind forgets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from airflow_provider_bitrix24.journal.entry import Decision, Entry, Send
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+__all__ = ["Busy", "Claimed", "Decision", "Entry", "Forgetful", "Journal", "Page", "Send"]
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """Somebody else is at work on the key."""
+
+    owner: str
+    seconds: float
+    """How long it may still take until nothing of theirs can arrive any more; measured when the page was read."""
+    epoch: int
+    """Grows with everything that is written."""
+
+
+class Claimed(Exception):
+    """Another key has claimed the payment.
+
+    :param key: the other key.
+    """
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+class Page(Protocol):
+    """One key in a journal, as one attempt sees it."""
+
+    def read(self) -> Entry | None:
+        """Return the entry; None if there is none.
+
+        :raises Bitrix24StoreError: the journal cannot be reached.
+        :raises Bitrix24ConfigError: the entry cannot be understood.
+        """
+
+    @property
+    def busy(self) -> Busy | None:
+        """Who else was at work on the key when it was last read; None if nobody was."""
+
+    def write(self, entry: Entry, *, hold: float | None = None) -> None:
+        """Write the entry, and claim its payment for this key. When this returns, it is kept.
+
+        :param hold: for how many seconds, from now on, nobody else may take over; 0 lets go, None leaves it as it is.
+        :raises PaymentInProgress: somebody has written since it was read, or this attempt was overtaken. What was to be
+            written is kept as an observation where the journal can do that.
+        :raises Claimed: another key has claimed the payment; nothing was written.
+        :raises Bitrix24StoreError: the journal cannot be reached; whether it was written is not known.
+        """
+
+    def release(self) -> None:
+        """Let go of the key, whatever state it is in; never raises."""
+
+    def observed_payment(self) -> int | None:
+        """Return the id of a payment that an overtaken attempt was told by the portal; None if there is none."""
+
+    def claimed_by_others(self, payment_ids: Collection[int]) -> set[int]:
+        """Return those payments that other keys have claimed."""
+
+    def rivals(self, subject: str) -> Sequence[str]:
+        """Return the keys that may have written to the same object since our snapshot, with an unknown result.
+
+        A key whose payment is claimed is none: its payment is known.
+        """
+
+
+class Journal(Protocol):
+    """A place where pages are kept."""
+
+    name: str
+    """What messages call it."""
+    durable: bool
+    """Whether it outlives the attempt."""
+    across_runs: bool
+    """Whether other runs see it: whether a key given by the author holds in all of them."""
+    knows_rivals: bool
+    """Whether it shows which other keys of ours wrote to an object."""
+
+    def page(self, portal: str, key: str) -> Page:
+        """Return the page of a key."""
+
+
+class Forgetful:
+    """No journal: what one attempt knows is gone with it."""
+
+    name = "no journal"
+    durable = False
+    across_runs = False
+    knows_rivals = False
+
+    def page(self, portal: str, key: str) -> Page:
+        """Return an empty page."""
+        return _Sheet()
+
+
+class _Sheet:
+    """A page that nobody else will ever see."""
+
+    busy = None
+
+    def __init__(self) -> None:
+        self._entry: Entry | None = None
+
+    def read(self) -> Entry | None:
+        return self._entry
+
+    def write(self, entry: Entry, *, hold: float | None = None) -> None:
+        self._entry = entry
+
+    def release(self) -> None:
+        pass
+
+    def observed_payment(self) -> int | None:
+        return None
+
+    def claimed_by_others(self, payment_ids: Collection[int]) -> set[int]:
+        return set()
+
+    def rivals(self, subject: str) -> Sequence[str]:
+        return ()

@@ -1,0 +1,287 @@
+"""The journal in a SQL database: one row per portal and key, seen by all runs and all workers.
+
+A row is written by compare-and-set: every write raises its ``epoch`` and must change exactly the row that was read. No
+transaction is open while the portal is asked. Terms are by the database's clock, the only one that all workers share.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import sqlalchemy as sa
+
+from airflow_provider_bitrix24.exceptions import Bitrix24StoreError, PaymentInProgress
+from airflow_provider_bitrix24.journal import Busy, Claimed
+from airflow_provider_bitrix24.journal.entry import Entry
+from airflow_provider_bitrix24.sql import Schema
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    from airflow_provider_bitrix24.journal import Journal, Page
+    from airflow_provider_bitrix24.sql import Database
+
+_METADATA = sa.MetaData()
+_LONG = sa.Text().with_variant(sa.Text(2**24 - 1), "mysql", "mariadb")
+_KEYS = sa.Table(
+    "bitrix24_journal",
+    _METADATA,
+    sa.Column("portal", sa.String(255), primary_key=True),
+    sa.Column("key_digest", sa.String(64), primary_key=True),
+    sa.Column("journal_key", sa.Text, nullable=False),
+    sa.Column("subject", sa.String(100), nullable=False),
+    sa.Column("state", sa.String(20), nullable=False),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("held_until", sa.Double, nullable=False),
+    sa.Column("snapshot_after", sa.Double),
+    sa.Column("settle_until", sa.Double),
+    sa.Column("unknown", sa.Integer, nullable=False),
+    sa.Column("document", _LONG, nullable=False),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("updated_at", sa.Double, nullable=False),
+    sa.Index("bitrix24_journal_subject", "portal", "subject"),
+)
+_CLAIMS = sa.Table(
+    "bitrix24_claim",
+    _METADATA,
+    sa.Column("portal", sa.String(255), primary_key=True),
+    sa.Column("payment_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("key_digest", sa.String(64), nullable=False),
+    sa.Column("journal_key", sa.Text, nullable=False),
+)
+_OBSERVATIONS = sa.Table(
+    "bitrix24_observation",
+    _METADATA,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("portal", sa.String(255), nullable=False),
+    sa.Column("key_digest", sa.String(64), nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("payment_id", sa.BigInteger),
+    sa.Column("document", _LONG, nullable=False),
+    sa.Index("bitrix24_observation_key", "portal", "key_digest"),
+)
+SCHEMA: Final = Schema("journal", (_METADATA.create_all,))
+
+
+class SqlJournal:
+    """Pages in a SQL database; its tables are made on first use.
+
+    :param database: the database.
+    :param owner: which attempt of which task this is, for others to read.
+    :param fence: the journal in the task state store, where there is one: written before each row, because Airflow
+        refuses such a write to an attempt that it has given up.
+    """
+
+    durable = True
+    across_runs = True
+    knows_rivals = True
+
+    def __init__(self, database: Database, owner: str, fence: Journal | None = None) -> None:
+        self._database = database
+        self._owner = owner
+        self._fence = fence
+        self.name = database.name
+
+    def page(self, portal: str, key: str) -> Page:
+        """Return the page of a key."""
+        self._database.require(SCHEMA)
+        fence = self._fence.page(portal, key) if self._fence is not None else None
+        return _Row(self._database, self._owner, portal, key, fence)
+
+    def entries(self, *, portal: str | None = None, state: str | None = None) -> Iterator[Entry]:
+        """All entries, the ones written last first.
+
+        :param portal: only those of this portal.
+        :param state: only those in this state, as :attr:`Entry.state` says it.
+        """
+        self._database.require(SCHEMA)
+        query = sa.select(_KEYS.c.document).order_by(_KEYS.c.updated_at.desc(), _KEYS.c.key_digest)
+        if portal is not None:
+            query = query.where(_KEYS.c.portal == portal)
+        if state is not None:
+            query = query.where(_KEYS.c.state == state)
+        with self._database.begin(reads=True) as connection:
+            documents = connection.execute(query).scalars().all()
+        for document in documents:
+            yield Entry.read(json.loads(document), where=self.name)
+
+
+class _Row:
+    """One key, as one attempt sees it."""
+
+    def __init__(self, database: Database, owner: str, portal: str, key: str, fence: Page | None) -> None:
+        self._database = database
+        self._owner = owner
+        self._portal = portal
+        self._key = key
+        self._digest = hashlib.sha256(key.encode()).hexdigest()
+        self._fence = fence
+        self._epoch: int | None = None
+        self._read_at: float | None = None
+        self.busy: Busy | None = None
+
+    def read(self) -> Entry | None:
+        with self._database.begin(reads=True) as connection:
+            now = connection.execute(sa.select(self._database.now)).scalar_one()
+            row = connection.execute(sa.select(_KEYS).where(*self._mine(_KEYS))).one_or_none()
+        self._epoch, self.busy, self._read_at = None, None, now
+        if row is None:
+            return None
+        self._epoch = row.epoch
+        if row.owner != self._owner and row.held_until > now:
+            self.busy = Busy(row.owner, row.held_until - now, row.epoch)
+        return Entry.read(json.loads(row.document), where=self._database.name)
+
+    def write(self, entry: Entry, *, hold: float | None = None) -> None:
+        if self._fence is not None:
+            self._fence.write(entry)
+        document = json.dumps(entry.document(), ensure_ascii=False)
+        with self._database.begin() as connection:
+            self._claim(connection, entry.payment_id)
+            written = (
+                self._insert(connection, entry, document, hold or 0)
+                if self._epoch is None
+                else (self._update(connection, entry, document, hold))
+            )
+            if not written:
+                connection.rollback()
+        if not written and not self._was_mine(document):
+            self._overtaken(entry, document)
+        self._epoch = (self._epoch or 0) + 1
+
+    def release(self) -> None:
+        if self._epoch is None:
+            return
+        released = _KEYS.update().where(*self._mine(_KEYS), _KEYS.c.epoch == self._epoch, _KEYS.c.owner == self._owner)
+        try:
+            with self._database.begin() as connection:
+                connection.execute(released.values(held_until=0))
+        except Bitrix24StoreError:
+            return  # its term ends by itself
+
+    def observed_payment(self) -> int | None:
+        query = sa.select(_OBSERVATIONS.c.payment_id).where(
+            *self._mine(_OBSERVATIONS), _OBSERVATIONS.c.payment_id.is_not(None)
+        )
+        with self._database.begin(reads=True) as connection:
+            found: int | None = connection.execute(query.order_by(_OBSERVATIONS.c.id)).scalars().first()
+        return found
+
+    def claimed_by_others(self, payment_ids: Collection[int]) -> set[int]:
+        query = sa.select(_CLAIMS.c.payment_id).where(
+            _CLAIMS.c.portal == self._portal,
+            _CLAIMS.c.payment_id.in_(payment_ids),
+            _CLAIMS.c.key_digest != self._digest,
+        )
+        with self._database.begin(reads=True) as connection:
+            return set(connection.execute(query).scalars())
+
+    def rivals(self, subject: str) -> Sequence[str]:
+        since = sa.select(_KEYS.c.snapshot_after).where(*self._mine(_KEYS)).scalar_subquery()
+        query = sa.select(_KEYS.c.journal_key).where(
+            _KEYS.c.portal == self._portal,
+            _KEYS.c.subject == subject,
+            _KEYS.c.key_digest != self._digest,
+            _KEYS.c.unknown == 1,
+            _KEYS.c.settle_until >= since,
+        )
+        with self._database.begin(reads=True) as connection:
+            return list(connection.execute(query).scalars())
+
+    # -- one transaction's parts
+
+    def _mine(self, table: sa.Table) -> tuple[sa.ColumnElement[bool], ...]:
+        return table.c.portal == self._portal, table.c.key_digest == self._digest
+
+    def _values(self, entry: Entry, document: str, hold: float | None) -> dict[str, Any]:
+        now = self._database.now
+        values: dict[str, Any] = {
+            "state": entry.state,
+            "owner": self._owner,
+            "unknown": int(bool(entry.sends) and entry.sends[-1].result in ("open", "unclear")),
+            "document": document,
+            "updated_at": now,
+        }
+        if hold is not None:
+            values["held_until"] = now + hold
+        if hold and entry.open:
+            values["settle_until"] = now + hold
+            if entry.may_have_run == 1:
+                # The snapshot that the entry holds was asked for after this.
+                values["snapshot_after"] = self._read_at
+        return values
+
+    def _insert(self, connection: sa.Connection, entry: Entry, document: str, hold: float) -> bool:
+        taken = connection.execute(sa.select(_KEYS.c.epoch).where(*self._mine(_KEYS))).one_or_none()
+        if taken is not None:
+            return False
+        values = self._values(entry, document, hold)
+        try:
+            connection.execute(
+                _KEYS.insert().values(
+                    portal=self._portal,
+                    key_digest=self._digest,
+                    journal_key=self._key,
+                    subject=entry.subject,
+                    epoch=1,
+                    created_at=self._database.now,
+                    **values,
+                )
+            )
+        except sa.exc.IntegrityError:
+            return False
+        return True
+
+    def _update(self, connection: sa.Connection, entry: Entry, document: str, hold: float | None) -> bool:
+        held_by_others = sa.and_(_KEYS.c.owner != self._owner, _KEYS.c.held_until > self._database.now)
+        changed = connection.execute(
+            _KEYS.update()
+            .where(*self._mine(_KEYS), _KEYS.c.epoch == self._epoch, sa.not_(held_by_others))
+            .values(epoch=_KEYS.c.epoch + 1, subject=entry.subject, **self._values(entry, document, hold))
+        )
+        return changed.rowcount == 1
+
+    def _claim(self, connection: sa.Connection, payment_id: int | None) -> None:
+        if payment_id is None:
+            return
+        found = connection.execute(
+            sa.select(_CLAIMS).where(_CLAIMS.c.portal == self._portal, _CLAIMS.c.payment_id == payment_id)
+        ).one_or_none()
+        if found is not None and found.key_digest != self._digest:
+            raise Claimed(found.journal_key)
+        if found is None:
+            connection.execute(
+                _CLAIMS.insert().values(
+                    portal=self._portal, payment_id=payment_id, key_digest=self._digest, journal_key=self._key
+                )
+            )
+
+    def _was_mine(self, document: str) -> bool:
+        """Whether the write that seems to have failed was ours: its confirmation may have been lost."""
+        with self._database.begin(reads=True) as connection:
+            row = connection.execute(
+                sa.select(_KEYS.c.epoch, _KEYS.c.owner, _KEYS.c.document).where(*self._mine(_KEYS))
+            ).one_or_none()
+        return row is not None and tuple(row) == ((self._epoch or 0) + 1, self._owner, document)
+
+    def _overtaken(self, entry: Entry, document: str) -> NoReturn:
+        observation = _OBSERVATIONS.insert().values(
+            portal=self._portal,
+            key_digest=self._digest,
+            owner=self._owner,
+            at=self._database.now,
+            payment_id=entry.payment_id,
+            document=document,
+        )
+        with self._database.begin() as connection:
+            owner = connection.execute(sa.select(_KEYS.c.owner).where(*self._mine(_KEYS))).scalar()
+            if entry.open is None:
+                connection.execute(observation)
+        raise PaymentInProgress(
+            f"Another task is at work on {self._key!r} ({entry.subject}): {owner}. This attempt sends nothing more; "
+            "what it knows is kept in the journal. The next attempt reads what came of it."
+        )

@@ -1,0 +1,172 @@
+"""What the journal holds of one key: what was meant, what was sent, what came of it. Plain JSON that a person can read.
+
+The document lives in Airflow's Storage tab or in a SQL table, where people can look at it and newer releases find what
+older ones wrote: so it has a version, and every field that is added later has a default.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
+
+from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
+
+Operation = Literal["pay_invoice", "add_crm_payment", "pay_crm_payment"]
+Evidence = Literal["answer", "tag", "difference", "state", "person"]
+SendResult = Literal["open", "not_sent", "refused", "answered", "unclear", "absent", "not_shown"]
+"""``open``: written before sending; whether it left, and what came of it, is not known yet. ``not_sent``, ``refused``:
+certainly not executed. ``answered``: the portal said yes. ``unclear``: it said something else. ``absent``: no answer,
+and the portal does not show it. ``not_shown``: it said yes, or something unclear, and does not show it."""
+MAY_HAVE_RUN: Final = ("open", "answered", "unclear", "absent", "not_shown")
+
+
+def _seconds(value: object) -> object:
+    """Seconds since the epoch, from what the document has."""
+    return datetime.fromisoformat(value).timestamp() if isinstance(value, str) else value
+
+
+def _iso(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
+PortalTime = Annotated[float, BeforeValidator(_seconds), PlainSerializer(_iso, when_used="json")]
+"""Seconds since the epoch by the portal's clock; ISO 8601 in the document, for people."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
+
+
+class Send(_Part):
+    """One time that the write was sent, or was about to be."""
+
+    at: PortalTime
+    """When it was decided."""
+    settle_until: PortalTime
+    """From when on nothing of it can still arrive."""
+    by: str
+    """Which attempt of which task."""
+    result: SendResult = "open"
+    said: str | None = None
+    """The portal's words, or what came instead of them."""
+
+    @property
+    def may_have_run(self) -> bool:
+        """Whether it may have been executed."""
+        return self.result in MAY_HAVE_RUN
+
+
+class Decision(_Part):
+    """What a person has decided about a key."""
+
+    what: Literal["adopt", "pay_again", "give_up"]
+    payment_id: int | None = None
+    """The payment to adopt."""
+    candidates: tuple[int, ...] = ()
+    """The payments that the person was shown; another one since makes "pay again" void."""
+    by: str
+    at: str
+    """ISO 8601."""
+    through: str
+    """"Airflow" or "command line"."""
+
+
+class Entry(_Part):
+    """One key."""
+
+    v: Literal[1] = 1
+    key: str
+    portal: str
+    operation: Operation
+    subject: str
+    """The object, for people and for finding other keys that write to it: "deal 4", "invoice 2"."""
+    parameters: dict[str, Any]
+    """What was asked for; compared one by one with what a later attempt asks for."""
+    task: str
+    """The task that opened it, or, once it was parked, through which a person is asked."""
+    decided_at: PortalTime | None = None
+    """The portal's clock when it still showed nothing, before the first send."""
+    amount: str | None = None
+    """What the object was over before the first send; marks only."""
+    currency: str | None = None
+    seen: tuple[int, ...] = ()
+    """The payments of the object before the first send."""
+    dismissed: tuple[int, ...] = ()
+    """Payments of which a person has said that they are not ours."""
+    sends: tuple[Send, ...] = ()
+    payment_id: int | None = None
+    """The payment that this key is about, once it is known."""
+    evidence: Evidence | None = None
+    steps: dict[str, tuple[Send, ...]] = {}
+    """What completes the payment, by name ("row 17"): each with its own sends."""
+    plan: dict[str, int] = {}
+    """Quantity by product row that goes into the payment; JSON has only text as names."""
+    receipt: dict[str, Any] | None = None
+    """The receipt of the attempt that ended green."""
+    question: str | None = None
+    """What a person is asked; None if nobody is."""
+    candidates: tuple[int, ...] = ()
+    """Payments that may be ours."""
+    decision: Decision | None = None
+    """A decision that no attempt has carried out yet."""
+    decisions: tuple[Decision, ...] = ()
+    """Decisions that were carried out."""
+
+    @property
+    def may_have_run(self) -> int:
+        """How many of the sends may have been executed."""
+        return sum(send.may_have_run for send in self.sends)
+
+    @property
+    def free(self) -> bool:
+        """Whether certainly nothing of ours was executed, so that everything may begin anew."""
+        return self.receipt is None and self.payment_id is None and not self.may_have_run
+
+    @property
+    def open(self) -> Send | None:
+        """The last send, if it is not known what came of it."""
+        return self.sends[-1] if self.sends and self.sends[-1].result == "open" else None
+
+    @property
+    def state(self) -> str:
+        """In one word, for people."""
+        if self.receipt is not None:
+            return "done"
+        if self.question is not None and self.decision is None:
+            return "parked"
+        if self.payment_id is not None:
+            return "incomplete"
+        if self.free:
+            return "nothing sent"
+        return {"open": "unknown", "unclear": "unknown"}.get(self.sends[-1].result, self.sends[-1].result)
+
+    def but(self, **changes: Any) -> Self:
+        """Return a copy with other values."""
+        return self.model_copy(update=changes)
+
+    def last_send(self, **changes: Any) -> Self:
+        """Return a copy whose last send has other values."""
+        return self.but(sends=(*self.sends[:-1], self.sends[-1].model_copy(update=changes)))
+
+    def document(self) -> dict[str, Any]:
+        """Return it as plain JSON, with the state in words in front."""
+        return {"state": self.state, **self.model_dump(mode="json")}
+
+    @classmethod
+    def read(cls, document: Any, *, where: str) -> Self:
+        """Read what :meth:`document` has written.
+
+        :param where: where it was found, for the message.
+        :raises Bitrix24ConfigError: somebody has damaged it, or a newer release has written it.
+        """
+        try:
+            return cls.model_validate(document)
+        except ValidationError as error:
+            first = error.errors()[0]
+            reason = f"{'.'.join(map(str, first['loc'])) or 'document'}: {first['msg']}"
+        raise Bitrix24ConfigError(
+            f"The journal entry in {where} cannot be read ({reason}): it was changed by hand, or written by a newer "
+            "release of airflow-provider-bitrix24. Nothing was sent. Repair it, or look at the portal and remove it."
+        )

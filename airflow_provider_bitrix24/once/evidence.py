@@ -1,0 +1,217 @@
+"""Which payment came of a send without an answer: found out by reading, and believed only with evidence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NoReturn
+
+from airflow_provider_bitrix24.api.tags import Shown, read_evidence
+from airflow_provider_bitrix24.exceptions import (
+    Bitrix24OutcomeUnknown,
+    PaymentNotApplied,
+    PaymentUnresolved,
+)
+from airflow_provider_bitrix24.once.attempt import Sent, Unreadable
+from airflow_provider_bitrix24.once.complete import answer_words
+
+if TYPE_CHECKING:
+    from airflow_provider_bitrix24.api.effects import Flow
+    from airflow_provider_bitrix24.api.models import Payment
+    from airflow_provider_bitrix24.api.preflight import ObjectView
+    from airflow_provider_bitrix24.once.addition import Addition
+
+METHOD = "crm.item.payment.add"
+
+
+def find_ours(
+    addition: Addition, view: ObjectView, *, on_unknown: Literal["fail", "adopt"], sent: Sent | None = None
+) -> Payment | None:
+    """Find the payment that came of the last send.
+
+    :param addition: what was to be added.
+    :param view: what the portal showed when this attempt began.
+    :param on_unknown: whether the author vouches that nobody else adds payments to this object.
+    :param sent: the send of this attempt; None to find out about that of an earlier one.
+    :return: the payment; None if there is none, and it may be sent again.
+    :raises PaymentAmbiguous: nothing proves which one it is; or it was sent as often as it may be.
+    :raises PaymentNotApplied: the portal answered unclearly, and does not show it.
+    :raises PaymentUnresolved: the portal cannot be read now.
+    :raises Bitrix24OutcomeUnknown: the same without a journal.
+    """
+    observed = addition.story.page.observed_payment() if sent is None else None
+    if observed is not None:
+        addition.story.identify(observed, "answer", sends=addition.story.entry.last_send(result="answered").sends)
+        found = [payment for payment in view.shown.payments if payment.id == observed]
+        if found:
+            return found[0]
+    return _Search(addition, on_unknown, sent or _earlier(addition), again=sent is None).run()
+
+
+def _earlier(addition: Addition) -> Sent:
+    """What is known of the last send of an earlier attempt."""
+    story = addition.story
+    last = story.entry.sends[-1]
+    if last.result == "open":
+        return story.lost(last, METHOD)
+    unclear = last.result in ("unclear", "not_shown")
+    return story.ended(Bitrix24OutcomeUnknown(METHOD, answered=unclear, text=last.said or "no answer"))
+
+
+class _Search:
+    def __init__(self, addition: Addition, on_unknown: Literal["fail", "adopt"], sent: Sent, *, again: bool) -> None:
+        self.addition = addition
+        self.story = addition.story
+        self.on_unknown = on_unknown
+        self.sent = sent
+        self.settled_before = again and self.story.entry.sends[-1].result in ("absent", "not_shown")
+        doubt = sent.doubt
+        assert doubt is not None  # noqa: S101 - only what is doubtful is searched for
+        self.doubt = doubt
+        self.happened = f"{answer_words(doubt)} when a payment was added to {addition.of}"
+
+    def run(self) -> Payment | None:
+        latest: list[Shown] = []
+
+        def proved(shown: Shown) -> bool:
+            latest[:] = [shown]
+            return bool(shown.tagged)
+
+        # Whatever may appear is waited for, so that two candidates are not taken for one.
+        try:
+            self.addition.attempt.find(self._read, proved, self.sent)
+        except Unreadable as error:
+            trouble = str(error)
+        else:
+            return self._judge(latest[0])
+        self._not_readable(trouble)
+
+    def _read(self) -> Flow[Shown]:
+        entry, addition = self.story.entry, self.addition
+        first, last = entry.sends[0], entry.sends[-1]
+        since = first.at if entry.decided_at is None else min(first.at, entry.decided_at)
+        return read_evidence(
+            addition.attempt.caller,
+            entity_id=addition.entity_id,
+            entity_type_id=addition.entity_type_id,
+            user_id=addition.user_id,
+            since=since,
+            until=last.settle_until,
+            tag=addition.tag,
+        )
+
+    def _judge(self, shown: Shown) -> Payment | None:
+        tagged = self.addition.tagged(shown)
+        if tagged is not None:
+            self.story.identify(tagged.id, "tag")
+            return tagged
+        candidates = self.addition.candidates(shown)
+        new = [payment for payment in shown.payments if payment.id in candidates]
+        if not new:
+            self._none()
+            return None
+        listed = ", ".join(f"{payment.id} over {payment.money}" for payment in new)
+        if len(new) > 1:
+            self._ambiguous(
+                new,
+                f"{self.happened}, and {len(new)} new payments are there: {listed}. At most one of them is ours, and "
+                "nothing proves which.",
+            )
+        [one] = new
+        strange = _why_not_ours(one, shown)
+        if strange:
+            self._ambiguous(
+                new,
+                f"{self.happened}. One new payment is there, {listed}, but it cannot be the one this task sent, or "
+                f"somebody is at work on it already: {strange}. A payment of ours is added by our user, unpaid and "
+                "over 0. It is left alone, whatever on_unknown says.",
+            )
+        return self._believe(one, shown)
+
+    def _believe(self, one: Payment, shown: Shown) -> Payment:
+        """Exactly one new payment that could be ours."""
+        journal, story = self.story.journal, self.story
+        rivals = story.page.rivals(story.entry.subject) if journal.knows_rivals else ()
+        listed = f"{one.id} over {one.money}"
+        if journal.knows_rivals and not rivals and shown.fitting is not None:
+            story.identify(one.id, "difference")
+            story.attempt.log.warning(
+                "%s. Exactly one new payment is there, %s, made by our user in that time, and no other key wrote to %s "
+                "then: it is ours.",
+                self.happened,
+                listed,
+                self.addition.of,
+            )
+            return one
+        if self.on_unknown == "adopt":
+            story.identify(one.id, "difference")
+            story.attempt.log.warning(
+                "%s. Exactly one new payment is there, %s: it is taken for ours, because on_unknown='adopt' vouches "
+                "that nobody else adds payments to this object meanwhile.",
+                self.happened,
+                listed,
+            )
+            return one
+        others = f"; the keys {', '.join(map(repr, rivals))} may have added it as well" if rivals else ""
+        self._ambiguous(
+            [one],
+            f"{self.happened}. One new payment is there, {listed}: probably ours, but somebody else may have added it"
+            f"{others}. Where nobody else adds payments to such objects, on_unknown='adopt' takes it.",
+        )
+
+    def _ambiguous(self, new: list[Payment], message: str) -> NoReturn:
+        self.story.park(
+            f"{message} Nothing is sent again by itself. {self.addition.what_to_do}",
+            [payment.id for payment in new],
+        )
+
+    def _none(self) -> None:
+        """Nothing new is there; returns if it may be sent again."""
+        if self.settled_before:
+            return
+        story, addition = self.story, self.addition
+        if self.doubt.answered:
+            story.settle("not_shown", self.doubt.reason)
+            raise PaymentNotApplied(
+                f"{self.happened}, and does not show a new payment: either it did nothing with the call, or somebody "
+                "deleted the payment meanwhile. What to do depends on the portal's words; nothing is sent again by "
+                "itself. When its reason is gone, clear this task: it reads first."
+            )
+        story.settle("absent", self.doubt.text)
+        if not story.sends_left:
+            addition.leave_to_a_person(())
+        story.attempt.log.warning(
+            "%s, and no new payment is there, read twice after everything that was sent must have ended: it is added "
+            "once more.",
+            self.happened,
+        )
+
+    def _not_readable(self, trouble: str) -> NoReturn:
+        happened = (
+            f"{self.happened}, and the portal could not be read afterwards ({trouble}): a payment may have been added."
+        )
+        if self.story.journal.durable:
+            raise PaymentUnresolved(
+                f"{happened} It is in the journal ({self.story.journal.name}): the next attempt reads what came of it "
+                "before anything else. If there is none, clear this task when the portal is back: it will not add a "
+                "second payment."
+            )
+        raise Bitrix24OutcomeUnknown(
+            self.doubt.method,
+            self.doubt.answered,
+            self.doubt.code,
+            self.doubt.text,
+            f"{happened} Nothing is sent again by itself. {self.addition.what_to_do}",
+        )
+
+
+def _why_not_ours(payment: Payment, shown: Shown) -> str:
+    """What a payment that we have just added cannot be; empty if it may be ours, whatever its pay system."""
+    not_ours = [
+        *(["paid"] if payment.paid else []),
+        *([f"over {payment.money}"] if payment.money.amount else []),
+        *(
+            ["by somebody else, or at another time"]
+            if shown.fitting is not None and payment.id not in shown.fitting
+            else []
+        ),
+    ]
+    return f"it is {' and '.join(not_ours)}" if not_ours else ""

@@ -1,0 +1,358 @@
+"""One key's story: what the journal says about it, and what this attempt adds, each step before the next request.
+
+Every time in it is by the portal's clock, as far as the portal shows one: workers' clocks may be off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+
+from airflow_provider_bitrix24.exceptions import (
+    Bitrix24Error,
+    Bitrix24OutcomeUnknown,
+    Bitrix24StoreError,
+    PaymentAmbiguous,
+    PaymentInProgress,
+    PaymentMismatch,
+    PaymentRefused,
+    PaymentUnresolved,
+)
+from airflow_provider_bitrix24.journal import Claimed, Decision, Entry, Send
+from airflow_provider_bitrix24.once.attempt import Sent, pause
+from airflow_provider_bitrix24.once.intent import Intent
+from airflow_provider_bitrix24.once.portal_clock import PortalClock, Shows
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from airflow_provider_bitrix24.api.effects import Flow
+    from airflow_provider_bitrix24.journal import Journal
+    from airflow_provider_bitrix24.journal.entry import Evidence, SendResult
+    from airflow_provider_bitrix24.once.attempt import Attempt
+    from airflow_provider_bitrix24.once.receipt import Receipt
+
+SENDS_ALLOWED: Final = 2
+"""How often one key may be sent without a person: the first time, and once more after a proven absence."""
+_WRITES: Final = 4
+"""How often the journal is asked to keep what the portal has answered."""
+_CLOCK_STEP: Final = 1.0
+"""The portal's times may be cut to whole seconds."""
+_LOOK_AGAIN: Final = 5.0
+
+
+V = TypeVar("V", bound=Shows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """Who asks."""
+
+    identity: str
+    """The task instance, the same for all of its attempts."""
+    try_number: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.identity}:try:{self.try_number}"
+
+
+class Story:
+    """What is known about one key, and what becomes of it.
+
+    :param attempt: the tools.
+    :param journal: where it is kept.
+    :param task: who asks.
+    :param entry: what it is about: how an entry looks before anything was sent.
+    :param decision: what a person has decided just now.
+    """
+
+    def __init__(
+        self, attempt: Attempt, journal: Journal, task: Task, entry: Entry, decision: Decision | None = None
+    ) -> None:
+        self.attempt = attempt
+        self.journal = journal
+        self.task = task
+        self.wanted = entry
+        self.page = journal.page(entry.portal, entry.key)
+        self.sent_now = False
+        """Whether this attempt sent the write."""
+        self.clock = PortalClock(attempt.clock)
+        self.entry = self._read()
+        if decision is not None:
+            self.entry = self.entry.but(decision=decision)
+        self.found = not self.entry.free
+        """Whether an earlier attempt has left something."""
+
+    # -- what the journal says ---------------------------------------------------------------------------------------
+
+    def _read(self) -> Entry:
+        """Read the entry, waiting for whoever is at work on it, but not longer than it says."""
+        entry, waited_for = self.page.read(), None
+        while self.page.busy:
+            busy = self.page.busy
+            if waited_for not in (None, busy.epoch) or self._parked_elsewhere(entry):
+                break
+            if waited_for is None:
+                self.attempt.log.info(
+                    "%s is at work on %s. Waiting for up to %.0f s.", busy.owner, self.wanted.key, busy.seconds
+                )
+            waited_for = busy.epoch
+            self.attempt.run(pause(min(busy.seconds + 0.1, _LOOK_AGAIN), "waiting for another task on the same key"))
+            entry = self.page.read()
+        if self._parked_elsewhere(entry):
+            assert entry is not None  # noqa: S101 - only an entry is parked
+            raise PaymentAmbiguous(
+                f"{entry.question} A person is asked about it in another task ({entry.task}); this task sent nothing.",
+                entry.candidates,
+            )
+        if self.page.busy and (entry is None or entry.receipt is None):
+            raise PaymentInProgress(
+                f"{self.page.busy.owner} is at work on {self.wanted.key!r} ({self.wanted.subject}) and has gone on "
+                "since this task began to wait. This attempt sent nothing; the next one reads what came of it."
+            )
+        if entry is None:
+            return self.wanted
+        if entry.free:
+            return self.wanted.but(sends=entry.sends, decision=entry.decision, decisions=entry.decisions)
+        return entry
+
+    def _parked_elsewhere(self, entry: Entry | None) -> bool:
+        return entry is not None and entry.state == "parked" and entry.task != self.task.identity
+
+    @property
+    def outdated(self) -> bool:
+        """Whether this attempt has written nothing, and somebody else has since it began."""
+        entry = self.page.read() if self.entry.free else None
+        return entry is not None and not entry.free
+
+    @property
+    def differing(self) -> dict[str, tuple[Any, Any]]:
+        """Parameters that the entry has otherwise: name -> what it has, what is wanted.
+
+        One that an older entry lacks counts as its default, which is nothing.
+        """
+        wanted, has = self.wanted.parameters, self.entry.parameters
+        return {
+            name: (has.get(name), wanted.get(name))
+            for name in sorted(wanted.keys() | has.keys())
+            if (has.get(name) or None) != (wanted.get(name) or None)
+        }
+
+    def refuse_other_parameters(self, happened: str) -> None:
+        """Refuse to go on with a key that was used for something else.
+
+        :raises PaymentMismatch: the parameters differ.
+        """
+        if not self.differing:
+            return
+        listed = "; ".join(f"{name} {has!r} instead of {wanted!r}" for name, (has, wanted) in self.differing.items())
+        raise PaymentMismatch(
+            f"The key {self.entry.key!r} was used before, by {self.entry.task}, with other parameters: {listed}. "
+            f"{happened} Nothing was sent by this attempt. One key stands for one payment: give the other one a key of "
+            "its own, or ask for the same as before."
+        )
+
+    # -- clocks ------------------------------------------------------------------------------------------------------
+
+    def ask(self, look: Flow[V]) -> V:
+        """Read the portal, and remember what its clock showed.
+
+        :raises PaymentUnresolved: it cannot be read, and something of this key may be there.
+        :raises Bitrix24OutcomeUnknown: the same, if a retry cannot mend it, or nothing would be remembered.
+        :raises Bitrix24Error: it cannot be read, and nothing of this key is there.
+        """
+        left = self.clock.reading()
+        try:
+            view = self.attempt.run(look)
+        except Bitrix24Error as error:
+            if self.entry.free and not self._forgot:
+                raise
+            trouble, final = error.reason, error.final
+        else:
+            self.clock.set(view.at, left)
+            return view
+        message = (
+            f"{self._known} The portal cannot be asked about it now ({trouble}). Nothing was sent by this attempt. "
+            "When the portal answers again, clear this task: it reads first and does not pay twice."
+        )
+        # Without a journal, a later attempt would not know what this one has sent.
+        if final or (self.sent_now and not self.journal.durable):
+            raise Bitrix24OutcomeUnknown("batch", message=message)
+        raise PaymentUnresolved(message)
+
+    @property
+    def _forgot(self) -> bool:
+        """Whether an earlier attempt may have sent something that nobody has written down."""
+        return not self.journal.durable and self.task.try_number > 1
+
+    @property
+    def _known(self) -> str:
+        """What is known of this key without the portal, as sentences."""
+        entry = self.entry
+        if entry.free:
+            return (
+                f"This is attempt {self.task.try_number}, and there is no journal: an earlier one may have sent a "
+                f"write for {entry.subject}, which then MAY be on the books of the portal."
+            )
+        if entry.receipt is not None:
+            what = f", with payment {entry.payment_id}" if entry.payment_id else ""
+            return f"{entry.task} has ended green for {entry.subject}{what}."
+        if entry.payment_id is not None:
+            return f"Payment {entry.payment_id} of {entry.subject} is this key's, and may not be complete yet."
+        last = [send for send in entry.sends if send.may_have_run][-1]
+        if last.result in ("absent", "not_shown"):
+            return f"{last.by} has sent a write for {entry.subject}, and the portal did not show it then."
+        return f"{last.by} has sent a write for {entry.subject}, which MAY be on the books of the portal."
+
+    # -- sending -----------------------------------------------------------------------------------------------------
+
+    @property
+    def sends_left(self) -> bool:
+        """Whether the write may be sent without asking a person again."""
+        granted = sum(decision.what == "pay_again" for decision in self.entry.decisions)
+        return self.entry.may_have_run < SENDS_ALLOWED + granted
+
+    def intent(self, **facts: Any) -> Intent:
+        """The intent to send the write itself.
+
+        :param facts: what the portal showed before the first send; kept as long as anything may have run.
+        """
+        if not self.entry.may_have_run:
+            # Nothing of an earlier try counts, so that what is wanted now counts alone.
+            self.entry = self.wanted.but(sends=self.entry.sends, decisions=self.entry.decisions, **facts)
+        elif self.differing:
+            self.entry = self.entry.but(parameters=self.wanted.parameters)
+        self.entry = self.entry.but(question=None, candidates=())
+        return Intent(self, None)
+
+    def step(self, name: str) -> Intent:
+        """The intent to send something that completes the payment."""
+        return Intent(self, name)
+
+    def new_send(self) -> Send:
+        """A send that has not left yet."""
+        now = round(self.clock.at_the_latest, 3)
+        window = self.attempt.caller.settings.settle_window + _CLOCK_STEP
+        return Send(at=now, settle_until=now + window, by=str(self.task))
+
+    def lost(self, send: Send, method: str) -> Sent:
+        """What is known of a send of an attempt that ended without a word."""
+        left = max(0.0, send.settle_until - self.clock.at_the_earliest)
+        doubt = Bitrix24OutcomeUnknown(method, text=f"{send.by} ended before one was recorded")
+        return Sent(answer=None, doubt=doubt, absent_after=self.attempt.clock.monotonic() + left, proofs=2)
+
+    def ended(self, doubt: Bitrix24OutcomeUnknown | None = None) -> Sent:
+        """What is known of a request that has ended: only what reads are behind by can hide its result."""
+        lag = self.attempt.caller.settings.read_lag
+        return Sent(answer=True, doubt=doubt, absent_after=self.attempt.clock.monotonic() + lag, proofs=1)
+
+    # -- writing down ------------------------------------------------------------------------------------------------
+
+    def write(self, entry: Entry, *, hold: float | None = None) -> None:
+        """Write once: what is not kept is not acted upon."""
+        self.page.write(entry, hold=hold)
+        self.entry = entry
+
+    def keep(self, entry: Entry, *, hold: float | None = None) -> None:
+        """Write what is known now, patiently: a journal may be away for some seconds."""
+        for left in reversed(range(_WRITES)):
+            try:
+                return self.write(entry, hold=hold)
+            except Bitrix24StoreError as error:
+                if not left:
+                    raise
+                self.attempt.log.warning("%s It is tried again.", error)
+            self.attempt.run(pause(2.0 ** (_WRITES - left - 1), "waiting for the journal"))
+        return None
+
+    def settle(self, result: SendResult, said: str | None = None) -> None:
+        """Write down what became of the last send."""
+        self.keep(self.entry.last_send(result=result, said=said))
+
+    def identify(self, payment_id: int, evidence: Evidence, **changes: Any) -> None:
+        """Write down which payment is this key's.
+
+        :raises PaymentAmbiguous: another key has claimed it.
+        """
+        other = None
+        try:
+            self.keep(self.entry.but(payment_id=payment_id, evidence=evidence, **changes))
+        except Claimed as claimed:
+            other = claimed.key
+        if other is not None:
+            self.park(
+                f"Payment {payment_id} ({evidence}) looks like that of the key {self.entry.key!r}, but the key "
+                f"{other!r} has claimed it: one of the two was taken for the other's.",
+                (payment_id,),
+            )
+
+    def finish(self, receipt: Receipt) -> Receipt:
+        """Write down the receipt, let go of the key, and return the receipt."""
+        if receipt.evidence == "state" and not self.entry.may_have_run and self.entry.payment_id is None:
+            return receipt  # nothing was sent and nothing found: the portal itself is the record
+        self.keep(self.entry.but(receipt=receipt.as_dict(), question=None, candidates=()), hold=0)
+        return receipt
+
+    # -- people ------------------------------------------------------------------------------------------------------
+
+    def park(self, question: str, candidates: Collection[int] = ()) -> NoReturn:
+        """Leave it to a person.
+
+        :raises PaymentAmbiguous: always.
+        """
+        shown = tuple(sorted(candidates))
+        # From now on it is this task through which a person is asked.
+        parked = self.entry.but(question=question, candidates=shown, decision=None, task=self.task.identity)
+        self.keep(parked, hold=0)
+        raise PaymentAmbiguous(question, shown)
+
+    def heed(self, candidates: Collection[int]) -> Decision | None:
+        """Carry out what a person has decided, as far as it concerns sending.
+
+        :param candidates: the payments that may be ours, read just now.
+        :return: a decision that the caller has to carry out.
+        :raises PaymentRefused: the person has given it up.
+        :raises PaymentAmbiguous: the person was not shown everything.
+        """
+        decision = self.entry.decision
+        if decision is None:
+            last = self.entry.decisions[-1] if self.entry.decisions else None
+            if last is not None and last.what == "give_up" and self.entry.receipt is None:
+                self._given_up(last)
+            return None
+        carried_out = self.entry.but(decision=None, decisions=(*self.entry.decisions, decision))
+        if decision.what == "give_up":
+            self.keep(carried_out.but(question=None), hold=0)
+            self._given_up(decision)
+        if decision.what == "pay_again":
+            unseen = sorted(set(candidates) - set(decision.candidates))
+            if unseen:
+                self.park(
+                    f"{decision.by} decided to pay again, but meanwhile {_listed(unseen)} appeared on "
+                    f"{self.entry.subject}, which {decision.by} was not shown. Nothing was sent.",
+                    candidates,
+                )
+            self.entry = self._as_if_not_there(carried_out, candidates)
+        else:
+            self.entry = carried_out
+        self.attempt.log.info("%s decided (%s): %s.", decision.by, decision.through, decision.what)
+        return decision
+
+    def _as_if_not_there(self, entry: Entry, candidates: Collection[int]) -> Entry:
+        """The entry after a person has said that nothing on the portal is this key's."""
+        dismissed = {*entry.dismissed, *candidates, *([entry.payment_id] if entry.payment_id else [])}
+        entry = entry.but(receipt=None, payment_id=None, evidence=None, steps={}, dismissed=tuple(sorted(dismissed)))
+        if entry.sends and entry.sends[-1].result == "answered":
+            return entry.last_send(result="not_shown")
+        return entry
+
+    def _given_up(self, decision: Decision) -> NoReturn:
+        raise PaymentRefused(
+            f"{decision.by} has given {self.entry.subject} up for the key {self.entry.key!r} at {decision.at} "
+            f"({decision.through}). Nothing was sent by this attempt. To take it up again, decide anew: "
+            "`python -m airflow_provider_bitrix24 journal resolve`."
+        )
+
+
+def _listed(payment_ids: Collection[int]) -> str:
+    return f"payment{'s' if len(payment_ids) > 1 else ''} {', '.join(map(str, payment_ids))}"

@@ -1,0 +1,237 @@
+"""What the operators share: brakes, journal, one attempt, the question to a person, the receipt."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NoReturn, get_args
+
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, BaseOperator
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
+
+from airflow_provider_bitrix24.exceptions import PaymentAmbiguous, PaymentRefused
+from airflow_provider_bitrix24.failures import fail_if_final
+from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
+from airflow_provider_bitrix24.operators import brakes
+from airflow_provider_bitrix24.operators.arguments import one_of, refuse_lost, switch, time_span
+from airflow_provider_bitrix24.operators.journals import identity, journal_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from decimal import Decimal
+
+    from airflow.sdk import Context
+
+    from airflow_provider_bitrix24.journal import Decision, Journal
+    from airflow_provider_bitrix24.once import Once, Receipt
+
+IfPaid = Literal["succeed", "skip", "fail"]
+OnUnknown = Literal["fail", "ask"]
+
+IF_PAID: Final[tuple[IfPaid, ...]] = get_args(IfPaid)
+ON_UNKNOWN: Final[tuple[str, ...]] = get_args(OnUnknown)
+ASK_TIMEOUT: Final = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is to be done, after all arguments have been checked."""
+
+    name: str
+    """The object for people: "deal 4"."""
+    path: str
+    """The object's path on the portal."""
+    key: Callable[[Once], str]
+    carry_out: Callable[[Once, Decision | None], Receipt]
+
+
+class PaymentOperator(BaseOperator):
+    """What the three operators share.
+
+    :meta private:
+    """
+
+    were_given: frozenset[str]
+    """The templated arguments that the constructor was given."""
+    unknown_answers: ClassVar[tuple[str, ...]] = ON_UNKNOWN
+    """What ``on_unknown`` may be."""
+    send_again: ClassVar[str] = "Mark again"
+    """The option of a question that sends once more."""
+
+    def __init__(
+        self,
+        *,
+        max_amount: Decimal | str | int | None = None,
+        on_unknown: str = "fail",
+        ask_timeout: timedelta = ASK_TIMEOUT,
+        allow_backfill: bool = False,
+        journal_conn_id: str | None = None,
+        bitrix24_conn_id: str = Bitrix24Hook.default_conn_name,
+        multiple_outputs: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(multiple_outputs=multiple_outputs, **kwargs)
+        self.max_amount = max_amount
+        self.on_unknown = on_unknown
+        self.ask_timeout = ask_timeout
+        self.allow_backfill = allow_backfill
+        self.journal_conn_id = journal_conn_id
+        self.bitrix24_conn_id = bitrix24_conn_id
+        # After BaseOperator, which also looks into the DAG's default_args: whatever the author gave wins.
+        if AIRFLOW_V_3_3_PLUS and self.retry_policy is None:
+            from airflow_provider_bitrix24.operators.retries import ComeBackWhenAsked
+
+            self.retry_policy = ComeBackWhenAsked()
+
+    @cached_property
+    def hook(self) -> Bitrix24Hook:
+        """The connection to the portal."""
+        return Bitrix24Hook(self.bitrix24_conn_id)
+
+    @abstractmethod
+    def plan(self, context: Context) -> Plan:
+        """Check the arguments and store the links."""
+
+    def conclude(self, context: Context, receipt: Receipt, *, remembers: bool) -> bool:
+        """Judge what came of it, and return whether the task is to be skipped.
+
+        :param remembers: whether there was a journal, so that the receipt knows of earlier attempts.
+        """
+        return False
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Make or mark the payment, unless that is done already, and return the receipt.
+
+        :raises AirflowFailException: an error that no retry can mend.
+        :raises AirflowSkipException: it was paid before this task, and ``if_paid="skip"``.
+        :raises TaskAwaitingInput: it cannot be known what became of it, and ``on_unknown="ask"``.
+        :raises Bitrix24Error: a passing error; nothing of it needs a person.
+        """
+        return self._work(context)
+
+    def answered(self, context: Context, event: Any, asked: dict[str, Any]) -> dict[str, Any]:
+        """Go on after a person has answered: everything is read again before the decision is carried out.
+
+        :param event: the answer, as Airflow hands it over.
+        :param asked: what was asked.
+        :return: the receipt, as :meth:`execute`.
+        """
+        from airflow_provider_bitrix24.operators.questions import decision_of
+
+        decision = fail_if_final(lambda: decision_of(event, asked))
+        self.log.info("%s has decided: %s", decision.by, decision.what)
+        return self._work(context, decision)
+
+    def _work(self, context: Context, decision: Decision | None = None) -> dict[str, Any]:
+        spare = (PaymentAmbiguous,) if self.on_unknown == "ask" else ()
+        try:
+            receipt, skip = fail_if_final(lambda: self._attempt(context, decision), spare=spare)
+        except PaymentAmbiguous as error:
+            unclear = error
+        else:
+            if skip:
+                raise AirflowSkipException(_paid_already(receipt))
+            return receipt.as_dict()
+        # Outside the handler: nothing is chained to what is raised now.
+        self._ask(context, unclear)
+
+    def _attempt(self, context: Context, decision: Decision | None) -> tuple[Receipt, bool]:
+        plan = self._checked_plan(context)
+        brakes.refuse_backfill(context, allow_backfill=self.allow_backfill)
+        brakes.refuse_if_stopped(self.bitrix24_conn_id)
+        self._warn_of_short_timeout()
+        journal = journal_of(context, self.journal_conn_id, self.log)
+        receipt = plan.carry_out(self._once(context, journal), decision)
+        self.log.info("Receipt: %s", receipt.as_dict())
+        return receipt, self.conclude(context, receipt, remembers=journal.durable)
+
+    def _checked_plan(self, context: Context) -> Plan:
+        refuse_lost(self, self.were_given)
+        if one_of(self.on_unknown, "on_unknown", self.unknown_answers) == "ask":
+            from airflow_provider_bitrix24.operators.questions import refuse_if_nobody_can_be_asked
+
+            refuse_if_nobody_can_be_asked()
+        time_span(self.ask_timeout, "ask_timeout")
+        switch(self.allow_backfill, "allow_backfill")
+        return self.plan(context)
+
+    def _once(self, context: Context, journal: Journal) -> Once:
+        from airflow_provider_bitrix24.once import Once, Task
+
+        task = Task(identity=identity(context), try_number=context["ti"].try_number)
+        return Once(self.hook.caller, self.hook.run, time, self.log, journal=journal, task=task)
+
+    def _ask(self, context: Context, unclear: PaymentAmbiguous) -> NoReturn:
+        from airflow_provider_bitrix24.operators import questions
+
+        plan, parked_here = fail_if_final(lambda: self._parked_here(context))
+        if not parked_here:
+            raise AirflowFailException(f"PaymentAmbiguous: {unclear}")
+        questions.ask(
+            context,
+            unclear,
+            name=plan.name,
+            path=plan.path,
+            again=self.send_again,
+            timeout=self.ask_timeout,
+            hook=self.hook,
+            method_name="answered",
+        )
+
+    def _parked_here(self, context: Context) -> tuple[Plan, bool]:
+        """Whether the journal waits for a decision through this task.
+
+        It does not where another task asks already, or where nothing was sent and there is nothing to decide.
+        """
+        plan, journal = self.plan(context), journal_of(context, self.journal_conn_id, self.log)
+        entry = journal.page(self.hook.portal, plan.key(self._once(context, journal))).read()
+        return plan, entry is not None and entry.state == "parked" and entry.task == identity(context)
+
+    def _warn_of_short_timeout(self) -> None:
+        settings, allowed = self.hook.settings, self.execution_timeout
+        needed = settings.settle_window + settings.read_lag
+        if allowed is not None and allowed.total_seconds() <= needed:
+            self.log.warning(
+                "execution_timeout is %.0f s, but finding out what became of a lost answer can take %.0f s. Whatever "
+                "is unknown when the time is over is left to the next attempt. Set execution_timeout to more than "
+                "that, and retries to at least 1.",
+                allowed.total_seconds(),
+                needed,
+            )
+
+
+class MarkOperator(PaymentOperator):
+    """What marking an invoice and marking a payment share.
+
+    :meta private:
+    """
+
+    if_paid: IfPaid
+
+    def conclude(self, context: Context, receipt: Receipt, *, remembers: bool) -> bool:
+        """Apply ``if_paid``, but only if nothing of ours was on its way: after a send, "already paid" is a finding."""
+        if_paid = one_of(self.if_paid, "if_paid", IF_PAID)
+        if receipt.outcome != "already_paid" or receipt.sent or receipt.recovered or if_paid == "succeed":
+            return False
+        attempt = context["ti"].try_number
+        if attempt > 1 and receipt.by_our_user and not remembers:
+            self.log.warning(
+                "%s, by the user that this connection acts as. This is attempt %s, and there is no journal: the mark "
+                "may be that of an earlier one, so if_paid=%r is not applied and the task succeeds.",
+                _paid_already(receipt),
+                attempt,
+                if_paid,
+            )
+            return False
+        if if_paid == "fail":
+            raise PaymentRefused(f"{_paid_already(receipt)}, and if_paid is 'fail'. Nothing was sent.")
+        return True
+
+
+def _paid_already(receipt: Receipt) -> str:
+    subject = ", ".join(f"{name} {value}" for name, value in receipt.subject.items())
+    when = f", since {receipt.paid_at.isoformat()}" if receipt.paid_at else ""
+    return f"{subject} over {receipt.money} is paid already{when}"

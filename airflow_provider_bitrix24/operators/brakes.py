@@ -1,0 +1,90 @@
+"""Brakes: what stops a payment before anything is read or sent. A brake that cannot be read never counts as "off"."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow_provider_bitrix24.api.values import shown
+from airflow_provider_bitrix24.exceptions import Bitrix24StoreError, PaymentRefused
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+SWITCH: Final = "bitrix24_payments_stopped_{}"
+"""Name of the Airflow Variable that stops all payments through a connection."""
+_STOP: Final = ("true", "1", "yes", "y", "on", "stop", "stopped")
+_GO: Final = ("false", "0", "no", "n", "off", "")
+
+
+def refuse_if_stopped(bitrix24_conn_id: str) -> None:
+    """Refuse while somebody has stopped all payments through this connection.
+
+    :raises PaymentRefused: the Airflow Variable says so, or says something that nobody understands.
+    :raises Bitrix24StoreError: it cannot be read.
+    """
+    name = SWITCH.format(bitrix24_conn_id)
+    try:
+        value = _read_variable(name)
+    except Exception as error:  # noqa: BLE001 - secrets backends raise what they like
+        trouble = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    else:
+        text = (value or "").strip().lower()
+        if text in _GO:
+            return
+        why = "" if text in _STOP else f" (its value {shown(value)} is neither true nor false, which counts as true)"
+        raise PaymentRefused(
+            f"Somebody has stopped all payments through the connection {bitrix24_conn_id!r}: the Airflow Variable "
+            f"{name} is set{why}. This attempt read and sent nothing. When payments may go on, set the Variable to "
+            "false or delete it, and clear this task."
+        )
+    raise Bitrix24StoreError(
+        f"the Airflow Variable {name}, which can stop all payments,",
+        f"{trouble}. This attempt read and sent nothing; the next one looks again",
+    )
+
+
+def refuse_backfill(context: Context, *, allow_backfill: bool) -> None:
+    """Refuse to write in a backfill run: its dates are past, but the payments would be made today.
+
+    :raises PaymentRefused: it is one, and the author of the DAG does not allow it.
+    """
+    run: Any = context["dag_run"]
+    run_type = getattr(run.run_type, "value", run.run_type)
+    if run_type == "backfill" and not allow_backfill:
+        raise PaymentRefused(
+            f"{run.run_id} is a backfill run, and payments in a backfill are made today, for every day of the past. "
+            "This attempt read and sent nothing. If that is what you want, set allow_backfill=True in the operator."
+        )
+
+
+def _read_variable(name: str) -> str | None:
+    """Return an Airflow Variable, or None if it certainly is not set.
+
+    Not by `Variable.get`: that takes a backend that fails, and an API server that is away, for "not set".
+    """
+    from airflow.sdk.execution_time.secrets.execution_api import ExecutionAPISecretsBackend
+    from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded
+
+    for backend in ensure_secrets_backend_loaded():
+        if isinstance(backend, ExecutionAPISecretsBackend):
+            value = _ask_airflow(name)
+        else:
+            value = backend.get_variable(key=name)
+        if value is not None:
+            return str(value)
+    return None
+
+
+def _ask_airflow(name: str) -> str | None:
+    from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import ErrorResponse, GetVariable, VariableResult
+
+    answer: Any = task_runner.SUPERVISOR_COMMS.send(GetVariable(key=name))
+    if isinstance(answer, ErrorResponse):
+        if answer.error == ErrorType.VARIABLE_NOT_FOUND:
+            return None
+        raise AirflowRuntimeError(answer)
+    if not isinstance(answer, VariableResult):
+        raise TypeError(f"Airflow answered with {type(answer).__name__}")
+    return answer.value

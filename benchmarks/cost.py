@@ -1,0 +1,254 @@
+"""What safety costs when nothing goes wrong: requests, journal writes, time, compared with the bare requests.
+
+`python benchmarks/cost.py` prints two tables. The bare requests are those that the operation has sent, byte for byte,
+sent again by a plain `requests.Session`; both take turns. Times are those of the fastest run: whatever else the machine
+does can only add to them.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import requests
+import sqlalchemy as sa
+from load import PAY_SYSTEM
+from provider import DictStore
+
+from airflow_provider_bitrix24 import drivers
+from airflow_provider_bitrix24.api.effects import Request, Response, Sleep
+from airflow_provider_bitrix24.api.flow import Caller
+from airflow_provider_bitrix24.api.settings import Settings
+from airflow_provider_bitrix24.journal import Forgetful
+from airflow_provider_bitrix24.journal.database import SqlJournal
+from airflow_provider_bitrix24.journal.task_state import DOCUMENT, TaskStateJournal
+from airflow_provider_bitrix24.once import Once, Task
+from airflow_provider_bitrix24.sandbox.address import webhook_url
+from airflow_provider_bitrix24.sandbox.portal import Portal
+from airflow_provider_bitrix24.sandbox.server import SandboxServer
+from airflow_provider_bitrix24.sql import Database
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_provider_bitrix24.api.effects import Flow
+    from airflow_provider_bitrix24.journal import Journal
+
+RUNS = 25
+MANY = (0, 100, 1000)
+NOTHING = "no journal"
+JOURNALS = (NOTHING, "task state", "SQL")
+log = logging.getLogger("bench")
+
+
+@dataclass
+class Meter:
+    """What one operation has used."""
+
+    sent: list[Request] = field(default_factory=list)
+    received: int = 0
+    """Bytes."""
+    sleeps: int = 0
+    journal_writes: int = 0
+    journal_seconds: float = 0.0
+    seconds: float = 0.0
+
+    def watch(self, flow: Flow[Any]) -> Flow[Any]:
+        """Run a flow and count."""
+        outcome = None
+        while True:
+            try:
+                command = flow.send(outcome)
+            except StopIteration as end:
+                return end.value
+            if isinstance(command, Sleep):
+                self.sleeps += 1
+            else:
+                self.sent.append(command)
+            outcome = yield command
+            if isinstance(outcome, Response):
+                self.received += len(outcome.body)
+
+
+class Timed:
+    """A journal or a page whose work is counted and timed; everything else is the original's."""
+
+    def __init__(self, original: Any, meter: Meter) -> None:
+        self._original = original
+        self._meter = meter
+
+    def page(self, portal: str, key: str) -> Timed:
+        """Return the page, timed as well."""
+        return Timed(self._original.page(portal, key), self._meter)
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._original, name)
+        if not callable(value):
+            return value
+
+        def timed(*arguments: Any, **options: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                return value(*arguments, **options)
+            finally:
+                self._meter.journal_seconds += time.perf_counter() - start
+                self._meter.journal_writes += name == "write"
+
+        return timed
+
+
+@dataclass
+class Bench:
+    """A portal that behaves, and the tools to work on it."""
+
+    portal: Portal
+    caller: Caller
+    ours: requests.Session
+    bare: requests.Session
+    folder: Path
+    store: DictStore = field(default_factory=DictStore)
+    tasks: int = 0
+
+    def journal(self, name: str, owner: str) -> Journal:
+        """Return a journal; that of the task state begins empty each time, as a task instance's does."""
+        self.store = DictStore()
+        if name == NOTHING:
+            return Forgetful()
+        if name == "task state":
+            return TaskStateJournal(self.store)
+        return SqlJournal(Database(sa.URL.create("sqlite", database=str(self.folder / "journal.db")), "SQLite"), owner)
+
+    def run(self, journal: str, operation: Callable[[Once], object]) -> Meter:
+        """Do an operation as a new task and meter it."""
+        self.tasks += 1
+        meter, task = Meter(), Task(identity=f"dag:bench:run:{self.tasks}:task:pay:map_index:-1")
+        once = Once(
+            self.caller,
+            lambda flow: drivers.run(meter.watch(flow), self.ours),
+            time,
+            log,
+            journal=Timed(self.journal(journal, str(task)), meter),
+            task=task,
+        )
+        start = time.perf_counter()
+        operation(once)
+        meter.seconds = time.perf_counter() - start
+        return meter
+
+    def replay(self, sent: list[Request]) -> float:
+        """Send the same requests without any protocol; return the seconds."""
+        start = time.perf_counter()
+        for request in sent:
+            headers = {"Content-Type": "application/json"}
+            self.bare.post(request.url, data=request.body, headers=headers, timeout=60).json()
+        return time.perf_counter() - start
+
+    # Every operation works on an object of its own, so that none finds what another has left.
+
+    def add(self, once: Once, *, tag: bool = False, fill: bool = False) -> None:
+        """Add a payment to a new deal, with two product rows if they are to be put into it."""
+        deal = int(self.portal.create("deal", {"title": "Deal"}))  # type: ignore[arg-type]
+        for name in ("One", "Two") if fill else ():
+            row = {"ownerType": "D", "ownerId": deal, "productName": name, "price": "10.00", "quantity": 1}
+            self.portal.create("product_row", row)
+        self.add_to(once, deal, tag=tag, fill=fill)
+
+    def add_to(self, once: Once, deal: int, *, tag: bool = False, fill: bool = False) -> None:
+        """Add a payment to a deal."""
+        once.add_crm_payment(entity_id=deal, entity_type_id=2, key=f"cost:{self.tasks}", tag=tag, fill_products=fill)
+
+    def pay_invoice(self, once: Once) -> None:
+        """Mark a new invoice as paid."""
+        invoice = int(self.portal.create("invoice", {"price": "10.00"}))  # type: ignore[arg-type]
+        once.pay_invoice(invoice_id=invoice, pay_system_id=PAY_SYSTEM)
+
+    def pay_payment(self, once: Once) -> None:
+        """Mark a new payment as paid."""
+        deal = int(self.portal.create("deal", {"title": "Deal"}))  # type: ignore[arg-type]
+        once.pay_crm_payment(payment_id=self.portal.act.add_payment(2, deal, amount="10.00"))
+
+
+def operations(bench: Bench) -> list[tuple[str, Callable[[Once], object]]]:
+    """Return what is measured."""
+    return [
+        ("pay an invoice", bench.pay_invoice),
+        ("mark a payment as paid", bench.pay_payment),
+        ("add a payment", bench.add),
+        ("add a payment, tag", lambda once: bench.add(once, tag=True)),
+        ("add a payment, two product rows", lambda once: bench.add(once, fill=True)),
+    ]
+
+
+def print_operations(bench: Bench) -> None:
+    """Print the cost of each operation with each journal."""
+    print(
+        "| operation | journal | requests | sleeps | journal writes | its writes, bare | all its requests, bare "
+        "| added | of it by the journal |"
+    )
+    print("| --- | --- | --: | --: | --: | --: | --: | --: | --: |")
+    for what, operation in operations(bench):
+        for journal in JOURNALS:
+            bench.replay(bench.run(journal, operation).sent)
+            meters, replayed, writes = [], [], []
+            for _ in range(RUNS):
+                meters.append(bench.run(journal, operation))
+                replayed.append(bench.replay(meters[-1].sent))
+                writes.append(bench.replay([request for request in meters[-1].sent if request.not_after]))
+            last = meters[-1]
+            bare = min(replayed)
+            added = min(meter.seconds for meter in meters) - bare
+            kept = min(meter.journal_seconds for meter in meters)
+            print(
+                f"| {what} | {journal} | {len(last.sent)} | {sum(meter.sleeps for meter in meters)} "
+                f"| {last.journal_writes if journal != NOTHING else 0} "
+                f"| {min(writes) * 1000:.1f} ms | {bare * 1000:.1f} ms "
+                f"| {added * 1000:+.1f} ms ({added / bare:+.0%}) | {kept * 1000:.1f} ms |"
+            )
+
+
+def print_many(bench: Bench) -> None:
+    """Print what adding costs on deals that have many payments: each is listed whole, the portal has no pages there."""
+    print("| payments on the deal | requests | bytes received | bytes in the journal | time |")
+    print("| --: | --: | --: | --: | --: |")
+    first: float | None = None
+    for count in MANY:
+        deal = int(bench.portal.create("deal", {"title": "Deal"}))  # type: ignore[arg-type]
+        for _ in range(count):
+            bench.portal.act.add_payment(2, deal)
+        add = functools.partial(bench.add_to, deal=deal)
+        meters = [bench.run("task state", add) for _ in range(5)]
+        seconds = min(meter.seconds for meter in meters)
+        first = first or seconds
+        kept = len(json.dumps(bench.store.get(DOCUMENT)))
+        print(
+            f"| {count:,} | {len(meters[0].sent)} | {meters[0].received:,} | {kept:,} | {seconds / first:.1f} times |"
+        )
+
+
+def main() -> None:
+    """Measure and print."""
+    logging.disable(logging.WARNING)
+    portal = Portal()
+    with (
+        SandboxServer(portal) as server,
+        requests.Session() as bare,
+        tempfile.TemporaryDirectory(prefix="cost-") as folder,
+    ):
+        bare.trust_env = False
+        caller = Caller(Settings.from_connection_values(host=webhook_url(server.url, portal.webhook)))
+        with drivers.make_session(caller.settings) as ours:
+            bench = Bench(portal, caller, ours, bare, Path(folder))
+            print("\n### What an operation costs when nothing goes wrong\n")
+            print_operations(bench)
+            print("\n### Adding a payment to a deal that has many\n")
+            print_many(bench)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""What we keep in SQL, on real servers that the project's script starts: Postgres and MariaDB."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.oauth import workers
+from tests.oauth.conftest import Application
+from tests.tools.local_airflow import Processes
+from tests.tools.services import NAME, Services
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+JOURNAL = ["tests/journal/test_database.py"]
+ROUNDS = 3
+
+
+@pytest.fixture(scope="module", params=["postgres", "mariadb"])
+def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An Airflow connection to an empty database, as a URI."""
+    processes = Processes(tmp_path_factory.mktemp(request.param))
+    services = Services(processes)
+    try:
+        if request.param == "postgres":
+            yield f"postgres://{NAME}@127.0.0.1:{services.postgres()}/{NAME}"
+        else:
+            yield f"mariadb://{NAME}:{NAME}@127.0.0.1:{services.mariadb()}/{NAME}"
+    finally:
+        processes.stop()
+        services.remove()
+
+
+def test_the_tests_of_the_journal_pass(database: str, tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    env = os.environ | {"BITRIX24_TEST_DATABASE": database, "AIRFLOW_HOME": str(tmp_path / "airflow")}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 't'}", *JOURNAL]
+    done = subprocess.run(command, cwd=pytestconfig.rootpath, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed is not None, done.stdout
+    print(f"{passed[1]} tests of the journal passed on {database.partition(':')[0]}")
+    assert int(passed[1]) > 10
+
+
+@pytest.mark.bitrix24_sandbox(rate_limit=(100_000, 100_000), operating_limit=1_000_000)
+def test_many_workers_refresh_a_token_once(
+    database: str, bitrix24_sandbox: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    application = Application(bitrix24_sandbox, monkeypatch, tmp_path)
+    monkeypatch.setenv("AIRFLOW_CONN_TOKENS", database)
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "airflow"))
+    command = [sys.executable, str(Path(workers.__file__))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for _ in range(ROUNDS):
+            application.expire()
+            process.stdin.write("go\n")
+            # Airflow says this and that when it is imported.
+            trouble = next(line for line in process.stdout if line.startswith("["))
+            assert json.loads(trouble) == []
+        process.stdin.close()
+    assert process.returncode == 0
+    assert len(application.log("refreshed")) == ROUNDS
+    assert application.log("refused") == []

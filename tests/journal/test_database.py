@@ -1,0 +1,277 @@
+"""The SQL journal on a real database: compare-and-set, terms, claims, rivals and observations."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_bitrix24.exceptions import Bitrix24StoreError, PaymentInProgress
+from airflow_provider_bitrix24.journal import Claimed, Entry, Send
+from airflow_provider_bitrix24.journal.database import SCHEMA, SqlJournal
+from airflow_provider_bitrix24.journal.task_state import DOCUMENT, TaskStateJournal
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from airflow_provider_bitrix24.journal import Page
+    from airflow_provider_bitrix24.sql import Database
+
+PORTAL = "acme.bitrix24.com"
+
+
+def journal(database: Database, owner: str = "one", **options: Any) -> SqlJournal:
+    return SqlJournal(database, owner, **options)
+
+
+def page(database: Database, owner: str = "one", key: str = "key") -> Page:
+    return journal(database, owner).page(PORTAL, key)
+
+
+def entry(key: str = "key", *, results: Collection[Any] = ("open",), **facts: Any) -> Entry:
+    sends = tuple(Send(at=1.0, settle_until=157.0, by="one", result=result) for result in results)
+    values: dict[str, Any] = {
+        "key": key,
+        "portal": PORTAL,
+        "operation": "add_crm_payment",
+        "subject": "deal 4",
+        "parameters": {"entity_id": 4},
+        "task": "one",
+        "sends": sends,
+    }
+    return Entry(**values | facts)
+
+
+def test_what_is_written_is_read(database: Database) -> None:
+    first = page(database)
+    assert first.read() is None
+    first.write(entry(seen=(1001,), plan={"7": 2}), hold=60)
+    assert page(database).read() == entry(seen=(1001,), plan={"7": 2})
+
+
+def test_keys_and_portals_are_apart(database: Database) -> None:
+    page(database).read()
+    page(database).write(entry())
+    assert page(database, key="other").read() is None
+    assert journal(database).page("other.bitrix24.com", "key").read() is None
+
+
+def test_any_key_fits(database: Database) -> None:
+    key = "Rechnung Ñ° 5 \N{GRINNING FACE} " * 40
+    made = page(database, key=key)
+    made.read()
+    made.write(entry(key))
+    found = page(database, key=key).read()
+    assert found is not None
+    assert found.key == key
+
+
+def test_of_two_first_writes_one_loses(database: Database) -> None:
+    one, two = page(database, "one"), page(database, "two")
+    assert (one.read(), two.read()) == (None, None)
+    one.write(entry(), hold=60)
+    with pytest.raises(PaymentInProgress, match=r"Another task is at work on 'key'.*: one"):
+        two.write(entry(), hold=60)
+
+
+def test_of_two_later_writes_one_loses(database: Database) -> None:
+    page(database).read()
+    page(database).write(entry())
+    one, two = page(database, "one"), page(database, "two")
+    one.read(), two.read()
+    two.write(entry(results=("absent", "open")), hold=0)
+    with pytest.raises(PaymentInProgress, match=": two"):
+        one.write(entry(results=("answered",)))
+    found = page(database).read()
+    assert found is not None
+    assert [send.result for send in found.sends] == ["absent", "open"]
+
+
+def test_an_attempt_goes_on_writing_what_it_holds(database: Database) -> None:
+    one = page(database, "one")
+    one.read()
+    for result in ("open", "answered", "answered"):
+        one.write(entry(results=(result,)), hold=60)
+
+
+def test_nobody_takes_over_before_the_term_ends(database: Database) -> None:
+    one, two = page(database, "one"), page(database, "two")
+    one.read()
+    one.write(entry(), hold=3600)
+    two.read()
+    assert two.busy is not None
+    assert two.busy.owner == "one"
+    assert 3500 < two.busy.seconds <= 3600
+    with pytest.raises(PaymentInProgress):
+        two.write(entry(results=("absent",)))
+
+
+def test_who_lets_go_may_be_followed_at_once(database: Database) -> None:
+    one, two = page(database, "one"), page(database, "two")
+    one.read()
+    one.write(entry(), hold=3600)
+    one.release()
+    two.read()
+    assert two.busy is None
+    two.write(entry(results=("absent",)))
+
+
+def test_only_the_holder_can_let_go(database: Database) -> None:
+    one, two = page(database, "one"), page(database, "two")
+    one.read()
+    one.write(entry(), hold=3600)
+    two.read()
+    two.release()
+    two.read()
+    assert two.busy is not None
+
+
+def test_the_holder_is_not_busy_for_itself(database: Database) -> None:
+    one = page(database, "one")
+    one.read()
+    one.write(entry(), hold=3600)
+    one.read()
+    assert one.busy is None
+
+
+def test_what_an_overtaken_attempt_was_told_is_kept(database: Database) -> None:
+    zombie, retry = page(database, "zombie"), page(database, "retry")
+    zombie.read()
+    zombie.write(entry(), hold=0)
+    retry.read()
+    retry.write(entry(results=("absent",)))
+    assert retry.observed_payment() is None
+    with pytest.raises(PaymentInProgress):
+        zombie.write(entry(results=("answered",), payment_id=1033))
+    assert retry.observed_payment() == 1033
+    assert page(database, key="other").observed_payment() is None
+
+
+def test_an_intent_that_lost_is_no_observation(database: Database) -> None:
+    one, two = page(database, "one"), page(database, "two")
+    one.read(), two.read()
+    one.write(entry(), hold=60)
+    with pytest.raises(PaymentInProgress):
+        two.write(entry(payment_id=None), hold=60)
+    assert two.observed_payment() is None
+
+
+def test_a_payment_belongs_to_one_key(database: Database) -> None:
+    one, other = page(database), page(database, key="other")
+    one.read(), other.read()
+    one.write(entry(payment_id=1033))
+    one.write(entry(payment_id=1033))
+    with pytest.raises(Claimed, match="key"):
+        other.write(entry("other", payment_id=1033))
+    assert other.read() is None
+    assert other.claimed_by_others([1033, 1034]) == {1033}
+    assert one.claimed_by_others([1033, 1034]) == set()
+    assert other.claimed_by_others([]) == set()
+
+
+@pytest.mark.parametrize(
+    ("results", "rival"),
+    [(("open",), True), (("unclear",), True), (("absent",), False), (("refused",), False), (("answered",), False)],
+)
+def test_a_key_with_an_unknown_result_is_a_rival(database: Database, results: tuple[str, ...], rival: bool) -> None:
+    one, other = page(database), page(database, key="other")
+    one.read(), other.read()
+    one.write(entry(), hold=60)
+    other.write(entry("other"), hold=60)
+    other.write(entry("other", results=results))
+    assert list(one.rivals("deal 4")) == (["other"] if rival else [])
+    assert list(one.rivals("deal 5")) == []
+
+
+def test_a_key_that_was_settled_before_our_first_send_is_no_rival(database: Database) -> None:
+    other = page(database, key="other")
+    other.read()
+    other.write(entry("other"), hold=-60)
+    one = page(database)
+    one.read()
+    one.write(entry(), hold=60)
+    assert list(one.rivals("deal 4")) == []
+
+
+def test_a_lost_confirmation_is_recognised(database: Database) -> None:
+    one = page(database, "one")
+    one.read()
+    one.write(entry(), hold=60)
+    again = page(database, "one")
+    again._epoch = 0  # type: ignore[attr-defined] # as if the first write had not been confirmed
+    again.write(entry(), hold=60)
+
+
+def test_of_many_at_once_exactly_one_wins(database: Database) -> None:
+    database.require(SCHEMA)
+    won: list[int] = []
+    lost: list[str] = []
+    barrier = threading.Barrier(8)
+
+    def race(number: int) -> None:
+        mine = page(database, f"task {number}")
+        mine.read()
+        barrier.wait()
+        try:
+            mine.write(entry(task=f"task {number}"), hold=60)
+        except (PaymentInProgress, Bitrix24StoreError) as error:
+            lost.append(str(error))
+        else:
+            won.append(number)
+
+    threads = [threading.Thread(target=race, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1, lost
+    found = page(database).read()
+    assert found is not None
+    assert found.task == f"task {won[0]}"
+
+
+def test_a_fence_is_written_first(database: Database) -> None:
+    class Store:
+        def __init__(self) -> None:
+            self.values: dict[str, Any] = {}
+
+        def get(self, key: str, default: Any = None) -> Any:
+            return self.values.get(key, default)
+
+        def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+            self.values[key] = value
+
+    class Gone(Store):
+        def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+            from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+            from airflow.sdk.execution_time.comms import ErrorResponse
+
+            raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail={"status_code": 404}))
+
+    store = Store()
+    fenced = journal(database, fence=TaskStateJournal(store)).page(PORTAL, "key")
+    fenced.read()
+    fenced.write(entry(), hold=0)
+    assert store.values[DOCUMENT]["key"] == "key"
+    zombie = journal(database, fence=TaskStateJournal(Gone())).page(PORTAL, "key")
+    zombie.read()
+    with pytest.raises(PaymentInProgress, match="Airflow has given this attempt up"):
+        zombie.write(entry(results=("absent",)), hold=0)
+    found = page(database).read()
+    assert found is not None
+    assert [send.result for send in found.sends] == ["open"]
+
+
+def test_entries_are_listed_the_latest_first(database: Database) -> None:
+    for key in ("a", "b"):
+        made = page(database, key=key)
+        made.read()
+        made.write(entry(key))
+    last = page(database, key="a")
+    last.read()
+    last.write(entry("a", results=("absent",)))
+    listed = list(journal(database).entries())
+    assert [one.key for one in listed] == ["a", "b"]
+    assert [one.key for one in journal(database).entries(state="unknown")] == ["b"]
+    assert list(journal(database).entries(portal="other")) == []

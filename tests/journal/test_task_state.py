@@ -1,0 +1,118 @@
+"""The journal in a task state store: one document, one key, and a fence against attempts that Airflow has given up."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+from airflow.sdk.execution_time.comms import ErrorResponse
+
+from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24StoreError, PaymentInProgress
+from airflow_provider_bitrix24.journal import Entry, Forgetful, Send
+from airflow_provider_bitrix24.journal.task_state import DOCUMENT, TaskStateJournal
+
+PORTAL = "acme.bitrix24.com"
+
+
+class Store:
+    """What Airflow gives a task, in a dict."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+        self.retentions: list[Any] = []
+        self.trouble: Exception | None = None
+
+    def get(self, key: str, default: Any = None) -> Any:
+        if self.trouble:
+            raise self.trouble
+        return json.loads(self.values[key]) if key in self.values else default
+
+    def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+        if self.trouble:
+            raise self.trouble
+        self.values[key] = json.dumps(value)
+        self.retentions.append(retention)
+
+
+def entry(key: str = "key", result: Any = "open") -> Entry:
+    return Entry(
+        key=key,
+        portal=PORTAL,
+        operation="pay_invoice",
+        subject="invoice 2",
+        parameters={},
+        task="task",
+        sends=(Send(at=1.0, settle_until=157.0, by="task:try:1", result=result),),
+    )
+
+
+def error(status: int | None) -> Exception:
+    detail = {"status_code": status, "message": "trouble"}
+    return AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail=detail))
+
+
+def test_the_next_attempt_reads_what_was_written_for_good() -> None:
+    store = Store()
+    TaskStateJournal(store, "never").page(PORTAL, "key").write(entry(), hold=60)
+    assert TaskStateJournal(store).page(PORTAL, "key").read() == entry()
+    assert store.retentions == ["never"]
+    assert json.loads(store.values[DOCUMENT])["state"] == "unknown"
+
+
+def test_there_is_nothing_at_first() -> None:
+    assert TaskStateJournal(Store()).page(PORTAL, "key").read() is None
+
+
+@pytest.mark.parametrize(("portal", "key"), [(PORTAL, "other"), ("other.bitrix24.com", "key")])
+def test_a_task_instance_works_on_one_key(portal: str, key: str) -> None:
+    store = Store()
+    TaskStateJournal(store).page(PORTAL, "key").write(entry())
+    with pytest.raises(Bitrix24ConfigError, match=r"already worked on 'key'.*invoice 2: unknown.*start a new run"):
+        TaskStateJournal(store).page(portal, key).read()
+
+
+def test_a_key_that_sent_nothing_may_be_another_one() -> None:
+    store = Store()
+    TaskStateJournal(store).page(PORTAL, "key").write(entry(result="refused"))
+    assert TaskStateJournal(store).page(PORTAL, "other").read() is None
+
+
+@pytest.mark.parametrize("status", [404, 409])
+def test_an_attempt_that_airflow_has_given_up_may_not_write(status: int) -> None:
+    store = Store()
+    page = TaskStateJournal(store).page(PORTAL, "key")
+    store.trouble = error(status)
+    with pytest.raises(PaymentInProgress, match="given this attempt up"):
+        page.write(entry(), hold=60)
+
+
+@pytest.mark.parametrize("trouble", [error(500), error(None), ConnectionError("gone"), error(403)])
+def test_a_store_in_trouble_is_worth_a_retry(trouble: Exception) -> None:
+    store = Store()
+    page = TaskStateJournal(store).page(PORTAL, "key")
+    store.trouble = trouble
+    for work in (page.read, lambda: page.write(entry())):
+        with pytest.raises(Bitrix24StoreError, match="task state store cannot be used now") as caught:
+            work()
+        assert not caught.value.final
+        assert caught.value.__context__ is None
+
+
+def test_it_knows_nothing_of_other_keys() -> None:
+    for journal in (TaskStateJournal(Store()), Forgetful()):
+        page = journal.page(PORTAL, "key")
+        page.release()
+        assert page.busy is None
+        assert page.observed_payment() is None
+        assert page.claimed_by_others([1033]) == set()
+        assert list(page.rivals("deal 4")) == []
+
+
+def test_no_journal_knows_what_this_attempt_wrote() -> None:
+    page = Forgetful().page(PORTAL, "key")
+    assert page.read() is None
+    page.write(entry(), hold=60)
+    assert page.read() == entry()
+    assert Forgetful().page(PORTAL, "key").read() is None

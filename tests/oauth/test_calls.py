@@ -1,0 +1,174 @@
+"""Calls of an application whose access token dies in between: each is executed once, by the portal's books."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_bitrix24 import drivers
+from airflow_provider_bitrix24.api import tokens as protocol
+from airflow_provider_bitrix24.api.effects import Effect, Lease
+from airflow_provider_bitrix24.exceptions import (
+    Bitrix24AuthError,
+    Bitrix24ConfigError,
+    Bitrix24NotSent,
+    Bitrix24PermissionError,
+)
+from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from tests.oauth.conftest import Application
+
+Call = tuple[str, "Callable[[Bitrix24Hook], Any]", "Callable[[Bitrix24Hook], Awaitable[Any]]", list[str]]
+CALLS: list[Call] = [
+    (
+        "read",
+        lambda hook: hook.get_crm_payment(payment_id=1004),
+        lambda hook: hook.aget_crm_payment(payment_id=1004),
+        [],
+    ),
+    (
+        "set",
+        lambda hook: hook.pay_crm_payment(payment_id=1004),
+        lambda hook: hook.apay_crm_payment(payment_id=1004),
+        ["payment_paid"],
+    ),
+    (
+        "create",
+        lambda hook: hook.add_crm_payment(entity_id=1),
+        lambda hook: hook.aadd_crm_payment(entity_id=1),
+        ["order_created", "payment_added"],
+    ),
+    (
+        "batch",
+        lambda hook: hook.batch({"one": ("crm.item.payment.pay", {"id": 1004})}, effect=Effect.SET).value("one"),
+        lambda hook: hook.abatch({"one": ("crm.item.payment.pay", {"id": 1004})}, effect=Effect.SET),
+        ["payment_paid"],
+    ),
+]
+
+
+@pytest.mark.parametrize("driver", ["requests", "httpx"])
+@pytest.mark.parametrize("call", CALLS, ids=[name for name, *_ in CALLS])
+async def test_a_token_that_dies_in_between(application: Application, call: Call, driver: str) -> None:
+    _, blocking, asynchronous, events = call
+    hook = Bitrix24Hook()
+    hook.call("profile")
+    application.expire()
+    if driver == "requests":
+        blocking(hook)
+    else:
+        await asynchronous(hook)
+    assert [entry["event"] for entry in application.sandbox.ledger] == events
+    assert len(application.log("refreshed")) == 1
+    assert application.log("refused") == []
+    outside = [request for request in application.sandbox.requests if not request["inside_batch"]]
+    assert [request["error"] for request in outside] == [None, "expired_token", None, None]
+    assert [request["method"] for request in outside].index("oauth.token") == 2
+
+
+async def test_pages_go_on_with_the_new_token(application: Application) -> None:
+    hook = Bitrix24Hook()
+    rows = hook.iterate("crm.invoice.list")
+    first = next(rows)
+    application.expire()
+    assert [first, *rows] == [row async for row in hook.aiterate("crm.invoice.list")]
+    application.expire()
+    assert list(hook.iterate("crm.invoice.list")) == [row async for row in Bitrix24Hook().aiterate("crm.invoice.list")]
+    assert application.log("refused") == []
+
+
+def test_a_refresh_does_not_let_a_write_leave_after_its_lease(application: Application) -> None:
+    hook = Bitrix24Hook()
+    hook.call("profile")
+    application.expire()
+    over = Lease(monotonic=time.monotonic() - 1, wall=time.time() - 1)
+    with pytest.raises(Bitrix24NotSent) as caught:
+        hook.run(hook.caller.call("crm.item.payment.pay", {"id": 1004}, effect=Effect.SET, lease=over))
+    assert caught.value.lease_over
+    application.sandbox.fault("expired_token", "crm.item.payment.pay", times=1)
+    held = application.sandbox.fault("slow", "oauth.token", seconds=1.5)
+    short = Lease(monotonic=time.monotonic() + 1, wall=time.time() + 1)
+    hook = Bitrix24Hook()
+    with pytest.raises(Bitrix24NotSent) as caught:
+        hook.run(hook.caller.call("crm.item.payment.pay", {"id": 1004}, effect=Effect.SET, lease=short))
+    assert caught.value.lease_over
+    assert held
+    assert application.sandbox.ledger == []
+
+
+def test_a_portal_that_calls_every_token_expired_is_believed_once(application: Application) -> None:
+    application.sandbox.fault("expired_token", times=100)
+    with pytest.raises(Bitrix24AuthError, match="expired_token"):
+        Bitrix24Hook().call("profile")
+    assert len(application.log("refreshed")) == 1
+
+
+def test_without_any_access_token_the_first_call_gets_one(application: Application) -> None:
+    application.connect(token_conn_id="tokens", access_token=None)
+    assert Bitrix24Hook().call("profile")["ID"] == "1"
+    assert len(application.log("refreshed")) == 1
+    assert Bitrix24Hook().call("profile")["ID"] == "1"
+    assert len(application.log("refreshed")) == 1
+
+
+@pytest.mark.parametrize("driver", ["requests", "httpx"])
+async def test_a_refresh_is_a_flow_for_both_drivers(application: Application, driver: str) -> None:
+    settings = Bitrix24Hook().settings
+    auth = settings.application
+    assert auth is not None
+    there = settings.at(auth.oauth_url)
+    flow = protocol.refresh(settings, auth, application.pair.refresh_token)
+    if driver == "requests":
+        with drivers.make_session(there) as session:
+            issued = drivers.run(flow, session)
+    else:
+        async with drivers.make_client(there) as client:
+            issued = await drivers.arun(flow, client)
+    assert issued.portal == settings.host
+    assert issued.tokens.expires_at is not None
+    assert issued.tokens.issued_at is not None
+    assert issued.tokens.expires_at - issued.tokens.issued_at == 3600
+    assert len(application.log("refreshed")) == 1
+
+
+async def test_what_the_hook_offers_for_refreshing(application: Application) -> None:
+    hook = Bitrix24Hook()
+    refreshed, first = hook.refresh_token(min_lifetime=60)  # how long the first pair lives, nobody knows
+    assert refreshed
+    assert hook.refresh_token(min_lifetime=60) == (False, first)
+    refreshed, second = await hook.arefresh_token(min_lifetime=7200)
+    assert refreshed
+    assert second != first
+    assert len(application.log("refreshed")) == 2
+
+
+async def test_a_webhook_has_no_tokens(bitrix24_sandbox: Any) -> None:
+    for refresh in (Bitrix24Hook().refresh_token, Bitrix24Hook().arefresh_token):
+        with pytest.raises(Bitrix24ConfigError, match="is a webhook's"):
+            await refresh(min_lifetime=60)
+
+
+def test_a_copied_hook_finds_its_tokens_again(application: Application) -> None:
+    hook = Bitrix24Hook()
+    hook.call("profile")
+    twin = pickle.loads(pickle.dumps(hook))
+    assert twin.call("profile")["ID"] == "1"
+    assert "token" not in json.dumps({name: str(value) for name, value in twin.__getstate__().items()})
+
+
+def test_a_scope_that_the_application_lacks(
+    bitrix24_sandbox: Any, application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    application.made = bitrix24_sandbox.add_application(scopes=["crm"])
+    application.pair = bitrix24_sandbox.grant(application.made)
+    application.connect(token_conn_id="tokens")
+    with pytest.raises(Bitrix24PermissionError) as caught:
+        Bitrix24Hook().pay_invoice(invoice_id=2, pay_system_id=31)
+    assert caught.value.missing_scopes == ("pay_system",)

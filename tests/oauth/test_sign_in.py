@@ -1,0 +1,108 @@
+"""The command `oauth`: what a person pastes, and what becomes of it."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_bitrix24.__main__ import main
+from airflow_provider_bitrix24.api.settings import Settings
+from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
+from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
+from airflow_provider_bitrix24.hooks.oauth_cli import read_code
+
+if TYPE_CHECKING:
+    from tests.oauth.conftest import Application
+
+SETTINGS = Settings.from_connection_values(
+    host="acme.bitrix24.com", login="local.1", password="cl13nts3cr3t", extra={"auth": "oauth"}
+)
+
+
+@pytest.fixture(autouse=True)
+def shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command tells Airflow which kind of process it is: only for the test."""
+    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "server")
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        "c0d3",
+        " c0d3\n",
+        "https://app.example.com/back?code=c0d3&state=st4t3&domain=acme.bitrix24.com&member_id=x&scope=crm",
+        "https://app.example.com/back?code=c0d3",
+        "/back?state=st4t3&code=c0d3",
+        "code=c0d3&state=st4t3",
+        "https://app.example.com/back?domain=ACME.bitrix24.com:443&code=c0d3#x",
+    ],
+)
+def test_the_code_in_what_is_pasted(pasted: str) -> None:
+    assert read_code(pasted, SETTINGS, "st4t3") == "c0d3"
+    assert read_code(pasted, SETTINGS, None) == "c0d3"
+
+
+@pytest.mark.parametrize(
+    ("pasted", "words"),
+    [
+        ("", "There is no code in that"),
+        ("two words", "There is no code in that"),
+        ("https://app.example.com/back?error=access_denied", "There is no code in that"),
+        ("https://app.example.com/back?code=c0d3&state=other", "its state is not ours"),
+        ("https://app.example.com/back?code=c0d3&domain=evil.example.com", "at another portal than acme.bitrix24.com"),
+    ],
+)
+def test_what_is_no_answer_to_ours(pasted: str, words: str) -> None:
+    with pytest.raises(Bitrix24ConfigError, match=words) as caught:
+        read_code(pasted, SETTINGS, "st4t3")
+    assert "c0d3" not in str(caught.value)
+
+
+def test_signed_in_by_prompt_and_by_option(
+    application: Application, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    application.connect(token_conn_id="tokens", refresh_token=None, access_token=None)
+    monkeypatch.setattr("sys.stdin", io.StringIO(application.sandbox.sign_in(application.made)))
+    assert main(["oauth"]) == 0
+    said = capsys.readouterr()
+    assert f"{application.sandbox.url}/oauth/authorize/?client_id={application.made.client_id}&state=" in said.out
+    assert "The tokens are in the database of the Airflow connection 'tokens'" in said.out
+    first = application.store().read()
+    assert first is not None
+    assert Bitrix24Hook().call("profile")["ID"] == "1"
+    address = f"https://app.example.com/?code={application.sandbox.sign_in(application.made, user_id=7)}"
+    assert main(["oauth", "--conn-id", "bitrix24_default", "--code", address]) == 0
+    second = application.store().read()
+    assert second is not None
+    assert second != first
+    assert Bitrix24Hook().call("profile")["ID"] == "7"
+    said = capsys.readouterr()
+    assert not [
+        s for pair in (first, second) for s in (pair.access_token, pair.refresh_token) if s in said.out + said.err
+    ]
+
+
+def test_a_pair_that_cannot_be_read_any_more_does_not_stand_in_the_way(application: Application) -> None:
+    application.expire()
+    Bitrix24Hook().call("profile")
+    application.connect(token_conn_id="tokens", token_key="a new key, long enough")
+    assert main(["oauth", "--code", application.sandbox.sign_in(application.made)]) == 0
+    assert Bitrix24Hook().call("profile")["ID"] == "1"
+
+
+def test_what_goes_wrong_is_a_sentence(
+    application: Application, bitrix24_sandbox: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["oauth", "--code", "n0tac0d3"]) == 1
+    assert "invalid_grant" in capsys.readouterr().err
+    application.sandbox.fault("lure", "oauth.token", times=1, location="https://evil.example.com/rest/")
+    assert main(["oauth", "--code", application.sandbox.sign_in(application.made)]) == 1
+    assert "The consent was given at the portal evil.example.com" in capsys.readouterr().err
+    assert application.store().read() is None
+    monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", bitrix24_sandbox.connection)
+    assert main(["oauth", "--code", "x"]) == 1
+    assert "is a webhook's. Set its extra auth to oauth" in capsys.readouterr().err
+    assert main(["oauth", "--conn-id", "nowhere", "--code", "x"]) == 1
+    assert "'nowhere' cannot be read" in capsys.readouterr().err

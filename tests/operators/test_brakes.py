@@ -1,0 +1,200 @@
+"""What stops a payment before anything is read or sent."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.sdk.api.datamodels._generated import DagRunType
+from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+from airflow.sdk.execution_time import task_runner
+from airflow.sdk.execution_time.comms import ErrorResponse, GetVariable, VariableResult
+
+from airflow_provider_bitrix24.exceptions import Bitrix24StoreError
+from airflow_provider_bitrix24.operators.base import PaymentOperator
+from airflow_provider_bitrix24.operators.payments import (
+    AddCrmPaymentOperator,
+    PayCrmPaymentOperator,
+    PayInvoiceOperator,
+)
+
+if TYPE_CHECKING:
+    from conftest import Task
+
+SWITCH = "AIRFLOW_VAR_BITRIX24_PAYMENTS_STOPPED_BITRIX24_DEFAULT"
+OPERATORS: dict[str, Any] = {
+    "pay_invoice": lambda **kwargs: PayInvoiceOperator(task_id="pay", invoice_id=2, pay_system_id=31, **kwargs),
+    "pay_crm_payment": lambda **kwargs: PayCrmPaymentOperator(task_id="pay", payment_id=1001, **kwargs),
+    "add_crm_payment": lambda **kwargs: AddCrmPaymentOperator(task_id="pay", entity_id=1, **kwargs),
+}
+EACH = pytest.mark.parametrize("operation", list(OPERATORS))
+
+
+class Supervisor:
+    """Airflow's side of a task: answers what it is asked as it was told."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+        self.asked: list[Any] = []
+
+    def send(self, msg: Any) -> Any:
+        self.asked.append(msg)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@EACH
+@pytest.mark.parametrize("value", ["true", "True", " yes ", "1", "on", "stop"])
+def test_somebody_has_stopped_the_payments(
+    portal: Any, task: Task, operation: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SWITCH, value)
+    with pytest.raises(AirflowFailException, match="PaymentRefused: Somebody has stopped all payments") as caught:
+        OPERATORS[operation]().execute(task.context)
+    assert "the Airflow Variable bitrix24_payments_stopped_bitrix24_default is set" in str(caught.value)
+    assert "read and sent nothing" in str(caught.value)
+    assert portal.requests == []
+
+
+@pytest.mark.parametrize("value", ["falsch", "2", "until monday", "null", "{}"])
+def test_a_value_that_nobody_understands_stops_too(
+    portal: Any, task: Task, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SWITCH, value)
+    with pytest.raises(AirflowFailException, match="is neither true nor false, which counts as true"):
+        OPERATORS["pay_invoice"]().execute(task.context)
+    assert portal.requests == []
+
+
+@EACH
+@pytest.mark.parametrize("value", ["false", "FALSE", "0", "no", "off", " "])
+def test_a_switch_that_is_off_stops_nothing(
+    portal: Any, task: Task, operation: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SWITCH, value)
+    assert OPERATORS[operation]().execute(task.context)["outcome"] in ("paid", "created")
+    assert portal.ledger
+
+
+def test_each_connection_has_a_switch_of_its_own(portal: Any, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_VAR_BITRIX24_PAYMENTS_STOPPED_OTHER", "true")
+    assert OPERATORS["pay_invoice"]().execute(task.context)["outcome"] == "paid"
+    monkeypatch.setenv("AIRFLOW_CONN_OTHER", portal.connection)
+    with pytest.raises(AirflowFailException, match="'other'"):
+        OPERATORS["pay_crm_payment"](bitrix24_conn_id="other").execute(task.context)
+
+
+TROUBLE = [
+    AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail={"status_code": 503})),
+    ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail={"status_code": 503}),
+    ErrorResponse(error=ErrorType.GENERIC_ERROR, detail={"status_code": 403}),
+    OSError("the supervisor is gone"),
+    None,
+]
+
+
+@EACH
+@pytest.mark.parametrize("trouble", TROUBLE, ids=lambda trouble: type(trouble).__name__)
+def test_a_switch_that_cannot_be_read_is_not_off(
+    portal: Any, task: Task, operation: str, trouble: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow's own `Variable.get` takes all of these for a Variable that is not set."""
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Supervisor(trouble), raising=False)
+    with pytest.raises(Bitrix24StoreError, match=r"bitrix24_payments_stopped_bitrix24_default.*cannot be used now"):
+        OPERATORS[operation]().execute(task.context)
+    assert portal.requests == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "stopped"),
+    [
+        (ErrorResponse(error=ErrorType.VARIABLE_NOT_FOUND, detail={}), False),
+        (VariableResult(key="x", value="false"), False),
+        (VariableResult(key="x", value="true"), True),
+    ],
+)
+def test_what_airflow_answers_decides(
+    portal: Any, task: Task, answer: Any, stopped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor = Supervisor(answer)
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", supervisor, raising=False)
+    operator = OPERATORS["pay_invoice"]()
+    if stopped:
+        with pytest.raises(AirflowFailException, match="has stopped"):
+            operator.execute(task.context)
+    else:
+        assert operator.execute(task.context)["outcome"] == "paid"
+    asked = [message for message in supervisor.asked if isinstance(message, GetVariable)]
+    assert asked == [GetVariable(key="bitrix24_payments_stopped_bitrix24_default")]
+
+
+# -- backfills
+
+
+@EACH
+@pytest.mark.parametrize("run_type", ["backfill", DagRunType.BACKFILL])
+def test_a_backfill_run_is_refused(portal: Any, task: Task, operation: str, run_type: Any) -> None:
+    task.run.run_type = run_type
+    with pytest.raises(AirflowFailException, match="PaymentRefused: manual__1 is a backfill run") as caught:
+        OPERATORS[operation]().execute(task.context)
+    assert "allow_backfill=True" in str(caught.value)
+    assert portal.requests == []
+
+
+@EACH
+def test_a_backfill_run_may_be_allowed(portal: Any, task: Task, operation: str) -> None:
+    task.run.run_type = DagRunType.BACKFILL
+    assert OPERATORS[operation](allow_backfill=True).execute(task.context)["outcome"] in ("paid", "created")
+
+
+@pytest.mark.parametrize("run_type", [kind for kind in DagRunType if kind is not DagRunType.BACKFILL])
+def test_other_runs_are_not_stopped(portal: Any, task: Task, run_type: Any) -> None:
+    task.run.run_type = run_type
+    assert OPERATORS["pay_invoice"]().execute(task.context)["outcome"] == "paid"
+
+
+# -- the limit of a task
+
+
+@EACH
+def test_more_than_the_limit_is_refused(portal: Any, task: Task, operation: str) -> None:
+    options = {"fill_products": True} if operation == "add_crm_payment" else {}
+    with pytest.raises(AirflowFailException, match=r"PaymentRefused: .*more than the max_amount 10 of this task"):
+        OPERATORS[operation](max_amount=10, **options).execute(task.context)
+    assert portal.ledger == []
+    # Nothing was sent, so the next one may go on with another limit.
+    task.ti.run_id = "manual__2"
+    receipt = OPERATORS[operation](max_amount="1500.00", **options).execute(task.context)
+    assert receipt["outcome"] in ("paid", "created")
+
+
+# -- a killed task
+
+
+def test_a_killed_task_touches_neither_airflow_nor_the_portal() -> None:
+    """`on_kill` runs inside a signal handler, where a request could hang or find the socket in use."""
+    for operator in (PayInvoiceOperator, PayCrmPaymentOperator, AddCrmPaymentOperator):
+        ours = operator.__mro__[: operator.__mro__.index(PaymentOperator) + 1]
+        assert not [cls for cls in ours if "on_kill" in vars(cls)]
+
+
+def test_a_time_out_that_is_too_short_is_warned_about(
+    portal: Any, task: Task, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from datetime import timedelta
+
+    OPERATORS["pay_invoice"](execution_timeout=timedelta(seconds=1)).execute(task.context)
+    warned = capfd.readouterr().out
+    assert "execution_timeout is 1 s, but finding out what became of a lost answer can take 2 s" in warned
+    assert "retries to at least 1" in warned
+    task.store.kept.clear()
+    OPERATORS["pay_crm_payment"](execution_timeout=timedelta(seconds=30)).execute(task.context)
+    assert "execution_timeout" not in capfd.readouterr().out
+    connection = json.loads(portal.connection)
+    monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", json.dumps({**connection, "extra": {"allow_http": True}}))
+    task.store.kept.clear()
+    OPERATORS["add_crm_payment"](execution_timeout=timedelta(minutes=2)).execute(task.context)
+    assert "can take 165 s" in capfd.readouterr().out

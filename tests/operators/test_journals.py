@@ -1,0 +1,144 @@
+"""Where the journal lives, and which keys it keeps how far."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.sdk.execution_time.context import NEVER_EXPIRE
+
+from airflow_provider_bitrix24.journal.database import SqlJournal
+from airflow_provider_bitrix24.operators.payments import AddCrmPaymentOperator, PayInvoiceOperator
+from airflow_provider_bitrix24.sql import Database
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Task
+
+ADD = "crm.item.payment.add"
+
+
+@pytest.fixture
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The id of an Airflow connection of an empty database."""
+    connection = {"conn_type": "sqlite", "host": str(tmp_path / "journal.db")}
+    monkeypatch.setenv("AIRFLOW_CONN_PAYMENTS", json.dumps(connection))
+    return "payments"
+
+
+def add(**arguments: Any) -> AddCrmPaymentOperator:
+    return AddCrmPaymentOperator(task_id="add", **{"entity_id": 1, **arguments})
+
+
+def added(portal: Any) -> list[int]:
+    return [entry["payment_id"] for entry in portal.ledger if entry["event"] == "payment_added"]
+
+
+def test_the_task_state_store_keeps_it_for_ever_and_readable(portal: Any, task: Task) -> None:
+    receipt = add().execute(task.context)
+    (document,) = (json.loads(text) for text in task.store.kept.values())
+    assert list(task.store.kept) == ["bitrix24_payment"]
+    assert set(task.store.retentions) == {NEVER_EXPIRE}
+    assert (document["state"], document["subject"], document["payment_id"]) == ("done", "deal 1", receipt["payment_id"])
+    assert portal.secret not in json.dumps(document)
+
+
+def test_airflow_that_would_delete_it_is_refused(portal: Any, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__STATE_STORE__CLEAR_ON_SUCCESS", "True")
+    with pytest.raises(AirflowFailException, match=r"Bitrix24ConfigError: .*\[state_store\] clear_on_success is on"):
+        add().execute(task.context)
+    assert portal.requests == []
+
+
+def test_with_a_database_airflow_may_delete_its_state(
+    portal: Any, task: Task, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__STATE_STORE__CLEAR_ON_SUCCESS", "True")
+    first = add(journal_conn_id=database).execute(task.context)
+    task.store.kept.clear()
+    task.again()
+    again = add(journal_conn_id=database).execute(task.context)
+    assert (again["payment_id"], again["outcome"]) == (first["payment_id"], "existing")
+    assert len(added(portal)) == 1
+
+
+def test_without_any_journal_it_is_said(portal: Any, forgetful_task: Task, capfd: pytest.CaptureFixture[str]) -> None:
+    assert add().execute(forgetful_task.context)["outcome"] == "created"
+    assert capfd.readouterr().out.count("There is no journal: this Airflow keeps no task state") == 1
+
+
+def test_a_database_keeps_the_authors_key_across_runs(portal: Any, task: Task, database: str) -> None:
+    arguments = {"idempotency_key": " order-4711-deposit ", "journal_conn_id": database}
+    first = add(**arguments).execute(task.context)
+    assert first["idempotency_key"].endswith(":key:order-4711-deposit")
+    task.ti.run_id = "manual__2"
+    task.store.kept.clear()
+    again = add(**arguments).execute(task.context)
+    assert again == {**first, "outcome": "existing", "recovered": True}
+    other = add(idempotency_key="order-4712-deposit", journal_conn_id=database)
+    task.store.kept.clear()
+    assert other.execute(task.context)["payment_id"] != first["payment_id"]
+    assert len(added(portal)) == 2
+
+
+def test_an_authors_key_never_meets_a_tasks_identity(portal: Any, task: Task, database: str) -> None:
+    first = add(journal_conn_id=database).execute(task.context)
+    identity = first["idempotency_key"].removeprefix(portal.url.removeprefix("http://") + ":")
+    task.store.kept.clear()
+    other = add(journal_conn_id=database, idempotency_key=identity).execute(task.context)
+    assert other["payment_id"] != first["payment_id"]
+
+
+def test_the_owner_is_named_in_the_database(portal: Any, task: Task, database: str) -> None:
+    add(journal_conn_id=database).execute(task.context)
+    (entry,) = SqlJournal(Database.from_connection(database), "somebody else").entries()
+    assert entry.task == "dag:finance:run:manual__1:task:pay:map_index:-1"
+    assert [send.by for send in entry.sends] == [f"{entry.task}:try:1"]
+
+
+def test_the_task_state_is_the_fence_of_the_database(portal: Any, task: Task, database: str) -> None:
+    def overtaken(key: str, value: Any, *, retention: Any = None) -> None:
+        raise RuntimeError("the API server does not know this attempt")
+
+    task.store.set = overtaken  # type: ignore[method-assign]
+    with pytest.raises(Exception, match="does not know this attempt"):
+        add(journal_conn_id=database).execute(task.context)
+    assert added(portal) == []
+
+
+@pytest.mark.parametrize("journal", [True, False])
+def test_an_authors_key_that_nobody_would_remember_is_refused(
+    portal: Any, task: Task, forgetful_task: Task, journal: bool
+) -> None:
+    with pytest.raises(AirflowFailException, match="nothing would remember it there") as caught:
+        add(idempotency_key="order-4711").execute((task if journal else forgetful_task).context)
+    for words in ("journal_conn_id", "tag=True", "Nothing was sent"):
+        assert words in str(caught.value)
+    assert portal.requests == []
+
+
+def test_with_the_tag_alone_it_holds_for_runs_one_after_another(
+    portal: Any, task: Task, capfd: pytest.CaptureFixture[str]
+) -> None:
+    first = add(idempotency_key=4711, tag=True).execute(task.context)
+    assert "not for two at the same moment" in capfd.readouterr().out
+    task.ti.run_id = "manual__2"
+    task.store.kept.clear()
+    again = add(idempotency_key="4711", tag=True).execute(task.context)
+    assert (again["payment_id"], again["outcome"], again["evidence"]) == (first["payment_id"], "existing", "tag")
+    assert len(added(portal)) == 1
+
+
+def test_a_mark_is_known_to_other_runs(portal: Any, task: Task, database: str) -> None:
+    def pay(**arguments: Any) -> dict[str, Any]:
+        operator = PayInvoiceOperator(task_id="pay", invoice_id=2, pay_system_id=31, **arguments)
+        return operator.execute(task.context)
+
+    assert pay(journal_conn_id=database)["outcome"] == "paid"
+    task.ti.run_id = "manual__2"
+    task.store.kept.clear()
+    assert pay(journal_conn_id=database)["outcome"] == "already_paid"
+    assert len([entry for entry in portal.ledger if entry["event"] == "invoice_paid"]) == 1

@@ -1,0 +1,101 @@
+"""What becomes of an answer. The asking itself is in `test_asking.py`, with a real Airflow."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
+
+from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, PaymentAmbiguous
+from airflow_provider_bitrix24.operators import questions
+from airflow_provider_bitrix24.operators.payments import AddCrmPaymentOperator, PayInvoiceOperator
+
+if TYPE_CHECKING:
+    from conftest import Task
+
+ASKED: dict[str, Any] = {
+    "options": {
+        "Payment 1034 over 0.00 EUR is ours": {"what": "adopt", "payment_id": 1034},
+        "Add again": {"what": "pay_again", "payment_id": None},
+        "Give up": {"what": "give_up", "payment_id": None},
+    },
+    "candidates": [1034],
+    "timeout": "1 day, 0:00:00",
+}
+AT = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
+
+
+def event(option: str, **more: Any) -> dict[str, Any]:
+    user = {"id": "7", "name": "Ada"}
+    answer = {"chosen_options": [option], "params_input": {}, "responded_at": AT, "responded_by_user": user}
+    return {**answer, "timedout": False, **more}
+
+
+@pytest.mark.parametrize(
+    ("option", "what", "payment_id"),
+    [
+        ("Payment 1034 over 0.00 EUR is ours", "adopt", 1034),
+        ("Add again", "pay_again", None),
+        ("Give up", "give_up", None),
+    ],
+)
+def test_an_answer_is_a_decision(option: str, what: str, payment_id: int | None) -> None:
+    decision = questions.decision_of(event(option), ASKED)
+    assert decision.model_dump() == {
+        "what": what,
+        "payment_id": payment_id,
+        "candidates": (1034,),
+        "by": "Ada (7)",
+        "at": "2026-11-22T03:00:00+00:00",
+        "through": "Airflow",
+    }
+
+
+@pytest.mark.parametrize(
+    ("user", "name"),
+    [({"id": "ada", "name": "ada"}, "ada"), ({"id": "7", "name": ""}, "(7)"), ({}, "unknown"), (None, "unknown")],
+)
+def test_whoever_answers_is_named(user: Any, name: str) -> None:
+    assert questions.decision_of(event("Give up", responded_by_user=user), ASKED).by == name
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"error": "The response timeout has passed.", "error_type": "timeout"},
+        event("Give up", timedout=True),
+        event("Give up", chosen_options=[]),
+        event("Give up", chosen_options=["Add again", "Give up"]),
+        event("Something else"),
+        None,
+        "Give up",
+    ],
+)
+def test_what_is_no_answer_ends_red_and_sends_nothing(portal: Any, task: Task, answer: Any) -> None:
+    with pytest.raises(PaymentAmbiguous, match=r"within 1 day, 0:00:00\. Nothing was sent since") as caught:
+        questions.decision_of(answer, ASKED)
+    assert caught.value.candidates == (1034,)
+    operator = AddCrmPaymentOperator(task_id="add", entity_id=1, on_unknown="ask")
+    with pytest.raises(AirflowFailException, match=r"PaymentAmbiguous: .*Clear this task to be asked again"):
+        operator.answered(task.context, answer, ASKED)
+    assert portal.requests == []
+
+
+def test_nobody_can_be_asked_in_an_older_airflow(portal: Any, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(questions, "AIRFLOW_V_3_3_PLUS", False)
+    with pytest.raises(Bitrix24ConfigError, match=r"needs Airflow 3\.3 or newer"):
+        questions.refuse_if_nobody_can_be_asked()
+    with pytest.raises(AirflowFailException, match=r"on_unknown='ask' needs Airflow 3\.3 or newer.*Nothing was sent"):
+        PayInvoiceOperator(task_id="pay", invoice_id=2, pay_system_id=31, on_unknown="ask").execute(task.context)
+    assert portal.requests == []
+
+
+def test_where_there_is_nothing_to_decide_nobody_is_asked(portal: Any, task: Task) -> None:
+    """Two unpaid payments: nothing was sent, so a person has to tidy up on the portal, not to decide."""
+    for _ in range(2):
+        portal.act.add_payment(2, 1, amount="5.00")
+    operator = AddCrmPaymentOperator(task_id="add", entity_id=1, if_unpaid_exists="return", on_unknown="ask")
+    with pytest.raises(AirflowFailException, match="PaymentAmbiguous: The deal 1 has 2 unpaid payments"):
+        operator.execute(task.context)

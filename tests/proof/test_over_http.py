@@ -1,0 +1,126 @@
+"""A sample of the enumeration over real sockets, with real clocks and a task state that is all a dead worker leaves."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_bitrix24 import drivers
+from airflow_provider_bitrix24.api.flow import Caller
+from airflow_provider_bitrix24.api.settings import Settings
+from airflow_provider_bitrix24.journal.task_state import TaskStateJournal
+from airflow_provider_bitrix24.once import Once, Task
+from tests.proof.campaign import OPERATIONS, Operation
+from tests.proof.judge import Judge
+from tests.proof.world import Killed, Outcome
+
+if TYPE_CHECKING:
+    from airflow_provider_bitrix24.sandbox.pytest_plugin import Sandbox
+
+TERMS = {
+    "connect_timeout": 0.5,
+    "read_timeout": 1,
+    "lease": 1,
+    "delivery": 0.2,
+    "server_limit": 0.5,
+    "read_lag": 0.2,
+}
+METHODS = {
+    "tag": "batch",
+    "fill": "crm.item.payment.add",
+    "invoice": "sale.paysystem.pay.invoice",
+    "payment": "crm.item.payment.pay",
+}
+
+
+class Store:
+    """A task state store, in which a worker may die."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, str] = {}
+        self.dies_at = 0
+        """At which write the worker is killed, before it is made; 0 is never."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return json.loads(self.kept[key]) if key in self.kept else default
+
+    def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+        self.dies_at -= 1
+        if self.dies_at == 0:
+            raise Killed
+        self.kept[key] = json.dumps(value)
+
+
+def attempt(sandbox: Sandbox, store: Store, operation: Operation, try_number: int) -> Outcome:
+    """One attempt, with a session of its own, as each worker has."""
+    values = json.loads(sandbox.connection)
+    settings = Settings.from_connection_values(
+        **{name: values[name] for name in ("host", "login", "password", "port", "schema") if name in values},
+        extra={**TERMS, "portal_id": "acme"},
+    )
+    with drivers.make_session(settings) as session:
+        once = Once(
+            Caller(settings),
+            lambda flow: drivers.run(flow, session),
+            time,
+            logging.getLogger("proof.http"),
+            journal=TaskStateJournal(store),
+            task=Task(identity="a", try_number=try_number),
+        )
+        try:
+            return Outcome(receipt=operation.do(once))
+        except Killed:
+            return Outcome(killed=True)
+
+
+@pytest.mark.parametrize(
+    ("operation", "trouble"),
+    [
+        ("tag", "drop_after"),
+        ("tag", "commit_later"),
+        ("tag", "killed"),
+        ("fill", "drop_before"),
+        ("fill", "killed"),
+        ("invoice", "html"),
+        ("invoice", "killed"),
+        ("payment", "drop_before"),
+        ("payment", "commit_later"),
+    ],
+)
+def test_a_lost_answer_and_a_killed_worker(
+    bitrix24_sandbox: Sandbox, operation: str, trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    made, store = OPERATIONS[operation], Store()
+    world = SimpleNamespace(portal=bitrix24_sandbox.portal, sends=[], journal="task state", name="acme")
+    judge = Judge(world, made.key(world), made.operation)  # type: ignore[arg-type]
+    if trouble == "killed":
+        store.dies_at = 2
+    else:
+        # The reads before are one batch as well.
+        occurrence = 2 if operation == "tag" else 1
+        options = {"commit_later": {"seconds": 0.4}, "html": {"when": "after"}}.get(trouble, {})
+        bitrix24_sandbox.fault(trouble, METHODS[operation], occurrence=occurrence, **options)
+    outcome = None
+    for try_number in (1, 2):
+        try:
+            outcome = attempt(bitrix24_sandbox, store, made, try_number)
+        except Exception as error:
+            outcome = Outcome(error=error)  # type: ignore[arg-type]
+        judge.attempt(outcome, fill=dict(made.fill) if made.fill else None)
+        if outcome.receipt is not None:
+            break
+    judge.end()
+    assert outcome is not None
+    if operation == "fill" and trouble != "drop_before":
+        # With the task state alone, one new payment is a candidate and no proof: a person decides.
+        assert getattr(outcome.error, "candidates", None) == (1033,)
+        assert judge.standing() == [1033]
+    else:
+        assert outcome.receipt is not None, outcome
+        assert len(judge.added()) + len(judge.marks()) == 1
