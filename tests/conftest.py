@@ -17,7 +17,7 @@ settings.load_profile("any machine")
 OLDER = tuple(int(number) for number in version("apache-airflow-core").split(".")[:2]) < (3, 3)
 NEW_IN_AIRFLOW_3_3 = {
     "operators/test_asking.py": "a task that waits for a person's answer",
-    "operators/test_journals.py": "the task state store beside the database",
+    "operators/test_task_state_store.py": "the task state store",
     "operators/test_retries.py": "retry policies",
     "journal/test_task_state.py": "the task state store",
 }

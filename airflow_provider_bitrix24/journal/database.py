@@ -202,7 +202,7 @@ class _Row:
         values: dict[str, Any] = {
             "state": entry.state,
             "owner": self._owner,
-            "unknown": int(bool(entry.sends) and entry.sends[-1].result in ("open", "unclear")),
+            "unknown": int(_is_unknown(entry)),
             "document": document,
             "updated_at": now,
         }
@@ -285,3 +285,8 @@ class _Row:
             f"Another task is at work on {self._key!r} ({entry.subject}): {owner}. This attempt sends nothing more; "
             "what it knows is kept in the journal. The next attempt reads what came of it."
         )
+
+
+def _is_unknown(entry: Entry) -> bool:
+    """Whether it is not known which payment, if any, came of the last send; a payment that is known is claimed."""
+    return bool(entry.sends) and entry.sends[-1].result in ("open", "unclear") and entry.payment_id is None

@@ -62,25 +62,35 @@ def _read_variable(name: str) -> str | None:
 
     Not by `Variable.get`: that takes a backend that fails, and an API server that is away, for "not set".
     """
-    from airflow.sdk.execution_time.secrets.execution_api import ExecutionAPISecretsBackend
     from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded
 
-    for backend in ensure_secrets_backend_loaded():
-        if isinstance(backend, ExecutionAPISecretsBackend):
-            value = _ask_airflow(name)
-        else:
-            value = backend.get_variable(key=name)
+    # By its name: Airflow 3.1.0 has no such backend, and asks the supervisor after all others.
+    readers = [
+        _ask_airflow if type(backend).__name__ == "ExecutionAPISecretsBackend" else backend.get_variable
+        for backend in ensure_secrets_backend_loaded()
+    ]
+    if _ask_airflow not in readers and _has_supervisor():
+        readers.append(_ask_airflow)
+    for read in readers:
+        value = read(key=name)
         if value is not None:
             return str(value)
     return None
 
 
-def _ask_airflow(name: str) -> str | None:
+def _has_supervisor() -> bool:
+    """Whether this is a task of Airflow's, and not an operator that somebody runs by hand."""
+    from airflow.sdk.execution_time import task_runner
+
+    return getattr(task_runner, "SUPERVISOR_COMMS", None) is not None
+
+
+def _ask_airflow(key: str) -> str | None:
     from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
     from airflow.sdk.execution_time import task_runner
     from airflow.sdk.execution_time.comms import ErrorResponse, GetVariable, VariableResult
 
-    answer: Any = task_runner.SUPERVISOR_COMMS.send(GetVariable(key=name))
+    answer: Any = task_runner.SUPERVISOR_COMMS.send(GetVariable(key=key))
     if isinstance(answer, ErrorResponse):
         if answer.error == ErrorType.VARIABLE_NOT_FOUND:
             return None

@@ -65,7 +65,8 @@ async def test_a_write_under_each_fault(
     executed: bool,
 ) -> None:
     connection = json.loads(bitrix24_sandbox.connection)
-    connection["extra"] = {"allow_http": True, "read_timeout": 0.4, "rate_limit_wait": 0}
+    silent = fault in ("hold", "slow")
+    connection["extra"] = {"allow_http": True, "read_timeout": 1 if silent else 60, "rate_limit_wait": 0}
     monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", json.dumps(connection))
     told = []
     for number, colour in enumerate(("blocking", "async"), 1):

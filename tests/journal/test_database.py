@@ -184,6 +184,15 @@ def test_a_key_with_an_unknown_result_is_a_rival(database: Database, results: tu
     assert list(one.rivals("deal 5")) == []
 
 
+def test_a_key_whose_payment_was_found_is_no_rival(database: Database) -> None:
+    one, other = page(database), page(database, key="other")
+    one.read(), other.read()
+    one.write(entry(), hold=60)
+    other.write(entry("other"), hold=60)
+    other.write(entry("other", payment_id=1033, evidence="tag"))
+    assert list(one.rivals("deal 4")) == []
+
+
 def test_a_key_that_was_settled_before_our_first_send_is_no_rival(database: Database) -> None:
     other = page(database, key="other")
     other.read()

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
-from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
 from airflow_provider_bitrix24.journal.database import SqlJournal
 from airflow_provider_bitrix24.operators.payments import AddCrmPaymentOperator, PayInvoiceOperator
@@ -35,22 +34,6 @@ def add(**arguments: Any) -> AddCrmPaymentOperator:
 
 def added(portal: Any) -> list[int]:
     return [entry["payment_id"] for entry in portal.ledger if entry["event"] == "payment_added"]
-
-
-def test_the_task_state_store_keeps_it_for_ever_and_readable(portal: Any, task: Task) -> None:
-    receipt = add().execute(task.context)
-    (document,) = (json.loads(text) for text in task.store.kept.values())
-    assert list(task.store.kept) == ["bitrix24_payment"]
-    assert set(task.store.retentions) == {NEVER_EXPIRE}
-    assert (document["state"], document["subject"], document["payment_id"]) == ("done", "deal 1", receipt["payment_id"])
-    assert portal.secret not in json.dumps(document)
-
-
-def test_airflow_that_would_delete_it_is_refused(portal: Any, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIRFLOW__STATE_STORE__CLEAR_ON_SUCCESS", "True")
-    with pytest.raises(AirflowFailException, match=r"Bitrix24ConfigError: .*\[state_store\] clear_on_success is on"):
-        add().execute(task.context)
-    assert portal.requests == []
 
 
 def test_with_a_database_airflow_may_delete_its_state(
@@ -97,16 +80,6 @@ def test_the_owner_is_named_in_the_database(portal: Any, task: Task, database: s
     (entry,) = SqlJournal(Database.from_connection(database), "somebody else").entries()
     assert entry.task == "dag:finance:run:manual__1:task:pay:map_index:-1"
     assert [send.by for send in entry.sends] == [f"{entry.task}:try:1"]
-
-
-def test_the_task_state_is_the_fence_of_the_database(portal: Any, task: Task, database: str) -> None:
-    def overtaken(key: str, value: Any, *, retention: Any = None) -> None:
-        raise RuntimeError("the API server does not know this attempt")
-
-    task.store.set = overtaken  # type: ignore[method-assign]
-    with pytest.raises(Exception, match="does not know this attempt"):
-        add(journal_conn_id=database).execute(task.context)
-    assert added(portal) == []
 
 
 @pytest.mark.parametrize("journal", [True, False])

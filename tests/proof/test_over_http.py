@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.sandbox.pytest_plugin import Sandbox
 
 TERMS = {
-    "connect_timeout": 0.5,
-    "read_timeout": 1,
-    "lease": 1,
+    "connect_timeout": 1,
+    "read_timeout": 2,
+    "lease": 2,
     "delivery": 0.2,
     "server_limit": 0.5,
     "read_lag": 0.2,
