@@ -40,17 +40,18 @@ test-matrix: test $(OLDER:%=suite-%) ## make test, then the suite on Airflow 3.1
 suite-%:
 	@$(MAKE) AIRFLOW=$* VENV=.venv-$* suite
 
-# What Airflow has no part in, and what builds its own environments, need not be repeated: `make test` has tested it.
-# The plugin of an older anyio, which nobody uses here, does not go together with this pytest.
+# What Airflow has no part in need not be repeated: `make test` has tested it. The lowest versions concern the libraries
+# too. The plugin of an older anyio, which nobody uses here, does not go together with this pytest.
 suite: $(VENV)/.test
 	@echo "The suite on the pins of $(PINS)"
-	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -p no:anyio $(if $(filter lowest,$(AIRFLOW)),$(LOWEST),--ignore tests/sandbox) \
-		--ignore tests/docs --ignore tests/packaging/test_wheel.py $(PYTEST_ARGS)
+	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -p no:anyio --ignore tests/packaging/test_wheel.py \
+		$(addprefix tests/,$(WITH_AIRFLOW)) $(if $(filter lowest,$(AIRFLOW)),$(WITH_LIBRARIES)) $(PYTEST_ARGS)
 
-# The lowest versions concern the sandbox too, but not the strangers' clients. And outside of a task Airflow 3.1.0 cannot
-# say that there is no such connection: it asks a supervisor that is not there.
-LOWEST = --ignore tests/sandbox/test_strangers.py \
-	--deselect tests/triggers/test_triggers.py::test_a_connection_that_the_triggerer_does_not_have_is_reported
+WITH_AIRFLOW := dags forms hook journal links oauth operators packaging sensors triggers
+# Not the strangers' clients. And outside of a task Airflow 3.1.0 cannot say that there is no such connection: it asks a
+# supervisor that is not there.
+WITH_LIBRARIES := $(addprefix tests/,core once unit sandbox) --ignore=tests/sandbox/test_strangers.py \
+	--deselect=tests/triggers/test_triggers.py::test_a_connection_that_the_triggerer_does_not_have_is_reported
 
 # Real processes that are killed; Postgres, Redis and MariaDB are Debian's, installed if they are missing (needs root).
 test-crash test-distributed: $(VENV)/.test
