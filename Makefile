@@ -20,7 +20,7 @@ export AIRFLOW_HOME := $(CURDIR)/$(VENV)/airflow
 export AIRFLOW__CORE__LOAD_EXAMPLES := False
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-matrix test-crash test-distributed test-proof test-mutation suite lint types imports unit browser docs bench dev clean
+.PHONY: help demo test test-matrix test-crash test-distributed test-canary test-proof test-mutation suite lint types imports unit browser docs bench dev clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null || grep '##' Makefile
@@ -54,10 +54,13 @@ WITH_LIBRARIES := $(addprefix tests/,core once unit sandbox) --ignore=tests/sand
 	--deselect=tests/triggers/test_triggers.py::test_a_connection_that_the_triggerer_does_not_have_is_reported
 
 # Real processes that are killed; Postgres, Redis and MariaDB are Debian's, installed if they are missing (needs root).
-test-crash test-distributed: $(VENV)/.test
+test-crash test-distributed: $(VENV)/.test ## Real Airflows whose processes are killed; LocalExecutor, Celery
 	@$(BIN)/pip install --quiet --constraint $(PINS) --requirement requirements/distributed.txt
 	@$(BIN)/python -m tests.tools.services install
 	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest $(@:test-%=tests/%) -rP
+
+test-canary: $(VENV)/.test ## Secrets planted in a whole Airflow, on all paths and faults, at DEBUG: none may be found again
+	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest tests/$(CANARY)
 
 test-proof: $(VENV)/.test ## Every case of the protocol with one trouble and with two, on all cores
 	$(BIN)/python -m tests.proof.full $(STRIDE)
@@ -75,12 +78,25 @@ types: dev ## mypy --strict
 imports: dev ## Who may import whom
 	$(BIN)/lint-imports
 
-unit: dev ## pytest with branch coverage
+unit: dev ## pytest with branch coverage, in two processes side by side
 	$(BIN)/coverage erase
-	PATH="$(BIN):$$PATH" $(BIN)/coverage run -m pytest $(PYTEST_ARGS)
+	@$(if $(PYTEST_ARGS),$(MAKE) some-tests,$(MAKE) --jobs=2 --output-sync=target tests-of-airflow tests-of-the-rest)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --include '$(PACKAGE)/api/*,$(PACKAGE)/once/*' --fail-under=100
 	$(BIN)/coverage report --fail-under=95
+
+some-tests:
+	PATH="$(BIN):$$PATH" $(BIN)/coverage run -m pytest $(PYTEST_ARGS)
+
+# Neither knows of the other: what needs Airflow's database is all on one side.
+tests-of-airflow:
+	PATH="$(BIN):$$PATH" $(BIN)/coverage run -m pytest $(addprefix --ignore=tests/,$(WITHOUT_AIRFLOW) $(CANARY))
+
+tests-of-the-rest:
+	PATH="$(BIN):$$PATH" $(BIN)/coverage run -m pytest $(addprefix tests/,$(WITHOUT_AIRFLOW))
+
+WITHOUT_AIRFLOW := core once proof sandbox unit
+CANARY := security/test_canary.py
 
 browser: dev ## The sandbox's page in a real Chromium, which must be on the PATH
 	@$(BIN)/pip install --quiet --constraint $(PINS) --requirement requirements/browser.txt
