@@ -163,7 +163,9 @@ def refuse_senseless(entry: Entry, decision: Decision) -> None:
     :raises Bitrix24ConfigError: says why.
     """
     why = None
-    if entry.state == "nothing sent":
+    if entry.kept_in is not None:
+        why = f"this is only a copy; its journal is {entry.kept_in}: decide there, with --conn-id"
+    elif entry.state == "nothing sent":
         why = "nothing of it was sent, so there is nothing to decide: clear the task, and it begins anew"
     elif entry.receipt is not None and decision.what != "pay_again":
         why = "it is done: only --pay-again makes sense, if the portal does not show the payment any more"
@@ -171,6 +173,9 @@ def refuse_senseless(entry: Entry, decision: Decision) -> None:
         why = "it marks something as paid, and a mark is there or not: decide --pay-again or --give-up"
     elif decision.what == "adopt" and entry.payment_id is not None and entry.payment_id != decision.payment_id:
         why = f"its payment is known: {entry.payment_id}. Clear the task, and it is completed"
+    elif decision.what == "adopt" and entry.candidates and decision.payment_id not in entry.candidates:
+        listed = ", ".join(map(str, entry.candidates))
+        why = f"payment {decision.payment_id} is none of those that may be its own ({listed})"
     elif decision.what == "adopt" and decision.payment_id in entry.seen:
         why = f"payment {decision.payment_id} was there before anything was sent for this key"
     if why is not None:

@@ -130,18 +130,29 @@ class _Row:
             row = connection.execute(sa.select(_KEYS).where(*self._mine(_KEYS))).one_or_none()
         self._epoch, self.busy, self._read_at = None, None, now
         if row is None:
-            return None
+            return self._from_the_fence(None)
         self._epoch = row.epoch
         if row.owner != self._owner and row.held_until > now:
             self.busy = Busy(row.owner, row.held_until - now, row.epoch)
-        return Entry.read(json.loads(row.document), where=self._database.name)
+        return self._from_the_fence(Entry.read(json.loads(row.document), where=self._database.name))
+
+    def _from_the_fence(self, entry: Entry | None) -> Entry | None:
+        """What this task has noted in its task state, where the database knows of nothing that was sent.
+
+        An earlier attempt may have had no database, or another one.
+        """
+        if self._fence is None or (entry is not None and not entry.free):
+            return entry
+        noted = self._fence.read()
+        return entry if noted is None or noted.free else noted
 
     def write(self, entry: Entry, *, hold: float | None = None) -> None:
         if self._fence is not None:
-            self._fence.write(entry)
+            self._fence.write(entry.but(kept_in=self._database.name))
         document = json.dumps(entry.document(), ensure_ascii=False)
         with self._database.begin() as connection:
-            self._claim(connection, entry.payment_id)
+            # What was there before, and is only returned, may be returned to many keys.
+            self._claim(connection, entry.payment_id if entry.evidence != "state" else None)
             written = (
                 self._insert(connection, entry, document, hold or 0)
                 if self._epoch is None
@@ -289,4 +300,4 @@ class _Row:
 
 def _is_unknown(entry: Entry) -> bool:
     """Whether it is not known which payment, if any, came of the last send; a payment that is known is claimed."""
-    return bool(entry.sends) and entry.sends[-1].result in ("open", "unclear") and entry.payment_id is None
+    return entry.last is not None and entry.last.result in ("open", "unclear") and entry.payment_id is None

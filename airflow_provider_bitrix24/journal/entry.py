@@ -84,6 +84,8 @@ class Entry(_Part):
     """The object, for people and for finding other keys that write to it: "deal 4", "invoice 2"."""
     parameters: dict[str, Any]
     """What was asked for; compared one by one with what a later attempt asks for."""
+    kept_in: str | None = None
+    """The journal that counts, if this is only its copy in the task state."""
     task: str
     """The task that opened it, or, once it was parked, through which a person is asked."""
     decided_at: PortalTime | None = None
@@ -127,7 +129,7 @@ class Entry(_Part):
     @property
     def open(self) -> Send | None:
         """The last send, if it is not known what came of it."""
-        return self.sends[-1] if self.sends and self.sends[-1].result == "open" else None
+        return self.last if self.last is not None and self.last.result == "open" else None
 
     @property
     def state(self) -> str:
@@ -140,15 +142,24 @@ class Entry(_Part):
             return "incomplete"
         if self.free:
             return "nothing sent"
-        return {"open": "unknown", "unclear": "unknown"}.get(self.sends[-1].result, self.sends[-1].result)
+        last = self.last
+        assert last is not None  # noqa: S101 - else it is free
+        return {"open": "unknown", "unclear": "unknown"}.get(last.result, last.result)
 
     def but(self, **changes: Any) -> Self:
         """Return a copy with other values."""
         return self.model_copy(update=changes)
 
+    @property
+    def last(self) -> Send | None:
+        """The last send that may have been executed: what certainly was not says nothing."""
+        return next((send for send in reversed(self.sends) if send.may_have_run), None)
+
     def last_send(self, **changes: Any) -> Self:
-        """Return a copy whose last send has other values."""
-        return self.but(sends=(*self.sends[:-1], self.sends[-1].model_copy(update=changes)))
+        """Return a copy whose last send that may have been executed has other values."""
+        index = max(number for number, send in enumerate(self.sends) if send.may_have_run)
+        changed = self.sends[index].model_copy(update=changes)
+        return self.but(sends=(*self.sends[:index], changed, *self.sends[index + 1 :]))
 
     def document(self) -> dict[str, Any]:
         """Return it as plain JSON, with the state in words in front."""

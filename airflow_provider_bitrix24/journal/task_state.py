@@ -71,7 +71,7 @@ class _Document:
                 f"{entry.state}), and asks for {self._key!r} at {self._portal} now. Nothing was sent by this attempt. "
                 "Look what became of the first one; for another payment, start a new run."
             )
-        return entry if (entry.portal, entry.key) == (self._portal, self._key) else None
+        return entry.but(kept_in=None) if (entry.portal, entry.key) == (self._portal, self._key) else None
 
     def write(self, entry: Entry, *, hold: float | None = None) -> None:
         document = entry.document()

@@ -169,7 +169,7 @@ class Once:
         )
         again = False
         while True:
-            story = Story(self._attempt, self._journal, self._task, entry, decision)
+            story = Story(self._attempt, self._journal, self._task, entry, None if again else decision)
             try:
                 return work(story)
             except PaymentInProgress:

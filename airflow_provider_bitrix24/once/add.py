@@ -75,7 +75,7 @@ class _Adding:
         self.if_unpaid_exists = if_unpaid_exists
         self.on_unknown = on_unknown
         self.max_amount = max_amount
-        self.addition = Addition(story, tag)
+        self.addition = Addition(story, tag, max_amount)
         self.view: ObjectView
 
     def run(self) -> Receipt:
@@ -96,7 +96,7 @@ class _Adding:
 
     def _find_or_send(self) -> Payment:
         """Find what was sent before; send what certainly is not there, until it is."""
-        look_for_ours = self.story.found
+        look_for_ours = bool(self.story.entry.may_have_run)
         while True:
             if look_for_ours:
                 found = find_ours(self.addition, self.view, on_unknown=self.on_unknown)
@@ -123,6 +123,7 @@ class _Adding:
             )
         )
         addition.user_id = self.view.profile.user_id
+        addition.prices = {row.id: row.price for row in self.view.rows}
 
     # -- what is there -----------------------------------------------------------------------------------------------
 
@@ -196,7 +197,8 @@ class _Adding:
 
     def _unpaid(self) -> Payment | None:
         """The unpaid payment of the object, if there is one to return."""
-        unpaid = [payment for payment in self.view.shown.payments if not payment.paid]
+        dismissed = self.story.entry.dismissed
+        unpaid = [one for one in self.view.shown.payments if not one.paid and one.id not in dismissed]
         if not unpaid:
             return None
         listed = ", ".join(f"{payment.id} over {payment.money}" for payment in unpaid)
@@ -222,9 +224,7 @@ class _Adding:
                 f"{payment.pay_system_id} {payment.pay_system_name!r} instead of {addition.pay_system_id}. Nothing was "
                 "sent. Change it in Bitrix24, or ask for its pay system."
             )
-        self.story.entry = self.story.wanted.but(
-            sends=self.story.entry.sends, decisions=self.story.entry.decisions, decided_at=self._at()
-        )
+        self.story.entry = self.story.afresh(decided_at=self._at())
         plan = self._plan() if addition.fill_products and payment.money.amount == 0 and not payment.paid else {}
         self.story.identify(payment.id, evidence, plan=plan)
         return self._go_on(payment)

@@ -12,6 +12,7 @@ from airflow_provider_bitrix24.once.receipt import Receipt
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+    from decimal import Decimal
 
     from airflow_provider_bitrix24.api.effects import Flow
     from airflow_provider_bitrix24.api.models import Payment
@@ -24,13 +25,17 @@ class Addition:
 
     :param story: what is known about the key.
     :param tag: whether the key is written into the payment.
+    :param max_amount: what the payment may be over.
     """
 
-    def __init__(self, story: Story, tag: bool) -> None:
+    def __init__(self, story: Story, tag: bool, max_amount: Decimal | None = None) -> None:
         self.story = story
         self.attempt = story.attempt
         self.tag = tag_of(story.entry.portal, story.entry.key) if tag else None
         self.user_id = 0
+        self.max_amount = max_amount
+        self.prices: Mapping[int, Decimal] = {}
+        """What the product rows that are still available cost now, by row."""
 
     @property
     def _parameters(self) -> Mapping[str, Any]:
@@ -112,7 +117,8 @@ class Addition:
             happened = f"The payments {listed} of {self.of} all carry the tag of one key"
         else:
             times = self.story.entry.may_have_run
-            last = [send for send in self.story.entry.sends if send.may_have_run][-1]
+            last = self.story.entry.last
+            assert last is not None  # noqa: S101 - it was sent as often as it may be
             happened = (
                 f"A payment for {self.of} was sent {times} times for one key, and the portal shows none (the last "
                 f"time: {last.said or 'no answer'})"
@@ -129,8 +135,8 @@ class Addition:
             )
         return (
             f"What to do: look at the payments of {self.of} in Bitrix24, and decide: adopt one, add again, or give up, "
-            "in Airflow (on_unknown='ask') or by `python -m airflow_provider_bitrix24 journal resolve`; then clear "
-            "this task."
+            "in Airflow (on_unknown='ask') or by `python -m airflow_provider_bitrix24 journal resolve "
+            f"'{self.story.entry.key}'` (in the runbook: how); then clear this task."
         )
 
     def look_for(self, payment_id: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.api import payments
@@ -147,6 +148,7 @@ class _Filling:
             inside = set(self.attempt.run(self._read()).quantities)
         elif entry.evidence != "answer":
             self._check_untouched(self.attempt.run(self._read()))
+        self._check_limit({row_id: quantity for row_id, quantity in rows.items() if row_id not in inside})
         for row_id, quantity in rows.items():
             if row_id not in inside:
                 self._put(row_id, quantity)
@@ -161,7 +163,25 @@ class _Filling:
                 "the portal does not show all product rows with their quantities in it, or its sum is not above 0 "
                 f"(wanted: {', '.join(f'row {row_id} x {quantity}' for row_id, quantity in rows.items())})"
             )
+        limit = self.addition.max_amount
+        if limit is not None and contents.payment.money.amount > limit:
+            raise PaymentMismatch(
+                f"it is over {contents.payment.money} now, which is more than the max_amount {limit:f} of this task: "
+                "prices have changed meanwhile"
+            )
         return contents.payment
+
+    def _check_limit(self, missing: dict[int, int]) -> None:
+        """Refuse to put in what has become too expensive since it was planned."""
+        total = sum(
+            (self.addition.prices.get(row_id, 0) * quantity for row_id, quantity in missing.items()), Decimal(0)
+        )
+        limit = self.addition.max_amount
+        if limit is not None and total > limit:
+            raise PaymentMismatch(
+                f"the product rows that go in add up to {total:f} now, which is more than the max_amount {limit:f} of "
+                "this task, and were not put in"
+            )
 
     def _read(self) -> Flow[Contents]:
         return read_contents(self.attempt.caller, payment_id=self.payment_id)

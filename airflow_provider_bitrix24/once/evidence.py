@@ -38,7 +38,7 @@ def find_ours(
     :raises Bitrix24OutcomeUnknown: the same without a journal.
     """
     observed = addition.story.page.observed_payment() if sent is None else None
-    if observed is not None:
+    if observed is not None and observed not in addition.story.entry.dismissed:
         addition.story.identify(observed, "answer", sends=addition.story.entry.last_send(result="answered").sends)
         found = [payment for payment in view.shown.payments if payment.id == observed]
         if found:
@@ -49,7 +49,8 @@ def find_ours(
 def _earlier(addition: Addition) -> Sent:
     """What is known of the last send of an earlier attempt."""
     story = addition.story
-    last = story.entry.sends[-1]
+    last = story.entry.last
+    assert last is not None  # noqa: S101 - only what may have run is searched for
     if last.result == "open":
         return story.lost(last, METHOD)
     unclear = last.result in ("unclear", "not_shown")
@@ -62,7 +63,8 @@ class _Search:
         self.story = addition.story
         self.on_unknown = on_unknown
         self.sent = sent
-        self.settled_before = again and self.story.entry.sends[-1].result in ("absent", "not_shown")
+        last = self.story.entry.last
+        self.settled_before = again and last is not None and last.result in ("absent", "not_shown")
         doubt = sent.doubt
         assert doubt is not None  # noqa: S101 - only what is doubtful is searched for
         self.doubt = doubt

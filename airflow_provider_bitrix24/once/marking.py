@@ -153,8 +153,8 @@ class Marking:
         """Find out what became of what an earlier attempt has sent; None if it is known not to be there."""
         if self.view.thing.paid:
             return self.view.thing
-        last = self.story.entry.sends[-1]
-        if last.result in ("absent", "not_shown"):
+        last = self.story.entry.last
+        if last is None or last.result in ("absent", "not_shown"):
             return None
         if last.result == "open":
             return self._find(self.story.lost(last, self.mark.method))
@@ -248,7 +248,7 @@ class Marking:
         )
 
     def _receipt(self, seen: Thing, *, ours: bool, recovered: bool | None = None) -> Receipt:
-        last = self.story.entry.sends[-1] if self.story.entry.may_have_run else None
+        last = self.story.entry.last
         asked_for = self.story.entry.parameters.get("pay_system_id", seen.pay_system_id)
         pay_system_id = self.chosen.pay_system_id if self.chosen else asked_for
         return Receipt(

@@ -25,6 +25,7 @@ class Shows(Protocol):
 @dataclass(frozen=True, slots=True)
 class _Shown:
     at: float
+    told: bool
     left: Reading
     came: Reading
 
@@ -50,7 +51,12 @@ class PortalClock:
         :param left: our clocks before the request left.
         """
         came = self.reading()
-        self._last = _Shown(came[1] if at is None else at.timestamp(), left, came)
+        self._last = _Shown(came[1] if at is None else at.timestamp(), at is not None, left, came)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the portal has told it, so that it is not only our own clock."""
+        return self._shown.told
 
     @property
     def at_the_latest(self) -> float:

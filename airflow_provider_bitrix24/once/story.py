@@ -6,6 +6,7 @@ Every time in it is by the portal's clock, as far as the portal shows one: worke
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from airflow_provider_bitrix24.exceptions import (
@@ -79,9 +80,29 @@ class Story:
         self.clock = PortalClock(attempt.clock)
         self.entry = self._read()
         if decision is not None:
-            self.entry = self.entry.but(decision=decision)
-        self.found = not self.entry.free
-        """Whether an earlier attempt has left something."""
+            self._take(decision)
+
+    @cached_property
+    def found(self) -> bool:
+        """Whether an earlier attempt has left something; asked first when decisions have been carried out."""
+        return not self.entry.free
+
+    def _take(self, decision: Decision) -> None:
+        """Take over what a person has answered, if the question still stands."""
+        entry, shown = self.entry, tuple(sorted(decision.candidates))
+        asked_here = entry.state == "parked" and entry.task == self.task.identity
+        if asked_here and (decision.what == "give_up" or entry.candidates == shown):
+            self.entry = entry.but(decision=decision)
+            return
+        self.attempt.log.warning(
+            "%s has decided (%s): %s, but the question does not stand any more: %s is %s. The decision is not carried "
+            "out.",
+            decision.by,
+            decision.through,
+            decision.what,
+            entry.key,
+            entry.state,
+        )
 
     # -- what the journal says ---------------------------------------------------------------------------------------
 
@@ -113,7 +134,9 @@ class Story:
         if entry is None:
             return self.wanted
         if entry.free:
-            return self.wanted.but(sends=entry.sends, decision=entry.decision, decisions=entry.decisions)
+            return self.wanted.but(
+                sends=entry.sends, decision=entry.decision, decisions=entry.decisions, dismissed=entry.dismissed
+            )
         return entry
 
     def _parked_elsewhere(self, entry: Entry | None) -> bool:
@@ -199,7 +222,8 @@ class Story:
             return f"{entry.task} has ended green for {entry.subject}{what}."
         if entry.payment_id is not None:
             return f"Payment {entry.payment_id} of {entry.subject} is this key's, and may not be complete yet."
-        last = [send for send in entry.sends if send.may_have_run][-1]
+        last = entry.last
+        assert last is not None  # noqa: S101 - else it is free
         if last.result in ("absent", "not_shown"):
             return f"{last.by} has sent a write for {entry.subject}, and the portal did not show it then."
         return f"{last.by} has sent a write for {entry.subject}, which MAY be on the books of the portal."
@@ -219,11 +243,17 @@ class Story:
         """
         if not self.entry.may_have_run:
             # Nothing of an earlier try counts, so that what is wanted now counts alone.
-            self.entry = self.wanted.but(sends=self.entry.sends, decisions=self.entry.decisions, **facts)
-        elif self.differing:
-            self.entry = self.entry.but(parameters=self.wanted.parameters)
+            self.entry = self.afresh(**facts)
+        else:
+            renewed = {name: facts[name] for name in ("amount", "currency") if name in facts}
+            self.entry = self.entry.but(parameters=self.wanted.parameters, **renewed)
         self.entry = self.entry.but(question=None, candidates=())
         return Intent(self, None)
+
+    def afresh(self, **facts: Any) -> Entry:
+        """The entry with what is wanted now, and with what people have said."""
+        entry = self.entry
+        return self.wanted.but(sends=entry.sends, decisions=entry.decisions, dismissed=entry.dismissed, **facts)
 
     def step(self, name: str) -> Intent:
         """The intent to send something that completes the payment."""
@@ -237,7 +267,9 @@ class Story:
 
     def lost(self, send: Send, method: str) -> Sent:
         """What is known of a send of an attempt that ended without a word."""
-        left = max(0.0, send.settle_until - self.clock.at_the_earliest)
+        window = self.attempt.caller.settings.settle_window + _CLOCK_STEP
+        # A portal that does not tell its time cannot say how much of the window is over.
+        left = max(0.0, send.settle_until - self.clock.at_the_earliest) if self.clock.is_told else window
         doubt = Bitrix24OutcomeUnknown(method, text=f"{send.by} ended before one was recorded")
         return Sent(answer=None, doubt=doubt, absent_after=self.attempt.clock.monotonic() + left, proofs=2)
 
@@ -340,9 +372,10 @@ class Story:
 
     def _as_if_not_there(self, entry: Entry, candidates: Collection[int]) -> Entry:
         """The entry after a person has said that nothing on the portal is this key's."""
-        dismissed = {*entry.dismissed, *candidates, *([entry.payment_id] if entry.payment_id else [])}
+        shown = entry.decisions[-1].candidates
+        dismissed = {*entry.dismissed, *candidates, *shown, *([entry.payment_id] if entry.payment_id else [])}
         entry = entry.but(receipt=None, payment_id=None, evidence=None, steps={}, dismissed=tuple(sorted(dismissed)))
-        if entry.sends and entry.sends[-1].result == "answered":
+        if entry.last is not None and entry.last.result == "answered":
             return entry.last_send(result="not_shown")
         return entry
 

@@ -28,12 +28,19 @@ def refuse_lost(task: Any, were_given: frozenset[str]) -> None:
 
     :raises Bitrix24ConfigError: names it.
     """
-    for field in sorted(were_given):
+    for field in sorted(were_given | _mapped(task)):
         if getattr(task, field) is None:
             raise Bitrix24ConfigError(
                 f"{field} was given, but rendered to None. Nothing was sent. Look at what its template or the task "
                 "before returned; an argument that is not wanted is left out of the operator."
             )
+
+
+def _mapped(task: Any) -> set[str]:
+    """The arguments that a mapped task was given: their values are there before the constructor runs."""
+    if not getattr(task, "_BaseOperator__from_mapped", False):
+        return set()
+    return set(getattr(task, "_BaseOperator__init_kwargs", {})) & set(task.template_fields)
 
 
 def optional_id(value: Any, field: str) -> int | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
+from airflow.sdk import DAG
 
 from airflow_provider_bitrix24.exceptions import Bitrix24NotSent
 from airflow_provider_bitrix24.operators.payments import (
@@ -385,3 +386,15 @@ def test_a_connection_that_is_wrong_is_told_without_its_secret(
     with pytest.raises(AirflowFailException, match="'bitrix24_default' cannot be used: host is empty") as caught:
         OPERATORS[operation]().execute(task.context)
     assert "canary12" not in str(caught.value)
+
+
+@pytest.mark.parametrize("guard", ["expected_amount", "max_amount"])
+def test_a_guard_that_is_mapped_to_none_does_not_switch_itself_off(portal: Any, task: Task, guard: str) -> None:
+    with DAG("mapped"):
+        before = AddCrmPaymentOperator(task_id="before", entity_id=1)
+        mapped = PayInvoiceOperator.partial(task_id="pay", invoice_id=2, pay_system_id=31).expand(
+            **{guard: before.output}
+        )
+    with pytest.raises(AirflowFailException, match=f"{guard} was given, but rendered to None"):
+        mapped.unmap({guard: None}).execute(task.context)
+    assert portal.ledger == []
