@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -174,7 +176,7 @@ def test_another_task_was_faster(
             VariableTokenStore(settings.portal, made.client_id, made.client_secret).save(Tokens.from_json(new[0]))
 
     monkeypatch.setattr(keeping.TokenKeeper, "_ask", overtaken)
-    monkeypatch.setattr(keeping.time, "sleep", pause)
+    monkeypatch.setattr(keeping, "time", SimpleNamespace(sleep=pause, time=time.time))
     slow.pay_crm_payment(payment_id=1004)
     assert pauses == [0.0, 1.0]
     assert [entry["event"] for entry in application.sandbox.ledger] == ["payment_paid"]

@@ -279,18 +279,24 @@ def test_another_persons_mark_after_ours_was_sent_is_no_reason_to_skip(portal: A
     else:
         read = portal.fault("hold", "crm.item.payment.get", occurrence=2, when="before")
     import threading
+    import time
+
+    def is_held() -> bool:
+        return any(script["id"] == read and script["holding"] for script in portal.portal.faults.describe())
 
     def person() -> None:
+        while not is_held():  # the mark has been sent, and is looked for
+            time.sleep(0.01)
         if operation == "pay_invoice":
             portal.act.pay_invoice(2, by="person", user_id=7)
         else:
             portal.act.pay_payment(1001, by="customer")
         portal.release(read)
 
-    timer = threading.Timer(0.3, person)
-    timer.start()
+    meanwhile = threading.Thread(target=person, daemon=True)
+    meanwhile.start()
     receipt = OPERATORS[operation](if_paid="skip").execute(task.context)
-    timer.join()
+    meanwhile.join()
     portal.release(hold)
     assert receipt["outcome"] == "already_paid"
 

@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import json
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -77,7 +78,8 @@ async def test_the_first_look_comes_after_poke_interval(
         slept.append((seconds, looks(portal)))
 
     pay(portal, kind)
-    monkeypatch.setattr("airflow_provider_bitrix24.triggers.payments.asyncio.sleep", sleep)
+    # Only the trigger's own: the portal, in another thread, sleeps as well.
+    monkeypatch.setattr("airflow_provider_bitrix24.triggers.payments.asyncio", SimpleNamespace(sleep=sleep))
     event = await report(trigger(kind, seconds=900, poke_interval=30))
     assert event["reason"] == "paid"
     assert slept == [(30, 0)]
