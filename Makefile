@@ -82,7 +82,8 @@ unit: dev ## pytest with branch coverage, in two processes side by side
 	$(BIN)/coverage erase
 	@$(if $(PYTEST_ARGS),$(MAKE) some-tests,$(MAKE) --jobs=2 --output-sync=target tests-of-airflow tests-of-the-rest)
 	$(BIN)/coverage combine -q
-	$(BIN)/coverage report --include '$(PACKAGE)/api/*,$(PACKAGE)/once/*' --fail-under=100
+	$(BIN)/coverage report --include '$(PACKAGE)/api/*' --fail-under=100
+	$(BIN)/coverage report --include '$(PACKAGE)/once/*' --fail-under=95
 	$(BIN)/coverage report --fail-under=95
 
 some-tests:

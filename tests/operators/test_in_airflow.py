@@ -214,9 +214,9 @@ def test_a_guard_that_renders_to_none_is_refused(world: World) -> None:
     assert world.ledger("payment_added", entity_id=3) == []
 
 
-def test_a_mapped_task_that_gets_none_was_given_none(world: World) -> None:
-    receipts = world.results("optional_guards", "pay_mapped")
-    assert [receipt["outcome"] for receipt in receipts] == ["already_paid", "already_paid"]
+def test_a_guard_that_is_mapped_to_none_is_refused(world: World) -> None:
+    instances = world.dags["optional_guards"]["pay_mapped"]
+    assert [instance["state"] for instance in instances] == ["failed", "success"]
 
 
 def test_links_are_there_also_when_the_task_failed(world: World) -> None:
