@@ -86,6 +86,7 @@ class _Adding:
             self._adopt(decision.payment_id)
         if self.story.entry.receipt is not None:
             return self._done_before()
+        self._learn_from_the_overtaken()
         if self.story.entry.payment_id is not None:
             return self._go_on(self._read_back(self.story.entry.payment_id))
         if not self.story.found:
@@ -94,12 +95,21 @@ class _Adding:
                 return receipt
         return self._go_on(self._find_or_send())
 
+    def _learn_from_the_overtaken(self) -> None:
+        """An attempt that was overtaken may have been told the payment's id: it was added, whether it shows or not."""
+        entry = self.story.entry
+        if entry.payment_id is not None or not entry.may_have_run:
+            return
+        observed = self.story.page.observed_payment()
+        if observed is not None and observed not in entry.dismissed:
+            self.story.identify(observed, "answer", sends=entry.last_send(result="answered").sends)
+
     def _find_or_send(self) -> Payment:
         """Find what was sent before; send what certainly is not there, until it is."""
         look_for_ours = bool(self.story.entry.may_have_run)
         while True:
             if look_for_ours:
-                found = find_ours(self.addition, self.view, on_unknown=self.on_unknown)
+                found = find_ours(self.addition, on_unknown=self.on_unknown)
                 if found is not None:
                     return found
                 self.story.refuse_other_parameters("No payment of it is on the portal.")
@@ -267,7 +277,7 @@ class _Adding:
         if doubt is not None:
             if doubt.answered:
                 story.settle("unclear", doubt.text)
-            return find_ours(addition, view, on_unknown=self.on_unknown, sent=sent.because(doubt))
+            return find_ours(addition, on_unknown=self.on_unknown, sent=sent.because(doubt))
         payment_id = int(sent.answer)
         story.identify(payment_id, "answer", sends=story.entry.last_send(result="answered").sends)
         attempt.log.info("The portal added payment %s to %s; reading it back.", payment_id, addition.of)

@@ -16,19 +16,15 @@ from airflow_provider_bitrix24.once.complete import answer_words
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.effects import Flow
     from airflow_provider_bitrix24.api.models import Payment
-    from airflow_provider_bitrix24.api.preflight import ObjectView
     from airflow_provider_bitrix24.once.addition import Addition
 
 METHOD = "crm.item.payment.add"
 
 
-def find_ours(
-    addition: Addition, view: ObjectView, *, on_unknown: Literal["fail", "adopt"], sent: Sent | None = None
-) -> Payment | None:
+def find_ours(addition: Addition, *, on_unknown: Literal["fail", "adopt"], sent: Sent | None = None) -> Payment | None:
     """Find the payment that came of the last send.
 
     :param addition: what was to be added.
-    :param view: what the portal showed when this attempt began.
     :param on_unknown: whether the author vouches that nobody else adds payments to this object.
     :param sent: the send of this attempt; None to find out about that of an earlier one.
     :return: the payment; None if there is none, and it may be sent again.
@@ -37,12 +33,6 @@ def find_ours(
     :raises PaymentUnresolved: the portal cannot be read now.
     :raises Bitrix24OutcomeUnknown: the same without a journal.
     """
-    observed = addition.story.page.observed_payment() if sent is None else None
-    if observed is not None and observed not in addition.story.entry.dismissed:
-        addition.story.identify(observed, "answer", sends=addition.story.entry.last_send(result="answered").sends)
-        found = [payment for payment in view.shown.payments if payment.id == observed]
-        if found:
-            return found[0]
     return _Search(addition, on_unknown, sent or _earlier(addition), again=sent is None).run()
 
 

@@ -37,12 +37,13 @@ class Intent:
 
     def withdraw(self, result: Literal["not_sent", "refused"], error: Bitrix24Error) -> None:
         """Take it back: certainly not executed."""
-        self._settle(result, error.reason)
+        self.settle(result, error.reason)
         self._story.sent_now &= self._name is not None
 
     def settle(self, result: SendResult, said: str | None = None) -> None:
         """Write down what became of it."""
-        self._settle(result, said)
+        last = self.sends[-1].model_copy(update={"result": result, "said": said})
+        self._story.keep(self._with((*self.sends[:-1], last)))
 
     @property
     def sends(self) -> tuple[Send, ...]:
@@ -59,10 +60,6 @@ class Intent:
     def answered(self) -> bool:
         """Whether the portal said yes to the last send."""
         return bool(self.sends) and self.sends[-1].result == "answered"
-
-    def _settle(self, result: SendResult, said: str | None) -> None:
-        last = self.sends[-1].model_copy(update={"result": result, "said": said})
-        self._story.keep(self._with((*self.sends[:-1], last)))
 
     def _with(self, sends: tuple[Send, ...]) -> Entry:
         entry = self._story.entry

@@ -118,7 +118,6 @@ class Marking:
         self.guards = guards
         self.view: View
         self.chosen: Chosen | None = None
-        self.answered = False
 
     def run(self) -> Receipt:
         """Do it."""
@@ -191,7 +190,6 @@ class Marking:
         else:
             if seen is None:
                 self._not_shown(sent)
-            self.answered = sent.doubt is None
             return seen
         self._not_readable(sent, trouble)
 

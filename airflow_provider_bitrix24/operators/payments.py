@@ -60,8 +60,7 @@ class PayInvoiceOperator(MarkOperator):
         ``already_paid``), "skip" or "fail". What an earlier attempt of this task has marked counts as ours.
     :param max_amount: (templated) refuse to mark more than this; text such as "5000.00".
     :param on_unknown: (templated) what to do if it cannot be known what became of a lost answer: "fail" (red, no retry,
-        says what to look at), or "ask" a person
-        in the Airflow UI (3.3). See the documentation of the operators.
+        says what to look at), or "ask" a person in the Airflow UI (3.3). See the documentation of the operators.
     :param ask_timeout: with "ask": how long to wait for the answer; by default one day.
     :param allow_backfill: work in backfill runs too; by default they are refused.
     :param journal_conn_id: (templated) Airflow connection of a database (postgres, mysql, sqlite) that keeps the
@@ -156,8 +155,7 @@ class PayCrmPaymentOperator(MarkOperator):
         ``already_paid``), "skip" or "fail". What an earlier attempt of this task has marked counts as ours.
     :param max_amount: (templated) refuse to mark more than this; text such as "5000.00".
     :param on_unknown: (templated) what to do if it cannot be known what became of a lost answer: "fail" (red, no retry,
-        says what to look at), or "ask" a person
-        in the Airflow UI (3.3). See the documentation of the operators.
+        says what to look at), or "ask" a person in the Airflow UI (3.3). See the documentation of the operators.
     :param ask_timeout: with "ask": how long to wait for the answer; by default one day.
     :param allow_backfill: work in backfill runs too; by default they are refused.
     :param journal_conn_id: (templated) Airflow connection of a database (postgres, mysql, sqlite) that keeps the

@@ -11,6 +11,7 @@ import pytest
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ConfigError,
     PaymentAmbiguous,
+    PaymentInProgress,
     PaymentMismatch,
     PaymentNotApplied,
 )
@@ -134,3 +135,25 @@ def test_prices_that_rise_while_nobody_works_are_not_filled_in(database: Virtual
     assert isinstance(outcome.error, PaymentMismatch)
     assert "more than the max_amount 2000" in str(outcome.error)
     assert [entry for entry in world.portal.ledger if entry["event"] == "product_added"] == []
+
+
+def test_what_an_overtaken_attempt_was_told_is_not_sent_again_if_it_does_not_show(
+    database: VirtualDatabase,  # noqa: F811
+) -> None:
+    world = World("sql", database)
+    world.director = Script({"a": {3: "killed after"}})
+    world.worker("a", 1).attempt(adding())
+    world.advance(1000)
+    page = SqlJournal(world.database, "zombie").page(world.name, KEY)
+    entry = page.read()
+    assert entry is not None
+    page.write(entry)
+    overtaken = SqlJournal(world.database, "late").page(world.name, KEY)
+    overtaken.read()
+    page.write(entry)
+    with pytest.raises(PaymentInProgress):
+        overtaken.write(entry.but(payment_id=1033, evidence="answer").last_send(result="answered"))
+    world.people("deletes")
+    for attempt in (2, 3):
+        assert isinstance(world.worker("a", attempt).attempt(adding()).error, PaymentNotApplied)
+    assert writes(world) == [ADD]

@@ -199,7 +199,7 @@ MUTATIONS = [
     Mutation(
         "fence before SQL",
         "journal/database.py",
-        "            self._fence.write(entry)\n",
+        "            self._fence.write(entry.but(kept_in=self._database.name))\n",
         "            pass\n",
         "test_the_task_state_is_a_fence_for_sql_too",
     ),
@@ -229,6 +229,7 @@ MUTATIONS = [
         "what was undone is not sent again: a payment",
         "once/add.py",
         "        if self.story.entry.receipt is not None:\n            return self._done_before()\n"
+        "        self._learn_from_the_overtaken()\n"
         "        if self.story.entry.payment_id is not None:\n"
         "            return self._go_on(self._read_back(self.story.entry.payment_id))\n",
         "",
