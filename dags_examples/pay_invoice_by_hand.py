@@ -51,11 +51,11 @@ faster.
 
 Needs the connection `bitrix24_default` with the scopes `crm` and `pay_system`.
 """,
-) as dag:
+):
     PayInvoiceOperator(
         task_id="pay_invoice",
-        invoice_id=dag.param("invoice_id"),
-        pay_system_id=dag.param("pay_system_id"),
-        expected_amount=dag.param("expected_amount"),
-        if_paid=dag.param("if_paid"),
+        invoice_id="{{ params.invoice_id }}",
+        pay_system_id="{{ params.pay_system_id }}",
+        expected_amount="{{ params.expected_amount }}",
+        if_paid="{{ params.if_paid }}",
     )

@@ -161,7 +161,7 @@ def gzipped(body: dict) -> bytes:
     return gzip.compress(json.dumps(body).encode())
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 5) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Until a server thread has got there."""
     end = time.monotonic() + seconds
     while not condition():

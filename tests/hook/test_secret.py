@@ -81,10 +81,10 @@ def test_blocking_calls(
     call: str,
 ) -> None:
     secret = bitrix24_sandbox.secret
-    extra = "?read_timeout=0.3&rate_limit_wait=0&connect_timeout=0.5"
+    extra = "?read_timeout=1&rate_limit_wait=0&connect_timeout=1"
     address = bitrix24_sandbox.url.removeprefix("http://")
     monkeypatch.setenv(CONNECTION, f"bitrix24://1:{secret}@{address}/http{extra}")
-    monkeypatch.setattr("airflow_provider_bitrix24.hooks.bitrix24._TEST_TIMES", {})
+    monkeypatch.setattr("airflow_provider_bitrix24.hooks.checkup.TIMES", {})
     hook = Bitrix24Hook()
     hook.call("profile")
     bitrix24_sandbox.fault(fault[0], **fault[1])
@@ -107,7 +107,7 @@ async def test_async_calls(
 ) -> None:
     secret = bitrix24_sandbox.secret
     address = bitrix24_sandbox.url.removeprefix("http://")
-    monkeypatch.setenv(CONNECTION, f"bitrix24://1:{secret}@{address}/http?read_timeout=0.3&rate_limit_wait=0")
+    monkeypatch.setenv(CONNECTION, f"bitrix24://1:{secret}@{address}/http?read_timeout=1&rate_limit_wait=0")
     hook = Bitrix24Hook()
     await hook.acall("profile")
     bitrix24_sandbox.fault(fault[0], **fault[1])

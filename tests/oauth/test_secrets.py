@@ -51,7 +51,7 @@ async def test_whatever_fails(
 ) -> None:
     for name in ("", "urllib3", "requests", "httpx", "httpcore", "airflow_provider_bitrix24", "sqlalchemy"):
         caplog.set_level(logging.DEBUG, name)
-    application.connect(token_conn_id="tokens", read_timeout=0.5, token_key="t0k3nk3yc4n4ry12345")
+    application.connect(token_conn_id="tokens", read_timeout=1, token_key="t0k3nk3yc4n4ry12345")
     hook = Bitrix24Hook()
     hook.call("profile")
     application.expire()

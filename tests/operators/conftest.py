@@ -9,19 +9,6 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
-# What is about the task state store, questions and retry policies: older Airflows have none of them.
-collect_ignore = (
-    []
-    if AIRFLOW_V_3_3_PLUS
-    else [
-        "test_asking.py",
-        "test_task_state_store.py",
-        "test_later_attempts.py",
-        "test_questions.py",
-        "test_retries.py",
-    ]
-)
-
 SHORT = {
     "allow_http": True,
     "lease": 1,

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
 
+from airflow_provider_bitrix24.operators.payments import AddCrmPaymentOperator
 from airflow_provider_bitrix24.sandbox.faults import Fault
 from airflow_provider_bitrix24.sandbox.portal import Portal
 from airflow_provider_bitrix24.sandbox.server import SandboxServer
@@ -21,6 +23,8 @@ from tests.tools.local_airflow import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from conftest import Task
 
 pytestmark = pytest.mark.airflow
 
@@ -71,9 +75,9 @@ class World:
         (run,) = self.api.get(f"/dags/{dag_id}/dagRuns").raise_for_status().json()["dag_runs"]
         return str(run["dag_run_id"])
 
-    def journal(self, dag_id: str) -> dict[str, Any]:
-        path = f"/dags/{dag_id}/dagRuns/{self.run_id(dag_id)}/taskInstances/pay/state-store/bitrix24_payment"
-        return dict(self.api.get(path).raise_for_status().json()["value"])
+    def journal(self, dag_id: str, document: str = "bitrix24_payment") -> Any:
+        path = f"/dags/{dag_id}/dagRuns/{self.run_id(dag_id)}/taskInstances/pay/state-store/{document}"
+        return self.api.get(path).raise_for_status().json()["value"]
 
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "airflow_provider_bitrix24", "journal", *arguments]
@@ -273,15 +277,10 @@ def test_what_was_left_red_is_settled_at_a_terminal(world: World) -> None:
     decided = world.cli("resolve", *place, "--adopt", str(ours["payment_id"]), "--by", "Ada", "--yes", "--json")
     assert decided.returncode == 0, decided.stderr
     entry = world.journal("left_red")
-    assert json.loads(decided.stdout) == entry
-    assert entry["decision"] | {"at": ""} == {
-        "what": "adopt",
-        "payment_id": ours["payment_id"],
-        "candidates": [ours["payment_id"]],
-        "by": "Ada",
-        "at": "",
-        "through": "command line",
-    }
+    assert entry["decision"] is None  # only attempts write it
+    (decision,) = world.journal("left_red", "bitrix24_decisions")
+    assert json.loads(decided.stdout) == entry | {"state": "decided", "decision": decision}
+    assert (decision["what"], decision["payment_id"], decision["by"]) == ("adopt", ours["payment_id"], "Ada")
 
 
 def test_what_is_not_there_is_told(world: World) -> None:
@@ -299,3 +298,12 @@ def test_what_is_not_there_is_told(world: World) -> None:
 def test_the_secret_is_nowhere(world: World) -> None:
     journals = [world.journal(dag_id) for dag_id in DAGS]
     assert world.secret not in json.dumps([world.dags, world.asked, journals]) + world.printed
+
+
+def test_where_there_is_nothing_to_decide_nobody_is_asked(portal: Any, task: Task) -> None:
+    """Two unpaid payments: nothing was sent, so a person has to tidy up on the portal, not to decide."""
+    for _ in range(2):
+        portal.act.add_payment(2, 1, amount="5.00")
+    operator = AddCrmPaymentOperator(task_id="add", entity_id=1, if_unpaid_exists="return", on_unknown="ask")
+    with pytest.raises(AirflowFailException, match="PaymentAmbiguous: The deal 1 has 2 unpaid payments"):
+        operator.execute(task.context)

@@ -190,12 +190,13 @@ async def test_a_portal_that_says_to_come_back_later_is_left_alone_until_then(po
             first = not portal.requests
             verdict = await super().look(hook)
             if first:
+                self.end_time = time.time() + 0.2  # from here, so that a slow machine does not use it up
                 raise Bitrix24RateLimited("OPERATION_TIME_LIMIT", 429, "crm.invoice.list", retry_after=3600)
             return verdict
 
     # Paid, but the portal has asked for an hour: the next look is the one at the end of the time.
     pay(portal, "invoice")
-    limited = Limited(invoice_ids=[2], **WAITING, end_time=time.time() + 0.5)
+    limited = Limited(invoice_ids=[2], **WAITING, end_time=time.time() + 600)
     assert (await report(limited))["reason"] == "paid"
     assert looks(portal) == 2
 
