@@ -69,7 +69,7 @@ class Database:
     :param name: what messages call it.
     """
 
-    def __init__(self, url: sa.URL, name: str) -> None:
+    def __init__(self, url: sa.engine.URL, name: str) -> None:
         self.name = name
         self._ready: set[str] = set()
         try:
@@ -126,7 +126,7 @@ class Database:
     @property
     def now(self) -> sa.ColumnElement[float]:
         """The database's clock, seconds since the epoch: one clock for all workers."""
-        return sa.literal_column(_NOW[self.dialect], sa.Double)
+        return sa.literal_column(_NOW[self.dialect], sa.Float(53))
 
     @contextmanager
     def begin(self, *, reads: bool = False) -> Iterator[sa.Connection]:
@@ -217,7 +217,7 @@ def url_of(
     schema: str | None = None,
     extra: Mapping[str, Any] | None = None,
     name: str = "The connection",
-) -> sa.URL:
+) -> sa.engine.URL:
     """Return SQLAlchemy's address of a database.
 
     :param conn_type: postgres, postgresql, mysql, mariadb or sqlite.
@@ -244,8 +244,8 @@ def url_of(
         file = schema if host in (None, "") else host
         if not file:
             raise Bitrix24ConfigError(f"{name}: host must be the SQLite file. Nothing was sent.")
-        return sa.URL.create(dialect, database=file, query=query)
-    return sa.URL.create(
+        return sa.engine.URL.create(dialect, database=file, query=query)
+    return sa.engine.URL.create(
         dialect,
         username=login or None,
         password=password or None,
@@ -256,20 +256,28 @@ def url_of(
     )
 
 
-def _engine(url: sa.URL) -> sa.Engine:
+def _engine(url: sa.engine.URL) -> sa.Engine:
     # No pool: workers fork, tasks are short, and a connection that waits for a portal helps nobody.
     backend = url.get_backend_name()
     arguments = {"timeout": CONNECT_TIMEOUT} if backend == "sqlite" else {"connect_timeout": CONNECT_TIMEOUT}
     given = {key: value for key, value in arguments.items() if key not in url.query}
-    engine = sa.create_engine(url, poolclass=NullPool, connect_args=given, hide_parameters=True)
+    engine = sa.create_engine(url, poolclass=NullPool, connect_args=given, hide_parameters=True, future=True)
     if backend == "sqlite":
         sa.event.listen(engine, "connect", _leave_transactions_to_us)
         sa.event.listen(engine, "begin", _take_the_write_lock)
+    if backend == "mysql":
+        sa.event.listen(engine, "connect", _think_in_utc)
     return engine
 
 
 def _leave_transactions_to_us(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
+
+
+def _think_in_utc(connection: Any, _record: Any) -> None:
+    """In a zone with summer time its clock shows one hour of autumn twice, and `_NOW` is made of what it shows."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET time_zone = '+00:00'")
 
 
 def _take_the_write_lock(connection: sa.Connection) -> None:

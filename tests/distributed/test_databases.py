@@ -7,11 +7,14 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 
+from airflow_provider_bitrix24.sql import Database
 from tests.oauth import workers
 from tests.oauth.conftest import Application
 from tests.tools.local_airflow import Processes
@@ -48,6 +51,16 @@ def test_the_tests_of_the_journal_pass(database: str, tmp_path: Path, pytestconf
     assert passed is not None, done.stdout
     print(f"{passed[1]} tests of the journal passed on {database.partition(':')[0]}")
     assert int(passed[1]) > 10
+
+
+def test_no_hour_of_autumn_comes_twice(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server in a zone with summer time: the session does not take part in it."""
+    monkeypatch.setenv("AIRFLOW_CONN_DATABASE", database)
+    ours = Database.from_connection("database")
+    with ours.begin() as connection:
+        if ours.dialect == "mysql":
+            assert connection.exec_driver_sql("SELECT @@session.time_zone").scalar() == "+00:00"
+        assert abs(connection.execute(sa.select(ours.now)).scalar_one() - time.time()) < 1800
 
 
 @pytest.mark.bitrix24_sandbox(rate_limit=(100_000, 100_000), operating_limit=1_000_000)

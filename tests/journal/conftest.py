@@ -41,7 +41,7 @@ def database_of(uri: str) -> Database:
 def database(tmp_path: Path) -> Database:
     uri = os.environ.get("BITRIX24_TEST_DATABASE")
     if uri is None:
-        return Database(sa.URL.create("sqlite", database=str(tmp_path / "journal.db")), "the test database")
+        return Database(sa.engine.URL.create("sqlite", database=str(tmp_path / "journal.db")), "the test database")
     found = database_of(uri)
     with found.begin() as connection:
         for table in TABLES:

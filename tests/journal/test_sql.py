@@ -30,7 +30,7 @@ TWO = schema("create table shelf (id integer)", "alter table shelf add column na
 
 @pytest.fixture
 def file(tmp_path: Path) -> Database:
-    return Database(sa.URL.create("sqlite", database=str(tmp_path / "shelf.db")), "the test database")
+    return Database(sa.engine.URL.create("sqlite", database=str(tmp_path / "shelf.db")), "the test database")
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_what_is_no_such_database_is_refused(values: dict[str, Any], words: str)
 
 
 def test_a_missing_driver_is_named() -> None:
-    url = sa.URL.create("postgresql+asyncpg_not_there", host="db", password=CANARY)
+    url = sa.engine.URL.create("postgresql+asyncpg_not_there", host="db", password=CANARY)
     with pytest.raises((Bitrix24ConfigError, sa.exc.NoSuchModuleError)) as caught:
         Database(url, "The database")
     assert CANARY not in str(caught.value)
@@ -94,7 +94,7 @@ def test_a_connection_that_is_not_there_is_told() -> None:
 
 
 def test_errors_hold_no_secret() -> None:
-    url = sa.URL.create("sqlite", database=f"/nonexistent/{CANARY[:3]}/pay.db", query={})
+    url = sa.engine.URL.create("sqlite", database=f"/nonexistent/{CANARY[:3]}/pay.db", query={})
     with pytest.raises(Bitrix24StoreError, match="The test database cannot be used now: OperationalError") as caught:
         Database(url, "the test database").version(ONE)
     assert not caught.value.final
