@@ -25,16 +25,18 @@
     ├── PaymentAmbiguous             several things may be ours, or none provably                                 final
     └── PaymentMismatch              amount, currency or parameters differ from what was expected                 final
 
-Every class survives pickling, and none holds a URL, a response object or the webhook's secret.
+Every class survives pickling, and none holds a URL, a response object or a secret.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final, Self
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+_DENIALS: Final = re.compile(r"Nothing was sent\.|This attempt read and sent nothing\.")
 
 
 class Bitrix24Error(Exception):
@@ -47,6 +49,20 @@ class Bitrix24Error(Exception):
     def reason(self) -> str:
         """What stood in the way, short, for use inside a bigger sentence: no verdict, no advice, no full stop."""
         return re.split(r"(?<=[.!?])\s", str(self), maxsplit=1)[0].rstrip(".")
+
+    def after(self, known: str, *, sent: bool = False) -> Self:
+        """Return the same error for an attempt that may not be the first: it denies only what this one has sent.
+
+        :param known: what is known of what was sent before, as sentences; may be empty.
+        :param sent: whether this attempt has sent something itself.
+        """
+        by_this_attempt = "Nothing more was sent." if sent else "Nothing was sent by this attempt."
+
+        def tell(found: re.Match[str]) -> str:
+            words = by_this_attempt if found[0] == "Nothing was sent." else found[0]
+            return f"{words} {known}".rstrip()
+
+        return type(self)(*(_DENIALS.sub(tell, part) if isinstance(part, str) else part for part in self.args))
 
 
 class Bitrix24ConfigError(Bitrix24Error):
@@ -153,7 +169,10 @@ class Bitrix24ApiError(Bitrix24Error):
     :param description: the portal's words, in the portal's language; may be empty.
     """
 
-    advice: ClassVar[str] = ""
+    advice: str = ""
+    """What to do about it; ``{who}`` stands for `who`."""
+    who: str = "webhook or application"
+    """What the connection is, once whoever raises this knows it."""
 
     def __init__(self, code: str, status: int, method: str, description: str = "") -> None:
         super().__init__(code, status, method, description)
@@ -161,6 +180,12 @@ class Bitrix24ApiError(Bitrix24Error):
         self.status = status
         self.method = method
         self.description = description
+
+    def after(self, known: str, *, sent: bool = False) -> Self:
+        """Return the same error, of the same connection."""
+        told = super().after(known, sent=sent)
+        told.who = self.who
+        return told
 
     @property
     def reason(self) -> str:
@@ -171,16 +196,21 @@ class Bitrix24ApiError(Bitrix24Error):
         said = f"Bitrix24 refused {self.method} (code {self.code!r}, HTTP {self.status})"
         said += f": {self.description}" if self.description else ""
         said += "" if said.endswith((".", "!", "?")) else "."
-        return f"{said} {self.advice}".rstrip()
+        return f"{said} {self.advice.replace('{who}', self.who)}".rstrip()
 
 
 class Bitrix24AuthError(Bitrix24ApiError):
-    """The portal does not accept the credentials."""
+    """The portal does not accept the credentials.
 
-    advice = (
-        "Check the webhook or application in the Airflow connection: it may have been deleted, changed, expired or "
-        "blocked."
-    )
+    :param advice: what to do, where more is known than this class says.
+    """
+
+    advice = "Check the {who} in the Airflow connection: it may have been deleted, changed, expired or blocked."
+
+    def __init__(self, code: str, status: int, method: str, description: str = "", advice: str = "") -> None:
+        super().__init__(code, status, method, description)
+        self.args = (code, status, method, description, advice)
+        self.advice = advice or self.advice
 
 
 class Bitrix24SignInNeeded(Bitrix24AuthError):
@@ -189,16 +219,21 @@ class Bitrix24SignInNeeded(Bitrix24AuthError):
     :param advice: what happened to them as far as is known, and what to do.
     """
 
-    def __init__(self, code: str, status: int, method: str, description: str = "", advice: str = "") -> None:
-        super().__init__(code, status, method, description)
-        self.args = (code, status, method, description, advice)
-        self.advice = advice  # type: ignore[misc]  # of each its own
+    advice = ""
+
+    @property
+    def reason(self) -> str:
+        """The endpoint's own words, or ours if nobody was asked."""
+        return super().reason if self.status else self.description
+
+    def __str__(self) -> str:
+        return super().__str__() if self.status else f"{self.description}. {self.advice}".rstrip()
 
 
 class Bitrix24PermissionError(Bitrix24ApiError):
     """A scope, a right or the portal's plan forbids the call.
 
-    :param missing_scopes: scopes that the webhook lacks, as far as the portal's answer tells.
+    :param missing_scopes: scopes that the webhook or application lacks, as far as the portal's answer tells.
     """
 
     def __init__(
@@ -210,19 +245,18 @@ class Bitrix24PermissionError(Bitrix24ApiError):
 
     def __str__(self) -> str:
         if self.missing_scopes:
-            return (
-                f"{super().__str__()} The webhook lacks the scope {', '.join(self.missing_scopes)}: add it in Bitrix24."
-            )
+            scopes = ", ".join(self.missing_scopes)
+            return f"{super().__str__()} The {self.who} lacks the scope {scopes}: add it in Bitrix24."
         return (
-            f"{super().__str__()} The webhook's user may lack the right to it, or the portal's plan does not include "
-            "it; for someone who is no administrator a missing object looks the same."
+            f"{super().__str__()} The user of the {self.who} may lack the right to it, or the portal's plan does not "
+            "include it; for someone who is no administrator a missing object looks the same."
         )
 
 
 class Bitrix24NotFound(Bitrix24ApiError):
     """The object that was asked for does not exist."""
 
-    advice = "It was deleted, the id is that of another kind of object, or the webhook's user may not see it."
+    advice = "It was deleted, the id is that of another kind of object, or the user of the {who} may not see it."
 
 
 class Bitrix24InvalidRequest(Bitrix24ApiError):

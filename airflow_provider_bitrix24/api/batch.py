@@ -134,6 +134,7 @@ def decode(
     effect: Effect,
     known_resets: Mapping[str, float],
     redact: Callable[[str], str],
+    who: str,
 ) -> BatchReply | None:
     """Read the answer of a batch, or nothing if it is not one.
 
@@ -143,6 +144,7 @@ def decode(
     :param effect: what executing the commands does.
     :param known_resets: last known ``operating_reset_at`` by method.
     :param redact: takes secrets out of a text.
+    :param who: what the connection is: a webhook, or an application.
     """
     if not isinstance(reply.result, dict) or not {"result", "result_error"} <= set(reply.result):
         return None
@@ -157,9 +159,10 @@ def decode(
             resets[method] = reset
         if key in failed:
             words = failed[key] if isinstance(failed[key], dict) else {"error_description": failed[key]}
-            errors[key] = judge(refusal(words, 200, redact, now=now), method, effect, known_resets.get(method))
+            said = refusal(words, 200, redact, now=now)
+            errors[key] = judge(said, method, effect, known_resets.get(method), who=who)
         elif key not in results:
-            missing[key] = _unmentioned(method, effect, halted=halt and bool(failed))
+            missing[key] = _unmentioned(method, effect, halted=halt and bool(errors))
     return BatchReply(
         {key: results[key] for key in commands if key in results and key not in errors},
         errors,

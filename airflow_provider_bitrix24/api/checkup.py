@@ -41,7 +41,18 @@ class Checkup:
 
     works: bool
     """Whether the connection can do any of it."""
-    text: str
+    who: str
+    """The user that it acts as: name, id, administrator or not."""
+    greeting: str
+    abilities: tuple[str, ...]
+    """What it can and cannot do, and the tariff."""
+    limits: tuple[str, ...]
+    """What is different for somebody who is no administrator."""
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return " ".join((self.greeting, *self.abilities, *self.limits))
 
 
 def check(caller: Caller) -> Flow[Checkup]:
@@ -59,44 +70,44 @@ def check(caller: Caller) -> Flow[Checkup]:
     probes |= {_key(method): ("method.get", {"name": method}) for method in _METHODS}
     answer = yield from caller.batch(probes)
     profile = read("profile", Profile.from_wire, answer.value("profile"))
-    scopes = _scopes(answer)
+    scopes, kind = _scopes(answer), caller.settings.auth.kind
     able, unable = [], []
     for feature, methods in FEATURES.items():
-        missing = _missing(answer, scopes, methods, _who(caller))
+        missing = _missing(answer, scopes, methods, kind)
         if missing:
             unable.append(f"{feature}: {missing}")
         else:
             able.append(feature)
-    return Checkup(bool(able), " ".join(_sentences(caller, answer, profile, scopes, able, unable)))
-
-
-def _sentences(
-    caller: Caller, answer: BatchReply, profile: Profile, scopes: set[str], able: list[str], unable: list[str]
-) -> list[str]:
-    who = f"{profile.name} (user {profile.user_id})" if profile.name else f"user {profile.user_id}"
-    role = "an administrator" if profile.is_admin else "not an administrator"
+    who = _who(profile)
     clock = answer.results.get("clock") or answer.at
-    sentences = [
-        f"Connected to {caller.settings.portal} as {who}, {role}; scopes: {', '.join(sorted(scopes)) or 'none'}; "
-        f"the portal's clock says {clock}."
-    ]
-    if able:
-        sentences.append(f"The {_who(caller)} can {', '.join(able)}.")
-    if unable:
-        sentences.append(f"It cannot {'; '.join(unable)}.")
-    sentences.append(_tariff(answer))
-    if "pay_system" in scopes and not profile.is_admin:
-        sentences.append(
-            "Only an administrator sees pay systems, so invoices are paid without checking beforehand whether the pay "
-            "system can do it; the result is verified in any case."
-        )
-    if "crm" in scopes and not profile.is_admin:
-        sentences.append("Which deals and invoices this user may see and change depends on the user's role in the CRM.")
-    return sentences
+    return Checkup(
+        works=bool(able),
+        who=who,
+        greeting=f"Connected to {caller.settings.portal} as {who}; scopes: {', '.join(sorted(scopes)) or 'none'}; the "
+        f"portal's clock says {clock}.",
+        abilities=(
+            *([f"The {kind} can {', '.join(able)}."] if able else []),
+            *([f"It cannot {'; '.join(unable)}."] if unable else []),
+            _tariff(answer),
+        ),
+        limits=() if profile.is_admin else _limits(scopes),
+    )
 
 
-def _who(caller: Caller) -> str:
-    return "webhook" if caller.settings.application is None else "application"
+def _who(profile: Profile) -> str:
+    who = f"{profile.name} (user {profile.user_id})" if profile.name else f"user {profile.user_id}"
+    return f"{who}, {'an administrator' if profile.is_admin else 'not an administrator'}"
+
+
+def _limits(scopes: set[str]) -> tuple[str, ...]:
+    """What somebody who is no administrator does without."""
+    limits = {
+        "pay_system": "Only an administrator sees pay systems, so invoices are paid without checking beforehand "
+        "whether the pay system can do it; the result is verified in any case.",
+        "crm": "Which deals and invoices this user may see and change depends on the user's role in the CRM.",
+        "sale": "Only an administrator sees tags, so AddCrmPaymentOperator's tag=True will not work.",
+    }
+    return tuple(sentence for scope, sentence in limits.items() if scope in scopes)
 
 
 def _tariff(answer: BatchReply) -> str:
@@ -118,15 +129,15 @@ def _scopes(answer: BatchReply) -> set[str]:
     return {str(scope) for scope in granted} if isinstance(granted, list) else set()
 
 
-def _missing(answer: BatchReply, scopes: set[str], methods: tuple[str, ...], who: str) -> str:
+def _missing(answer: BatchReply, scopes: set[str], methods: tuple[str, ...], kind: str) -> str:
     """Why a feature does not work, or empty text."""
     lacking = sorted({scope for method in methods if (scope := scope_of(method)) and scope not in scopes})
     if lacking:
-        return f"the {who} lacks the scope {' and '.join(lacking)}"
+        return f"the {kind} lacks the scope {' and '.join(lacking)}"
     for method in methods:
         found = answer.results.get(_key(method))
         if isinstance(found, Mapping) and found.get("isExisting") is False:
             return f"this portal, or its tariff, has no method {method}"
         if isinstance(found, Mapping) and found.get("isAvailable") is False:
-            return f"the {who}'s user may not call {method}"
+            return f"the {kind}'s user may not call {method}"
     return ""

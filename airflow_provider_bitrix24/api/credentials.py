@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, SecretStr
@@ -30,6 +30,10 @@ class WebhookAuth(BaseModel):
 
     model_config = ConfigDict(frozen=True, defer_build=True)
 
+    kind: ClassVar[str] = "webhook"
+    """What messages call it."""
+    more_rights: ClassVar[str] = "Add it in Bitrix24: Developer resources, the webhook's access rights"
+
     user_id: str
     """The user in the webhook's address: an id, or a login name."""
     secret: SecretStr
@@ -48,6 +52,13 @@ class OAuthAuth(BaseModel):
     """An OAuth application. Its tokens change; what a connection holds of them is only the first pair."""
 
     model_config = ConfigDict(frozen=True, defer_build=True)
+
+    kind: ClassVar[str] = "application"
+    """What messages call it."""
+    more_rights: ClassVar[str] = (
+        "Add it in Bitrix24: Developer resources, the application's access rights; if it is still missing then, sign "
+        "in again"
+    )
 
     client_id: str
     client_secret: SecretStr

@@ -105,7 +105,13 @@ class Caller:
             "batch", {"halt": int(halt), "cmd": encoded}, effect=effect, lease=lease, headers=headers
         )
         answer = batches.decode(
-            reply, plain, halt=halt, effect=effect, known_resets=self._resets, redact=self.settings.redact
+            reply,
+            plain,
+            halt=halt,
+            effect=effect,
+            known_resets=self._resets,
+            redact=self.settings.redact,
+            who=self.settings.auth.kind,
         )
         if answer is None:
             raise _no_answer("batch", effect, "the result is not that of a batch")
@@ -173,7 +179,8 @@ class Caller:
         assert_never(answer)
 
     def _refused(self, request: Request, refusal: Refusal) -> Verdict:
-        error = judge(refusal, request.method, request.effect, self._resets.get(request.method))
+        resets_at = self._resets.get(request.method)
+        error = judge(refusal, request.method, request.effect, resets_at, who=self.settings.auth.kind)
         if isinstance(error, Bitrix24RateLimited) and refusal.code.upper() == TOO_MANY_REQUESTS:
             return Verdict(error=error, again=Again.BUSY, retry_after=refusal.retry_after)
         trouble = isinstance(error, Bitrix24ServerError) and request.effect is Effect.READ
@@ -195,8 +202,8 @@ class Caller:
                 "redirects your portal."
             )
         return Bitrix24ConfigError(
-            f"{self.settings.address} answered with a redirect to {target}, which is not followed: the webhook's "
-            f"secret would go there. Nothing was executed. {advice}"
+            f"{self.settings.address} answered with a redirect to {target}, which is not followed: the "
+            f"{self.settings.auth.kind}'s secret would go there. Nothing was executed. {advice}"
         )
 
 

@@ -248,7 +248,7 @@ class PayableProduct(_Wire):
 
 
 class Profile(_Wire):
-    """Whom the webhook acts as, as ``profile`` shows it."""
+    """Whom the connection acts as, as ``profile`` shows it."""
 
     user_id: Number
     name: str

@@ -178,13 +178,13 @@ def read_before_invoice(caller: Caller, *, invoice_id: int) -> Flow[InvoiceView]
     ``sale.paysystem.handler.list``
     (https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-invoice-get.html).
 
-    :raises Bitrix24ConfigError: the webhook lacks a scope.
+    :raises Bitrix24ConfigError: the webhook or application lacks a scope.
     :raises PaymentRefused: there is no such legacy invoice, or it cannot be read and a smart invoice has this number.
     :raises Bitrix24ApiError: it cannot be read.
     """
     commands = {**_WHO_AM_I, "invoice": ("crm.invoice.get", {"id": invoice_id}), **_PAY_SYSTEMS}
     reply = yield from caller.batch(commands)
-    _check_scopes(reply, needed=("crm", "pay_system"))
+    _check_scopes(caller, reply, needed=("crm", "pay_system"))
     trouble = reply.errors.get("invoice")
     if trouble and trouble.final:
         # Portals say "not found" in their own language, and "access denied" to whoever is no administrator.
@@ -192,7 +192,7 @@ def read_before_invoice(caller: Caller, *, invoice_id: int) -> Flow[InvoiceView]
         if isinstance(trouble, Bitrix24NotFound):
             raise PaymentRefused(_no_such_invoice(invoice_id, smart))
         if smart:
-            raise PaymentRefused(_perhaps_smart(invoice_id, trouble.reason))
+            raise PaymentRefused(_perhaps_smart(invoice_id, trouble.reason, caller.settings.auth.kind))
     return InvoiceView(
         at=reply.at,
         profile=read("profile", Profile.from_wire, reply.value("profile")),
@@ -207,11 +207,11 @@ def read_before_mark(caller: Caller, *, payment_id: int) -> Flow[PaymentView]:
     REST methods ``batch`` of ``scope``, ``profile`` and ``crm.item.payment.get``
     (https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-get.html).
 
-    :raises Bitrix24ConfigError: the webhook lacks a scope.
+    :raises Bitrix24ConfigError: the webhook or application lacks a scope.
     :raises PaymentRefused: there is no such payment.
     """
     reply = yield from caller.batch({**_WHO_AM_I, "payment": ("crm.item.payment.get", {"id": payment_id})})
-    _check_scopes(reply, needed=("crm",))
+    _check_scopes(caller, reply, needed=("crm",))
     if isinstance(reply.errors.get("payment"), Bitrix24NotFound):
         raise PaymentRefused(
             f"There is no payment {payment_id} on the portal: it was deleted, or the number is that of an invoice, an "
@@ -240,7 +240,7 @@ def read_before_add(
     ``crm.orderentity.list``, ``crm.item.productrow.getAvailableForPayment`` and ``sale.paysystem.list``
     (https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-list.html).
 
-    :raises Bitrix24ConfigError: the webhook lacks a scope.
+    :raises Bitrix24ConfigError: the webhook or application lacks a scope.
     :raises PaymentRefused: there is no such object.
     """
     owner = {"entityId": entity_id, "entityTypeId": entity_type_id}
@@ -259,7 +259,7 @@ def read_before_add(
     if with_pay_systems:
         commands["pay_systems"] = _PAY_SYSTEMS["pay_systems"]
     reply = yield from caller.batch(commands)
-    _check_scopes(reply, needed=("crm",) if tag is None else ("crm", "sale"))
+    _check_scopes(caller, reply, needed=("crm",) if tag is None else ("crm", "sale"))
     if isinstance(reply.errors.get("object"), Bitrix24NotFound):
         raise PaymentRefused(
             f"There is no {ENTITY_NAMES[entity_type_id]} {entity_id} (entity_id) on the portal: it was deleted, or the "
@@ -278,16 +278,15 @@ def read_before_add(
     )
 
 
-def _check_scopes(reply: BatchReply, *, needed: Collection[str]) -> None:
+def _check_scopes(caller: Caller, reply: BatchReply, *, needed: Collection[str]) -> None:
     granted = reply.value("scope")
     if not isinstance(granted, list):
         raise Bitrix24NoAnswer("scope", "not a list of scopes")
-    missing = [scope for scope in needed if scope not in granted]
+    missing, auth = [scope for scope in needed if scope not in granted], caller.settings.auth
     if missing:
         raise Bitrix24ConfigError(
-            f"The webhook lacks the scope {' and '.join(missing)}; needed are {' and '.join(needed)}, to write and to "
-            "read back what was written. Nothing was sent. Add the scope in Bitrix24 (Developer resources, the "
-            "webhook's access rights)."
+            f"The {auth.kind} lacks the scope {' and '.join(missing)}; needed are {' and '.join(needed)}, to write and "
+            f"to read back what was written. Nothing was sent. {auth.more_rights}."
         )
 
 
@@ -321,10 +320,10 @@ def _order_ids(reply: BatchReply) -> tuple[int, ...]:
     return tuple(int(one) for one in ids if one.isascii() and one.isdigit() and len(one) < 20 and one != "0")
 
 
-def _perhaps_smart(invoice_id: int, trouble: str) -> str:
+def _perhaps_smart(invoice_id: int, trouble: str, kind: str) -> str:
     return (
         f"Legacy invoice {invoice_id} (invoice_id) cannot be read ({trouble}). Nothing was sent. If it exists, the "
-        f"webhook's user may lack the right to it. There is also a smart invoice {invoice_id}: if that one is meant, "
+        f"{kind}'s user may lack the right to it. There is also a smart invoice {invoice_id}: if that one is meant, "
         f"use AddCrmPaymentOperator(entity_type_id='smart_invoice', entity_id={invoice_id}) instead, because "
         "sale.paysystem.pay.invoice cannot pay smart invoices."
     )

@@ -121,15 +121,25 @@ def scope_of(method: str) -> str | None:
     return next((scope for prefix, scope in _SCOPES if method.lower().startswith(prefix)), None)
 
 
-def judge(refusal: Refusal, method: str, effect: Effect, resets_at: float | None = None) -> Bitrix24Error:
+def judge(
+    refusal: Refusal, method: str, effect: Effect, resets_at: float | None = None, *, who: str = Bitrix24ApiError.who
+) -> Bitrix24Error:
     """What an error of the portal means for who called.
 
     :param refusal: the error.
     :param method: REST method.
     :param effect: what executing the method does.
     :param resets_at: the method's last known ``operating_reset_at``; errors themselves do not carry it.
+    :param who: what the connection is: a webhook, or an application.
     :return: the exception to raise.
     """
+    error = _judged(refusal, method, effect, resets_at)
+    if isinstance(error, Bitrix24ApiError):
+        error.who = who
+    return error
+
+
+def _judged(refusal: Refusal, method: str, effect: Effect, resets_at: float | None) -> Bitrix24Error:
     code = refusal.code.upper()
     kind = _certain(code, refusal.text)
     if effect is Effect.READ:

@@ -20,6 +20,7 @@ from airflow_provider_bitrix24.api.envelope import Reply, refusal
 from airflow_provider_bitrix24.api.patience import Again, Verdict, persist
 from airflow_provider_bitrix24.api.refusals import judge
 from airflow_provider_bitrix24.exceptions import (
+    Bitrix24AuthError,
     Bitrix24ConfigError,
     Bitrix24Error,
     Bitrix24SignInNeeded,
@@ -37,6 +38,27 @@ _ACCESS_TOKEN_LIFE: Final = 3600
 _METHOD: Final = "oauth/token"
 _READ_TIMEOUT: Final = 30.0
 _MAX_BYTES: Final = 1024 * 1024
+_WRONG_CLIENT: Final = (
+    "Login and password of the Airflow connection must be the client id and the client secret (application key) on the "
+    "application's card in Bitrix24: the secret was changed there, or the application removed."
+)
+_WRONG_SCOPE: Final = "Compare the access rights on the application's card in Bitrix24, and sign in again."
+_ADVICE: Final = {
+    "INVALID_CLIENT": _WRONG_CLIENT,
+    "WRONG_CLIENT": _WRONG_CLIENT,
+    "INVALID_REQUEST": "Check the extra oauth_url of the Airflow connection: is this the portal's token endpoint?",
+    "INSUFFICIENT_SCOPE": _WRONG_SCOPE,
+    "INVALID_SCOPE": _WRONG_SCOPE,
+    "NOT_INSTALLED": "The application is not installed on this portal any more: install it, and sign in again.",
+    "PAYMENT_REQUIRED": "The portal's plan, or its trial, does not include REST applications any more: its "
+    "administrator must renew it.",
+}
+"""What somebody must do for whom there are no tokens, by the endpoint's code."""
+_USED_CODE: Final = (
+    "A code lives 30 seconds, and can be used once, by the application that asked for it: this one came too late, was "
+    "used before, or is another application's. Run the command again, open the address that it prints, and paste what "
+    "comes of it at once. Nothing was stored."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +158,7 @@ def _ask(settings: Settings, application: OAuthAuth, grant: Mapping[str, str]) -
         read_timeout=min(settings.read_timeout, _READ_TIMEOUT),
         max_bytes=_MAX_BYTES,
     )
-    endpoint = _Endpoint(settings, application, frozenset(grant.values()))
+    endpoint = _Endpoint(settings, application, grant)
     verdict = yield from persist(request, endpoint.judge, longest_wait=settings.rate_limit_wait)
     if verdict.error is not None:
         raise verdict.error
@@ -147,11 +169,12 @@ def _ask(settings: Settings, application: OAuthAuth, grant: Mapping[str, str]) -
 class _Endpoint:
     """One conversation with the token endpoint. What was lost is asked for again: nothing can be lost by that."""
 
-    def __init__(self, settings: Settings, application: OAuthAuth, secrets: frozenset[str]) -> None:
+    def __init__(self, settings: Settings, application: OAuthAuth, grant: Mapping[str, str]) -> None:
         self._settings = settings
-        self._secrets = secrets
+        self._secrets = [value for name, value in grant.items() if name != "grant_type"]
         self._host = urlsplit(application.oauth_url).netloc
-        self._lost = ""
+        self._who = application.kind
+        self._dead = _USED_CODE if "code" in grant else ""
         self.issued: Issued | None = None
 
     def judge(self, outcome: Outcome) -> Verdict:
@@ -174,15 +197,19 @@ class _Endpoint:
 
     def _refused(self, response: Response, body: Mapping[str, Any]) -> Verdict:
         said = refusal(body, response.status, self._redact)
-        if said.code.lower() == "invalid_grant":
-            return Verdict(error=Bitrix24SignInNeeded(said.code, said.status, _METHOD, said.text, self._lost))
-        error = judge(said, _METHOD, Effect.READ)
+        code = said.code.upper()
+        if code == "INVALID_GRANT":
+            return Verdict(error=Bitrix24SignInNeeded(said.code, said.status, _METHOD, said.text, self._dead))
+        if code in _ADVICE and said.status < 500:
+            advice = f"There is no access token, and the call that needs it was not executed. {_ADVICE[code]}"
+            return Verdict(error=Bitrix24AuthError(said.code, said.status, _METHOD, said.text, advice))
+        error = judge(said, _METHOD, Effect.READ, who=self._who)
         if error.final and said.status < 500:
             return Verdict(error=error)
         return self._trouble(f"{self._host} is in trouble: {error.reason}")
 
     def _without_answer(self, reason: str) -> Verdict:
-        self._lost = (
+        self._dead = self._dead or (
             f"An answer to a refresh was lost a moment before ({reason}): the portal has probably given out a new pair "
             "that nobody has."
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.sdk import BaseHook
 
 from airflow_provider_bitrix24 import api
-from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Error
+from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
 from airflow_provider_bitrix24.hooks import masking
 from airflow_provider_bitrix24.hooks.methods import RestMethods
 
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.hooks.tokens import TokenKeeper
 
 T = TypeVar("T")
-_TEST_TIMES = {"connect_timeout": 1.5, "read_timeout": 4.0, "rate_limit_wait": 0.0}
-"""Less than 10 s in all, with three steps of connecting: somebody is looking at the form."""
 
 
 def _open_client(settings: Settings) -> httpx.AsyncClient:
@@ -269,17 +267,9 @@ class Bitrix24Hook(RestMethods, BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Say what the connection may do and what is missing; only reads, never refreshes a token, and never raises."""
-        from airflow_provider_bitrix24.hooks.checkup import check
+        from airflow_provider_bitrix24.hooks import checkup
 
-        try:
-            connection = self.get_connection(self.bitrix24_conn_id)
-            settings = read_settings(connection, connection.extra_dejson, self.bitrix24_conn_id)
-            masking.mask(settings.secrets)
-            return check(settings.model_copy(update=_TEST_TIMES), connection, self.bitrix24_conn_id)
-        except Bitrix24Error as error:
-            return False, str(error)
-        except Exception as error:  # noqa: BLE001 - the form shows what is returned, and nothing else
-            return False, f"The Airflow connection cannot be read ({type(error).__name__})."
+        return checkup.test(self.bitrix24_conn_id, self.get_connection)
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Er
 
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.settings import Settings
+    from airflow_provider_bitrix24.api.tokens import Tokens
 
 _CODE = re.compile(r"[A-Za-z0-9._~-]{1,200}")
 _EXPLAINED = """\
@@ -79,9 +80,28 @@ def _sign_in(conn_id: str, answer: str | None, state: str | None) -> int:
         address = api.tokens.consent_url(settings, application, state)
         print(_EXPLAINED.format(host=settings.host, address=address), flush=True)
         answer = getpass("Address or code: ") if sys.stdin.isatty() else sys.stdin.readline()
-    keeper.sign_in(read_code(answer, settings, state))
-    print(f"Signed in to {settings.portal}. The tokens are in {keeper.place}, and tasks can begin.")
+    tokens = keeper.sign_in(read_code(answer, settings, state))
+    _say_who(settings, tokens)
+    print(f"The tokens are in {keeper.place}, and tasks can begin.")
     return 0
+
+
+def _say_who(settings: Settings, tokens: Tokens) -> None:
+    """Name the user whom the tasks will act as: it is whoever was signed in to the portal in that browser."""
+    from airflow_provider_bitrix24.hooks import checkup
+
+    found, trouble = None, "it calls the new access token expired"
+    try:
+        found = checkup.ask(settings, tokens.access_token)
+    except Bitrix24Error as error:
+        trouble = str(error)
+    if found is None:
+        print(f"Signed in to {settings.portal}.")
+        print(f"Warning: the portal does not say as whom, or what that user may do: {trouble}", file=sys.stderr)
+        return
+    print("\n".join([f"Signed in to {settings.portal} as {found.who}.", *found.abilities]))
+    if found.limits:
+        print("Warning: this user is not an administrator.", *found.limits, file=sys.stderr)
 
 
 def read_code(answer: str, settings: Settings, state: str | None) -> str:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _LONGEST_KEY: Final = 200
 _DESCRIPTION: Final = "OAuth tokens of a Bitrix24 application, kept by airflow-provider-bitrix24. Do not edit."
+_NOT_WRITTEN: Final = "what was written cannot be read back"
+"""Before 3.3, Airflow only logs that it could not write a Variable: what counts is what is read afterwards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,9 @@ class VariableTokenStore:
         if earlier is not None and earlier.mark == tokens.mark:
             return earlier
         self._guarded(lambda: _set(f"{self.key}_refresh", json.dumps(asdict(Note.now(tokens)))))
+        written = _note(self._guarded(lambda: _get(f"{self.key}_refresh")))
+        if written is None or written.mark != tokens.mark:  # of two tasks at once, either's note will do
+            raise Bitrix24StoreError(self.place, _NOT_WRITTEN)
         return None
 
     @contextmanager
@@ -123,11 +128,13 @@ class VariableTokenStore:
         text = self._seal.close(tokens)
         self._guarded(lambda: _set(self.key, text))
         found = self._guarded(lambda: _get(self.key))
-        if found not in (None, text):
+        if found is None:
+            raise Bitrix24StoreError(self.place, _NOT_WRITTEN)
+        if found != text:
             raise Bitrix24StoreError(
                 self.place,
-                "what is read is not what was written. Is it also defined in a secrets backend or an environment "
-                "variable? Remove it there",
+                "what is read is not what was written: Airflow could not write it (the log says why), or it is also "
+                "defined in a secrets backend or an environment variable. Remove it there",
             )
 
     def _parsed(self, text: str) -> Tokens:

@@ -31,9 +31,9 @@ _TABLE = sa.Table(
     sa.Column("portal", sa.String(255), primary_key=True),
     sa.Column("client_id", sa.String(100), primary_key=True),
     sa.Column("sealed", sa.Text, nullable=False),
-    sa.Column("stored_at", sa.Double),
+    sa.Column("stored_at", sa.Float(53)),
     sa.Column("refresh_mark", sa.String(16)),
-    sa.Column("refresh_since", sa.Double),
+    sa.Column("refresh_since", sa.Float(53)),
     sa.Column("refresh_by", sa.String(255)),
 )
 SCHEMA: Final = Schema("tokens", [_METADATA.create_all], by_command=False)

@@ -26,7 +26,6 @@ from airflow_provider_bitrix24.exceptions import (
     Bitrix24TokenError,
 )
 from airflow_provider_bitrix24.hooks import masking
-from airflow_provider_bitrix24.hooks.threads import threads
 from airflow_provider_bitrix24.hooks.token_store import VariableTokenStore
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.effects import Flow
     from airflow_provider_bitrix24.api.settings import Settings
     from airflow_provider_bitrix24.api.tokens import Issued, Tokens
-    from airflow_provider_bitrix24.hooks.token_store import Note, TokenStore
+    from airflow_provider_bitrix24.hooks.token_store import Held, Note, TokenStore
 
 log = logging.getLogger(__name__)
 
@@ -161,9 +160,9 @@ class TokenKeeper:
         if not self._store.locks and self._application.refreshed_by == "tasks":
             log.warning(
                 "Refreshing the tokens in %s, which cannot be locked: of two tasks that do so in the same moment one "
-                "may fail, and Bitrix24 may block an application for it. Let one DAG with RefreshTokenOperator do it "
-                "and set the connection's extra refreshed_by to operator, or keep the tokens in a database "
-                "(token_conn_id).",
+                "may fail for good, a sign-in in that moment may be undone, and Bitrix24 may block an application for "
+                "refreshing so often. Let one DAG with RefreshTokenOperator do it and set the connection's extra "
+                "refreshed_by to operator, or keep the tokens in a database (token_conn_id).",
                 self._store.place,
             )
         earlier = self._store.note(tokens)
@@ -181,13 +180,28 @@ class TokenKeeper:
                 if stored.mark != tokens.mark:
                     return self._take(stored), False
                 issued = self._ask(protocol.refresh(self._settings, self._application, stored.refresh_token))
-                held.save(issued.tokens)
+                kept = self._put(held, tokens, issued.tokens)
         except Bitrix24StoreError as error:
             if issued is None:
                 raise
             log.warning("%s The portal has given out new tokens meanwhile: storing them is tried again.", error)
-            self._store_again(tokens, issued.tokens)
-        return self._made(issued), True
+            kept = self._put_again(tokens, issued.tokens)
+        return (self._made(issued), True) if kept == issued.tokens else (self._take(kept), False)
+
+    def _put(self, held: Held, old: Tokens, new: Tokens) -> Tokens:
+        """Store a pair in the place of the one that it comes from; return what is stored then."""
+        stored = held.read()  # once more: not every store keeps others out while the portal is asked
+        if stored is None or stored.mark == old.mark:
+            held.save(new)
+            return new
+        if stored.mark != new.mark:
+            log.warning(
+                "While the tokens of %s were refreshed, somebody has signed in anew: their tokens in %s stay, and the "
+                "refreshed ones are thrown away.",
+                self._settings.portal,
+                self._store.place,
+            )
+        return stored
 
     def _made(self, issued: Issued) -> Tokens:
         if self._is_elsewhere(issued):
@@ -226,19 +240,17 @@ class TokenKeeper:
             dead.code, dead.status, dead.method, dead.description, self._what_happened(dead, earlier)
         )
 
-    def _store_again(self, old: Tokens, new: Tokens) -> None:
+    def _put_again(self, old: Tokens, new: Tokens) -> Tokens:
         trouble: Bitrix24StoreError | None = None
         for pause in _STORE_AGAIN:
             time.sleep(pause)
             try:
                 with self._store.exclusive() as held:
-                    stored = held.read()
-                    if stored is None or stored.mark == old.mark:
-                        held.save(new)
+                    kept = self._put(held, old, new)
             except Bitrix24StoreError as error:
                 trouble = error
             else:
-                return
+                return kept
         assert trouble is not None  # noqa: S101 - every way out of the loop but one sets it
         raise Bitrix24StoreError(
             self._store.place,
@@ -268,7 +280,8 @@ class TokenKeeper:
 
     def _nothing_yet(self) -> Bitrix24Error:
         if self._store.reliable:
-            return Bitrix24SignInNeeded("no_tokens", 0, "oauth/token", "there are no tokens yet", self._advice())
+            words = f"There are no tokens yet, neither in {self._store.place} nor in the connection {self._conn_id!r}"
+            return Bitrix24SignInNeeded("no_tokens", 0, "oauth/token", words, f"Nothing was sent. {self._advice()}")
         return Bitrix24TokenError(
             f"No tokens in {self._store.place}, or Airflow could not be asked for it. Nothing was sent. If nobody has "
             f"signed in yet: {self._advice()}"
@@ -278,7 +291,7 @@ class TokenKeeper:
         return Bitrix24TokenError(
             f"The access token has expired, and by refreshed_by of the connection {self._conn_id!r} only "
             "RefreshTokenOperator refreshes it: its DAG is late, paused or failing. A retry after its next run "
-            "will do. Nothing was executed."
+            "will do. This call was not executed."
         )
 
     def _what_happened(self, dead: Bitrix24SignInNeeded, earlier: Note | None) -> str:
@@ -293,7 +306,7 @@ class TokenKeeper:
             "The refresh token is older than 180 days, the application was removed or changed, or somebody else has "
             f"used the token that is in {self._store.place}."
         )
-        return f"{happened} Nothing was executed. {self._advice()}"
+        return f"{happened} This call was not executed. {self._advice()}"
 
     def _advice(self) -> str:
         return (
@@ -317,19 +330,6 @@ def make_keeper(settings: Settings, application: OAuthAuth, conn_id: str) -> Tok
         database = Database.from_connection(application.token_conn_id, named_by=named_by)
         store = SqlTokenStore(database, settings.portal, application.client_id, key)
     return TokenKeeper(settings, application, store, conn_id)
-
-
-def look_within(seconds: float, settings: Settings, application: OAuthAuth, conn_id: str) -> Tokens:
-    """Return the pair that is stored, for somebody who will not wait.
-
-    :raises Bitrix24Error: there is none, or the store does not answer in time.
-    """
-    looking = threads(os.getpid()).submit(lambda: make_keeper(settings, application, conn_id).look())
-    try:
-        return looking.result(seconds)
-    except TimeoutError:
-        pass
-    raise Bitrix24TokenError(f"The token store does not answer within {seconds:g} s: check the extra token_conn_id.")
 
 
 @lru_cache(maxsize=64)

@@ -14,6 +14,8 @@ from airflow_provider_bitrix24.journal.entry import Decision, Entry, Send
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from airflow_provider_bitrix24.journal.commands import Verb
+
 __all__ = ["Busy", "Claimed", "Decision", "Entry", "Forgetful", "Journal", "Page", "Send"]
 
 
@@ -54,7 +56,7 @@ class Page(Protocol):
         """Who else was at work on the key when it was last read; None if nobody was."""
 
     def write(self, entry: Entry, *, hold: float | None = None) -> None:
-        """Write the entry, and claim its payment for this key. When this returns, it is kept.
+        """Write the entry, and claim its payment, and no other, for this key. When this returns, it is kept.
 
         :param hold: for how many seconds, from now on, nobody else may take over; 0 lets go, None leaves it as it is.
         :raises PaymentInProgress: somebody has written since it was read, or this attempt was overtaken. What was to be
@@ -94,6 +96,9 @@ class Journal(Protocol):
     def page(self, portal: str, key: str) -> Page:
         """Return the page of a key."""
 
+    def command(self, verb: Verb, key: str) -> str | None:
+        """The command at a terminal that shows a key or decides about it, whole; None where there is none."""
+
 
 class Forgetful:
     """No journal: what one attempt knows is gone with it."""
@@ -106,6 +111,9 @@ class Forgetful:
     def page(self, portal: str, key: str) -> Page:
         """Return an empty page."""
         return _Sheet()
+
+    def command(self, verb: Verb, key: str) -> None:
+        """There is nothing to show, and nobody would remember a decision."""
 
 
 class _Sheet:

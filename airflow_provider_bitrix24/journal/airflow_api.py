@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24StoreError
-from airflow_provider_bitrix24.journal.entry import Entry
-from airflow_provider_bitrix24.journal.task_state import DOCUMENT
+from airflow_provider_bitrix24.journal.commands import TaskName
+from airflow_provider_bitrix24.journal.task_state import DECISIONS, DOCUMENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import httpx
-
-
-@dataclass(frozen=True)
-class TaskName:
-    """One task instance."""
-
-    dag_id: str
-    run_id: str
-    task_id: str
-    map_index: int = -1
-
-    @property
-    def path(self) -> str:
-        """Its path in Airflow's API."""
-        dag_id, run_id, task_id = (quote(part, safe="") for part in (self.dag_id, self.run_id, self.task_id))
-        return f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
+    from airflow_provider_bitrix24.journal.entry import Decision
 
 
 class AirflowApi:
@@ -51,8 +33,9 @@ class AirflowApi:
         path = TaskName(dag_id, run_id, "").path.removesuffix("/")
         offset, size = 0, 100
         while True:
-            answer = self._call("GET", path, params={"limit": size, "offset": offset, "order_by": "map_index"})
-            found = answer.json()["task_instances"]
+            found = self._call("GET", path, params={"limit": size, "offset": offset, "order_by": "map_index"})[
+                "task_instances"
+            ]
             for one in found:
                 yield TaskName(dag_id, run_id, one["task_id"], one["map_index"])
             offset += size
@@ -62,26 +45,33 @@ class AirflowApi:
     def state(self, task: TaskName) -> str | None:
         """The state of a task instance."""
         path = task.path if task.map_index < 0 else f"{task.path}/{task.map_index}"
-        state: str | None = self._call("GET", path).json()["state"]
+        state: str | None = self._call("GET", path)["state"]
         return state
 
-    def entry(self, task: TaskName) -> Entry | None:
+    def document(self, task: TaskName) -> Any:
         """What a task instance has noted; None if it has noted nothing."""
-        answer = self._call("GET", self._document(task), params={"map_index": task.map_index}, may_be_missing=True)
-        if answer.status_code == 404:
-            return None
-        return Entry.read(answer.json()["value"], where="the task's Storage tab")
+        return self._value(task, DOCUMENT)
 
-    def put(self, task: TaskName, entry: Entry) -> None:
-        """Change what a task instance has noted."""
-        body = {"value": entry.document()}
-        self._call("PATCH", self._document(task), params={"map_index": task.map_index}, json=body)
+    def decisions(self, task: TaskName) -> list[Any]:
+        """What people have decided about it at a terminal."""
+        return self._value(task, DECISIONS) or []
 
-    @staticmethod
-    def _document(task: TaskName) -> str:
-        return f"{task.path}/state-store/{DOCUMENT}"
+    def decide(self, task: TaskName, decision: Decision) -> None:
+        """Add a decision; what the task itself has noted is not touched.
 
-    def _call(self, method: str, path: str, *, may_be_missing: bool = False, **options: Any) -> httpx.Response:
+        :raises Bitrix24StoreError: somebody else has decided at the same moment.
+        """
+        added = decision.model_dump(mode="json")
+        body = {"value": [*self.decisions(task), added], "expires_at": None}
+        self._call("PUT", _path(task, DECISIONS), params={"map_index": task.map_index}, json=body)
+        if added not in self.decisions(task):
+            raise Bitrix24StoreError(f"Airflow's API at {self._url}", "somebody else has decided at this very moment")
+
+    def _value(self, task: TaskName, name: str) -> Any:
+        answer = self._call("GET", _path(task, name), params={"map_index": task.map_index}, may_be_missing=True)
+        return None if answer is None else answer["value"]
+
+    def _call(self, method: str, path: str, *, may_be_missing: bool = False, **options: Any) -> Any:
         import httpx
 
         answer = None
@@ -90,14 +80,28 @@ class AirflowApi:
         except httpx.HTTPError as error:
             trouble = type(error).__name__
         if answer is None:
-            raise Bitrix24StoreError(f"Airflow's API at {self._url}", trouble)
+            raise self._away(trouble)
         if answer.status_code in (401, 403):
             raise Bitrix24ConfigError(
                 f"Airflow at {self._url} does not let us in (HTTP {answer.status_code}): give a token of its API in "
                 "the environment variable AIRFLOW_API_TOKEN."
             )
-        if answer.status_code == 404 and not may_be_missing:
+        if answer.status_code == 404:
+            if may_be_missing:
+                return None
             raise Bitrix24ConfigError(f"Airflow at {self._url} does not know {path}.")
-        if not answer.is_success and answer.status_code != 404:
-            raise Bitrix24StoreError(f"Airflow's API at {self._url}", f"HTTP {answer.status_code} to {method} {path}")
-        return answer
+        if not answer.is_success:
+            raise self._away(f"HTTP {answer.status_code} to {method} {path}")
+        try:
+            return answer.json() if answer.content else None
+        except ValueError:
+            pass
+        raise self._away(f"no JSON in answer to {method} {path}")
+
+    def _away(self, trouble: str) -> Bitrix24StoreError:
+        advice = "give the address of Airflow's UI by --airflow-url or in the environment variable AIRFLOW_URL"
+        return Bitrix24StoreError(f"Airflow's API at {self._url}", f"{trouble}. If that is another address, {advice}")
+
+
+def _path(task: TaskName, name: str) -> str:
+    return f"{task.path}/state-store/{name}"

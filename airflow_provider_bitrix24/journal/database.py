@@ -12,19 +12,21 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import sqlalchemy as sa
 
-from airflow_provider_bitrix24.exceptions import Bitrix24StoreError, PaymentInProgress
+from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24StoreError, PaymentInProgress
 from airflow_provider_bitrix24.journal import Busy, Claimed
-from airflow_provider_bitrix24.journal.entry import Entry
+from airflow_provider_bitrix24.journal.commands import InDatabase
+from airflow_provider_bitrix24.journal.entry import Entry, Unreadable, read_or_say
 from airflow_provider_bitrix24.sql import Schema
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from airflow_provider_bitrix24.journal import Journal, Page
+    from airflow_provider_bitrix24.journal.commands import Verb
     from airflow_provider_bitrix24.sql import Database
 
 _METADATA = sa.MetaData()
-_LONG = sa.Text().with_variant(sa.Text(2**24 - 1), "mysql", "mariadb")
+_LONG = sa.Text().with_variant(sa.Text(2**24 - 1), "mysql").with_variant(sa.Text(2**24 - 1), "mariadb")
 _KEYS = sa.Table(
     "bitrix24_journal",
     _METADATA,
@@ -35,13 +37,13 @@ _KEYS = sa.Table(
     sa.Column("state", sa.String(20), nullable=False),
     sa.Column("epoch", sa.BigInteger, nullable=False),
     sa.Column("owner", sa.Text, nullable=False),
-    sa.Column("held_until", sa.Double, nullable=False),
-    sa.Column("snapshot_after", sa.Double),
-    sa.Column("settle_until", sa.Double),
+    sa.Column("held_until", sa.Float(53), nullable=False),
+    sa.Column("snapshot_after", sa.Float(53)),
+    sa.Column("settle_until", sa.Float(53)),
     sa.Column("unknown", sa.Integer, nullable=False),
     sa.Column("document", _LONG, nullable=False),
-    sa.Column("created_at", sa.Double, nullable=False),
-    sa.Column("updated_at", sa.Double, nullable=False),
+    sa.Column("created_at", sa.Float(53), nullable=False),
+    sa.Column("updated_at", sa.Float(53), nullable=False),
     sa.Index("bitrix24_journal_subject", "portal", "subject"),
 )
 _CLAIMS = sa.Table(
@@ -59,7 +61,7 @@ _OBSERVATIONS = sa.Table(
     sa.Column("portal", sa.String(255), nullable=False),
     sa.Column("key_digest", sa.String(64), nullable=False),
     sa.Column("owner", sa.Text, nullable=False),
-    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("at", sa.Float(53), nullable=False),
     sa.Column("payment_id", sa.BigInteger),
     sa.Column("document", _LONG, nullable=False),
     sa.Index("bitrix24_observation_key", "portal", "key_digest"),
@@ -74,40 +76,56 @@ class SqlJournal:
     :param owner: which attempt of which task this is, for others to read.
     :param fence: the journal in the task state store, where there is one: written before each row, because Airflow
         refuses such a write to an attempt that it has given up.
+    :param conn_id: the database's Airflow connection, for the commands in messages.
     """
 
     durable = True
     across_runs = True
     knows_rivals = True
 
-    def __init__(self, database: Database, owner: str, fence: Journal | None = None) -> None:
+    def __init__(
+        self, database: Database, owner: str, fence: Journal | None = None, conn_id: str = "YOUR_JOURNAL"
+    ) -> None:
         self._database = database
         self._owner = owner
         self._fence = fence
+        self._place = InDatabase(conn_id)
         self.name = database.name
 
     def page(self, portal: str, key: str) -> Page:
         """Return the page of a key."""
-        self._database.require(SCHEMA)
+        self._require()
         fence = self._fence.page(portal, key) if self._fence is not None else None
         return _Row(self._database, self._owner, portal, key, fence)
 
-    def entries(self, *, portal: str | None = None, state: str | None = None) -> Iterator[Entry]:
+    def command(self, verb: Verb, key: str) -> str:
+        """The command at a terminal about a key."""
+        return self._place.command(verb, key)
+
+    def entries(self, key: str | None = None, *, part: bool = False) -> Iterator[Entry | Unreadable]:
         """All entries, the ones written last first.
 
-        :param portal: only those of this portal.
-        :param state: only those in this state, as :attr:`Entry.state` says it.
+        :param key: only that of this key, on whatever portal.
+        :param part: the key may go on, before or after what is given.
         """
-        self._database.require(SCHEMA)
-        query = sa.select(_KEYS.c.document).order_by(_KEYS.c.updated_at.desc(), _KEYS.c.key_digest)
-        if portal is not None:
-            query = query.where(_KEYS.c.portal == portal)
-        if state is not None:
-            query = query.where(_KEYS.c.state == state)
+        self._require()
+        query = sa.select(_KEYS.c.portal, _KEYS.c.journal_key, _KEYS.c.document)
+        if key is not None:
+            column = _KEYS.c.journal_key
+            whole = _KEYS.c.key_digest == _digest(key)
+            goes_on = column.startswith(key, autoescape=True) | column.endswith(key, autoescape=True)
+            query = query.where(goes_on if part else whole)
         with self._database.begin(reads=True) as connection:
-            documents = connection.execute(query).scalars().all()
-        for document in documents:
-            yield Entry.read(json.loads(document), where=self.name)
+            rows = connection.execute(query.order_by(_KEYS.c.updated_at.desc(), _KEYS.c.key_digest)).all()
+        for row in rows:
+            yield read_or_say(row.document, portal=row.portal, key=row.journal_key, where=self.name)
+
+    def _require(self) -> None:
+        try:
+            return self._database.require(SCHEMA)
+        except Bitrix24ConfigError as error:
+            unfit = error.after("What was sent before is in there, and MAY be on the books of the portal.")
+        raise unfit
 
 
 class _Row:
@@ -118,23 +136,27 @@ class _Row:
         self._owner = owner
         self._portal = portal
         self._key = key
-        self._digest = hashlib.sha256(key.encode()).hexdigest()
+        self._digest = _digest(key)
         self._fence = fence
         self._epoch: int | None = None
         self._read_at: float | None = None
+        self._claims: int | None = None
+        """The payment that this key has claimed."""
         self.busy: Busy | None = None
 
     def read(self) -> Entry | None:
         with self._database.begin(reads=True) as connection:
             now = connection.execute(sa.select(self._database.now)).scalar_one()
             row = connection.execute(sa.select(_KEYS).where(*self._mine(_KEYS))).one_or_none()
-        self._epoch, self.busy, self._read_at = None, None, now
+        self._epoch, self.busy, self._read_at, self._claims = None, None, now, None
         if row is None:
             return self._from_the_fence(None)
         self._epoch = row.epoch
         if row.owner != self._owner and row.held_until > now:
             self.busy = Busy(row.owner, row.held_until - now, row.epoch)
-        return self._from_the_fence(Entry.read(json.loads(row.document), where=self._database.name))
+        entry = Entry.read(row.document, where=self._database.name)
+        self._claims = _claimed(entry)
+        return self._from_the_fence(entry)
 
     def _from_the_fence(self, entry: Entry | None) -> Entry | None:
         """What this task has noted in its task state, where the database knows of nothing that was sent.
@@ -151,8 +173,7 @@ class _Row:
             self._fence.write(entry.but(kept_in=self._database.name))
         document = json.dumps(entry.document(), ensure_ascii=False)
         with self._database.begin() as connection:
-            # What was there before, and is only returned, may be returned to many keys.
-            self._claim(connection, entry.payment_id if entry.evidence != "state" else None)
+            self._claim(connection, _claimed(entry))
             written = (
                 self._insert(connection, entry, document, hold or 0)
                 if self._epoch is None
@@ -162,7 +183,7 @@ class _Row:
                 connection.rollback()
         if not written and not self._was_mine(document):
             self._overtaken(entry, document)
-        self._epoch = (self._epoch or 0) + 1
+        self._epoch, self._claims = (self._epoch or 0) + 1, _claimed(entry)
 
     def release(self) -> None:
         if self._epoch is None:
@@ -257,6 +278,9 @@ class _Row:
         return changed.rowcount == 1
 
     def _claim(self, connection: sa.Connection, payment_id: int | None) -> None:
+        if self._claims not in (None, payment_id):
+            mine = (*self._mine(_CLAIMS), _CLAIMS.c.payment_id == self._claims)
+            connection.execute(_CLAIMS.delete().where(*mine))
         if payment_id is None:
             return
         found = connection.execute(
@@ -296,6 +320,15 @@ class _Row:
             f"Another task is at work on {self._key!r} ({entry.subject}): {owner}. This attempt sends nothing more; "
             "what it knows is kept in the journal. The next attempt reads what came of it."
         )
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def _claimed(entry: Entry) -> int | None:
+    """The payment that is this key's alone: what was there before, and is only returned, is returned to many keys."""
+    return entry.payment_id if entry.evidence != "state" else None
 
 
 def _is_unknown(entry: Entry) -> bool:

@@ -6,12 +6,18 @@ older ones wrote: so it has a version, and every field that is added later has a
 
 from __future__ import annotations
 
+import hashlib
+import json
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
 
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
 
 Operation = Literal["pay_invoice", "add_crm_payment", "pay_crm_payment"]
 Evidence = Literal["answer", "tag", "difference", "state", "person"]
@@ -37,6 +43,10 @@ PortalTime = Annotated[float, BeforeValidator(_seconds), PlainSerializer(_iso, w
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
+
+    def but(self, **changes: Any) -> Self:
+        """Return a copy with other values."""
+        return self.model_copy(update=changes)
 
 
 class Send(_Part):
@@ -71,6 +81,17 @@ class Decision(_Part):
     """ISO 8601."""
     through: str
     """"Airflow" or "command line"."""
+    about: str | None = None
+    """Digest of the entry that the person was shown."""
+    set_aside: tuple[int, ...] = ()
+    """Payments that are not this key's, as it says; known when it is carried out."""
+    refused: str | None = None
+    """Why it was not carried out; None if it was, or is still to be."""
+
+    def is_the_same_as(self, other: Decision) -> bool:
+        """Whether it is the same one, whatever has become of it."""
+        fields = ("by", "at", "through", "what", "payment_id")
+        return all(getattr(self, name) == getattr(other, name) for name in fields)
 
 
 class Entry(_Part):
@@ -114,7 +135,7 @@ class Entry(_Part):
     decision: Decision | None = None
     """A decision that no attempt has carried out yet."""
     decisions: tuple[Decision, ...] = ()
-    """Decisions that were carried out."""
+    """Decisions that were carried out, and those that were not: they say why."""
 
     @property
     def may_have_run(self) -> int:
@@ -134,9 +155,13 @@ class Entry(_Part):
     @property
     def state(self) -> str:
         """In one word, for people."""
+        if self.decision is not None:
+            return "decided"
+        if self.given_up is not None:
+            return "given_up"
         if self.receipt is not None:
             return "done"
-        if self.question is not None and self.decision is None:
+        if self.question is not None:
             return "parked"
         if self.payment_id is not None:
             return "incomplete"
@@ -146,9 +171,21 @@ class Entry(_Part):
         assert last is not None  # noqa: S101 - else it is free
         return {"open": "unknown", "unclear": "unknown"}.get(last.result, last.result)
 
-    def but(self, **changes: Any) -> Self:
-        """Return a copy with other values."""
-        return self.model_copy(update=changes)
+    @property
+    def known(self) -> str:
+        """What is known of it without the portal, as sentences; nothing, if certainly nothing was executed."""
+        if self.free:
+            return ""
+        if self.receipt is not None:
+            what = f", with payment {self.payment_id}" if self.payment_id else ""
+            return f"{self.task} has ended green for {self.subject}{what}."
+        if self.payment_id is not None:
+            return f"Payment {self.payment_id} of {self.subject} is this key's, and may not be complete yet."
+        last = self.last
+        assert last is not None  # noqa: S101 - else it is free
+        if last.result in ("absent", "not_shown"):
+            return f"{last.by} has sent a write for {self.subject}, and the portal did not show it then."
+        return f"{last.by} has sent a write for {self.subject}, which MAY be on the books of the portal."
 
     @property
     def last(self) -> Send | None:
@@ -161,6 +198,76 @@ class Entry(_Part):
         changed = self.sends[index].model_copy(update=changes)
         return self.but(sends=(*self.sends[:index], changed, *self.sends[index + 1 :]))
 
+    # -- what people decide
+
+    @property
+    def carried_out(self) -> tuple[Decision, ...]:
+        """The decisions that were carried out, in their order."""
+        return tuple(decision for decision in self.decisions if decision.refused is None)
+
+    @property
+    def given_up(self) -> Decision | None:
+        """The decision by which it was given up, if nobody has taken it up again since."""
+        return self.carried_out[-1] if self.carried_out and self.carried_out[-1].what == "give_up" else None
+
+    def decide(self, decision: Decision) -> Self:
+        """Return a copy with a decision to carry out; one that was still waiting stays in the record."""
+        return self.refuse(f"{decision.by} has decided anew").but(decision=decision)
+
+    def note(self, decision: Decision) -> Self:
+        """Return a copy with one more decision in the record."""
+        return self.but(decisions=(*self.decisions, decision))
+
+    def refuse(self, why: str) -> Self:
+        """Return a copy in which the decision that waits, if one does, is not carried out."""
+        if self.decision is None:
+            return self
+        return self.note(self.decision.but(refused=why)).but(decision=None)
+
+    def carry_out(self, set_aside: Collection[int] = ()) -> Self:
+        """Return a copy in which the decision that waits is carried out.
+
+        :param set_aside: payments that are not this key's from now on.
+        """
+        assert self.decision is not None  # noqa: S101 - who calls this has looked
+        aside = tuple(sorted(set_aside))
+        dismissed = tuple(sorted({*self.dismissed, *aside}))
+        return self.note(self.decision.but(set_aside=aside)).but(decision=None, dismissed=dismissed)
+
+    def give_up(self) -> Self:
+        """Return a copy in which the decision to give up is carried out.
+
+        It lets go of a payment, unless that is proved to be this key's: so a wrong claim ends.
+        """
+        proved = self.payment_id is None or self.evidence in ("answer", "tag")
+        given_up = self.carry_out(() if proved or self.payment_id is None else (self.payment_id,))
+        given_up = given_up.but(question=None, candidates=())
+        return given_up if proved else given_up.but(payment_id=None, evidence=None, steps={}, receipt=None)
+
+    def hear(self, decisions: Iterable[Decision]) -> Self:
+        """Return a copy that has taken over what was decided beside it, each decision once, in their order.
+
+        What was decided about another state of things does not stand any more; but whoever gives up need not know it.
+        """
+        known = [*self.decisions, *([self.decision] if self.decision is not None else [])]
+        entry, digest = self, self.digest
+        for decision in decisions:
+            if any(decision.is_the_same_as(one) for one in known):
+                continue
+            if decision.about == digest or (decision.what == "give_up" and self.receipt is None):
+                entry = entry.decide(decision)
+            else:
+                entry = entry.note(decision.but(refused="the task had gone on before it saw the decision"))
+        return entry
+
+    @property
+    def digest(self) -> str:
+        """What tells whether it is still the entry that a person was shown; decisions do not change it."""
+        facts = self.model_dump(mode="json", exclude={"decision", "decisions", "kept_in"})
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+    # -- as a document
+
     def document(self) -> dict[str, Any]:
         """Return it as plain JSON, with the state in words in front."""
         return {"state": self.state, **self.model_dump(mode="json")}
@@ -169,15 +276,45 @@ class Entry(_Part):
     def read(cls, document: Any, *, where: str) -> Self:
         """Read what :meth:`document` has written.
 
+        :param document: as JSON, in text or read already.
         :param where: where it was found, for the message.
         :raises Bitrix24ConfigError: somebody has damaged it, or a newer release has written it.
         """
         try:
-            return cls.model_validate(document)
+            return cls.model_validate(json.loads(document) if isinstance(document, str) else document)
         except ValidationError as error:
             first = error.errors()[0]
             reason = f"{'.'.join(map(str, first['loc'])) or 'document'}: {first['msg']}"
+        except ValueError as error:
+            reason = f"no JSON: {error}"
         raise Bitrix24ConfigError(
             f"The journal entry in {where} cannot be read ({reason}): it was changed by hand, or written by a newer "
-            "release of airflow-provider-bitrix24. Nothing was sent. Repair it, or look at the portal and remove it."
+            "release of airflow-provider-bitrix24. Nothing was sent by this attempt; what earlier ones have sent MAY "
+            "be on the books of the portal. Look there first. Then repair the entry, or install that release here; "
+            "remove it only if you know that nothing of it is on the portal."
         )
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """An entry that nobody can read."""
+
+    portal: str
+    key: str
+    why: str
+    text: str
+    """What is there instead."""
+    state: str = "unreadable"
+
+    def document(self) -> dict[str, Any]:
+        """Return it as plain JSON."""
+        return {"state": self.state, "key": self.key, "portal": self.portal, "why": self.why, "text": self.text}
+
+
+def read_or_say(document: Any, *, portal: str, key: str, where: str) -> Entry | Unreadable:
+    """Read an entry, or say what is wrong with it, so that the others can be read."""
+    try:
+        return Entry.read(document, where=where)
+    except Bitrix24ConfigError as error:
+        text = document if isinstance(document, str) else json.dumps(document)
+        return Unreadable(portal=portal, key=key, why=str(error), text=text)

@@ -2,60 +2,79 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from airflow_provider_bitrix24.exceptions import PaymentInProgress
+from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, PaymentInProgress
+from airflow_provider_bitrix24.journal.entry import Entry, Unreadable, read_or_say
+from airflow_provider_bitrix24.journal.task_state import heard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from airflow_provider_bitrix24.journal import Page
-    from airflow_provider_bitrix24.journal.airflow_api import AirflowApi, TaskName
+    from airflow_provider_bitrix24.journal.airflow_api import AirflowApi
+    from airflow_provider_bitrix24.journal.commands import TaskName
     from airflow_provider_bitrix24.journal.database import SqlJournal
-    from airflow_provider_bitrix24.journal.entry import Entry
+    from airflow_provider_bitrix24.journal.entry import Decision
 
-_AT_WORK: Final = ("running", "queued", "restarting")
-"""States of a task instance in which it may write to its journal at any moment."""
+_ENDED: Final = ("failed", "success", "skipped", "upstream_failed", "removed", None)
+"""States of a task instance in which no attempt is at work, and none begins by itself."""
 
 
 class Drawer(Protocol):
     """One entry, as it was when it was found."""
 
-    entry: Entry
+    entry: Entry | Unreadable
 
-    def replace(self, entry: Entry) -> None:
-        """Put another one in its place, if nobody has written since.
+    def decide(self, decision: Decision) -> tuple[Entry, str]:
+        """Put a decision about this entry into the journal.
 
-        :raises PaymentInProgress: somebody has, or is at work on the key.
+        :return: the entry with the decision, and what a person has to do now.
+        :raises PaymentInProgress: somebody has written since, or is at work on the key.
+        :raises Bitrix24ConfigError: nobody can read the entry.
         """
 
 
 class Shelf(Protocol):
     """A place with entries."""
 
-    def drawers(self) -> Iterator[Drawer]:
-        """All entries, the last ones first."""
+    def drawers(self, key: str | None = None, *, part: bool = False) -> Iterator[Drawer]:
+        """All entries, the last ones first.
+
+        :param key: only those of this key.
+        :param part: the key may go on, before or after what is given.
+        """
 
 
 @dataclass
 class SqlDrawer:
     """A row."""
 
-    entry: Entry
+    entry: Entry | Unreadable
     page: Page
 
-    def replace(self, entry: Entry) -> None:
+    def decide(self, decision: Decision) -> tuple[Entry, str]:
         """Write by the same compare-and-set as the attempts do."""
+        entry = readable(self.entry)
         found = self.page.read()
         if self.page.busy is not None:
             raise PaymentInProgress(
                 f"{self.page.busy.owner} is at work on {entry.key!r}, for {self.page.busy.seconds:.0f} s more at most. "
                 "Nothing was changed. Look again then."
             )
-        if found != self.entry:
+        if found != entry:
             raise _changed(entry)
-        self.page.write(entry, hold=0)
+        decided = entry.decide(decision)
+        if decision.what == "give_up":
+            # It needs no portal and no attempt, and ends what the key may have claimed wrongly.
+            decided = decided.give_up()
+            todo = "It is given up: nothing is sent for this key any more, unless somebody decides anew."
+        else:
+            todo = "It is in the journal. Clear the task now: it reads the portal and carries it out."
+        self.page.write(decided, hold=0)
+        return decided, todo
 
 
 class SqlShelf:
@@ -64,31 +83,37 @@ class SqlShelf:
     def __init__(self, journal: SqlJournal) -> None:
         self._journal = journal
 
-    def drawers(self) -> Iterator[Drawer]:
-        """All rows."""
-        for entry in self._journal.entries():
-            yield SqlDrawer(entry, self._journal.page(entry.portal, entry.key))
+    def drawers(self, key: str | None = None, *, part: bool = False) -> Iterator[Drawer]:
+        """All rows that are wanted."""
+        for entry in self._journal.entries(key, part=part):
+            # To a database, capitals may be the same as small letters.
+            if key is None or _fits(entry.key, key, part=part):
+                yield SqlDrawer(entry, self._journal.page(entry.portal, entry.key))
 
 
 @dataclass
 class TaskDrawer:
     """The document of a task instance."""
 
-    entry: Entry
+    entry: Entry | Unreadable
     task: TaskName
     api: AirflowApi
 
-    def replace(self, entry: Entry) -> None:
-        """Write, as far as Airflow's API can be careful: it knows no compare-and-set."""
-        state = self.api.state(self.task)
-        if state in _AT_WORK:
-            raise PaymentInProgress(
-                f"The task is {state}, and may write to its journal itself. Nothing was changed. Wait until it has "
-                "ended, or mark it as failed."
-            )
-        if self.api.entry(self.task) != self.entry:
+    def decide(self, decision: Decision) -> tuple[Entry, str]:
+        """Write beside the document: an attempt that has begun meanwhile loses nothing."""
+        entry = readable(self.entry)
+        found = _read(self.api, self.task)
+        if found != entry:
             raise _changed(entry)
-        self.api.put(self.task, entry)
+        state = self.api.state(self.task)
+        self.api.decide(self.task, decision)
+        todo = "It is in the task state. Clear the task now: it reads the portal and carries it out."
+        if state not in _ENDED:
+            todo += (
+                f" The task is {state}: an attempt that has begun already does not see the decision. If it changes "
+                "anything, the decision does not stand any more, and the journal says so."
+            )
+        return entry.decide(decision), todo
 
 
 class TaskShelf:
@@ -100,18 +125,42 @@ class TaskShelf:
         self._task_id = task_id
         self._map_index = map_index
 
-    def drawers(self) -> Iterator[Drawer]:
+    def drawers(self, key: str | None = None, *, part: bool = False) -> Iterator[Drawer]:
         """The documents of the task instances."""
         for task in self._api.tasks(*self._run):
             wanted = self._task_id in (None, task.task_id) and self._map_index in (None, task.map_index)
-            entry = self._api.entry(task) if wanted else None
-            if entry is not None:
+            entry = _read(self._api, task) if wanted else None
+            if entry is not None and (key is None or _fits(entry.key, key, part=part)):
                 yield TaskDrawer(entry, task, self._api)
 
 
-def find(shelf: Shelf, matches: Callable[[Entry], bool]) -> list[Drawer]:
-    """Return the entries that match."""
-    return [drawer for drawer in shelf.drawers() if matches(drawer.entry)]
+def _read(api: AirflowApi, task: TaskName) -> Entry | Unreadable | None:
+    document = api.document(task)
+    if document is None:
+        return None
+    where = f"the Storage tab of {task}"
+    found = read_or_say(document, portal="", key=str(task), where=where)
+    if isinstance(found, Unreadable):
+        return found
+    decisions = api.decisions(task)
+    try:
+        return heard(found, decisions, where=where)
+    except Bitrix24ConfigError as error:
+        return Unreadable(portal=found.portal, key=found.key, why=str(error), text=json.dumps(decisions))
+
+
+def _fits(found: str, key: str, *, part: bool) -> bool:
+    return found == key or (part and (found.startswith(key) or found.endswith(key)))
+
+
+def readable(entry: Entry | Unreadable) -> Entry:
+    """The entry, if it can be read.
+
+    :raises Bitrix24ConfigError: it cannot.
+    """
+    if isinstance(entry, Unreadable):
+        raise Bitrix24ConfigError(entry.why)
+    return entry
 
 
 def _changed(entry: Entry) -> PaymentInProgress:

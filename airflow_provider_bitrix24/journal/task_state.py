@@ -8,16 +8,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from pydantic import ValidationError
+
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24StoreError, PaymentInProgress
-from airflow_provider_bitrix24.journal.entry import Entry
+from airflow_provider_bitrix24.journal.commands import TaskName
+from airflow_provider_bitrix24.journal.entry import Decision, Entry
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from airflow_provider_bitrix24.journal import Page
+    from airflow_provider_bitrix24.journal.commands import Verb
 
 DOCUMENT: Final = "bitrix24_payment"
-"""Name of the document in the Storage tab."""
+"""Name of the document in the Storage tab: only attempts write it."""
+DECISIONS: Final = "bitrix24_decisions"
+"""Name of the list of what people have decided at a terminal: only the command line writes it. So nobody overwrites
+what somebody else has just written, and an attempt takes over what it has not heard yet."""
+
+_ANY_TASK: Final = TaskName("YOUR_DAG", "YOUR_RUN", "YOUR_TASK")
 
 
 class Store(Protocol):
@@ -35,6 +44,7 @@ class TaskStateJournal:
 
     :param store: ``context["task_state_store"]``.
     :param retention: how long Airflow keeps the document; Airflow's ``NEVER_EXPIRE``.
+    :param task: whose task state it is, for the commands in messages.
     """
 
     name = "Airflow's task state store"
@@ -42,13 +52,26 @@ class TaskStateJournal:
     across_runs = False
     knows_rivals = False
 
-    def __init__(self, store: Store, retention: Any = None) -> None:
+    def __init__(self, store: Store, retention: Any = None, task: TaskName = _ANY_TASK) -> None:
         self._store = store
         self._retention = retention
+        self._task = task
 
     def page(self, portal: str, key: str) -> Page:
         """Return the page; a task instance has one, and refuses to be used for a second key."""
         return _Document(self._store, self._retention, portal, key)
+
+    def noted(self) -> Entry | None:
+        """What this task instance has noted, whatever its key is; None if it has noted nothing.
+
+        :raises Bitrix24StoreError: the store cannot be reached.
+        :raises Bitrix24ConfigError: it cannot be understood.
+        """
+        return _noted(self._store)
+
+    def command(self, verb: Verb, key: str) -> str:
+        """The command at a terminal about a key of this task instance."""
+        return self._task.command(verb, key)
 
 
 class _Document:
@@ -61,10 +84,9 @@ class _Document:
         self._key = key
 
     def read(self) -> Entry | None:
-        document = self._guarded(lambda: self._store.get(DOCUMENT))
-        if document is None:
+        entry = _noted(self._store)
+        if entry is None:
             return None
-        entry = Entry.read(document, where="the task's Storage tab")
         if (entry.portal, entry.key) != (self._portal, self._key) and not entry.free:
             raise Bitrix24ConfigError(
                 f"This task instance has already worked on {entry.key!r} at {entry.portal} ({entry.subject}: "
@@ -75,7 +97,7 @@ class _Document:
 
     def write(self, entry: Entry, *, hold: float | None = None) -> None:
         document = entry.document()
-        self._guarded(lambda: self._store.set(DOCUMENT, document, retention=self._retention))
+        _guarded(lambda: self._store.set(DOCUMENT, document, retention=self._retention))
 
     def release(self) -> None:
         pass
@@ -89,18 +111,44 @@ class _Document:
     def rivals(self, subject: str) -> Sequence[str]:
         return ()
 
-    def _guarded(self, work: Any) -> Any:
-        """Do it; Airflow's errors become ours."""
-        try:
-            return work()
-        except Exception as error:  # noqa: BLE001 - Airflow raises whatever its supervisor was told
-            overtaken, trouble = _is_overtaken(error), " ".join(str(error).split())[:200]
-        if overtaken:
-            raise PaymentInProgress(
-                "Airflow has given this attempt up (its task state may not be written any more): another attempt has "
-                "taken over, or the task was cleared. This attempt sends nothing more."
-            )
-        raise Bitrix24StoreError("Airflow's task state store", trouble)
+
+def heard(entry: Entry, decisions: Any, *, where: str) -> Entry:
+    """The entry, with what people have decided beside it.
+
+    :param decisions: what the document :data:`DECISIONS` holds; None if there is none.
+    :raises Bitrix24ConfigError: they cannot be understood.
+    """
+    try:
+        return entry.hear([Decision.model_validate(one) for one in decisions or ()])
+    except (ValidationError, TypeError) as error:
+        reason = type(error).__name__
+    raise Bitrix24ConfigError(
+        f"The decisions in {where} ({DECISIONS}) cannot be read ({reason}): they were changed by hand, or written by a "
+        "newer release of airflow-provider-bitrix24. Nothing was sent by this attempt. Repair or remove them; what "
+        "was carried out of them is in the journal as well."
+    )
+
+
+def _noted(store: Store) -> Entry | None:
+    document = _guarded(lambda: store.get(DOCUMENT))
+    if document is None:
+        return None
+    where = "the task's Storage tab"
+    return heard(Entry.read(document, where=where), _guarded(lambda: store.get(DECISIONS)), where=where)
+
+
+def _guarded(work: Any) -> Any:
+    """Do it; Airflow's errors become ours."""
+    try:
+        return work()
+    except Exception as error:  # noqa: BLE001 - Airflow raises whatever its supervisor was told
+        overtaken, trouble = _is_overtaken(error), " ".join(str(error).split())[:200]
+    if overtaken:
+        raise PaymentInProgress(
+            "Airflow has given this attempt up (its task state may not be written any more): another attempt has "
+            "taken over, or the task was cleared. This attempt sends nothing more."
+        )
+    raise Bitrix24StoreError("Airflow's task state store", trouble)
 
 
 def _is_overtaken(error: Exception) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from airflow_provider_bitrix24.api.values import ENTITY_NAMES
 from airflow_provider_bitrix24.exceptions import (
+    Bitrix24Error,
     PaymentAmbiguous,
     PaymentInProgress,
     PaymentMismatch,
@@ -170,16 +171,21 @@ class Once:
         again = False
         while True:
             story = Story(self._attempt, self._journal, self._task, entry, None if again else decision)
+            ended: Bitrix24Error | None = None
             try:
                 return work(story)
             except PaymentInProgress:
                 if again or story.sent_now:
                     raise
-            except (PaymentAmbiguous, PaymentMismatch, PaymentRefused):
+            except (PaymentAmbiguous, PaymentMismatch, PaymentRefused) as error:
                 # What the portal showed may be what somebody else has just done for this very key.
                 if again or not story.outdated:
-                    raise
+                    ended = story.place(error)
+            except Bitrix24Error as error:
+                ended = story.place(error)
             finally:
                 story.page.release()
+            if ended is not None:
+                raise ended
             self._attempt.log.info("Somebody else was faster with %s. Reading the journal again.", key)
             again = True

@@ -18,6 +18,7 @@ from airflow_provider_bitrix24.exceptions import (
 from airflow_provider_bitrix24.once.addition import Addition
 from airflow_provider_bitrix24.once.attempt import Unreadable
 from airflow_provider_bitrix24.once.complete import complete
+from airflow_provider_bitrix24.once.decisions import adopt, heed, turn_down
 from airflow_provider_bitrix24.once.evidence import find_ours
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_bitrix24.api.effects import Flow, Lease
     from airflow_provider_bitrix24.api.models import Payment
+    from airflow_provider_bitrix24.journal import Decision
     from airflow_provider_bitrix24.once.receipt import Receipt
     from airflow_provider_bitrix24.once.story import Story
 
@@ -81,9 +83,9 @@ class _Adding:
     def run(self) -> Receipt:
         """Do it."""
         self._look()
-        decision = self.story.heed(self.addition.candidates(self.view.shown))
+        decision = heed(self.story, self.addition.candidates(self.view.shown))
         if decision is not None and decision.what == "adopt":
-            self._adopt(decision.payment_id)
+            self._adopt(decision)
         if self.story.entry.receipt is not None:
             return self._done_before()
         self._learn_from_the_overtaken()
@@ -171,20 +173,22 @@ class _Adding:
             raise PaymentNotApplied(
                 f"Payment {payment_id} of {addition.of} {said}, and the portal does not show it now: somebody has "
                 "deleted it, or it was never kept. Nothing was sent by this attempt, and nothing will be sent by "
-                f"itself. Look at the payments of {addition.of} in Bitrix24. If one must be added again, decide it "
-                "(`python -m airflow_provider_bitrix24 journal resolve --pay-again`) or use a new key."
+                f"itself. Look at the payments of {addition.of} in Bitrix24: if another one has taken its place, adopt "
+                f"that; if one must be added again, pay again. Decide by {story.how_to_decide()}; then clear this task."
             )
         raise self._unresolved(f"Payment {payment_id} of {addition.of} could not be read ({trouble}).")
 
-    def _adopt(self, payment_id: int | None) -> None:
+    def _adopt(self, decision: Decision) -> None:
         """Take the payment that a person has chosen."""
-        shown = {one.id for one in self.view.shown.payments}
-        if payment_id not in shown or payment_id is None:
-            raise PaymentRefused(
-                f"It was decided to adopt payment {payment_id}, but {self.addition.of} has no such payment now. "
-                "Nothing was sent. Decide anew: `python -m airflow_provider_bitrix24 journal resolve`."
-            )
-        self.story.identify(payment_id, "person", question=None, candidates=())
+        story, shown = self.story, {one.id for one in self.view.shown.payments}
+        wanted, known = decision.payment_id or 0, story.entry.payment_id
+        candidates = self.addition.candidates(self.view.shown)
+        if wanted not in shown:
+            turn_down(story, decision, f"{self.addition.of} has no such payment now", candidates)
+        if known != wanted and known in shown:
+            why = f"payment {known}, which is this key's, is still on {self.addition.of}"
+            turn_down(story, decision, why, candidates)
+        adopt(story, wanted)
 
     def _existing(self) -> Receipt | None:
         """Nothing of ours was sent, as far as the journal knows: a tagged or an unpaid payment may be there."""

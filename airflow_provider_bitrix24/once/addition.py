@@ -120,23 +120,24 @@ class Addition:
             last = self.story.entry.last
             assert last is not None  # noqa: S101 - it was sent as often as it may be
             happened = (
-                f"A payment for {self.of} was sent {times} times for one key, and the portal shows none (the last "
-                f"time: {last.said or 'no answer'})"
+                f"A payment for {self.of} was sent {times} times for one key, and the portal shows none that may be "
+                f"its own (the last time: {last.said or 'no answer'})"
             )
-        self.story.park(f"{happened}. Nothing is sent again by itself. {self.what_to_do}", candidates)
+        self.story.park(
+            f"{happened}.{self.story.set_aside} Nothing is sent again by itself. {self.what_to_do}", candidates
+        )
 
     @property
     def what_to_do(self) -> str:
         """Advice for a person."""
         if not self.story.journal.durable:
             return (
-                f"What to do: look at the payments of {self.of} in Bitrix24. If the payment is there, go on with it by "
-                "hand; if not, start a new run of the DAG."
+                f"There is no journal that would keep a decision. What to do: look at the payments of {self.of} in "
+                "Bitrix24. If the payment is there, go on with it by hand; if not, start a new run of the DAG."
             )
         return (
-            f"What to do: look at the payments of {self.of} in Bitrix24, and decide: adopt one, add again, or give up, "
-            "in Airflow (on_unknown='ask') or by `python -m airflow_provider_bitrix24 journal resolve "
-            f"'{self.story.entry.key}'` (in the runbook: how); then clear this task."
+            f"What to do: look at the payments of {self.of} in Bitrix24, and decide, to adopt one, to pay again, or to "
+            f"give up, by {self.story.how_to_decide()}; then clear this task."
         )
 
     def look_for(self, payment_id: int) -> str:

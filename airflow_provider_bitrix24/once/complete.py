@@ -90,7 +90,7 @@ def _tag(addition: Addition, payment: Payment, tag: str) -> None:
             idempotency=digest,
         )
 
-    sent = _set(addition, write, name="tag")
+    sent = _set(addition, payment, write, name="tag")
     if attempt.find(read, lambda shown: payment.id in shown.tagged, sent) is None:
         raise PaymentMismatch(
             f"it does not carry the tag of its key, so another run with this key would not find it{_portal_said(sent)}"
@@ -109,7 +109,7 @@ def _correct_pay_system(addition: Addition, payment: Payment, wanted: int) -> Pa
             attempt.caller, payment_id=payment.id, pay_system_id=wanted, lease=lease, idempotency=digest
         )
 
-    sent = _set(addition, write, name=f"pay_system {wanted}")
+    sent = _set(addition, payment, write, name=f"pay_system {wanted}")
     shown = attempt.find(
         lambda: addition.read_payments(payment.id),
         lambda listed: any(one.pay_system_id == wanted for one in listed),
@@ -123,13 +123,18 @@ def _correct_pay_system(addition: Addition, payment: Payment, wanted: int) -> Pa
     return shown[0]
 
 
-def _set(addition: Addition, write: Any, *, name: str) -> Sent:
+def _set(addition: Addition, payment: Payment, write: Any, *, name: str) -> Sent:
     """Send something that may be repeated, because it only sets a value."""
     intent = addition.story.step(name)
-    sent = addition.attempt.send(write, key=f"{addition.story.entry.key}:{name.replace(' ', ':')}", intent=intent)
+    sent = addition.attempt.send(write, key=_key(addition, payment.id, name), intent=intent)
     if sent.doubt is None:
         intent.settle("answered")
     return sent
+
+
+def _key(addition: Addition, payment_id: int, step: str) -> str:
+    """The key of a step: its own for each payment, because a person may let another one take its place."""
+    return f"{addition.story.entry.key}:payment:{payment_id}:{step.replace(' ', ':')}"
 
 
 class _Filling:
@@ -226,7 +231,7 @@ class _Filling:
             )
 
         while sum(send.may_have_run for send in intent.sends) < SENDS_OF_A_ROW:
-            sent = self.attempt.send(write, key=f"{self.addition.story.entry.key}:row:{row_id}", intent=intent)
+            sent = self.attempt.send(write, key=_key(self.addition, self.payment_id, name), intent=intent)
             if sent.doubt is None or self._is_in(row_id, sent):
                 return intent.settle("answered")
             intent.settle("not_shown" if sent.doubt.answered else "absent", sent.doubt.text)

@@ -163,17 +163,18 @@ class _Search:
         if self.doubt.answered:
             story.settle("not_shown", self.doubt.reason)
             raise PaymentNotApplied(
-                f"{self.happened}, and does not show a new payment: either it did nothing with the call, or somebody "
-                "deleted the payment meanwhile. What to do depends on the portal's words; nothing is sent again by "
-                "itself. When its reason is gone, clear this task: it reads first."
+                f"{self.happened}, and does not show a new payment that may be ours: either it did nothing with the "
+                f"call, or somebody deleted the payment meanwhile.{story.set_aside} What to do depends on the portal's "
+                "words; nothing is sent again by itself. When its reason is gone, clear this task: it reads first."
             )
-        story.settle("absent", self.doubt.text)
+        story.settle("absent", f"{self.doubt.text}{f';{story.set_aside}' if story.set_aside else ''}")
         if not story.sends_left:
             addition.leave_to_a_person(())
         story.attempt.log.warning(
-            "%s, and no new payment is there, read twice after everything that was sent must have ended: it is added "
-            "once more.",
+            "%s, and no new payment that may be ours is there, read twice after everything that was sent must have "
+            "ended: it is added once more.%s",
             self.happened,
+            story.set_aside,
         )
 
     def _not_readable(self, trouble: str) -> NoReturn:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 from airflow_provider_bitrix24.api.models import Invoice, Money, Payment
 from airflow_provider_bitrix24.exceptions import (
-    Bitrix24ConfigError,
     Bitrix24OutcomeUnknown,
     PaymentMismatch,
     PaymentNotApplied,
@@ -17,6 +16,7 @@ from airflow_provider_bitrix24.exceptions import (
 )
 from airflow_provider_bitrix24.once.attempt import Sent, Unreadable
 from airflow_provider_bitrix24.once.complete import answer_words
+from airflow_provider_bitrix24.once.decisions import heed, turn_down
 from airflow_provider_bitrix24.once.receipt import Receipt
 
 if TYPE_CHECKING:
@@ -122,12 +122,9 @@ class Marking:
     def run(self) -> Receipt:
         """Do it."""
         self._look()
-        decision = self.story.heed(())
+        decision = heed(self.story, ())
         if decision is not None and decision.what == "adopt":
-            raise Bitrix24ConfigError(
-                f"{decision.by} decided to adopt a payment, but {self.mark.what.lower()} is marked as paid or not: "
-                "there is nothing to adopt. Nothing was sent. Decide to pay again, or to give up."
-            )
+            turn_down(self.story, decision, "a mark is there or not, so there is nothing to adopt", ())
         if self.story.entry.receipt is not None:
             return self._done_before(self.story.entry.receipt)
         if self.story.found:
@@ -135,7 +132,7 @@ class Marking:
             if seen is not None:
                 return self._shown(seen)
         elif self.view.thing.paid:
-            self.guards.check(self.view.thing, self.mark.what, "Nothing was sent; it is paid already.")
+            self.guards.check(self.view.thing, self.mark.what, "It is paid already. Nothing was sent.")
             return self.story.finish(self._receipt(self.view.thing, ours=False))
         while True:
             seen = self._send()
@@ -224,8 +221,8 @@ class Marking:
                 raise PaymentNotApplied(
                     f"{self.mark.what} was paid before ({stored.get('paid_at')}, by {self.story.entry.task}), and is "
                     "not paid any more: somebody has taken it back. Nothing was sent by this attempt, and nothing will "
-                    f"be sent by itself. {self.mark.where.capitalize()}. If it must be marked again, decide it: "
-                    "`python -m airflow_provider_bitrix24 journal resolve --pay-again`."
+                    f"be sent by itself. {self.mark.where.capitalize()}. If that is right, mark this task as "
+                    f"successful. Else decide by {self.story.how_to_decide()}; then clear this task."
                 )
             thing = seen
         self.guards.check(thing, self.mark.what, "It is paid already; nothing was sent by this attempt.")
@@ -300,11 +297,13 @@ class Marking:
 
     def _leave_to_a_person(self) -> NoReturn:
         sends = [send for send in self.story.entry.sends if send.may_have_run]
+        decide = "there is no journal that would keep a decision: if it is unpaid, clear this task, which reads first"
+        if self.story.journal.durable:
+            decide = f"then decide by {self.story.how_to_decide()}, and clear this task"
         self.story.park(
             f"{self.mark.what} was marked as paid {len(sends)} times for this key, and the portal does not show it: "
             f"{EITHER}. The last time: {sends[-1].said or 'it answered true'}. Nothing is sent again by itself. What "
-            f"to do: {self.mark.where}; then decide, in Airflow (on_unknown='ask') or by "
-            "`python -m airflow_provider_bitrix24 journal resolve`: pay again, or give up."
+            f"to do: {self.mark.where}; {decide}."
         )
 
     def _not_readable(self, sent: Sent, trouble: str) -> NoReturn:

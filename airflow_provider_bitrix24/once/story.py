@@ -16,7 +16,6 @@ from airflow_provider_bitrix24.exceptions import (
     PaymentAmbiguous,
     PaymentInProgress,
     PaymentMismatch,
-    PaymentRefused,
     PaymentUnresolved,
 )
 from airflow_provider_bitrix24.journal import Claimed, Decision, Entry, Send
@@ -52,6 +51,8 @@ class Task:
     identity: str
     """The task instance, the same for all of its attempts."""
     try_number: int = 1
+    hint: str = ""
+    """What else, beside the command line, could let a person decide; for messages."""
 
     def __str__(self) -> str:
         return f"{self.identity}:try:{self.try_number}"
@@ -92,17 +93,17 @@ class Story:
         entry, shown = self.entry, tuple(sorted(decision.candidates))
         asked_here = entry.state == "parked" and entry.task == self.task.identity
         if asked_here and (decision.what == "give_up" or entry.candidates == shown):
-            self.entry = entry.but(decision=decision)
+            self.entry = entry.decide(decision)
             return
+        why = f"the question does not stand any more: {entry.key} is {entry.state}"
         self.attempt.log.warning(
-            "%s has decided (%s): %s, but the question does not stand any more: %s is %s. The decision is not carried "
-            "out.",
+            "%s has decided (%s): %s, but %s. The decision is not carried out.",
             decision.by,
             decision.through,
             decision.what,
-            entry.key,
-            entry.state,
+            why,
         )
+        self.keep(entry.note(decision.but(refused=why)))
 
     # -- what the journal says ---------------------------------------------------------------------------------------
 
@@ -211,29 +212,24 @@ class Story:
     @property
     def _known(self) -> str:
         """What is known of this key without the portal, as sentences."""
-        entry = self.entry
-        if entry.free:
+        if self.entry.free and self._forgot:
             return (
                 f"This is attempt {self.task.try_number}, and there is no journal: an earlier one may have sent a "
-                f"write for {entry.subject}, which then MAY be on the books of the portal."
+                f"write for {self.entry.subject}, which then MAY be on the books of the portal."
             )
-        if entry.receipt is not None:
-            what = f", with payment {entry.payment_id}" if entry.payment_id else ""
-            return f"{entry.task} has ended green for {entry.subject}{what}."
-        if entry.payment_id is not None:
-            return f"Payment {entry.payment_id} of {entry.subject} is this key's, and may not be complete yet."
-        last = entry.last
-        assert last is not None  # noqa: S101 - else it is free
-        if last.result in ("absent", "not_shown"):
-            return f"{last.by} has sent a write for {entry.subject}, and the portal did not show it then."
-        return f"{last.by} has sent a write for {entry.subject}, which MAY be on the books of the portal."
+        return self.entry.known
+
+    def place(self, error: Bitrix24Error) -> Bitrix24Error:
+        """Return an error as the end of this story: it does not deny what was sent before."""
+        known = self._known
+        return error.after(known, sent=self.sent_now) if known else error
 
     # -- sending -----------------------------------------------------------------------------------------------------
 
     @property
     def sends_left(self) -> bool:
         """Whether the write may be sent without asking a person again."""
-        granted = sum(decision.what == "pay_again" for decision in self.entry.decisions)
+        granted = sum(decision.what == "pay_again" for decision in self.entry.carried_out)
         return self.entry.may_have_run < SENDS_ALLOWED + granted
 
     def intent(self, **facts: Any) -> Intent:
@@ -287,7 +283,9 @@ class Story:
 
     def keep(self, entry: Entry, *, hold: float | None = None) -> None:
         """Write what is known now, patiently: a journal may be away for some seconds."""
-        for left in reversed(range(_WRITES)):
+        left = _WRITES
+        while True:
+            left -= 1
             try:
                 return self.write(entry, hold=hold)
             except Bitrix24StoreError as error:
@@ -295,7 +293,6 @@ class Story:
                     raise
                 self.attempt.log.warning("%s It is tried again.", error)
             self.attempt.run(pause(2.0 ** (_WRITES - left - 1), "waiting for the journal"))
-        return None
 
     def settle(self, result: SendResult, said: str | None = None) -> None:
         """Write down what became of the last send."""
@@ -312,9 +309,12 @@ class Story:
         except Claimed as claimed:
             other = claimed.key
         if other is not None:
+            show, let_go = (self.journal.command(verb, other) for verb in ("show", "resolve"))
             self.park(
                 f"Payment {payment_id} ({evidence}) looks like that of the key {self.entry.key!r}, but the key "
-                f"{other!r} has claimed it: one of the two was taken for the other's.",
+                f"{other!r} has claimed it: one of the two was taken for the other's. Nothing is sent again by "
+                f"itself. Look why by `{show}`. If the claim is wrong, `{let_go} --give-up` ends it; if it is right, "
+                f"decide anew about this key by {self.how_to_decide()}. Then clear this task.",
                 (payment_id,),
             )
 
@@ -327,65 +327,37 @@ class Story:
 
     # -- people ------------------------------------------------------------------------------------------------------
 
-    def park(self, question: str, candidates: Collection[int] = ()) -> NoReturn:
+    def park(self, question: str, candidates: Collection[int] = (), *, why: str | None = None) -> NoReturn:
         """Leave it to a person.
 
+        :param why: why a decision that waits is not carried out; by default, the question says it.
         :raises PaymentAmbiguous: always.
         """
         shown = tuple(sorted(candidates))
+        unclear = PaymentAmbiguous(question, shown)
         # From now on it is this task through which a person is asked.
-        parked = self.entry.but(question=question, candidates=shown, decision=None, task=self.task.identity)
+        waiting = self.entry.refuse(why or unclear.reason)
+        parked = waiting.but(question=question, candidates=shown, task=self.task.identity)
         self.keep(parked, hold=0)
-        raise PaymentAmbiguous(question, shown)
+        raise unclear
 
-    def heed(self, candidates: Collection[int]) -> Decision | None:
-        """Carry out what a person has decided, as far as it concerns sending.
+    def how_to_decide(self) -> str:
+        """The command by which a person decides about this key, for messages."""
+        command = self.journal.command("resolve", self.entry.key)
+        adopt = "--adopt ID, " if self.entry.operation == "add_crm_payment" else ""
+        return f"`{command}` with {adopt}--pay-again or --give-up{self.task.hint}"
 
-        :param candidates: the payments that may be ours, read just now.
-        :return: a decision that the caller has to carry out.
-        :raises PaymentRefused: the person has given it up.
-        :raises PaymentAmbiguous: the person was not shown everything.
-        """
-        decision = self.entry.decision
-        if decision is None:
-            last = self.entry.decisions[-1] if self.entry.decisions else None
-            if last is not None and last.what == "give_up" and self.entry.receipt is None:
-                self._given_up(last)
-            return None
-        carried_out = self.entry.but(decision=None, decisions=(*self.entry.decisions, decision))
-        if decision.what == "give_up":
-            self.keep(carried_out.but(question=None), hold=0)
-            self._given_up(decision)
-        if decision.what == "pay_again":
-            unseen = sorted(set(candidates) - set(decision.candidates))
-            if unseen:
-                self.park(
-                    f"{decision.by} decided to pay again, but meanwhile {_listed(unseen)} appeared on "
-                    f"{self.entry.subject}, which {decision.by} was not shown. Nothing was sent.",
-                    candidates,
-                )
-            self.entry = self._as_if_not_there(carried_out, candidates)
-        else:
-            self.entry = carried_out
-        self.attempt.log.info("%s decided (%s): %s.", decision.by, decision.through, decision.what)
-        return decision
-
-    def _as_if_not_there(self, entry: Entry, candidates: Collection[int]) -> Entry:
-        """The entry after a person has said that nothing on the portal is this key's."""
-        shown = entry.decisions[-1].candidates
-        dismissed = {*entry.dismissed, *candidates, *shown, *([entry.payment_id] if entry.payment_id else [])}
-        entry = entry.but(receipt=None, payment_id=None, evidence=None, steps={}, dismissed=tuple(sorted(dismissed)))
-        if entry.last is not None and entry.last.result == "answered":
-            return entry.last_send(result="not_shown")
-        return entry
-
-    def _given_up(self, decision: Decision) -> NoReturn:
-        raise PaymentRefused(
-            f"{decision.by} has given {self.entry.subject} up for the key {self.entry.key!r} at {decision.at} "
-            f"({decision.through}). Nothing was sent by this attempt. To take it up again, decide anew: "
-            "`python -m airflow_provider_bitrix24 journal resolve`."
-        )
+    @property
+    def set_aside(self) -> str:
+        """What people have said is not this key's, as a sentence after a blank; empty if there is nothing."""
+        said = [
+            f"{decision.by} has set {listed(decision.set_aside)} aside ({decision.through}, {decision.at})"
+            for decision in self.entry.carried_out
+            if decision.set_aside
+        ]
+        return f" {'; '.join(said)}." if said else ""
 
 
-def _listed(payment_ids: Collection[int]) -> str:
+def listed(payment_ids: Collection[int]) -> str:
+    """Payments by their ids, in words."""
     return f"payment{'s' if len(payment_ids) > 1 else ''} {', '.join(map(str, payment_ids))}"

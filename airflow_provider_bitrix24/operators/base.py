@@ -17,7 +17,7 @@ from airflow_provider_bitrix24.failures import fail_if_final
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.operators import brakes
 from airflow_provider_bitrix24.operators.arguments import one_of, refuse_lost, switch, time_span
-from airflow_provider_bitrix24.operators.journals import identity, journal_of
+from airflow_provider_bitrix24.operators.journals import identity, journal_of, with_what_is_known
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +34,7 @@ OnUnknown = Literal["fail", "ask"]
 IF_PAID: Final[tuple[IfPaid, ...]] = get_args(IfPaid)
 ON_UNKNOWN: Final[tuple[str, ...]] = get_args(OnUnknown)
 ASK_TIMEOUT: Final = timedelta(days=1)
+ASK_INSTEAD: Final = " (with on_unknown='ask', Airflow asks a person instead)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,14 +140,18 @@ class PaymentOperator(BaseOperator):
         self._ask(context, unclear)
 
     def _attempt(self, context: Context, decision: Decision | None) -> tuple[Receipt, bool]:
+        plan, journal = with_what_is_known(context, lambda: self._prepared(context))
+        receipt = plan.carry_out(self._once(context, journal), decision)
+        self.log.info("Receipt: %s", receipt.as_dict())
+        return receipt, self.conclude(context, receipt, remembers=journal.durable)
+
+    def _prepared(self, context: Context) -> tuple[Plan, Journal]:
+        """What comes before journal and portal are read."""
         plan = self._checked_plan(context)
         brakes.refuse_backfill(context, allow_backfill=self.allow_backfill)
         brakes.refuse_if_stopped(self.bitrix24_conn_id)
         self._warn_of_short_timeout()
-        journal = journal_of(context, self.journal_conn_id, self.log)
-        receipt = plan.carry_out(self._once(context, journal), decision)
-        self.log.info("Receipt: %s", receipt.as_dict())
-        return receipt, self.conclude(context, receipt, remembers=journal.durable)
+        return plan, journal_of(context, self.journal_conn_id, self.log)
 
     def _checked_plan(self, context: Context) -> Plan:
         refuse_lost(self, self.were_given)
@@ -161,14 +166,16 @@ class PaymentOperator(BaseOperator):
     def _once(self, context: Context, journal: Journal) -> Once:
         from airflow_provider_bitrix24.once import Once, Task
 
-        task = Task(identity=identity(context), try_number=context["ti"].try_number)
+        # Not where it asks already, and not where nobody can be asked.
+        hint = ASK_INSTEAD if AIRFLOW_V_3_3_PLUS and self.on_unknown != "ask" else ""
+        task = Task(identity=identity(context), try_number=context["ti"].try_number, hint=hint)
         return Once(self.hook.caller, self.hook.run, time, self.log, journal=journal, task=task)
 
     def _ask(self, context: Context, unclear: PaymentAmbiguous) -> NoReturn:
         from airflow_provider_bitrix24.operators import questions
 
-        plan, parked_here = fail_if_final(lambda: self._parked_here(context))
-        if not parked_here:
+        plan, command = fail_if_final(lambda: self._parked_here(context))
+        if command is None:
             raise AirflowFailException(f"PaymentAmbiguous: {unclear}")
         questions.ask(
             context,
@@ -177,18 +184,21 @@ class PaymentOperator(BaseOperator):
             path=plan.path,
             again=self.send_again,
             timeout=self.ask_timeout,
+            command=command,
             hook=self.hook,
             method_name="answered",
         )
 
-    def _parked_here(self, context: Context) -> tuple[Plan, bool]:
-        """Whether the journal waits for a decision through this task.
+    def _parked_here(self, context: Context) -> tuple[Plan, str | None]:
+        """The command that decides instead, if the journal waits for a decision through this task.
 
         It does not where another task asks already, or where nothing was sent and there is nothing to decide.
         """
         plan, journal = self.plan(context), journal_of(context, self.journal_conn_id, self.log)
-        entry = journal.page(self.hook.portal, plan.key(self._once(context, journal))).read()
-        return plan, entry is not None and entry.state == "parked" and entry.task == identity(context)
+        key = plan.key(self._once(context, journal))
+        entry = journal.page(self.hook.portal, key).read()
+        parked_here = entry is not None and entry.state == "parked" and entry.task == identity(context)
+        return plan, journal.command("resolve", key) if parked_here else None
 
     def _warn_of_short_timeout(self) -> None:
         settings, allowed = self.hook.settings, self.execution_timeout
@@ -227,7 +237,7 @@ class MarkOperator(PaymentOperator):
             )
             return False
         if if_paid == "fail":
-            raise PaymentRefused(f"{_paid_already(receipt)}, and if_paid is 'fail'. Nothing was sent.")
+            raise PaymentRefused(f"{_paid_already(receipt)}, and if_paid is 'fail'. This attempt sent nothing.")
         return True
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from airflow.providers.common.compat.sdk import conf
 
-from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
+from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Error
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow.sdk import Context
 
     from airflow_provider_bitrix24.journal import Journal
     from airflow_provider_bitrix24.journal.task_state import TaskStateJournal
     from airflow_provider_bitrix24.once import Log
+
+T = TypeVar("T")
 
 _STORE: Final = "task_state_store"
 
@@ -50,14 +54,44 @@ def journal_of(context: Context, journal_conn_id: Any, log: Log) -> Journal:
     return Forgetful()
 
 
+def with_what_is_known(context: Context, work: Callable[[], T]) -> T:
+    """Do what comes before the journal is read; what it raises does not deny what earlier attempts have sent.
+
+    :raises Bitrix24Error: that of the work, which says what this task instance has noted.
+    """
+    try:
+        return work()
+    except Bitrix24Error as error:
+        known = _known(context)
+        trouble = error if known is None else error.after(known)
+    raise trouble
+
+
+def _known(context: Context) -> str | None:
+    """What earlier attempts of this task have sent, as sentences; None if there was none."""
+    first, state = context["ti"].try_number == 1, _task_state(context)
+    if state is None:
+        return None if first else "An earlier attempt may have sent something, which then MAY be on the books."
+    try:
+        noted = state.noted()
+    except Bitrix24Error:
+        return "What earlier ones have noted cannot be read: it MAY be on the books."
+    if noted is None or noted.free:
+        return None if first else ""
+    return noted.known
+
+
 def _task_state(context: Context) -> TaskStateJournal | None:
     if _STORE not in context:
         return None
     from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
+    from airflow_provider_bitrix24.journal.commands import TaskName
     from airflow_provider_bitrix24.journal.task_state import TaskStateJournal
 
-    return TaskStateJournal(context[_STORE], retention=NEVER_EXPIRE)
+    ti: Any = context["ti"]
+    task = TaskName(ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
+    return TaskStateJournal(context[_STORE], retention=NEVER_EXPIRE, task=task)
 
 
 def _sql(context: Context, journal_conn_id: Any, fence: TaskStateJournal | None) -> Journal:
@@ -69,4 +103,5 @@ def _sql(context: Context, journal_conn_id: Any, fence: TaskStateJournal | None)
     from airflow_provider_bitrix24.sql import Database
 
     owner = f"{identity(context)}:try:{context['ti'].try_number}"
-    return SqlJournal(Database.from_connection(journal_conn_id.strip()), owner, fence=fence)
+    conn_id = journal_conn_id.strip()
+    return SqlJournal(Database.from_connection(conn_id), owner, fence=fence, conn_id=conn_id)

@@ -52,6 +52,7 @@ def ask(
     path: str,
     again: str,
     timeout: timedelta,
+    command: str,
     hook: Bitrix24Hook,
     method_name: str,
 ) -> NoReturn:
@@ -61,6 +62,7 @@ def ask(
     :param path: its path on the portal.
     :param again: the option to send once more: "Add again".
     :param timeout: how long to wait for an answer.
+    :param command: how to decide at a terminal instead.
     :param hook: the connection to the portal.
     :param method_name: the operator's method that goes on.
     :raises AirflowFailException: Airflow would show an older question, with other options.
@@ -89,9 +91,10 @@ def ask(
         multiple=False,
         params={},
     )
+    asked = {"options": options, "candidates": list(unclear.candidates), "timeout": str(timeout), "command": command}
     raise TaskAwaitingInput(
         method_name=method_name,
-        kwargs={"asked": {"options": options, "candidates": list(unclear.candidates), "timeout": str(timeout)}},
+        kwargs={"asked": asked},
         timeout=timeout,
     )
 
@@ -109,8 +112,8 @@ def decision_of(event: Any, asked: Mapping[str, Any]) -> Decision:
         what = f"Airflow handed over no answer to it ({chosen})" if chosen else "nobody has answered it"
         raise PaymentAmbiguous(
             f"A person was asked what has become of the payment, and {what} within {asked['timeout']}. Nothing was "
-            "sent since. Clear this task to be asked again, or settle it with `python -m airflow_provider_bitrix24 "
-            "journal resolve`.",
+            f"sent since. Clear this task to be asked again; or decide by `{asked['command']}` with --adopt ID, "
+            "--pay-again or --give-up, and clear it then.",
             tuple(asked["candidates"]),
         )
     return Decision(

@@ -55,13 +55,16 @@ class RefreshTokenOperator(BaseOperator):
     def _refresh(self) -> dict[str, Any]:
         hook = Bitrix24Hook(self.bitrix24_conn_id)
         refreshed, tokens = hook.refresh_token(min_lifetime=_seconds(self.min_lifetime))
-        self.log.info("The tokens were %s.", "refreshed" if refreshed else "new enough")
-        return {
-            "portal": hook.portal,
-            "refreshed": refreshed,
-            "expires_at": _moment(tokens.expires_at),
-            "refresh_token_until": _moment(tokens.refresh_until),
-        }
+        expires_at, until = _moment(tokens.expires_at), _moment(tokens.refresh_until)
+        self.log.info(
+            "The tokens of %s %s. The access token lives until %s; before then this task must have run again. The "
+            "refresh token lives until %s if nobody refreshes any more; after that somebody has to sign in.",
+            hook.portal,
+            "have been refreshed" if refreshed else "are new enough",
+            expires_at,
+            until,
+        )
+        return {"portal": hook.portal, "refreshed": refreshed, "expires_at": expires_at, "refresh_token_until": until}
 
 
 def _seconds(min_lifetime: object) -> float:

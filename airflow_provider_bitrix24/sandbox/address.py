@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.sandbox.portal import Application, TokenPair, Webhook
 
 CONNECTION_VARIABLE = "AIRFLOW_CONN_BITRIX24_DEFAULT"
+APPLICATION_VARIABLE = "AIRFLOW_CONN_BITRIX24_OAUTH"
+"""Another one, so that who copies all lines that are printed has both connections."""
 
 
 def webhook_url(url: str, webhook: Webhook) -> str:
@@ -75,9 +77,9 @@ def oauth_connection_json(
     )
 
 
-def export_line(connection: str) -> str:
-    """Return the shell line that makes this connection Airflow's ``bitrix24_default``."""
-    return f"export {CONNECTION_VARIABLE}={shlex.quote(connection)}"
+def export_line(connection: str, variable: str = CONNECTION_VARIABLE) -> str:
+    """Return the shell line that makes this connection one of Airflow's: by default ``bitrix24_default``."""
+    return f"export {variable}={shlex.quote(connection)}"
 
 
 def _extra(scheme: str, ca_file: Path | None) -> dict[str, object]:

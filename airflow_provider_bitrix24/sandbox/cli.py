@@ -125,10 +125,10 @@ def _greeting(server: SandboxServer, *, with_oauth: bool) -> str:
         f"Bitrix24 sandbox portal: {server.url}",
         f"Page:                    {server.url}/",
         f"Webhook:                 {address.webhook_url(server.url, webhook)}",
+        f"As a connection URI:     {address.connection_uri(server.url, webhook, server.ca_file)}",
         "",
-        "Airflow connection, as JSON and as URI (use one):",
+        "Airflow connection bitrix24_default, which is the webhook:",
         address.export_line(address.connection_json(server.url, webhook, server.ca_file)),
-        f"export {address.CONNECTION_VARIABLE}='{address.connection_uri(server.url, webhook, server.ca_file)}'",
     ]
     if with_oauth:
         lines += _oauth_lines(server)
@@ -150,8 +150,8 @@ def _oauth_lines(server: SandboxServer) -> list[str]:
         "",
         f"OAuth application:       {application.client_id}",
         f"Sign in:                 {address.authorize_url(server.url, application)}",
-        "Airflow connection of the application, with the tokens of a first sign-in:",
-        address.export_line(connection),
+        "Airflow connection bitrix24_oauth, which is the application, with the tokens of a first sign-in:",
+        address.export_line(connection, address.APPLICATION_VARIABLE),
     ]
 
 

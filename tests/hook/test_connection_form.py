@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import sys
+import threading
 import types
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_bitrix24.exceptions import Bitrix24NotSent
 from airflow_provider_bitrix24.get_provider_info import get_provider_info
+from airflow_provider_bitrix24.hooks import checkup
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CONNECTION = "AIRFLOW_CONN_BITRIX24_DEFAULT"
 
@@ -61,7 +69,7 @@ def test_a_secret_in_the_host_is_to_be_moved(bitrix24_sandbox: Any, monkeypatch:
         monkeypatch.setenv(CONNECTION, form)
         works, text = Bitrix24Hook().test_connection()
         assert works
-        assert "put the secret into the password" in text
+        assert "The host holds the webhook's secret, where everybody can read it: put it into the password" in text
         assert bitrix24_sandbox.secret not in text
 
 
@@ -91,9 +99,9 @@ def test_a_wrong_secret_and_a_silent_portal(bitrix24_sandbox: Any, monkeypatch: 
     use(monkeypatch, bitrix24_sandbox, wrong)
     works, text = Bitrix24Hook().test_connection()
     assert not works
-    assert "Check the webhook or application in the Airflow connection" in text
+    assert "Check the webhook in the Airflow connection" in text
     assert "c4n4rys3cr3tc0de" not in text
-    monkeypatch.setattr("airflow_provider_bitrix24.hooks.bitrix24._TEST_TIMES", {"read_timeout": 0.2})
+    monkeypatch.setattr("airflow_provider_bitrix24.hooks.checkup.TIMES", {"read_timeout": 0.2})
     monkeypatch.setenv(CONNECTION, bitrix24_sandbox.connection)
     bitrix24_sandbox.fault("hold", times=1, when="before")
     works, text = Bitrix24Hook().test_connection()
@@ -108,7 +116,7 @@ def test_a_proxy_that_answers_byte_by_byte(serve: Any, monkeypatch: pytest.Monke
     for name in ("NO_PROXY", "no_proxy", "HTTPS_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{serve(dribbles).port}")
-    monkeypatch.setattr("airflow_provider_bitrix24.hooks.bitrix24._TEST_TIMES", {"connect_timeout": 0.2})
+    monkeypatch.setattr("airflow_provider_bitrix24.hooks.checkup.TIMES", {"connect_timeout": 0.2})
     monkeypatch.setenv(CONNECTION, "bitrix24://1:c4n4rys3cr3tc0de@portal.invalid")
     works, text = Bitrix24Hook().test_connection()
     assert (works, "no connection within 0.6 s" in text) == (False, True)
@@ -116,10 +124,65 @@ def test_a_proxy_that_answers_byte_by_byte(serve: Any, monkeypatch: pytest.Monke
 
 def test_nobody_looks_at_the_form_for_ten_seconds() -> None:
     """Three steps of connecting and one answer are bounded, as the tests above and those of the drivers show."""
-    from airflow_provider_bitrix24.hooks.bitrix24 import _TEST_TIMES
+    assert 3 * checkup.TIMES["connect_timeout"] + checkup.TIMES["read_timeout"] < checkup.LIMIT < 10
+    assert checkup.TIMES["rate_limit_wait"] == 0
 
-    assert 3 * _TEST_TIMES["connect_timeout"] + _TEST_TIMES["read_timeout"] < 10
-    assert _TEST_TIMES["rate_limit_wait"] == 0
+
+class Hanging:
+    """Stands where nothing ends before it is released; what waits in it has not come to its end by then."""
+
+    def __init__(self) -> None:
+        self.entered, self.released = threading.Event(), threading.Event()
+        self.left: list[object] = []
+
+    def __call__(self, *arguments: object, **options: object) -> Any:
+        self.entered.set()
+        self.released.wait(300)
+        self.left.append(arguments)
+        raise socket.gaierror
+
+
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging]:
+    stands = Hanging()
+    monkeypatch.setattr(checkup, "LIMIT", 0.5)
+    yield stands
+    stands.released.set()
+    for thread in threading.enumerate():
+        if thread.name == "bitrix24-impatient":
+            assert thread.daemon  # or a process that wants to end would wait for the name server
+            thread.join()
+
+
+def test_a_name_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, hanging: Hanging) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", hanging)
+    monkeypatch.setenv(CONNECTION, "bitrix24://1:c4n4rys3cr3tc0de@acme.bitrix24.com")
+    works, text = Bitrix24Hook().test_connection()
+    assert hanging.left == []  # it still waits, and we have an answer
+    assert hanging.entered.wait(300)
+    assert not works
+    assert "No result within 0.5 s" in text
+    assert "c4n4rys3cr3tc0de" not in text
+
+
+def test_what_the_test_hangs_in_is_said(monkeypatch: pytest.MonkeyPatch, hanging: Hanging) -> None:
+    """The step that it is in when its time is over."""
+    monkeypatch.setenv(CONNECTION, "bitrix24://1:c4n4rys3cr3tc0de@acme.bitrix24.com")
+    monkeypatch.setattr(socket, "getaddrinfo", hanging)
+    attempt = checkup._Attempt("bitrix24_default", Bitrix24Hook.get_connection)
+    assert "reading the Airflow connection" in attempt.hangs_in
+    hanging.released.set()
+    with contextlib.suppress(Bitrix24NotSent):
+        attempt.run()
+    assert "acme.bitrix24.com was not reached; does the name server (DNS) of this machine" in attempt.hangs_in
+
+
+def test_a_secrets_backend_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, hanging: Hanging) -> None:
+    monkeypatch.setattr(Bitrix24Hook, "get_connection", hanging)
+    works, text = Bitrix24Hook().test_connection()
+    assert hanging.left == []
+    assert not works
+    assert "reading the Airflow connection takes longer" in text
 
 
 # -- Airflow 3.1's form -------------------------------------------------------------------------------------------

@@ -5,10 +5,13 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
+import shlex
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 
 from airflow_provider_bitrix24.__main__ import main
 from airflow_provider_bitrix24.exceptions import PaymentAmbiguous, PaymentRefused
@@ -35,7 +38,7 @@ class Desk:
 
     def once(self, run: str = "1") -> Once:
         task = Task(identity=f"dag:finance:run:{run}:task:pay:map_index:-1", try_number=1)
-        journal = SqlJournal(Database.from_connection("payments"), str(task))
+        journal = SqlJournal(Database.from_connection("payments"), str(task), conn_id="payments")
         return Once(self.hook.caller, self.hook.run, time, logging.getLogger("desk"), journal=journal, task=task)
 
     def key(self, name: str) -> str:
@@ -88,17 +91,20 @@ def test_tables_can_be_made_by_hand(desk: Desk) -> None:
 
 def test_keys_are_listed_and_shown_within_80_columns(desk: Desk) -> None:
     paid = desk.add("order-4711-deposit")
-    desk.leave_open("order-4712-" + "deposit-" * 20)
+    long = "order-4712-" + "deposit-" * 20 + "with a blank"
+    desk.leave_open(long)
     code, printed, _ = desk.cli("list", "--conn-id", "payments")
+    assert f"  {desk.key(long)}" in printed.splitlines()
     assert code == 0
     assert "done         deal 1" in printed
     assert "parked       deal 1" in printed
     assert printed.endswith("2 keys\n")
+    assert desk.cli("show", long, "--conn-id", "payments")[1].splitlines()[0] == f"key         {desk.key(long)}"
     _, shown, _ = desk.cli("show", desk.key("order-4711-deposit"), "--conn-id", "payments")
     for words in (f"payment     {paid['payment_id']} (evidence: answer)", "answered by the portal", "state       done"):
         assert words in shown
     lines = printed.splitlines() + shown.splitlines()
-    assert all(len(line) <= 80 for line in lines if " " in line.strip())
+    assert all(len(line) <= 80 for line in lines if " " in line.strip() and long not in line)
     assert [entry["state"] for entry in desk.json("list", "--state", "parked")] == ["parked"]
     assert desk.json("show", desk.key("order-4711-deposit"))["payment_id"] == paid["payment_id"]
     assert desk.portal.secret not in printed + shown
@@ -112,9 +118,9 @@ def test_a_person_lets_it_be_added_again(desk: Desk) -> None:
     assert "Clear the task now" in printed
     assert "Ada decides: pay again: it is sent once more" in told
     entry = desk.json("show", desk.key("a"))
-    assert entry["decision"] | {"at": ""} == {
-        "what": "pay_again", "payment_id": None, "candidates": [], "by": "Ada", "at": "", "through": "command line",
-    }  # fmt: skip
+    decided = {"what": "pay_again", "payment_id": None, "candidates": [], "by": "Ada", "through": "command line"}
+    assert entry["decision"].items() >= decided.items()
+    assert entry["state"] == "decided"
     _, shown, _ = desk.cli("show", *place)
     assert "not carried out yet" in " ".join(shown.split())
     assert desk.add("a")["outcome"] == "created"
@@ -141,6 +147,91 @@ def test_a_person_adopts_a_payment(desk: Desk) -> None:
     assert [e["by"] for e in desk.portal.ledger if e["event"] == "payment_added"] == ["person"]
 
 
+def spoil(name: str, document: str = "{") -> None:
+    with Database.from_connection("payments").begin() as connection:
+        changed = sa.text("update bitrix24_journal set document = :document where journal_key like :key")
+        assert connection.execute(changed, {"document": document, "key": f"%:key:{name}"}).rowcount == 1
+
+
+def test_what_nobody_can_read_is_listed_as_such(desk: Desk) -> None:
+    for name in "abc":
+        desk.add(name)
+    spoil("b")
+    code, printed, told = desk.cli("list", "--conn-id", "payments")
+    assert code == 1
+    assert f"unreadable   {desk.hook.portal}\n  {desk.key('b')}\n" in printed
+    assert "cannot be read (no JSON:" in " ".join(printed.split())
+    assert printed.count("done         deal 1") == 2
+    assert printed.endswith("3 keys\n")
+    assert told == "1 of them cannot be read.\n"
+    code, printed, _ = desk.cli("list", "--state", "done", "--conn-id", "payments", "--json")
+    assert code == 1
+    assert {(one["key"], one["state"]) for one in json.loads(printed)} == {
+        (desk.key("a"), "done"), (desk.key("b"), "unreadable"), (desk.key("c"), "done"),
+    }  # fmt: skip
+    # The others can be shown and decided about, and the damaged one can be looked at.
+    assert desk.cli("show", desk.key("a"), "--conn-id", "payments")[0] == 0
+    assert desk.cli("resolve", desk.key("c"), "--conn-id", "payments", "--give-up", "--yes")[0] == 0
+    code, printed, _ = desk.cli("show", desk.key("b"), "--conn-id", "payments")
+    assert code == 1
+    assert "state       unreadable" in printed
+    assert "it holds    {" in printed
+    code, _, told = desk.cli("resolve", desk.key("b"), "--conn-id", "payments", "--give-up", "--yes")
+    assert code == 1
+    assert "MAY be on the books of the portal" in " ".join(told.split())
+
+
+def test_a_part_of_a_key_is_enough_to_look_at_it(desk: Desk) -> None:
+    for name in ("order-1", "order-2", "deposit-2"):
+        desk.add(name)
+    for part in ("deposit-2", "r-1", desk.key("o") + "rder-1"):
+        code, printed, _ = desk.cli("show", part, "--conn-id", "payments")
+        assert (code, printed.count("state       done")) == (0, 1)
+    for part, why in [
+        ("2", "There are 2 entries here"),
+        (desk.key("order"), "give the whole KEY"),
+        ("DEPOSIT-2", "There is no key 'DEPOSIT-2' here."),
+        ("eposit", "There is no key"),
+    ]:
+        code, printed, told = desk.cli("show", part, "--conn-id", "payments")
+        assert (code, printed) == (1, "")
+        assert why in " ".join(told.split())
+    code, _, told = desk.cli("resolve", "deposit-2", "--conn-id", "payments", "--give-up", "--yes")
+    assert code == 1
+    assert "the whole key is needed" in " ".join(told.split())
+
+
+@pytest.mark.parametrize("name", ["order-4711", "order 4711; it's $HOME"])
+def test_the_commands_of_a_message_can_be_copied(desk: Desk, name: str) -> None:
+    message = str(desk.leave_open(name))
+    [command] = re.findall(r"`(python -m airflow_provider_bitrix24 [^`]*)` with --adopt ID, --pay-again", message)
+    # The command line shows the same message, and does not break the command.
+    assert f"  {command}" in desk.cli("show", name, "--conn-id", "payments")[1].splitlines()
+    program, _, module, *arguments = shlex.split(command)
+    assert (program, module, arguments[0]) == ("python", "airflow_provider_bitrix24", "journal")
+    assert main([*arguments, "--pay-again", "--yes"]) == 0
+    assert desk.json("show", desk.key(name))["decision"]["what"] == "pay_again"
+
+
+def test_the_record_says_what_became_of_each_decision(desk: Desk) -> None:
+    desk.leave_open("a")
+    place = (desk.key("a"), "--conn-id", "payments")
+    theirs = desk.portal.act.add_payment(2, 1, amount="9.00", user_id=7)
+    desk.cli("resolve", *place, "--adopt", str(theirs), "--by", "Ada", "--yes")
+    desk.cli("resolve", *place, "--pay-again", "--by", "Bob", "--yes")
+    shown = " ".join(desk.cli("show", *place)[1].split())
+    assert f"Ada decides: adopt {theirs} (command line) - not carried out: Bob has decided anew" in shown
+    assert "Bob decides: pay again (command line) - not carried out yet" in shown
+    with pytest.raises(PaymentAmbiguous, match=f"Bob decided to pay again, but meanwhile payment {theirs} appeared"):
+        desk.add("a")
+    assert desk.json("show", desk.key("a"))["state"] == "parked"
+    desk.cli("resolve", *place, "--pay-again", "--by", "Cid", "--yes")
+    assert desk.add("a")["outcome"] == "created"
+    shown = " ".join(desk.cli("show", *place)[1].split())
+    assert f"Bob decides: pay again (command line) - not carried out: meanwhile payment {theirs} appeared" in shown
+    assert f"Cid decides: pay again (command line) - carried out; set aside: {theirs}" in shown
+
+
 def test_a_decision_wants_confirmation(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.leave_open("a")
     before = desk.json("show", desk.key("a"))
@@ -165,8 +256,7 @@ def test_what_makes_no_sense_is_refused(desk: Desk) -> None:
     mark = f"{desk.hook.portal}:invoice:2"
     for arguments, why in [
         ((mark, "--adopt", "1033"), "a mark is there or not"),
-        ((desk.key("done"), "--give-up"), "it is done: only --pay-again"),
-        ((desk.key("done"), "--adopt", str(paid)), "it is done: only --pay-again"),
+        ((desk.key("done"), "--adopt", str(paid)), "is its own already: clear the task"),
         ((desk.key("open"), "--adopt", str(paid)), "was there before anything was sent"),
         ((desk.key("missing"), "--give-up"), "There is no key"),
     ]:

@@ -6,17 +6,19 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 
-from airflow_provider_bitrix24.exceptions import Bitrix24StoreError, PaymentInProgress
+from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24StoreError, PaymentInProgress
 from airflow_provider_bitrix24.journal import Claimed, Entry, Send
 from airflow_provider_bitrix24.journal.database import SCHEMA, SqlJournal
+from airflow_provider_bitrix24.journal.entry import Unreadable
 from airflow_provider_bitrix24.journal.task_state import DOCUMENT, TaskStateJournal
+from airflow_provider_bitrix24.sql import Database
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from airflow_provider_bitrix24.journal import Page
-    from airflow_provider_bitrix24.sql import Database
 
 PORTAL = "acme.bitrix24.com"
 
@@ -282,5 +284,65 @@ def test_entries_are_listed_the_latest_first(database: Database) -> None:
     last.write(entry("a", results=("absent",)))
     listed = list(journal(database).entries())
     assert [one.key for one in listed] == ["a", "b"]
-    assert [one.key for one in journal(database).entries(state="unknown")] == ["b"]
-    assert list(journal(database).entries(portal="other")) == []
+    assert [one.key for one in journal(database).entries("b")] == ["b"]
+    assert list(journal(database).entries("c")) == []
+
+
+def spoil(database: Database, key: str, document: str) -> None:
+    with database.begin() as connection:
+        changed = sa.text("update bitrix24_journal set document = :document where journal_key = :key")
+        assert connection.execute(changed, {"document": document, "key": key}).rowcount == 1
+
+
+@pytest.mark.parametrize("document", ["{", "[]", '{"v": 2}'])
+def test_an_unreadable_row_does_not_hide_the_others(database: Database, document: str) -> None:
+    for key in ("a", "b", "c"):
+        made = page(database, key=key)
+        made.read()
+        made.write(entry(key))
+    spoil(database, "b", document)
+    found = {one.key: one for one in journal(database).entries()}
+    assert [type(found[key]) for key in "abc"] == [Entry, Unreadable, Entry]
+    unreadable = found["b"]
+    assert isinstance(unreadable, Unreadable)
+    assert (unreadable.portal, unreadable.text) == (PORTAL, document)
+    assert "cannot be read" in unreadable.why
+    with pytest.raises(Bitrix24ConfigError, match="MAY be on the books"):
+        page(database, key="b").read()
+
+
+@pytest.mark.parametrize(
+    ("part", "found"),
+    [("acme:order-", {"acme:order-1", "acme:order-10"}), ("-1", {"acme:order-1"}), ("rder", set()), ("%", {"100%"})],
+)
+def test_a_part_of_a_key_finds_it(database: Database, part: str, found: set[str]) -> None:
+    for key in ("acme:order-1", "acme:order-10", "100%", "rest_1"):
+        made = page(database, key=key)
+        made.read()
+        made.write(entry(key))
+    assert {one.key for one in journal(database).entries(part, part=True)} == found
+
+
+def test_a_claim_ends_when_the_payment_is_let_go(database: Database) -> None:
+    holder, other = page(database, key="a"), page(database, key="b")
+    for each in (holder, other):
+        each.read()
+    holder.write(entry("a", payment_id=1033, evidence="difference"))
+    with pytest.raises(Claimed, match="a"):
+        other.write(entry("b", payment_id=1033, evidence="person"))
+    later = page(database, "two", key="a")
+    later.read()
+    later.write(entry("a", payment_id=1034, evidence="person"))
+    other.write(entry("b", payment_id=1033, evidence="person"))
+    assert other.claimed_by_others([1033, 1034]) == {1034}
+
+
+def test_tables_of_another_version_do_not_deny_what_was_sent(database: Database) -> None:
+    page(database).read()
+    with database.begin() as connection:
+        connection.execute(sa.text("update bitrix24_schema set version = 99"))
+    fresh = Database(database.engine.url, "the test database")
+    with pytest.raises(Bitrix24ConfigError, match="Nothing was sent by this attempt") as caught:
+        page(fresh)
+    assert "Nothing was sent." not in str(caught.value)
+    assert caught.value.__context__ is None

@@ -28,6 +28,7 @@ def entry(*results: Any, **facts: Any) -> Entry:
 
 
 DECISION = Decision(what="pay_again", candidates=(1033,), by="Anna", at="2026-11-22T10:00:00+00:00", through="Airflow")
+GIVE_UP = DECISION.but(what="give_up")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,12 @@ def test_times_and_state_can_be_read_by_people() -> None:
         (entry("not_shown"), "not_shown"),
         (entry("answered", payment_id=1033), "incomplete"),
         (entry("open", question="Which one?"), "parked"),
-        (entry("open", question="Which one?", decision=DECISION), "unknown"),
+        (entry("open", question="Which one?", decision=DECISION), "decided"),
+        (entry("open", decisions=(DECISION,)), "unknown"),
+        (entry("open", decisions=(GIVE_UP,)), "given_up"),
+        (entry("open", decisions=(GIVE_UP.but(refused="why"),)), "unknown"),
+        (entry("open", decisions=(GIVE_UP, DECISION), question="Which one?"), "parked"),
+        (entry("open", decisions=(GIVE_UP,), decision=DECISION), "decided"),
         (entry("answered", payment_id=1033, receipt={"outcome": "created"}), "done"),
     ],
 )
@@ -106,11 +112,11 @@ def test_a_damaged_document_is_told_and_nothing_is_sent(change: dict[str, Any], 
     with pytest.raises(Bitrix24ConfigError, match=words) as caught:
         Entry.read(entry("open").document() | change, where="the task's Storage tab")
     assert "the task's Storage tab" in str(caught.value)
-    assert "Nothing was sent" in str(caught.value)
+    assert "Nothing was sent by this attempt; what earlier ones have sent MAY be on the books" in str(caught.value)
     assert caught.value.__context__ is None
 
 
-@pytest.mark.parametrize("document", ["text", 5, [], None])
+@pytest.mark.parametrize("document", ["text", "{", 5, [], None])
 def test_what_is_no_document_is_told(document: Any) -> None:
     with pytest.raises(Bitrix24ConfigError, match="cannot be read"):
         Entry.read(document, where="here")

@@ -10,8 +10,8 @@ from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time.comms import ErrorResponse
 
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24StoreError, PaymentInProgress
-from airflow_provider_bitrix24.journal import Entry, Forgetful, Send
-from airflow_provider_bitrix24.journal.task_state import DOCUMENT, TaskStateJournal
+from airflow_provider_bitrix24.journal import Decision, Entry, Forgetful, Send
+from airflow_provider_bitrix24.journal.task_state import DECISIONS, DOCUMENT, TaskStateJournal
 
 PORTAL = "acme.bitrix24.com"
 
@@ -77,6 +77,76 @@ def test_a_key_that_sent_nothing_may_be_another_one() -> None:
     store = Store()
     TaskStateJournal(store).page(PORTAL, "key").write(entry(result="refused"))
     assert TaskStateJournal(store).page(PORTAL, "other").read() is None
+
+
+def decided(what: Any = "pay_again", **more: Any) -> Decision:
+    facts = {"by": "Ada", "at": "2026-11-22T10:00:00.000+00:00", "through": "command line", "about": entry().digest}
+    return Decision(**{"what": what, **facts, **more})
+
+
+def put(store: Store, *decisions: Decision) -> None:
+    """As the command line does."""
+    store.values[DECISIONS] = json.dumps([one.model_dump(mode="json") for one in decisions])
+
+
+def read(store: Store) -> Entry:
+    found = TaskStateJournal(store).page(PORTAL, "key").read()
+    assert found is not None
+    return found
+
+
+def test_a_decision_beside_the_document_is_taken_over_once() -> None:
+    store = Store()
+    page = TaskStateJournal(store).page(PORTAL, "key")
+    page.write(entry())
+    put(store, decided())
+    heard = read(store)
+    assert (heard.state, heard.decision) == ("decided", decided())
+    assert TaskStateJournal(store).noted() == heard
+    page.write(heard.carry_out([1033]))
+    again = read(store)
+    assert (again.decision, again.dismissed) == (None, (1033,))
+    assert again.decisions == (decided(set_aside=(1033,)),)
+
+
+def test_the_last_decision_counts_and_the_others_stay_in_the_record() -> None:
+    store = Store()
+    TaskStateJournal(store).page(PORTAL, "key").write(entry())
+    put(store, decided(), decided("adopt", payment_id=1033, by="Bob"))
+    heard = read(store)
+    assert heard.decision == decided("adopt", payment_id=1033, by="Bob")
+    assert heard.decisions == (decided(refused="Bob has decided anew"),)
+
+
+@pytest.mark.parametrize(
+    ("what", "went_on", "state"),
+    [
+        ("pay_again", {"sends": entry(result="absent").sends}, "absent"),
+        ("pay_again", {"receipt": {"outcome": "paid"}}, "done"),
+        ("give_up", {"sends": entry(result="absent").sends}, "decided"),
+        ("give_up", {"receipt": {"outcome": "paid"}}, "done"),
+    ],
+)
+def test_what_was_decided_about_another_state_of_things_does_not_stand(
+    what: str, went_on: dict[str, Any], state: str
+) -> None:
+    store = Store()
+    put(store, decided(what))
+    TaskStateJournal(store).page(PORTAL, "key").write(entry().but(**went_on))
+    heard = read(store)
+    assert heard.state == state
+    if state != "decided":
+        assert heard.decisions == (decided(what, refused="the task had gone on before it saw the decision"),)
+
+
+@pytest.mark.parametrize("damage", [[{"what": "burn"}], [5], 5, "pay_again"])
+def test_damaged_decisions_are_told(damage: Any) -> None:
+    store = Store()
+    TaskStateJournal(store).page(PORTAL, "key").write(entry())
+    store.values[DECISIONS] = json.dumps(damage)
+    with pytest.raises(Bitrix24ConfigError, match=r"\(bitrix24_decisions\) cannot be read.*by this attempt") as caught:
+        read(store)
+    assert caught.value.__context__ is None
 
 
 @pytest.mark.parametrize("status", [404, 409])

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_bitrix24 import drivers
+from airflow_provider_bitrix24.api import preflight
 from airflow_provider_bitrix24.api import tokens as protocol
 from airflow_provider_bitrix24.api.effects import Effect, Lease
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24AuthError,
     Bitrix24ConfigError,
+    Bitrix24Error,
     Bitrix24NotSent,
     Bitrix24PermissionError,
 )
@@ -172,3 +174,42 @@ def test_a_scope_that_the_application_lacks(
     with pytest.raises(Bitrix24PermissionError) as caught:
         Bitrix24Hook().pay_invoice(invoice_id=2, pay_system_id=31)
     assert caught.value.missing_scopes == ("pay_system",)
+    assert "The application lacks the scope pay_system: add it in Bitrix24." in str(caught.value)
+
+
+def test_nobody_speaks_of_a_webhook(
+    application: Application, bitrix24_sandbox: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What goes wrong names what the connection is; each of these says "webhook" where it is one."""
+    application.made = bitrix24_sandbox.add_application(scopes=["crm"])
+    application.pair = bitrix24_sandbox.grant(application.made, user_id=7)
+    application.connect(token_conn_id="tokens")
+    denied = {"kind": "error", "code": "ACCESS_DENIED", "text": "Access denied.", "status": 403}
+    shut_out = {"kind": "error", "code": "INVALID_CREDENTIALS", "text": "?", "status": 401}
+    moved = {"kind": "redirect", "location": "https://new.example.com/rest/"}
+    webhook = bitrix24_sandbox.add_webhook(user_id=7, scopes=["crm"])
+    said: dict[str, list[str]] = {}
+    for kind in ("application", "webhook"):
+        said[kind] = []
+        if kind == "webhook":
+            address = f"{bitrix24_sandbox.url}/rest/{webhook.user_id}/{webhook.secret}/"
+            monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", address)
+        hook = Bitrix24Hook()
+        for fault in (denied, shut_out, moved):
+            bitrix24_sandbox.fault(times=1, **fault)
+            with pytest.raises(Bitrix24Error) as caught:
+                hook.get_crm_payment(payment_id=1001)
+            said[kind].append(str(caught.value))
+        with pytest.raises(Bitrix24Error) as caught:
+            hook.get_crm_payment(payment_id=99)
+        said[kind].append(str(caught.value))
+        with pytest.raises(Bitrix24Error) as caught:
+            hook.batch({"one": ("sale.paysystem.list", {})}).value("one")
+        said[kind].append(str(caught.value))
+        with pytest.raises(Bitrix24Error) as caught:
+            hook.run(preflight.read_before_invoice(hook.caller, invoice_id=2))
+        said[kind].append(str(caught.value))
+        said[kind].append(hook.test_connection()[1])
+    other = {"application": "webhook", "webhook": "application"}
+    for kind, texts in said.items():
+        assert [text for text in texts if kind not in text or other[kind] in text] == []

@@ -143,6 +143,8 @@ def test_the_operator_refreshes_when_it_is_time(world: World, ran: dict[str, Any
     assert signed_in["expires_at"] == new_enough["expires_at"] < renewed["expires_at"]
     assert signed_in["refresh_token_until"] > signed_in["expires_at"]
     assert re.fullmatch(r"127\.0\.0\.1:\d+", signed_in["portal"])
+    assert f"are new enough. The access token lives until {new_enough['expires_at']}" in world.seen
+    assert f"have been refreshed. The access token lives until {renewed['expires_at']}" in world.seen
     assert [ran[dag_id]["refresh"][0]["state"] for dag_id in ("webhook", "nonsense")] == ["failed", "failed"]
     assert "is a webhook's: it has no tokens to refresh" in world.seen
     assert "min_lifetime must be a timedelta or a number of seconds above 0" in world.seen
@@ -184,7 +186,8 @@ def test_sign_in_and_the_example_dag(world: World, ran: dict[str, Any]) -> None:
     world.seen += printed
     assert process.returncode == 0, printed
     assert f"{sandbox.url}/oauth/authorize/?client_id={world.application.client_id}&state=" in printed
-    assert "Signed in to 127.0.0.1:" in printed
+    address = sandbox.url.partition("://")[2]
+    assert f"Signed in to {address} as Anna Berg (user 1), an administrator.\n" in printed
     assert "The tokens are in the Airflow Variable 'bitrix24_token_127.0.0.1:" in printed
     signed_in = world.variable()
     assert signed_in["refresh_token"] != before["refresh_token"]

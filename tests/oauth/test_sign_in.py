@@ -68,7 +68,10 @@ def test_signed_in_by_prompt_and_by_option(
     assert main(["oauth"]) == 0
     said = capsys.readouterr()
     assert f"{application.sandbox.url}/oauth/authorize/?client_id={application.made.client_id}&state=" in said.out
+    assert f"Signed in to {application.sandbox.url[7:]} as Anna Berg (user 1), an administrator.\n" in said.out
+    assert "The application can pay legacy invoices (PayInvoiceOperator)" in said.out
     assert "The tokens are in the database of the Airflow connection 'tokens'" in said.out
+    assert "Warning" not in said.err
     first = application.store().read()
     assert first is not None
     assert Bitrix24Hook().call("profile")["ID"] == "1"
@@ -79,6 +82,8 @@ def test_signed_in_by_prompt_and_by_option(
     assert second != first
     assert Bitrix24Hook().call("profile")["ID"] == "7"
     said = capsys.readouterr()
+    assert "(user 7), not an administrator.\n" in said.out
+    assert "Warning: this user is not an administrator. Only an administrator sees pay systems" in said.err
     assert not [
         s for pair in (first, second) for s in (pair.access_token, pair.refresh_token) if s in said.out + said.err
     ]
@@ -90,6 +95,38 @@ def test_a_pair_that_cannot_be_read_any_more_does_not_stand_in_the_way(applicati
     application.connect(token_conn_id="tokens", token_key="a new key, long enough")
     assert main(["oauth", "--code", application.sandbox.sign_in(application.made)]) == 0
     assert Bitrix24Hook().call("profile")["ID"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ({"kind": "expired_token"}, "calls the new access token expired"),
+        ({"kind": "error", "code": "ACCESS_DENIED", "text": "REST is off", "status": 403}, "REST is off"),
+    ],
+)
+def test_a_portal_that_does_not_say_who_signed_in(
+    application: Application, capsys: pytest.CaptureFixture[str], fault: dict[str, Any], words: str
+) -> None:
+    """The tokens are stored all the same: the code is used up."""
+    application.sandbox.fault(method="batch", **fault)
+    assert main(["oauth", "--code", application.sandbox.sign_in(application.made)]) == 0
+    said = capsys.readouterr()
+    assert "Warning: the portal does not say as whom" in said.err
+    assert words in said.err
+    assert application.store().read() is not None
+    assert application.log("refreshed") == []
+
+
+def test_a_code_that_was_used_before(application: Application, capsys: pytest.CaptureFixture[str]) -> None:
+    code = application.sandbox.sign_in(application.made)
+    assert main(["oauth", "--code", code]) == 0
+    stored = application.store().read()
+    assert main(["oauth", "--code", code]) == 1
+    said = capsys.readouterr().err
+    assert "A code lives 30 seconds, and can be used once" in said
+    assert "Run the command again, open the address that it prints" in said
+    assert code not in said
+    assert application.store().read() == stored
 
 
 def test_what_goes_wrong_is_a_sentence(

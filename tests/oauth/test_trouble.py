@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,7 @@ from airflow_provider_bitrix24.exceptions import (
 )
 from airflow_provider_bitrix24.hooks import tokens as keeping
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
+from airflow_provider_bitrix24.hooks.token_table import SqlTokenStore
 
 if TYPE_CHECKING:
     from tests.oauth.conftest import Application
@@ -41,7 +44,7 @@ def test_a_lost_answer_is_said_with_what_to_do(application: Application) -> None
         pay(hook)
     words = str(caught.value)
     assert "An answer to a refresh was lost a moment before" in words
-    assert "Nothing was executed" in words
+    assert "This call was not executed" in words
     assert "python -m airflow_provider_bitrix24 oauth --conn-id bitrix24_default" in words
     assert application.sandbox.ledger == []
     assert not [secret for secret in hook.settings.secrets if secret in words]
@@ -72,13 +75,30 @@ def test_no_token_now_is_nothing_sent_and_worth_a_retry(
     assert application.sandbox.ledger == []
 
 
-def test_a_wrong_client_secret_is_final(application: Application) -> None:
+@pytest.mark.parametrize(
+    ("code", "status", "advice"),
+    [
+        ("WRONG_CLIENT", 200, "Login and password of the Airflow connection must be the client id and the client secr"),
+        ("invalid_client", 401, "Login and password of the Airflow connection must be the client id and the client se"),
+        ("invalid_request", 400, "Check the extra oauth_url of the Airflow connection"),
+        ("invalid_scope", 403, "Compare the access rights on the application's card in Bitrix24, and sign in again"),
+        ("NOT_INSTALLED", 200, "install it, and sign in again"),
+        ("PAYMENT_REQUIRED", 402, "The portal's plan, or its trial, does not include REST applications any more"),
+        ("authorization_error", 401, "Check the application in the Airflow connection"),
+    ],
+)
+def test_a_refusal_of_the_token_endpoint_is_final_and_says_what_to_do(
+    application: Application, code: str, status: int, advice: str
+) -> None:
     application.expire()
-    application.sandbox.fault("error", "oauth.token", times=100, code="WRONG_CLIENT", text="Wrong client", status=200)
+    application.sandbox.fault("error", "oauth.token", times=100, code=code, text="No", status=status)
     with pytest.raises(Bitrix24AuthError) as caught:
         pay(Bitrix24Hook())
     assert caught.value.final
-    assert "Check the webhook or application" in str(caught.value)
+    assert advice in str(caught.value)
+    assert "webhook" not in str(caught.value)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+    assert str(caught.value.after("")) == str(caught.value)  # nor does the story of an earlier attempt change it
     assert application.sandbox.ledger == []
 
 
@@ -167,6 +187,40 @@ def test_a_store_that_nobody_knows(application: Application) -> None:
     assert (works, "token_conn_id" in said) == (False, True)
 
 
+def test_a_sign_in_waits_for_a_refresh_and_is_the_last_word(
+    application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database keeps the one out while the other holds the row: the refreshed pair never follows the signed-in."""
+    application.expire()
+    settings = Bitrix24Hook().settings
+    keeper, other = (keeping.make_keeper(settings, settings.application, "x") for _ in range(2))  # type: ignore[arg-type]
+    code = application.sandbox.sign_in(application.made, user_id=7)
+    signing_in = threading.Thread(target=lambda: other.sign_in(code))
+    ask, has_its_pair = keeper._ask, threading.Event()
+    waiting: list[bool] = []
+
+    def meanwhile(flow: Any) -> Any:
+        issued = ask(flow)
+        signing_in.start()
+        assert has_its_pair.wait(300)
+        signing_in.join(1)  # time enough to store it, if it could
+        waiting.append(signing_in.is_alive())
+        return issued
+
+    def signed_in(flow: Any) -> Any:
+        issued = ask(flow)
+        has_its_pair.set()
+        return issued
+
+    monkeypatch.setattr(keeper, "_ask", meanwhile)
+    monkeypatch.setattr(other, "_ask", signed_in)
+    refreshed, _ = keeper.refresh(60)
+    signing_in.join()
+    assert refreshed
+    assert waiting == [True]
+    assert Bitrix24Hook().call("profile")["ID"] == "7"
+
+
 class Away:
     """The real store, that is away for some writes of a new pair."""
 
@@ -228,8 +282,15 @@ def test_no_tokens_yet(application: Application) -> None:
     application.connect(token_conn_id="tokens", refresh_token=None, access_token=None)
     with pytest.raises(Bitrix24SignInNeeded) as caught:
         Bitrix24Hook().call("profile")
-    assert "there are no tokens yet" in str(caught.value)
-    assert "oauth --conn-id bitrix24_default" in str(caught.value)
+    words = str(caught.value)
+    assert words.startswith(
+        "There are no tokens yet, neither in the database of the Airflow connection 'tokens' nor in the connection "
+        "'bitrix24_default'. Nothing was sent. Sign in again: "
+    )
+    assert "oauth --conn-id bitrix24_default" in words
+    assert "no_tokens" not in words
+    assert "HTTP 0" not in words
+    assert caught.value.reason.startswith("There are no tokens yet")
 
 
 def test_where_only_the_operator_refreshes(application: Application) -> None:
@@ -310,8 +371,17 @@ def test_the_test_button_never_refreshes(application: Application, text: str) ->
 
 
 def test_the_test_button_does_not_wait_for_a_store(application: Application, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_bitrix24.hooks.checkup._STORE_WAIT", 0.0)
-    assert Bitrix24Hook().test_connection() == (
-        False,
-        "The token store does not answer within 0 s: check the extra token_conn_id.",
-    )
+    released, read = threading.Event(), []
+
+    def hangs(store: SqlTokenStore) -> None:
+        released.wait(300)
+        read.append(store)
+
+    monkeypatch.setattr(SqlTokenStore, "read", hangs)
+    monkeypatch.setattr("airflow_provider_bitrix24.hooks.checkup.LIMIT", 0.5)
+    try:
+        works, said = Bitrix24Hook().test_connection()
+        assert read == []
+    finally:
+        released.set()
+    assert (works, said.startswith("No result within 0.5 s: ")) == (False, True)

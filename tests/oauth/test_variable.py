@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
 from airflow_provider_bitrix24.api.tokens import Tokens
 from airflow_provider_bitrix24.exceptions import (
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tests.oauth.conftest import Application
 
 KEY = "a cl13nt s3cret"
+NOT_WRITTEN = "what was written cannot be read back"
 PAIR = Tokens("4cc3sst0k3nc4n4ry", "r3fr3sht0k3nc4n4ry", 1_763_800_000.0, 1_763_803_600.0)
 
 
@@ -35,6 +37,7 @@ class Supervisor:
     def __init__(self) -> None:
         self.variables: dict[str, str] = {}
         self.deaf = False
+        self.forgetful = False
         self.shadow: str | None = None
 
     def send(self, message: Any) -> Any:
@@ -50,7 +53,8 @@ class Supervisor:
         if kind == "PutVariable":
             if self.deaf:
                 raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail={"x": message.value}))
-            self.variables[message.key] = message.value
+            if not self.forgetful:
+                self.variables[message.key] = message.value
         return None
 
 
@@ -108,8 +112,27 @@ def test_airflow_refuses_the_write(store: VariableTokenStore, supervisor: Superv
     supervisor.deaf = True
     with pytest.raises(Bitrix24StoreError) as caught:
         store.save(PAIR)
-    assert caught.value.trouble == "AirflowRuntimeError"
+    assert caught.value.trouble == ("AirflowRuntimeError" if AIRFLOW_V_3_3_PLUS else NOT_WRITTEN)
     assert "c4n4ry" not in f"{caught.value!r} {caught.value.__context__} {caught.value.__cause__}"
+
+
+def test_airflow_does_not_say_that_it_could_not_write(
+    application: Application, supervisor: Supervisor, store: VariableTokenStore
+) -> None:
+    """Airflow before 3.3 only logs it; the portal is not asked for a pair that nobody could keep."""
+    supervisor.forgetful = True
+    with pytest.raises(Bitrix24StoreError, match=NOT_WRITTEN):
+        store.save(PAIR)
+    supervisor.variables[store.key] = "what was there before"
+    with pytest.raises(Bitrix24StoreError, match="Airflow could not write it"):
+        store.save(PAIR)
+    application.connect()
+    application.expire()
+    with pytest.raises(Bitrix24NotSent, match=NOT_WRITTEN):
+        Bitrix24Hook().call("profile")
+    assert application.log("refreshed") == []
+    supervisor.forgetful = False
+    assert Bitrix24Hook().call("profile")["ID"] == "1"
 
 
 def test_a_variable_that_something_else_shadows(store: VariableTokenStore, supervisor: Supervisor) -> None:
@@ -183,6 +206,31 @@ def test_another_task_was_faster(
     assert fast.call("profile")["ID"] == "1"
     assert len(application.log("refreshed")) == 1
     assert [entry["error"] for entry in application.log("refused")] == ["invalid_grant"]
+
+
+def test_somebody_signs_in_while_a_task_refreshes(
+    application: Application, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The new sign-in stays, and the task goes on with it: what it has refreshed comes too late."""
+    application.connect()
+    application.expire()
+    hook = Bitrix24Hook()
+    settings = hook.settings
+    code = application.sandbox.sign_in(application.made, user_id=7)
+    ask = keeping.TokenKeeper._ask
+
+    def overtaken(keeper: keeping.TokenKeeper, flow: Any) -> Any:
+        monkeypatch.setattr(keeping.TokenKeeper, "_ask", ask)
+        issued = ask(keeper, flow)
+        keeping.make_keeper(settings, settings.application, "x").sign_in(code)  # type: ignore[arg-type]
+        return issued
+
+    monkeypatch.setattr(keeping.TokenKeeper, "_ask", overtaken)
+    with caplog.at_level(logging.WARNING):
+        assert hook.call("profile")["ID"] == "7"
+    assert "somebody has signed in anew: their tokens in the Airflow Variable" in caplog.text
+    assert Bitrix24Hook().call("profile")["ID"] == "7"
+    assert len(application.log("refreshed")) == 1
 
 
 def test_airflow_that_cannot_be_asked_looks_like_no_tokens(application: Application, supervisor: Supervisor) -> None:

@@ -196,7 +196,7 @@ def test_what_is_proved_to_be_absent_is_added_once_more(world: World, caplog: py
     world.fault("drop_before", ADD, times=1)
     receipt = add(world)
     assert (receipt["outcome"], receipt["evidence"], receipt["recovered"]) == ("created", "answer", False)
-    assert "no new payment is there, read twice after everything that was sent must have ended" in caplog.text
+    assert "no new payment that may be ours is there, read twice after everything that was sent" in caplog.text
     assert world.writes() == [ADD, ADD]
     assert len(world.ledger("payment_added")) == 1
     assert world.clock.time() - 1_763_800_000 >= world.caller.settings.settle_window + 10
@@ -386,3 +386,25 @@ def test_what_never_leaves_adds_nothing(world: World) -> None:
     with pytest.raises(Bitrix24NotSent):
         add(world)
     assert world.portal.ledger == []
+
+
+# -- batches that stop
+
+
+def test_a_batch_that_says_nothing_of_the_payment_may_have_added_it(world: World) -> None:
+    """It stops at its first error: what stands before that has run, whether the answer mentions it or not."""
+    world.connect(scopes=("crm", "sale", "pay_system"))
+    failed = {"get": {"error": "0", "error_description": "Strange"}}
+    answer = {"result": [], "result_error": failed, "result_total": [], "result_next": [], "result_time": []}
+    world.before["batch:add"] = lambda: world.bodies.update(batch=answer)
+    with pytest.raises(PaymentNotApplied, match=r"the batch says nothing about it.*does not show a new payment"):
+        add(world, tag=True)
+    assert len([key for key in world.keys if key]) == 1
+
+
+def test_a_batch_that_stopped_before_the_tag_has_added_the_payment(world: World) -> None:
+    world.connect(scopes=("crm", "sale", "pay_system"))
+    world.fault("error", "crm.item.payment.get", code=0, text="Strange")
+    receipt = add(world, tag=True)
+    assert (receipt["outcome"], receipt["evidence"]) == ("created", "answer")
+    assert len(world.ledger("payment_added")) == 1

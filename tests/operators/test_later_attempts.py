@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 
-from airflow_provider_bitrix24.exceptions import Bitrix24RateLimited
+from airflow_provider_bitrix24.exceptions import Bitrix24RateLimited, PaymentAmbiguous
 from tests.operators.test_operators import EACH, MARKS, OPERATORS, WRITES, adopting, write_requests
 
 if TYPE_CHECKING:
@@ -102,3 +105,82 @@ def test_what_no_attempt_has_marked_is_not_ours_whoever_did(
     task.again()
     with pytest.raises(outcome, match="is paid already"):
         OPERATORS[operation](if_paid=if_paid).execute(task.context)
+
+
+# -- words
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"entity_id": "None"},
+        {"max_amount": "much"},
+        {"on_unknown": "guess"},
+        {"idempotency_key": "order-17"},
+        {"journal_conn_id": "no_such_connection"},
+        {"journal_conn_id": 5},
+    ],
+    ids=str,
+)
+def test_a_wrong_argument_does_not_deny_what_an_earlier_attempt_has_made(
+    portal: Any, task: Task, arguments: dict[str, Any]
+) -> None:
+    made = OPERATORS["add_crm_payment"]().execute(task.context)["payment_id"]
+    task.again()
+    with pytest.raises(AirflowFailException, match="Nothing was sent by this attempt") as caught:
+        OPERATORS["add_crm_payment"](**arguments).execute(task.context)
+    assert f"has ended green for deal 1, with payment {made}." in str(caught.value)
+    assert "Nothing was sent." not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+def test_a_brake_names_what_an_earlier_attempt_has_made(
+    portal: Any, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = OPERATORS["add_crm_payment"]().execute(task.context)["payment_id"]
+    monkeypatch.setenv("AIRFLOW_VAR_BITRIX24_PAYMENTS_STOPPED_BITRIX24_DEFAULT", "true")
+    words = rf"This attempt read and sent nothing\. .* with payment {made}\. When payments may go on"
+    with pytest.raises(AirflowFailException, match=words):
+        OPERATORS["add_crm_payment"]().execute(task.context)
+
+
+def test_nothing_is_known_of_attempts_that_sent_nothing(portal: Any, task: Task) -> None:
+    words = r"not 'None'\. Nothing was sent\.$"
+    with pytest.raises(AirflowFailException, match=words):
+        OPERATORS["add_crm_payment"](entity_id="None").execute(task.context)
+    task.again()
+    with pytest.raises(AirflowFailException, match=r"not 'None'\. Nothing was sent by this attempt\.$"):
+        OPERATORS["add_crm_payment"](entity_id="None").execute(task.context)
+
+
+def test_what_cannot_be_read_or_was_not_kept_is_not_denied(portal: Any, task: Task, forgetful_task: Task) -> None:
+    OPERATORS["add_crm_payment"]().execute(task.context)
+    task.store.kept["bitrix24_payment"] = "{}"
+    with pytest.raises(AirflowFailException, match="What earlier ones have noted cannot be read: it MAY be on"):
+        OPERATORS["add_crm_payment"](entity_id="None").execute(task.context)
+    forgetful_task.again()
+    with pytest.raises(AirflowFailException, match=r"by this attempt\. An earlier attempt may have sent something"):
+        OPERATORS["add_crm_payment"](entity_id="None").execute(forgetful_task.context)
+
+
+@EACH
+def test_the_message_says_how_to_decide_about_this_very_task(portal: Any, task: Task, operation: str) -> None:
+    portal.fault("drop_before", WRITES[operation])
+    with pytest.raises(AirflowFailException, match="PaymentAmbiguous") as caught:
+        OPERATORS[operation]().execute(task.context)
+    [command] = re.findall(r"`(python -m airflow_provider_bitrix24 journal resolve [^`]*)`", str(caught.value))
+    words = shlex.split(command)
+    assert words[words.index("--dag") :] == ["--dag", "finance", "--run", "manual__1", "--task", "pay"]
+    document = json.loads(task.store.kept["bitrix24_payment"])
+    assert words[5] == document["key"]
+    assert ("--adopt ID" in str(caught.value)) == (operation == "add_crm_payment")
+    assert "(with on_unknown='ask', Airflow asks a person instead)" in str(caught.value)
+
+
+def test_a_message_that_airflow_asks_by_does_not_recommend_to_ask(portal: Any, task: Task) -> None:
+    portal.fault("drop_before", WRITES["pay_invoice"])
+    operator = OPERATORS["pay_invoice"](on_unknown="ask")
+    with pytest.raises(PaymentAmbiguous, match="journal resolve") as caught:
+        operator._attempt(task.context, None)
+    assert "on_unknown" not in str(caught.value)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,33 +16,47 @@ from airflow_provider_bitrix24.exceptions import (
     PaymentInProgress,
     PaymentMismatch,
     PaymentNotApplied,
+    PaymentRefused,
 )
 from airflow_provider_bitrix24.journal import Decision, Entry
 from airflow_provider_bitrix24.journal.cli import refuse_senseless
+from airflow_provider_bitrix24.journal.commands import TaskName
 from airflow_provider_bitrix24.journal.database import SqlJournal
-from airflow_provider_bitrix24.journal.shelves import SqlShelf, find
-from airflow_provider_bitrix24.journal.task_state import DOCUMENT
-from tests.proof.campaign import KEY
+from airflow_provider_bitrix24.journal.shelves import SqlShelf, TaskShelf
+from airflow_provider_bitrix24.journal.task_state import DECISIONS, DOCUMENT
+from airflow_provider_bitrix24.sandbox.faults import Fault
+from tests.proof.campaign import KEY, OPERATIONS
 from tests.proof.test_rules import ADD, Script, added, adding, database, decision, writes  # noqa: F401 - a fixture
 from tests.proof.world import VirtualDatabase, World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LOST_AND_ANOTHER = {"a": {3: "drop_after", 4: "people: adds"}}
 
 
-def resolve(world: World, what: Any, payment_id: int | None = None, key: str = KEY) -> None:
+def entry_of(world: World, key: str = KEY) -> Entry:
+    """What the database holds."""
+    found = SqlJournal(world.database, "command line:bob").page(world.name, key).read()
+    assert found is not None
+    return found
+
+
+def resolve(world: World, what: Any, payment_id: int | None = None, key: str = KEY, by: str = "bob") -> None:
     """Decide at a terminal, in the database."""
-    journal = SqlJournal(world.database, "command line:bob")
-    [drawer] = find(SqlShelf(journal), lambda entry: entry.key == key and entry.portal == world.name)
+    shelf = SqlShelf(SqlJournal(world.database, f"command line:{by}"))
+    [drawer] = [one for one in shelf.drawers(key) if one.entry.portal == world.name]
+    assert isinstance(drawer.entry, Entry)
     decided = Decision(
         what=what,
         payment_id=payment_id,
         candidates=drawer.entry.candidates,
-        by="bob",
+        by=by,
         at="2026-11-22T10:00:00+00:00",
         through="command line",
     )
     refuse_senseless(drawer.entry, decided)
-    drawer.replace(drawer.entry.but(decision=decided))
+    drawer.decide(decided)
 
 
 @pytest.mark.parametrize("trouble", ["drop_after", None])
@@ -157,3 +173,379 @@ def test_what_an_overtaken_attempt_was_told_is_not_sent_again_if_it_does_not_sho
     for attempt in (2, 3):
         assert isinstance(world.worker("a", attempt).attempt(adding()).error, PaymentNotApplied)
     assert writes(world) == [ADD]
+
+
+# -- what becomes of decisions
+
+
+def fates(entry: Entry) -> list[tuple[str, str, str | None]]:
+    """Each decision in the record: whose, what, and why it was not carried out."""
+    return [(decision.by, decision.what, decision.refused) for decision in entry.decisions]
+
+
+def lost(world: World, *more: str) -> PaymentAmbiguous:
+    """A key of which a person is asked: its answer was lost, and one payment (or more) is new."""
+    world.director = Script({"a": {3: "drop_after", **dict(enumerate(more, 4))}})
+    error = world.worker("a", 1).attempt(adding()).error
+    assert isinstance(error, PaymentAmbiguous)
+    return error
+
+
+def test_who_adopts_what_is_gone_is_asked_again(database: VirtualDatabase) -> None:  # noqa: F811
+    world = World("sql", database)
+    world.director = Script(LOST_AND_ANOTHER)
+    world.worker("a", 1).attempt(adding())
+    resolve(world, "adopt", 1034)
+    world.people("deletes")
+    error = world.worker("a", 2).attempt(adding()).error
+    assert isinstance(error, PaymentAmbiguous)
+    assert error.candidates == (1033,)
+    entry = entry_of(world)
+    assert (entry.state, entry.candidates, entry.question) == ("parked", (1033,), str(error))
+    assert fates(entry) == [("bob", "adopt", "deal 1 has no such payment now")]
+    # Decided anew, it goes on.
+    resolve(world, "adopt", 1033)
+    assert world.worker("a", 3).attempt(adding()).receipt is not None
+    assert fates(entry_of(world))[1:] == [("bob", "adopt", None)]
+
+
+@pytest.mark.parametrize("journal", ["task state", "sql"])
+def test_who_was_not_shown_everything_stays_in_the_record(
+    journal: str,
+    database: VirtualDatabase,  # noqa: F811
+) -> None:
+    world = World(journal, database)
+    candidates = lost(world, "people: adds").candidates
+    world.people("adds")
+    outcome = world.worker("a", 2).attempt(adding(decision=decision("pay_again", *candidates)))
+    assert isinstance(outcome.error, PaymentAmbiguous)
+    page = world.journal_for("a", 3).page(world.name, KEY)
+    entry = page.read()
+    assert (entry.state, entry.candidates) == ("parked", outcome.error.candidates)
+    why = "meanwhile payment 1035 appeared on deal 1, which anna was not shown"
+    assert fates(entry) == [("anna", "pay_again", why)]
+
+
+def test_a_decision_that_another_one_replaces_stays_in_the_record(database: VirtualDatabase) -> None:  # noqa: F811
+    world = World("sql", database)
+    world.director = Script(LOST_AND_ANOTHER)
+    world.worker("a", 1).attempt(adding())
+    resolve(world, "adopt", 1034, by="bob")
+    resolve(world, "adopt", 1033, by="carol")
+    receipt = world.worker("a", 2).attempt(adding()).receipt
+    assert receipt is not None
+    assert receipt.subject["payment_id"] == 1033
+    assert fates(entry_of(world)) == [("bob", "adopt", "carol has decided anew"), ("carol", "adopt", None)]
+
+
+def test_an_answer_that_came_too_late_stays_in_the_record(database: VirtualDatabase) -> None:  # noqa: F811
+    world = World("sql and task state", database)
+    world.director = Script(LOST_AND_ANOTHER)
+    asked = world.worker("a", 1).attempt(adding()).error
+    assert isinstance(asked, PaymentAmbiguous)
+    resolve(world, "adopt", 1033)
+    assert world.worker("b", 1).attempt(adding()).receipt is not None
+    late = decision("pay_again", *asked.candidates)
+    assert world.worker("a", 1).attempt(adding(decision=late)).receipt is not None
+    why = f"the question does not stand any more: {KEY} is done"
+    assert fates(entry_of(world)) == [("bob", "adopt", None), ("anna", "pay_again", why)]
+
+
+def test_a_decision_to_adopt_a_mark_is_turned_down(database: VirtualDatabase) -> None:  # noqa: F811
+    """The command line refuses it; a document that was edited by hand may hold it."""
+    world = World("sql", database)
+    world.portal.faults.add(Fault(kind="drop_before", method="sale.paysystem.pay.invoice"))
+    pay = OPERATIONS["invoice"]
+    world.worker("a", 1).attempt(pay.do)
+    key = pay.key(world)
+    journal = SqlJournal(world.database, "somebody")
+    page = journal.page(world.name, key)
+    entry = page.read()
+    assert entry is not None
+    page.write(entry.decide(decision("adopt", payment_id=5)), hold=0)
+    error = world.worker("a", 2).attempt(pay.do).error
+    assert isinstance(error, PaymentAmbiguous)
+    assert "so there is nothing to adopt" in str(error)
+    assert entry_of(world, key).state == "parked"
+
+
+def test_what_a_person_has_set_aside_is_named(
+    database: VirtualDatabase,  # noqa: F811
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(logging.getLogger("proof"), "disabled", False)
+    world = World("sql", database)
+    candidates = lost(world, "people: adds").candidates
+    world.director = Script({})
+    world.portal.faults.add(Fault(kind="drop_before", method=ADD))
+    with caplog.at_level("INFO", logger="proof"):
+        error = world.worker("a", 2).attempt(adding(decision=decision("pay_again", *candidates))).error
+    words = "anna has set payments 1033, 1034 aside (Airflow, 2025-11-22T10:00:00+00:00)"
+    assert isinstance(error, PaymentAmbiguous)
+    assert words in str(error)
+    logged = [record.getMessage() for record in caplog.records]
+    assert len([line for line in logged if "no new payment" in line]) == 2
+    assert all(words in line for line in logged if "no new payment" in line or "decided" in line)
+    assert all("no new payment is there" not in line for line in logged)
+    entry = entry_of(world)
+    assert [decided.set_aside for decided in entry.decisions] == [(1033, 1034)]
+    assert words in str(entry.sends[0].said)
+
+
+# -- payments that are gone, or were another key's
+
+
+def test_a_payment_that_has_taken_the_place_of_ours_can_be_adopted(database: VirtualDatabase) -> None:  # noqa: F811
+    world = World("sql", database)
+    do = adding(fill_products=True)
+    assert world.worker("a", 1).attempt(do).receipt is not None
+    world.people("deletes")
+    theirs = world.portal.act.add_payment(2, 1, user_id=7)
+    outcome = world.worker("a", 2).attempt(do)
+    assert isinstance(outcome.error, PaymentNotApplied)
+    assert f"journal resolve {KEY} --conn-id" in str(outcome.error)
+    resolve(world, "adopt", theirs)
+    receipt = world.worker("a", 3).attempt(do).receipt
+    assert receipt is not None
+    assert (receipt.subject["payment_id"], receipt.evidence) == (theirs, "person")
+    rows = [item.target_id for item in world.portal.state.payable_items.values() if item.payment_id == theirs]
+    assert sorted(rows) == [1, 2]
+    assert len([method for method in writes(world) if method == ADD]) == 1
+
+
+def test_ours_is_not_replaced_while_it_is_there(database: VirtualDatabase) -> None:  # noqa: F811
+    world = World("sql", database)
+    assert world.worker("a", 1).attempt(adding()).receipt is not None
+    theirs = world.portal.act.add_payment(2, 1, user_id=7)
+    resolve(world, "adopt", theirs)
+    error = world.worker("a", 2).attempt(adding()).error
+    assert isinstance(error, PaymentAmbiguous)
+    assert "payment 1033, which this key has" not in str(error)
+    assert "payment 1033, which is this key's, is still on deal 1" in str(error)
+    # Nothing is undone by that.
+    receipt = world.worker("a", 3).attempt(adding()).receipt
+    assert receipt is not None
+    assert (receipt.outcome, receipt.subject["payment_id"]) == ("existing", 1033)
+    assert entry_of(world).state == "done"
+
+
+@pytest.mark.parametrize(
+    ("operation", "undo"), [("add", "deletes"), ("invoice", "takes back"), ("payment", "takes back")]
+)
+def test_a_done_key_that_was_undone_can_be_given_up(
+    operation: str,
+    undo: str,
+    database: VirtualDatabase,  # noqa: F811
+) -> None:
+    world, made = World("sql", database), OPERATIONS[operation]
+    key = made.key(world)
+    assert world.worker("a", 1).attempt(made.do).receipt is not None
+    world.people(undo)
+    resolve(world, "give_up", key=key)
+    assert entry_of(world, key).state == "given_up"
+    for attempt in (2, 3):
+        error = world.worker("a", attempt).attempt(made.do).error
+        assert isinstance(error, PaymentRefused)
+        assert "bob has given" in str(error)
+    assert len(writes(world, key)) == 1
+    # And taken up again.
+    resolve(world, "pay_again", key=key)
+    world.answered.clear()  # a person has decided that it is sent once more
+    assert world.worker("a", 4).attempt(made.do).receipt is not None
+    assert len(writes(world, key)) == 2
+
+
+def wrong_claim(world: World) -> None:
+    """Key b was given the payment that key a has made, because a person took it for its own."""
+    world.director = Script({"b": {3: "drop_before", 5: "drop_before"}, "a": {}})
+    world.portal.faults.add(Fault(kind="drop_before", method=ADD, times=2))
+    assert isinstance(world.worker("b", 1).attempt(adding("key-b")).error, PaymentAmbiguous)
+    world.director = Script({"a": {3: "drop_after", 4: "killed before"}})
+    world.worker("a", 1).attempt(adding())
+    resolve(world, "adopt", 1033, key="key-b")
+    world.director = Script({})
+    assert world.worker("b", 2).attempt(adding("key-b")).receipt is not None
+
+
+def test_a_wrong_claim_is_ended_by_a_person(database: VirtualDatabase) -> None:  # noqa: F811
+    world = World("sql", database)
+    wrong_claim(world)
+    # Nothing else is there for key a, and what is there is claimed: a person knows better.
+    world.portal.faults.add(Fault(kind="drop_before", method=ADD))
+    assert isinstance(world.worker("a", 2).attempt(adding()).error, PaymentAmbiguous)
+    resolve(world, "adopt", 1033)
+    error = world.worker("a", 3).attempt(adding()).error
+    assert isinstance(error, PaymentAmbiguous)
+    command = "python -m airflow_provider_bitrix24 journal"
+    assert f"`{command} show key-b --conn-id YOUR_JOURNAL`" in str(error)
+    assert f"`{command} resolve key-b --conn-id YOUR_JOURNAL --give-up`" in str(error)
+    refused = entry_of(world).decisions[-1].refused
+    assert entry_of(world).state == "parked"
+    assert refused is not None
+    assert refused.startswith("Payment 1033 (person) looks like that of the key")
+    resolve(world, "give_up", key="key-b")
+    given_up = entry_of(world, "key-b")
+    assert (given_up.state, given_up.payment_id, given_up.dismissed) == ("given_up", None, (1033,))
+    assert given_up.decisions[-1].set_aside == (1033,)
+    resolve(world, "adopt", 1033)
+    receipt = world.worker("a", 4).attempt(adding()).receipt
+    assert receipt is not None
+    assert receipt.subject["payment_id"] == 1033
+    assert isinstance(world.worker("b", 3).attempt(adding("key-b")).error, PaymentRefused)
+    assert len(world.portal.state.payments) == 5
+
+
+def test_what_the_portal_has_proved_is_not_let_go(database: VirtualDatabase) -> None:  # noqa: F811
+    world = World("sql", database)
+    assert world.worker("a", 1).attempt(adding()).receipt is not None
+    resolve(world, "give_up")
+    entry = entry_of(world)
+    assert (entry.state, entry.payment_id, entry.evidence) == ("given_up", 1033, "answer")
+    resolve(world, "pay_again")
+    assert isinstance(world.worker("a", 2).attempt(adding()).error, PaymentAmbiguous)
+    assert writes(world) == [ADD]
+
+
+# -- at a terminal, beside a task that goes on
+
+
+@dataclass
+class TerminalApi:
+    """What the command line uses of Airflow's API, on the task state of this world."""
+
+    world: World
+    meanwhile: Callable[[], object] = lambda: None
+
+    def document(self, task: TaskName) -> Any:
+        return self._value(DOCUMENT)
+
+    def decisions(self, task: TaskName) -> Any:
+        return self._value(DECISIONS) or []
+
+    def state(self, task: TaskName) -> str:
+        self.meanwhile()
+        return "running"
+
+    def decide(self, task: TaskName, decided: Decision) -> None:
+        documents = self.world.states["a"].documents
+        documents[DECISIONS] = json.dumps([*self.decisions(task), decided.model_dump(mode="json")])
+
+    def tasks(self, dag_id: str, run_id: str) -> list[TaskName]:
+        return [TaskName(dag_id, run_id, "pay")]
+
+    def _value(self, name: str) -> Any:
+        found = self.world.states["a"].documents.get(name)
+        return None if found is None else json.loads(found)
+
+
+@pytest.mark.parametrize("what", ["pay_again", "adopt", "give_up"])
+def test_who_decides_while_a_retry_begins_takes_nothing_from_it(what: Any) -> None:
+    """The retry writes its intent after the terminal has read the entry, and before it puts the decision."""
+    world = World("task state")
+    world.director = Script({"a": {3: "drop_before", 4: "killed before"}})
+    world.worker("a", 1).attempt(adding())
+    world.advance(1000)
+    world.director = Script({"a": {7: "drop_after", 8: "killed before"}})
+    retry = world.worker("a", 2)
+    api: Any = TerminalApi(world, meanwhile=lambda: retry.attempt(adding()))
+    [drawer] = TaskShelf(api, "d", "r", None, None).drawers(KEY)
+    assert isinstance(drawer.entry, Entry)
+    decided = decision(what, payment_id=1033 if what == "adopt" else None)
+    _, todo = drawer.decide(decided.model_copy(update={"about": drawer.entry.digest, "through": "command line"}))
+    assert "The task is running" in todo
+    sent = json.loads(world.states["a"].documents[DOCUMENT])["sends"]
+    assert len(sent) == 2
+    world.director = Script({})
+    outcome = world.worker("a", 3).attempt(adding())
+    assert len(writes(world)) == 2
+    entry = Entry.read(world.states["a"].documents[DOCUMENT], where="the Storage tab")
+    if what == "give_up":
+        assert isinstance(outcome.error, PaymentRefused)
+        assert fates(entry) == [("anna", "give_up", None)]
+    else:
+        assert isinstance(outcome.error, PaymentAmbiguous)
+        assert outcome.error.candidates == (1033,)
+        assert fates(entry) == [("anna", what, "the task had gone on before it saw the decision")]
+
+
+@pytest.mark.parametrize("what", ["pay_again", "adopt", "give_up"])
+def test_a_decision_at_a_terminal_reaches_the_next_attempt(what: Any) -> None:
+    world = World("task state")
+    lost(world)
+    api: Any = TerminalApi(world)
+    [drawer] = TaskShelf(api, "d", "r", "pay", -1).drawers()
+    assert isinstance(drawer.entry, Entry)
+    decided = decision(what, 1033, payment_id=1033 if what == "adopt" else None)
+    entry, _ = drawer.decide(decided.model_copy(update={"about": drawer.entry.digest}))
+    assert entry.state == "decided"
+    for attempt in (2, 3):
+        outcome = world.worker("a", attempt).attempt(adding())
+        assert (outcome.receipt is None) == (what == "give_up")
+    assert len(writes(world)) == (2 if what == "pay_again" else 1)
+    [found] = TaskShelf(api, "d", "r", None, None).drawers()
+    assert isinstance(found.entry, Entry)
+    assert fates(found.entry) == [("anna", what, None)]
+
+
+# -- words
+
+
+def test_what_was_sent_before_is_not_denied(database: VirtualDatabase) -> None:  # noqa: F811
+    """The invoice is cancelled between two attempts, the first of which has sent a mark that did not arrive."""
+    world, pay = World("sql", database), OPERATIONS["invoice"]
+    world.director = Script({"a": {3: "drop_before", 4: "killed before"}})
+    world.worker("a", 1).attempt(pay.do)
+    world.advance(1000)
+    world.portal.state.invoices[2].canceled = "Y"
+    error = world.worker("a", 2).attempt(pay.do).error
+    assert isinstance(error, PaymentRefused)
+    assert "Invoice 2 is cancelled. Nothing was sent by this attempt. a:try:1 has sent a write for invoice 2" in str(
+        error
+    )
+
+
+def test_what_this_attempt_has_sent_is_not_denied(database: VirtualDatabase) -> None:  # noqa: F811
+    world, pay = World("sql", database), OPERATIONS["invoice"]
+
+    def cancels() -> None:
+        world.portal.state.invoices[2].canceled = "Y"
+
+    world.director = Script({"a": {3: "drop_before", 4: cancels}})
+    error = world.worker("a", 1).attempt(pay.do).error
+    assert isinstance(error, PaymentRefused)
+    assert "Invoice 2 is cancelled. Nothing more was sent. a:try:1 has sent a write for invoice 2" in str(error)
+
+
+def test_without_a_journal_nobody_is_sent_to_a_terminal() -> None:
+    world, pay = World("none"), OPERATIONS["invoice"]
+    world.portal.faults.add(Fault(kind="drop_before", method="sale.paysystem.pay.invoice"))
+    error = world.worker("a", 1).attempt(pay.do).error
+    assert isinstance(error, PaymentAmbiguous)
+    assert "there is no journal that would keep a decision: if it is unpaid, clear this task" in str(error)
+    assert "python -m" not in str(error)
+
+
+def test_who_waits_for_another_task_that_goes_on_and_on_comes_back_later(
+    database: VirtualDatabase,  # noqa: F811
+) -> None:
+    world = World("sql", database)
+    other = SqlJournal(world.database, "b:try:1").page(world.name, KEY)
+    other.read()
+    world.director = Script({"a": {3: "killed before"}})
+    world.worker("a", 1).attempt(adding())
+    world.advance(1000)
+    entry = entry_of(world)
+    other.read()
+    other.write(entry, hold=100)
+
+    class GoesOn(Script):
+        def sleep(self, worker: Any, seconds: float) -> None:
+            super().sleep(worker, seconds)
+            other.write(entry, hold=100)
+
+    world.director = GoesOn({})
+    outcome = world.worker("a", 2).attempt(adding())
+    assert isinstance(outcome.error, PaymentInProgress)
+    assert "b:try:1 is at work on" in str(outcome.error)
+    assert writes(world) == []

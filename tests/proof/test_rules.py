@@ -380,7 +380,8 @@ def test_a_person_adopts_what_is_not_there() -> None:
     [candidate] = parked(world).candidates
     world.people("deletes")
     outcome = world.worker("a", 2).attempt(adding(decision=decision("adopt", candidate, payment_id=candidate)))
-    assert isinstance(outcome.error, PaymentRefused)
+    assert isinstance(outcome.error, PaymentAmbiguous)
+    assert "anna decided to adopt payment 1033, but deal 1 has no such payment now" in str(outcome.error)
     assert writes(world) == [ADD]
 
 

@@ -33,7 +33,11 @@ class Running:
 
     @property
     def exports(self) -> list[str]:
-        return [line for line in self.lines if line.startswith("export AIRFLOW_CONN_BITRIX24_DEFAULT=")]
+        return [line for line in self.lines if line.startswith("export AIRFLOW_CONN_")]
+
+    @property
+    def uri(self) -> str:
+        return next(line.rpartition(" ")[2] for line in self.lines if line.startswith("As a connection URI:"))
 
     @property
     def webhook(self) -> str:
@@ -84,7 +88,8 @@ def test_prints_what_works_and_ends_cleanly(number: int) -> None:
         assert httpx.get(f"{portal.url}/", trust_env=False).status_code == 200
         assert portal.call("profile")["result"]["ADMIN"] is True
 
-        as_json, as_uri = (shlex.split(line)[1].partition("=")[2] for line in portal.exports)
+        [(variable, as_json)] = [shlex.split(line)[1].split("=", 1) for line in portal.exports]
+        assert variable == "AIRFLOW_CONN_BITRIX24_DEFAULT"
         port = int(portal.url.rpartition(":")[2])
         assert json.loads(as_json) == {
             "conn_type": "bitrix24",
@@ -95,7 +100,7 @@ def test_prints_what_works_and_ends_cleanly(number: int) -> None:
             "password": "abc123",
             "extra": {"allow_http": True},
         }
-        assert as_uri == f"bitrix24://1:abc123@127.0.0.1:{port}/http?allow_http=true"
+        assert portal.uri == f"bitrix24://1:abc123@127.0.0.1:{port}/http?allow_http=true"
         assert portal.end(number) == (0, "The sandbox portal has ended.\n")
         with pytest.raises(httpx.ConnectError):
             portal.state()
@@ -147,8 +152,11 @@ def test_application_survives_even_a_kill(tmp_path: Path) -> None:
     with running("--db", file, "--oauth", "--access-token-lifetime", "90") as portal:
         sign_in = next(line.rpartition(" ")[2] for line in portal.lines if line.startswith("Sign in:"))
         assert httpx.get(sign_in, timeout=TIMEOUT, trust_env=False).status_code == 200
-        assert len(portal.exports) == 3
-        connection = json.loads(shlex.split(portal.exports[2])[1].partition("=")[2])
+        exports = dict(shlex.split(line)[1].split("=", 1) for line in portal.exports)
+        # Who copies all of it has both: none takes the place of another.
+        assert list(exports) == ["AIRFLOW_CONN_BITRIX24_DEFAULT", "AIRFLOW_CONN_BITRIX24_OAUTH"]
+        assert len(portal.exports) == 2
+        connection = json.loads(exports["AIRFLOW_CONN_BITRIX24_OAUTH"])
         assert connection["extra"]["oauth_url"] == portal.url
         fresh = refresh(portal, connection)
         assert fresh["expires_in"] == 90
@@ -236,7 +244,7 @@ def test_tls() -> None:
         connection = json.loads(shlex.split(portal.exports[0])[1].partition("=")[2])
         assert connection["schema"] == "https"
         assert connection["extra"] == {"ca_bundle": authority}
-        assert f"/https?ca_bundle={quote(authority, safe='')}" in portal.exports[1]
+        assert f"/https?ca_bundle={quote(authority, safe='')}" in portal.uri
         assert portal.end()[0] == 0
         assert not os.path.exists(authority)
 

@@ -68,7 +68,7 @@ def test_serves_until_it_is_told_to_end(capsys: pytest.CaptureFixture[str], tmp_
         assert command.line("Webhook:") == f"{url}/rest/1/abc123/"
         assert command.line("Sign in:").startswith(f"{url}/oauth/authorize/?client_id=local.")
         exports = [line for line in command.out.splitlines() if line.startswith("export AIRFLOW_CONN_")]
-        webhook, _, oauth = (shlex.split(line)[1].partition("=")[2] for line in exports)
+        webhook, oauth = (shlex.split(line)[1].partition("=")[2] for line in exports)
         ca_file = command.line("CA certificate:")
         assert json.loads(webhook)["extra"] == {"ca_bundle": ca_file}
         assert json.loads(oauth)["login"] == command.line("OAuth application:")

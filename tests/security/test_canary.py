@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 import time
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -39,14 +41,15 @@ CANARIES = {
     "token key": "c4n4ryt0k3nk3y/+=1",
     "journal password": "c4n4ryj0urn4lp4ss",
     "password of the journal that is away": "c4n4ry@w4yp4ss&w0rd",
+    "wrong code": "c4n4rywr0ngc0d3",
     "password of the token database": "c4n4ryt0k3nd4t4b4s3",
 }
+# No shorter: the answer to a refresh that comes too late is lost, and everything after it fails.
 SHORT = {
     "allow_http": True,
-    "read_timeout": 0.5,
-    "connect_timeout": 0.5,
     "rate_limit_wait": 0,
-    "lease": 1,
+    "connect_timeout": 2,
+    "lease": 5,
     "delivery": 0,
     "server_limit": 0.3,
     "read_lag": 0.2,
@@ -62,7 +65,9 @@ class Findings:
 
     needles: Needles
     control: Needles = field(
-        default_factory=lambda: Needles({"id": f"{CONTROL}_webhook", "portal": f"{CONTROL}.portal"})
+        default_factory=lambda: Needles(
+            {"id": f"{CONTROL}_webhook", "portal": f"{CONTROL}.portal", "application": f"{CONTROL}.oauth"}
+        )
     )
     leaks: dict[str, set[str]] = field(default_factory=dict)
     controlled: dict[str, set[str]] = field(default_factory=dict)
@@ -104,6 +109,8 @@ class World:
             },
         )
         self.runs: dict[str, str] = {}
+        self.signed_in: dict[str, int] = {}
+        self.codes: list[str] = []
 
     def connect(self, conn_id: str, **fields: Any) -> None:
         """Make an Airflow connection, as the form in the UI does."""
@@ -163,6 +170,30 @@ class World:
             self.portal.act.unpay_payment(1003, by="person")
         self._copy_database("end")
 
+    def sign_in_again(self) -> None:
+        """The command, as a person uses it; what it prints is kept for the search. The last refresh was lost."""
+        self.portal.faults.clear()
+        for name in ("oauth", "oauth_sql"):
+            for way in ("wrong", "right"):
+                self.signed_in[f"{name} {way}"] = self._sign_in(name, way)
+        self._copy_database("signed_in")
+
+    def _sign_in(self, name: str, way: str) -> int:
+        command = [sys.executable, "-m", "airflow_provider_bitrix24", "oauth", "--conn-id", f"{CONTROL}_{name}"]
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        with subprocess.Popen(command, env=self.airflow.env, text=True, **pipes) as process:
+            assert process.stdout is not None
+            printed = ""
+            while "(or the code alone)" not in printed and (line := process.stdout.readline()):
+                printed += line
+            # Only now: a code lives 30 seconds.
+            application = self.portal.oauth.applications[f"local.{name}"]
+            code = self.portal.sign_in(application, 1) if way == "right" else CANARIES["wrong code"]
+            self.codes.append(code)
+            printed += process.communicate(f"https://app.example.com/?code={code}\n", timeout=600)[0]
+        (self.home / "printed" / f"sign_in_{name}_{way}.log").write_text(printed)
+        return process.returncode
+
     def _ended(self, dag_id: str, run_id: str) -> bool:
         return self.airflow.run_state(dag_id, run_id) in ("success", "failed")
 
@@ -193,7 +224,7 @@ class World:
     def secrets(self) -> dict[str, str]:
         """All canaries, and every token that there ever was."""
         tokens = {f"token {number}": token for number, token in enumerate(self.portal.oauth.secrets())}
-        return CANARIES | tokens
+        return CANARIES | tokens | {f"code {number}": code for number, code in enumerate(self.codes)}
 
     # -- what is searched ------------------------------------------------------------------------------------------
 
@@ -301,6 +332,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             one.airflow.wait_until_ready(set(DAGS), report=lambda text: None)
             one.connect_all()
             one.run_all()
+            one.sign_in_again()
             yield one
         finally:
             one.airflow.api.close()
@@ -321,6 +353,11 @@ def test_the_paths_were_gone(world: World) -> None:
         states = world.states(dag_id)
         assert states["every_fault"] == states["paid"] == states["waits"] == "success", (dag_id, states)
         assert states["refused"] == states["shut_out"] == "failed", (dag_id, states)
+    for dag_id in DAGS[1:-1]:
+        states = world.states(dag_id)
+        assert states["refreshed"] == "success", (dag_id, states)
+        assert states["refresh_2"] == states["refresh_6"] == "failed", (dag_id, states)
+    assert world.signed_in == {"oauth wrong": 1, "oauth right": 0, "oauth_sql wrong": 1, "oauth_sql right": 0}
     states = world.states(DAGS[0])
     assert states["moved"] == states["unknown"] == "failed", states
     assert world.states(DAGS[-1]) == {"journal": "success", "journal_away": "failed"}
@@ -341,6 +378,8 @@ def test_no_secret_is_anywhere(findings: Findings) -> None:
         "printed/scheduler.log",
         "printed/triggerer.log",
         "printed/api-server.log",
+        "printed/sign_in_oauth_wrong.log",
+        "printed/sign_in_oauth_right.log",
         "airflow.db",
         "journal.db",
         "tokens.db",
@@ -370,6 +409,7 @@ def test_the_search_was_there(findings: Findings, place: str) -> None:
         ("task log", "portal"),
         ("triggerer's log of a task", "id"),
         ("printed/scheduler.log", "portal"),
+        ("printed/sign_in_oauth_right.log", "application"),
         ("airflow.db", "portal"),
         ("journal.db", "portal"),
         ("table trigger", "id"),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_bitrix24 import drivers
+from airflow_provider_bitrix24.api import tokens
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Error
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from tests.core.raw_server import OK, Peer, RawServer, answer
@@ -71,6 +74,34 @@ def test_a_portal_cannot_redirect_the_bearer(bitrix24_sandbox: Any, oauth: Any, 
     bitrix24_sandbox.fault("redirect", location=f"{bait.url}/rest/")
     with pytest.raises(Bitrix24ConfigError, match="which is not followed"):
         PROFILES[call](Bitrix24Hook())
+
+
+@pytest.mark.parametrize("driver", ["requests", "httpx"])
+@pytest.mark.parametrize("level", [logging.INFO, logging.DEBUG])
+def test_no_library_logs_the_address_of_a_refresh(
+    bitrix24_sandbox: Any, oauth: Any, driver: str, level: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Client secret and refresh token are in its query; httpx logs whole addresses at INFO."""
+    application, pair = oauth()
+    settings = Bitrix24Hook().settings
+    for name in ("", "httpx", "httpcore", "urllib3"):  # Airflow has its own ideas of some
+        caplog.set_level(level, name)
+    flow = tokens.refresh(settings, settings.application, pair.refresh_token)  # type: ignore[arg-type]
+
+    async def arun() -> tokens.Issued:
+        async with drivers.make_client(settings) as client:
+            return await drivers.arun(flow, client)
+
+    if driver == "requests":
+        with drivers.make_session(settings) as session:
+            issued = drivers.run(flow, session).tokens
+    else:
+        issued = asyncio.run(arun()).tokens
+    logged = "\n".join(f"{record.getMessage()} {record.__dict__}" for record in caplog.records)
+    for secret in (application.client_secret, pair.refresh_token, issued.refresh_token, issued.access_token):
+        assert secret not in logged
+    if driver == "httpx" or level == logging.DEBUG:
+        assert "/oauth/token/?***" in logged  # it was logged
 
 
 @pytest.mark.parametrize("call", PROFILES)

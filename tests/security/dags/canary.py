@@ -22,6 +22,7 @@ from airflow_provider_bitrix24.operators.payments import (
     PayCrmPaymentOperator,
     PayInvoiceOperator,
 )
+from airflow_provider_bitrix24.operators.tokens import RefreshTokenOperator
 from airflow_provider_bitrix24.sensors.payments import CrmPaymentPaidSensor, InvoicePaidSensor
 
 CONTROL = "c0ntr0l"
@@ -97,6 +98,7 @@ def try_everything(conn_id: str, *, oauth: bool) -> str:
     """Every call under every fault."""
     for name in ("", "urllib3", "requests", "httpx", "httpcore", "airflow_provider_bitrix24", "sqlalchemy"):
         logging.getLogger(name).setLevel(logging.DEBUG)
+    sandbox("DELETE", "faults")
     hook = Bitrix24Hook(conn_id)
     for name in CALLS:
         say_all(hook, name)
@@ -136,6 +138,17 @@ def operators() -> list[Any]:
     ]
 
 
+def refreshers() -> list[Any]:
+    """The operator that refreshes, when all is well and under every fault of the token endpoint."""
+    soon = {"min_lifetime": timedelta(days=1)}  # always
+    faults = [fault | {"method": "oauth.token"} for fault in (*TOKEN_FAULTS, {"kind": "drop_after"})]
+    # Nobody ever gets the pair that the last one makes.
+    return [
+        under(None, RefreshTokenOperator, "refreshed", **soon),
+        *(under(fault, RefreshTokenOperator, f"refresh_{number}", **soon) for number, fault in enumerate(faults)),
+    ]
+
+
 def with_connection(conn_id: str, *, invoice_id: int) -> None:
     """A DAG that takes one connection everywhere, one task after another, because faults strike whoever comes."""
     oauth = "oauth" in conn_id
@@ -151,6 +164,7 @@ def with_connection(conn_id: str, *, invoice_id: int) -> None:
                 SHUT_OUT | {"occurrence": 2, "times": 1000}, CrmPaymentPaidSensor, "shut_out", payment_id=1003, **later
             ),
             under(None, CrmPaymentPaidSensor, "waits", payment_id=1003, **later),
+            *(refreshers() if oauth else ()),
         )
 
 

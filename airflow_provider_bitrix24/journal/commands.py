@@ -1,0 +1,55 @@
+"""The command at a terminal that shows a key or settles it, whole, for messages that a person copies it from."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import Final, Literal
+from urllib.parse import quote
+
+PROGRAM: Final = "python -m airflow_provider_bitrix24 journal"
+
+Verb = Literal["show", "resolve"]
+
+
+@dataclass(frozen=True)
+class InDatabase:
+    """A SQL journal.
+
+    :param conn_id: its Airflow connection.
+    """
+
+    conn_id: str
+
+    def command(self, verb: Verb, key: str) -> str:
+        """The command about a key in it."""
+        return _command(verb, key, "--conn-id", self.conn_id)
+
+
+@dataclass(frozen=True)
+class TaskName:
+    """One task instance, and its journal in the task state."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int = -1
+
+    def __str__(self) -> str:
+        mapped = f", map index {self.map_index}" if self.map_index >= 0 else ""
+        return f"DAG {self.dag_id}, run {self.run_id}, task {self.task_id}{mapped}"
+
+    @property
+    def path(self) -> str:
+        """Its path in Airflow's API."""
+        dag_id, run_id, task_id = (quote(part, safe="") for part in (self.dag_id, self.run_id, self.task_id))
+        return f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
+
+    def command(self, verb: Verb, key: str) -> str:
+        """The command about a key that it has worked on."""
+        mapped = ("--map-index", str(self.map_index)) if self.map_index >= 0 else ()
+        return _command(verb, key, "--dag", self.dag_id, "--run", self.run_id, "--task", self.task_id, *mapped)
+
+
+def _command(verb: Verb, key: str, *place: str) -> str:
+    return f"{PROGRAM} {shlex.join((verb, key, *place))}"

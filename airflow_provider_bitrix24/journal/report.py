@@ -1,0 +1,130 @@
+"""A journal entry in words, at most 80 columns wide; keys and commands are never broken, so that they can be copied."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow_provider_bitrix24.journal.commands import PROGRAM
+from airflow_provider_bitrix24.journal.entry import Entry, Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from airflow_provider_bitrix24.journal.entry import Decision, Send
+
+WIDTH: Final = 80
+_COMMAND: Final = re.compile(rf"`({re.escape(PROGRAM)}[^`]*)`")
+_INDENT: Final = 12
+_RESULTS: Final = {
+    "open": "result not known",
+    "not_sent": "was not sent",
+    "refused": "refused by the portal",
+    "answered": "answered by the portal",
+    "unclear": "answered unclearly",
+    "absent": "no answer, and not on the portal",
+    "not_shown": "answered, and not on the portal",
+}
+
+
+def wrap(text: str, *, first: str = "", indent: str = "") -> list[str]:
+    """Break a text into lines; each command in it is a line of its own.
+
+    :param first: what the first line begins with.
+    :param indent: what the other lines of prose begin with.
+    """
+    lines: list[str] = []
+    for number, part in enumerate(_COMMAND.split(text)):
+        if number % 2:
+            lines.append(f"  {part}")
+        else:
+            begins = indent if lines else first
+            lines += textwrap.wrap(
+                part.strip(),
+                WIDTH,
+                initial_indent=begins,
+                subsequent_indent=indent,
+                break_on_hyphens=False,
+                break_long_words=False,
+            )
+    return lines
+
+
+def line(entry: Entry | Unreadable) -> list[str]:
+    """An entry in a list."""
+    if isinstance(entry, Unreadable):
+        return [f"{entry.state:<13}{entry.portal}", f"  {entry.key}", *wrap(entry.why, first="  ", indent="  ")]
+    sent = f"sent {_time(entry.sends[-1].at)}" if entry.sends else "never sent"
+    return [f"{entry.state:<13}{entry.subject:<20}{sent}", f"  {entry.key}"]
+
+
+def story(entry: Entry | Unreadable) -> list[str]:
+    """Everything about an entry."""
+    if isinstance(entry, Unreadable):
+        return [
+            f"{'key':<{_INDENT}}{entry.key}",
+            *_field("portal", entry.portal),
+            *_field("state", entry.state),
+            *_field("why", entry.why),
+            *_field("it holds", entry.text),
+        ]
+    lines = [
+        f"{'key':<{_INDENT}}{entry.key}",
+        *_field("portal", entry.portal),
+        *_field("what", f"{entry.operation}, {entry.subject}"),
+        *_field("state", entry.state),
+        *_field("opened by", entry.task),
+        *_field("wanted", ", ".join(f"{name}={value}" for name, value in entry.parameters.items())),
+    ]
+    if entry.payment_id is not None:
+        lines += _field("payment", f"{entry.payment_id} (evidence: {entry.evidence})")
+    lines += _sends("sent", entry.sends)
+    for name, sends in entry.steps.items():
+        lines += _sends(name, sends)
+    for decision in entry.decisions:
+        lines += _field("decided", f"{_decided(decision)} - {_became(decision)}")
+    if entry.decision is not None:
+        lines += _field("decided", f"{_decided(entry.decision)} - not carried out yet")
+    if entry.receipt is not None:
+        lines += _field("receipt", ", ".join(f"{name}={value}" for name, value in entry.receipt.items()))
+    if entry.question is not None:
+        lines += _field("question", entry.question)
+    if entry.candidates:
+        lines += _field("candidates", ", ".join(map(str, entry.candidates)))
+    return lines
+
+
+def words(decision: Decision) -> str:
+    """Who decides what."""
+    which = f" {decision.payment_id}" if decision.payment_id else ""
+    return f"{decision.by} decides: {decision.what.replace('_', ' ')}{which}"
+
+
+def _decided(decision: Decision) -> str:
+    return f"{decision.at} {words(decision)} ({decision.through})"
+
+
+def _became(decision: Decision) -> str:
+    """What became of a decision."""
+    if decision.refused is not None:
+        return f"not carried out: {decision.refused}"
+    aside = f"; set aside: {', '.join(map(str, decision.set_aside))}" if decision.set_aside else ""
+    return f"carried out{aside}"
+
+
+def _sends(name: str, sends: Iterable[Send]) -> Sequence[str]:
+    lines: list[str] = []
+    for send in sends:
+        said = f": {send.said}" if send.said else ""
+        lines += _field(name, f"{_time(send.at)} {_RESULTS[send.result]}{said}, by {send.by}")
+    return lines
+
+
+def _field(name: str, text: Any) -> Sequence[str]:
+    return wrap(str(text), first=f"{name:<{_INDENT}}", indent=" " * _INDENT)
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,0 +1,75 @@
+"""The runbook has an entry for each error, found by the words of its messages."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_provider_bitrix24 import exceptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
+PACKAGE = ROOT / "airflow_provider_bitrix24"
+ERRORS = [
+    name
+    for name, found in vars(exceptions).items()
+    if isinstance(found, type) and issubclass(found, exceptions.Bitrix24Error) and name != "Bitrix24Error"
+]
+HEADINGS = re.findall(r"^## (.*)$", RUNBOOK, re.MULTILINE)
+QUOTED = [(heading, words) for heading in HEADINGS for words in re.findall(r'"([^"]+)"', heading)]
+
+
+def texts() -> Iterator[str]:
+    """Every text in the product, its placeholders left out."""
+    for folder in ("once", "journal", "operators", "."):
+        for file in (PACKAGE / folder).glob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                if isinstance(node, ast.JoinedStr):
+                    yield "".join(part.value if isinstance(part, ast.Constant) else "\0" for part in node.values)
+                elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield node.value
+
+
+TEXTS = list(texts())
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_each_error_is_in_the_runbook(name: str) -> None:
+    assert re.search(rf"\b{name}\b", RUNBOOK)
+
+
+@pytest.mark.parametrize(("heading", "words"), QUOTED)
+def test_the_words_of_each_entry_are_those_of_a_message(heading: str, words: str) -> None:
+    assert any(words in text for text in TEXTS), heading
+
+
+def final_messages() -> Iterator[tuple[str, str]]:
+    """What is raised, or left to a person, in `once`: class and text, placeholders left out."""
+    for file in (PACKAGE / "once").glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(node, ast.Call):
+                continue
+            name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+            name = {"park": "PaymentAmbiguous", "turn_down": "PaymentAmbiguous"}.get(name, name)
+            if name in ("PaymentAmbiguous", "PaymentNotApplied"):
+                yield name, " ".join(text for argument in node.args for text in _texts(argument))
+
+
+def _texts(node: ast.AST) -> Iterator[str]:
+    for part in ast.walk(node):
+        if isinstance(part, ast.Constant) and isinstance(part.value, str):
+            yield part.value
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, text in final_messages() if len(text) > 60])
+def test_each_message_that_a_person_must_act_on_has_an_entry(name: str, text: str) -> None:
+    entries = [heading for heading in HEADINGS if heading.startswith(name)]
+    words = [quoted for heading in entries for quoted in re.findall(r'"([^"]+)"', heading)]
+    assert any(quoted in text for quoted in words), text
