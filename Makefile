@@ -77,7 +77,7 @@ test-canary: $(VENV)/.test ## Secrets planted in a whole Airflow, on all paths a
 	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest tests/$(CANARY)
 
 test-proof: $(VENV)/.test ## Every case of the protocol with one trouble and with two, on all cores
-	$(BIN)/python -m tests.proof.full $(STRIDE)
+	$(BIN)/python -m tests.proof.full $(PROOF_ARGS)
 
 test-mutation: $(VENV)/.test ## Each rule of the protocol taken out: a test must turn red
 	$(BIN)/python tests/tools/mutations.py

@@ -1,7 +1,8 @@
-"""The whole campaign on all cores, every case with one strike and with two: ``python -m tests.proof.full [stride]``."""
+"""The whole campaign on all cores, every case with one strike and with two: ``python -m tests.proof.full --help``."""
 
 from __future__ import annotations
 
+import argparse
 import logging
 import sys
 import tempfile
@@ -18,18 +19,23 @@ def _part(operation: str, journal: str, stride: int) -> Tally:
         return campaign(operation, journal, VirtualDatabase(Path(folder) / "journal.db"), stride=stride)
 
 
-def main(stride: int) -> int:
+def main(operations: list[str], journals: list[str], stride: int) -> int:
     """Run it; 1 if the protocol was broken."""
-    broken = cases = 0
+    broken = cases = space = 0
     with ProcessPoolExecutor() as pool:
-        parts = [pool.submit(_part, operation, journal, stride) for operation in OPERATIONS for journal in JOURNALS]
+        parts = [pool.submit(_part, operation, journal, stride) for operation in operations for journal in journals]
         for part in as_completed(parts):
             tally = part.result()
-            cases, broken = cases + tally.cases, broken + len(tally.broken)
+            cases, space, broken = cases + tally.cases, space + tally.space, broken + len(tally.broken)
             print(f"{tally}\n{tally.verdict()}", flush=True)
-    print(f"{cases} cases, {broken} of them broke the protocol")
+    print(f"{cases} cases ({space} with two strikes are there), {broken} of them broke the protocol")
     return 1 if broken else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 1))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--operations", nargs="+", choices=OPERATIONS, default=list(OPERATIONS), metavar="OPERATION")
+    parser.add_argument("--journals", nargs="+", choices=JOURNALS, default=list(JOURNALS), metavar="JOURNAL")
+    parser.add_argument("--stride", type=int, default=1, help="of the cases with two strikes, every how many-th")
+    arguments = parser.parse_args()
+    sys.exit(main(arguments.operations, arguments.journals, arguments.stride))
