@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Protocol
 from airflow_provider_bitrix24.journal.entry import Decision, Entry, Send
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from airflow_provider_bitrix24.journal.commands import Verb
+    from airflow_provider_bitrix24.journal.entry import Evidence
 
 __all__ = ["Busy", "Claimed", "Decision", "Entry", "Forgetful", "Journal", "Page", "Send"]
 
@@ -34,11 +35,13 @@ class Claimed(Exception):
     """Another key has claimed the payment.
 
     :param key: the other key.
+    :param payment_id: the payment.
     """
 
-    def __init__(self, key: str) -> None:
-        super().__init__(key)
+    def __init__(self, key: str, payment_id: int) -> None:
+        super().__init__(key, payment_id)
         self.key = key
+        self.payment_id = payment_id
 
 
 class Page(Protocol):
@@ -55,8 +58,14 @@ class Page(Protocol):
     def busy(self) -> Busy | None:
         """Who else was at work on the key when it was last read; None if nobody was."""
 
+    @property
+    def behind(self) -> bool:
+        """Whether what was last read is not kept here yet, but only in the task state of this task."""
+
     def write(self, entry: Entry, *, hold: float | None = None) -> None:
         """Write the entry, and claim its payment, and no other, for this key. When this returns, it is kept.
+
+        A payment of which a person is asked whether it is this key's is claimed only if no other key has claimed it.
 
         :param hold: for how many seconds, from now on, nobody else may take over; 0 lets go, None leaves it as it is.
         :raises PaymentInProgress: somebody has written since it was read, or this attempt was overtaken. What was to be
@@ -71,8 +80,8 @@ class Page(Protocol):
     def observed_payment(self) -> int | None:
         """Return the id of a payment that an overtaken attempt was told by the portal; None if there is none."""
 
-    def claimed_by_others(self, payment_ids: Collection[int]) -> set[int]:
-        """Return those payments that other keys have claimed."""
+    def claimed_by_others(self, payment_ids: Collection[int]) -> Mapping[int, Evidence | None]:
+        """Return those payments that other keys have claimed, and on what evidence; None if that cannot be told."""
 
     def rivals(self, subject: str) -> Sequence[str]:
         """Return the keys that may have written to the same object since our snapshot, with an unknown result.
@@ -120,6 +129,7 @@ class _Sheet:
     """A page that nobody else will ever see."""
 
     busy = None
+    behind = False
 
     def __init__(self) -> None:
         self._entry: Entry | None = None
@@ -136,8 +146,8 @@ class _Sheet:
     def observed_payment(self) -> int | None:
         return None
 
-    def claimed_by_others(self, payment_ids: Collection[int]) -> set[int]:
-        return set()
+    def claimed_by_others(self, payment_ids: Collection[int]) -> Mapping[int, Evidence | None]:
+        return {}
 
     def rivals(self, subject: str) -> Sequence[str]:
         return ()

@@ -114,13 +114,19 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _resolve(options: argparse.Namespace) -> int:
+    by = options.by or _user()
+    if by is None:
+        raise Bitrix24ConfigError(
+            "The user of this machine has no name, as in many containers: say by --by NAME who decides. Nothing was "
+            "changed."
+        )
     drawer = _one(options)
     entry = readable(drawer.entry)
     decision = Decision(
         what="adopt" if options.adopt else "pay_again" if options.pay_again else "give_up",
         payment_id=options.adopt,
         candidates=entry.candidates,
-        by=options.by or getpass.getuser(),
+        by=by,
         at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         through="command line",
         about=entry.digest,
@@ -156,15 +162,20 @@ def refuse_senseless(entry: Entry, decision: Decision) -> None:
         why = "nothing of it was sent, so there is nothing to decide: clear the task, and it begins anew"
     elif decision.what == "adopt" and entry.operation != "add_crm_payment":
         why = "it marks something as paid, and a mark is there or not: decide --pay-again or --give-up"
-    elif decision.what == "adopt" and entry.payment_id == decision.payment_id:
+    elif decision.what == "adopt" and entry.payment_id == decision.payment_id and entry.given_up is None:
         why = f"payment {entry.payment_id} is its own already: clear the task"
-    elif decision.what == "adopt" and entry.candidates and decision.payment_id not in entry.candidates:
+    elif decision.what == "adopt" and _asked_which(entry) and decision.payment_id not in entry.candidates:
         listed = ", ".join(map(str, entry.candidates))
         why = f"payment {decision.payment_id} is none of those that may be its own ({listed})"
     elif decision.what == "adopt" and decision.payment_id in entry.seen:
         why = f"payment {decision.payment_id} was there before anything was sent for this key"
     if why is not None:
         raise Bitrix24ConfigError(f"{entry.key}: {why}. Nothing was changed.")
+
+
+def _asked_which(entry: Entry) -> bool:
+    """Whether a person is asked which payment is its own; beside a known payment, others are only remarks."""
+    return bool(entry.candidates) and entry.payment_id is None
 
 
 def _shelf(options: argparse.Namespace) -> Shelf:
@@ -175,7 +186,15 @@ def _shelf(options: argparse.Namespace) -> Shelf:
         return TaskShelf(api, options.dag, options.run, options.task, options.map_index)
     from airflow_provider_bitrix24.journal.database import SqlJournal
 
-    return SqlShelf(SqlJournal(_database(options.conn_id), f"command line:{getpass.getuser()}"))
+    return SqlShelf(SqlJournal(_database(options.conn_id), f"command line:{_user() or 'somebody'}"))
+
+
+def _user() -> str | None:
+    """The user of this machine; None if it has no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, ImportError, OSError):
+        return None
 
 
 def _configured_url() -> str:

@@ -19,10 +19,11 @@ from airflow_provider_bitrix24.journal.entry import Entry, Unreadable, read_or_s
 from airflow_provider_bitrix24.sql import Schema
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from airflow_provider_bitrix24.journal import Journal, Page
     from airflow_provider_bitrix24.journal.commands import Verb
+    from airflow_provider_bitrix24.journal.entry import Evidence
     from airflow_provider_bitrix24.sql import Database
 
 _METADATA = sa.MetaData()
@@ -140,40 +141,48 @@ class _Row:
         self._fence = fence
         self._epoch: int | None = None
         self._read_at: float | None = None
-        self._claims: int | None = None
-        """The payment that this key has claimed."""
         self.busy: Busy | None = None
+        self.behind = False
 
     def read(self) -> Entry | None:
         with self._database.begin(reads=True) as connection:
             now = connection.execute(sa.select(self._database.now)).scalar_one()
             row = connection.execute(sa.select(_KEYS).where(*self._mine(_KEYS))).one_or_none()
-        self._epoch, self.busy, self._read_at, self._claims = None, None, now, None
-        if row is None:
-            return self._from_the_fence(None)
-        self._epoch = row.epoch
-        if row.owner != self._owner and row.held_until > now:
-            self.busy = Busy(row.owner, row.held_until - now, row.epoch)
-        entry = Entry.read(row.document, where=self._database.name)
-        self._claims = _claimed(entry)
-        return self._from_the_fence(entry)
+        self._epoch, self.busy, self._read_at, entry = None, None, now, None
+        if row is not None:
+            self._epoch = row.epoch
+            if row.owner != self._owner and row.held_until > now:
+                self.busy = Busy(row.owner, row.held_until - now, row.epoch)
+            entry = Entry.read(row.document, where=self._database.name)
+        found = self._from_the_fence(entry)
+        self.behind = found is not entry
+        return found
 
     def _from_the_fence(self, entry: Entry | None) -> Entry | None:
         """What this task has noted in its task state, where the database knows of nothing that was sent.
 
-        An earlier attempt may have had no database, or another one.
+        An earlier attempt may have had no database, or another one. But where it has noted nothing more, it does not
+        know what people have decided since.
         """
         if self._fence is None or (entry is not None and not entry.free):
             return entry
         noted = self._fence.read()
-        return entry if noted is None or noted.free else noted
+        if noted is None or noted.free:
+            return entry
+        if entry is not None and len(entry.decisions) > len(noted.decisions) and {*noted.sends} <= {*entry.sends}:
+            return entry
+        return noted
 
     def write(self, entry: Entry, *, hold: float | None = None) -> None:
-        if self._fence is not None:
-            self._fence.write(entry.but(kept_in=self._database.name))
         document = json.dumps(entry.document(), ensure_ascii=False)
+        if self._fence is not None:
+            try:
+                self._fence.write(entry.but(kept_in=self._database.name))
+            except PaymentInProgress:
+                self._observe(entry, document)
+                raise
         with self._database.begin() as connection:
-            self._claim(connection, _claimed(entry))
+            self._claim(connection, entry)
             written = (
                 self._insert(connection, entry, document, hold or 0)
                 if self._epoch is None
@@ -183,7 +192,7 @@ class _Row:
                 connection.rollback()
         if not written and not self._was_mine(document):
             self._overtaken(entry, document)
-        self._epoch, self._claims = (self._epoch or 0) + 1, _claimed(entry)
+        self._epoch, self.behind = (self._epoch or 0) + 1, False
 
     def release(self) -> None:
         if self._epoch is None:
@@ -203,14 +212,20 @@ class _Row:
             found: int | None = connection.execute(query.order_by(_OBSERVATIONS.c.id)).scalars().first()
         return found
 
-    def claimed_by_others(self, payment_ids: Collection[int]) -> set[int]:
-        query = sa.select(_CLAIMS.c.payment_id).where(
-            _CLAIMS.c.portal == self._portal,
-            _CLAIMS.c.payment_id.in_(payment_ids),
-            _CLAIMS.c.key_digest != self._digest,
+    def claimed_by_others(self, payment_ids: Collection[int]) -> Mapping[int, Evidence | None]:
+        same_key = sa.and_(_KEYS.c.portal == _CLAIMS.c.portal, _KEYS.c.key_digest == _CLAIMS.c.key_digest)
+        query = (
+            sa.select(_CLAIMS.c.payment_id, _KEYS.c.document)
+            .select_from(_CLAIMS.outerjoin(_KEYS, same_key))
+            .where(
+                _CLAIMS.c.portal == self._portal,
+                _CLAIMS.c.payment_id.in_(payment_ids),
+                _CLAIMS.c.key_digest != self._digest,
+            )
         )
         with self._database.begin(reads=True) as connection:
-            return set(connection.execute(query).scalars())
+            claims = connection.execute(query).all()
+        return {claim.payment_id: _evidence_for(claim.payment_id, claim.document) for claim in claims}
 
     def rivals(self, subject: str) -> Sequence[str]:
         since = sa.select(_KEYS.c.snapshot_after).where(*self._mine(_KEYS)).scalar_subquery()
@@ -277,23 +292,30 @@ class _Row:
         )
         return changed.rowcount == 1
 
-    def _claim(self, connection: sa.Connection, payment_id: int | None) -> None:
-        if self._claims not in (None, payment_id):
-            mine = (*self._mine(_CLAIMS), _CLAIMS.c.payment_id == self._claims)
-            connection.execute(_CLAIMS.delete().where(*mine))
+    def _claim(self, connection: sa.Connection, entry: Entry) -> None:
+        """Claim the payment of the entry, and let go of any other one.
+
+        :raises Claimed: another key has it, and no person is asked about that, or has given this key up.
+        """
+        payment_id = _claimed(entry)
+        if entry.decisions:
+            # Only for a person does a key let go. Looked up first: a deletion by search would lock the others' claims.
+            held = connection.execute(sa.select(_CLAIMS.c.payment_id).where(*self._mine(_CLAIMS))).scalars().all()
+            for one in set(held) - {payment_id}:
+                connection.execute(_CLAIMS.delete().where(*self._mine(_CLAIMS), _CLAIMS.c.payment_id == one))
         if payment_id is None:
             return
         found = connection.execute(
             sa.select(_CLAIMS).where(_CLAIMS.c.portal == self._portal, _CLAIMS.c.payment_id == payment_id)
         ).one_or_none()
-        if found is not None and found.key_digest != self._digest:
-            raise Claimed(found.journal_key)
         if found is None:
             connection.execute(
                 _CLAIMS.insert().values(
                     portal=self._portal, payment_id=payment_id, key_digest=self._digest, journal_key=self._key
                 )
             )
+        elif found.key_digest != self._digest and not _in_question(entry) and entry.given_up is None:
+            raise Claimed(found.journal_key, payment_id)
 
     def _was_mine(self, document: str) -> bool:
         """Whether the write that seems to have failed was ours: its confirmation may have been lost."""
@@ -304,22 +326,28 @@ class _Row:
         return row is not None and tuple(row) == ((self._epoch or 0) + 1, self._owner, document)
 
     def _overtaken(self, entry: Entry, document: str) -> NoReturn:
+        owner = self._observe(entry, document)
+        raise PaymentInProgress(
+            f"Another task is at work on {self._key!r} ({entry.subject}): {owner}. This attempt sends nothing more; "
+            "what it knows is kept in the journal. The next attempt reads what came of it."
+        )
+
+    def _observe(self, entry: Entry, document: str) -> str | None:
+        """Keep what an attempt knows that may not write its row any more; return who has the row."""
         observation = _OBSERVATIONS.insert().values(
             portal=self._portal,
             key_digest=self._digest,
             owner=self._owner,
             at=self._database.now,
-            payment_id=entry.payment_id,
+            # Only what the portal has answered is known of it; all else is a conclusion that others may not share.
+            payment_id=entry.payment_id if entry.evidence == "answer" else None,
             document=document,
         )
         with self._database.begin() as connection:
-            owner = connection.execute(sa.select(_KEYS.c.owner).where(*self._mine(_KEYS))).scalar()
+            owner: str | None = connection.execute(sa.select(_KEYS.c.owner).where(*self._mine(_KEYS))).scalar()
             if entry.open is None:
                 connection.execute(observation)
-        raise PaymentInProgress(
-            f"Another task is at work on {self._key!r} ({entry.subject}): {owner}. This attempt sends nothing more; "
-            "what it knows is kept in the journal. The next attempt reads what came of it."
-        )
+        return owner
 
 
 def _digest(key: str) -> str:
@@ -329,6 +357,20 @@ def _digest(key: str) -> str:
 def _claimed(entry: Entry) -> int | None:
     """The payment that is this key's alone: what was there before, and is only returned, is returned to many keys."""
     return entry.payment_id if entry.evidence != "state" else None
+
+
+def _in_question(entry: Entry) -> bool:
+    """Whether a person is asked if its payment is its own."""
+    return entry.question is not None and entry.payment_id in entry.candidates
+
+
+def _evidence_for(payment_id: int, document: str | None) -> Evidence | None:
+    """On what evidence a key has this payment; None if its entry does not say."""
+    try:
+        entry = Entry.read(document, where="the journal")
+    except Bitrix24ConfigError:
+        return None
+    return entry.evidence if entry.payment_id == payment_id else None
 
 
 def _is_unknown(entry: Entry) -> bool:

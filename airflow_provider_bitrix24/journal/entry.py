@@ -25,6 +25,8 @@ SendResult = Literal["open", "not_sent", "refused", "answered", "unclear", "abse
 """``open``: written before sending; whether it left, and what came of it, is not known yet. ``not_sent``, ``refused``:
 certainly not executed. ``answered``: the portal said yes. ``unclear``: it said something else. ``absent``: no answer,
 and the portal does not show it. ``not_shown``: it said yes, or something unclear, and does not show it."""
+PROVED: Final = ("answer", "tag")
+"""Evidence that cannot be mistaken: the portal itself has said whose the payment is."""
 MAY_HAVE_RUN: Final = ("open", "answered", "unclear", "absent", "not_shown")
 
 
@@ -81,6 +83,8 @@ class Decision(_Part):
     """ISO 8601."""
     through: str
     """"Airflow" or "command line"."""
+    key: str | None = None
+    """The key that it is about, where another one may find it."""
     about: str | None = None
     """Digest of the entry that the person was shown."""
     set_aside: tuple[int, ...] = ()
@@ -214,6 +218,11 @@ class Entry(_Part):
         """Return a copy with a decision to carry out; one that was still waiting stays in the record."""
         return self.refuse(f"{decision.by} has decided anew").but(decision=decision)
 
+    def knows(self, decision: Decision) -> bool:
+        """Whether the decision is waiting or in the record already."""
+        waiting = [self.decision] if self.decision is not None else []
+        return any(decision.is_the_same_as(one) for one in (*self.decisions, *waiting))
+
     def note(self, decision: Decision) -> Self:
         """Return a copy with one more decision in the record."""
         return self.but(decisions=(*self.decisions, decision))
@@ -237,22 +246,23 @@ class Entry(_Part):
     def give_up(self) -> Self:
         """Return a copy in which the decision to give up is carried out.
 
-        It lets go of a payment, unless that is proved to be this key's: so a wrong claim ends.
+        It lets go of a payment, unless that is proved to be this key's: so a wrong claim ends. Only what was there
+        before is set aside: whoever gives up does not say that the other one is somebody else's.
         """
-        proved = self.payment_id is None or self.evidence in ("answer", "tag")
-        given_up = self.carry_out(() if proved or self.payment_id is None else (self.payment_id,))
-        given_up = given_up.but(question=None, candidates=())
+        proved = self.payment_id is None or self.evidence in PROVED
+        before = (self.payment_id,) if self.payment_id is not None and self.evidence == "state" else ()
+        given_up = self.carry_out(before).but(question=None, candidates=())
         return given_up if proved else given_up.but(payment_id=None, evidence=None, steps={}, receipt=None)
 
     def hear(self, decisions: Iterable[Decision]) -> Self:
         """Return a copy that has taken over what was decided beside it, each decision once, in their order.
 
         What was decided about another state of things does not stand any more; but whoever gives up need not know it.
+        What was decided about another key, which the same task worked on before, is none of this one's business.
         """
-        known = [*self.decisions, *([self.decision] if self.decision is not None else [])]
         entry, digest = self, self.digest
         for decision in decisions:
-            if any(decision.is_the_same_as(one) for one in known):
+            if self.knows(decision) or decision.key not in (None, self.key):
                 continue
             if decision.about == digest or (decision.what == "give_up" and self.receipt is None):
                 entry = entry.decide(decision)

@@ -106,6 +106,8 @@ class TaskDrawer:
         if found != entry:
             raise _changed(entry)
         state = self.api.state(self.task)
+        # The task may work on another key when it comes across it.
+        decision = decision.but(key=entry.key)
         self.api.decide(self.task, decision)
         todo = "It is in the task state. Clear the task now: it reads the portal and carries it out."
         if state not in _ENDED:

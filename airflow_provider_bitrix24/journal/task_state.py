@@ -15,10 +15,11 @@ from airflow_provider_bitrix24.journal.commands import TaskName
 from airflow_provider_bitrix24.journal.entry import Decision, Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from airflow_provider_bitrix24.journal import Page
     from airflow_provider_bitrix24.journal.commands import Verb
+    from airflow_provider_bitrix24.journal.entry import Evidence
 
 DOCUMENT: Final = "bitrix24_payment"
 """Name of the document in the Storage tab: only attempts write it."""
@@ -76,6 +77,7 @@ class TaskStateJournal:
 
 class _Document:
     busy = None
+    behind = False
 
     def __init__(self, store: Store, retention: Any, portal: str, key: str) -> None:
         self._store = store
@@ -105,8 +107,8 @@ class _Document:
     def observed_payment(self) -> int | None:
         return None
 
-    def claimed_by_others(self, payment_ids: Collection[int]) -> set[int]:
-        return set()
+    def claimed_by_others(self, payment_ids: Collection[int]) -> Mapping[int, Evidence | None]:
+        return {}
 
     def rivals(self, subject: str) -> Sequence[str]:
         return ()

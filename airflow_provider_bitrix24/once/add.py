@@ -83,12 +83,14 @@ class _Adding:
     def run(self) -> Receipt:
         """Do it."""
         self._look()
-        decision = heed(self.story, self.addition.candidates(self.view.shown))
+        self._learn_from_the_overtaken()
+        decision = heed(
+            self.story, self.addition.candidates(self.view.shown), {one.id for one in self.view.shown.payments}
+        )
         if decision is not None and decision.what == "adopt":
             self._adopt(decision)
         if self.story.entry.receipt is not None:
             return self._done_before()
-        self._learn_from_the_overtaken()
         if self.story.entry.payment_id is not None:
             return self._go_on(self._read_back(self.story.entry.payment_id))
         if not self.story.found:
@@ -188,7 +190,12 @@ class _Adding:
         if known != wanted and known in shown:
             why = f"payment {known}, which is this key's, is still on {self.addition.of}"
             turn_down(story, decision, why, candidates)
-        adopt(story, wanted)
+        plan = dict(story.entry.plan)
+        if not story.entry.may_have_run:
+            # Of what was there before, and is only returned, nothing was planned but for that one.
+            [payment] = [one for one in self.view.shown.payments if one.id == wanted]
+            plan = self._plan_for(payment)
+        adopt(story, wanted, plan)
 
     def _existing(self) -> Receipt | None:
         """Nothing of ours was sent, as far as the journal knows: a tagged or an unpaid payment may be there."""
@@ -239,8 +246,7 @@ class _Adding:
                 "sent. Change it in Bitrix24, or ask for its pay system."
             )
         self.story.entry = self.story.afresh(decided_at=self._at())
-        plan = self._plan() if addition.fill_products and payment.money.amount == 0 and not payment.paid else {}
-        self.story.identify(payment.id, evidence, plan=plan)
+        self.story.identify(payment.id, evidence, plan=self._plan_for(payment))
         return self._go_on(payment)
 
     # -- sending -----------------------------------------------------------------------------------------------------
@@ -257,6 +263,11 @@ class _Adding:
                 "that is right."
             )
         return {str(row_id): quantity for row_id, quantity in plan.items()}
+
+    def _plan_for(self, payment: Payment) -> dict[str, int]:
+        """The same for a payment that is there; nothing goes into one that has a sum, because it is somebody else's."""
+        fits = self.addition.fill_products and payment.money.amount == 0 and not payment.paid
+        return self._plan() if fits else {}
 
     def _at(self) -> float | None:
         return self.view.at.timestamp() if self.view.at else None

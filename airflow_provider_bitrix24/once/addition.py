@@ -8,6 +8,7 @@ from airflow_provider_bitrix24.api import payments
 from airflow_provider_bitrix24.api.tags import tag_of
 from airflow_provider_bitrix24.api.values import ENTITY_NAMES
 from airflow_provider_bitrix24.exceptions import PaymentMismatch
+from airflow_provider_bitrix24.journal.entry import PROVED
 from airflow_provider_bitrix24.once.receipt import Receipt
 
 if TYPE_CHECKING:
@@ -83,14 +84,19 @@ class Addition:
         )
 
     def candidates(self, shown: Shown) -> list[int]:
-        """The payments that have appeared since before the first send, and are not known to be somebody else's."""
+        """The payments that have appeared since before the first send, and are not known to be somebody else's.
+
+        That another key has claimed one says so only if the portal has proved it, or if it does not fit us anyway: else
+        the other key may have taken ours.
+        """
         entry = self.story.entry
         if not entry.may_have_run:
             return []
         known = {*entry.seen, *entry.dismissed}
         new = [payment.id for payment in shown.payments if payment.id not in known]
-        claimed = self.story.page.claimed_by_others(new) if new else set()
-        return [payment_id for payment_id in new if payment_id not in claimed]
+        claims = self.story.page.claimed_by_others(new) if new else {}
+        fitting = set(new) if shown.fitting is None else shown.fitting
+        return [one for one in new if one not in claims or (claims[one] not in PROVED and one in fitting)]
 
     def tagged(self, shown: Shown) -> Payment | None:
         """The payment that carries this key's tag.

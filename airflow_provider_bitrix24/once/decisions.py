@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.once.story import Story
 
 
-def heed(story: Story, candidates: Collection[int]) -> Decision | None:
+def heed(story: Story, candidates: Collection[int], shown: Collection[int] = ()) -> Decision | None:
     """Carry out what a person has decided, as far as it concerns sending.
 
     :param candidates: the payments that may be ours, read just now.
+    :param shown: all payments of the object.
     :return: a decision that was carried out, or to adopt, which the caller has to carry out.
     :raises PaymentRefused: the person has given it up.
     :raises PaymentAmbiguous: the person was not shown everything.
+    :raises PaymentMismatch: what is to be paid again is not what is wanted now.
     """
     decision = story.entry.decision
     if decision is None:
@@ -30,13 +32,14 @@ def heed(story: Story, candidates: Collection[int]) -> Decision | None:
         story.keep(story.entry.give_up(), hold=0)
         _refuse_if_given_up(story)
     if decision.what == "pay_again":
-        unseen = sorted(set(candidates) - set(decision.candidates))
-        if unseen:
-            subject, known = story.entry.subject, story.entry.payment_id
-            why = f"meanwhile {listed(unseen)} appeared on {subject}, which {decision.by} was not shown"
-            if known in unseen:
-                why = f"payment {known}, which is this key's, is still on {subject}"
+        entry, unseen = story.entry, sorted(set(candidates) - set(decision.candidates))
+        if entry.payment_id in shown and entry.evidence != "state":
+            why = f"payment {entry.payment_id}, which is this key's, is still on {entry.subject}"
             turn_down(story, decision, why, candidates)
+        if unseen:
+            why = f"meanwhile {listed(unseen)} appeared on {entry.subject}, which {decision.by} was not shown"
+            turn_down(story, decision, why, candidates)
+        story.refuse_other_parameters(f"{decision.by} decided to pay again for the former ones.")
         story.entry = _as_if_not_there(story.entry, decision, candidates)
     story.attempt.log.info("%s decided (%s): %s.%s", decision.by, decision.through, decision.what, story.set_aside)
     return decision
@@ -54,26 +57,30 @@ def turn_down(story: Story, decision: Decision, why: str, candidates: Collection
     )
     if story.entry.payment_id is None:
         story.park(question, candidates, why=why)
-    story.keep(story.entry.refuse(why), hold=0)
-    raise PaymentAmbiguous(
-        f"{question} Without another decision, it goes on with payment {story.entry.payment_id}, if that is there.",
-        tuple(sorted(candidates)),
-    )
+    # The next decision is one of somebody who has been shown them.
+    seen = tuple(sorted(candidates))
+    story.keep(story.entry.refuse(why).but(candidates=seen), hold=0)
+    if story.entry.given_up is None:
+        question += f" Without another decision, it goes on with payment {story.entry.payment_id}, if that is there."
+    raise PaymentAmbiguous(question, seen)
 
 
-def adopt(story: Story, payment_id: int) -> None:
+def adopt(story: Story, payment_id: int, plan: dict[str, int]) -> None:
     """Take the payment that a person has chosen; what was put into another one does not count for it.
 
+    :param plan: the product rows that it is to hold.
     :raises PaymentAmbiguous: another key has claimed it.
     """
     entry = story.entry
+    same = payment_id == entry.payment_id
     story.identify(
         payment_id,
-        "person",
+        entry.evidence if same and entry.evidence else "person",
         question=None,
         candidates=(),
         receipt=None,
-        steps=entry.steps if payment_id == entry.payment_id else {},
+        plan=plan,
+        steps=entry.steps if same else {},
         decision=None,
         decisions=entry.carry_out().decisions,
     )
@@ -95,6 +102,6 @@ def _refuse_if_given_up(story: Story) -> None:
         return
     raise PaymentRefused(
         f"{decision.by} has given {story.entry.subject} up for the key {story.entry.key!r} at {decision.at} "
-        f"({decision.through}). Nothing was sent by this attempt.{story.set_aside} To take it up again, decide anew by "
-        f"{story.how_to_decide()}; then clear this task."
+        f"({decision.through}). Nothing was sent by this attempt. {story.entry.known}".rstrip()
+        + f"{story.set_aside} To take it up again, decide anew by {story.how_to_decide()}; then clear this task."
     )

@@ -80,6 +80,9 @@ class Story:
         """Whether this attempt sent the write."""
         self.clock = PortalClock(attempt.clock)
         self.entry = self._read()
+        if self.page.behind:
+            # Other runs know only what the journal itself holds.
+            self.keep(self.entry)
         if decision is not None:
             self._take(decision)
 
@@ -89,11 +92,14 @@ class Story:
         return not self.entry.free
 
     def _take(self, decision: Decision) -> None:
-        """Take over what a person has answered, if the question still stands."""
+        """Take over what a person has answered, once, if the question still stands."""
         entry, shown = self.entry, tuple(sorted(decision.candidates))
+        if entry.knows(decision):
+            return
         asked_here = entry.state == "parked" and entry.task == self.task.identity
         if asked_here and (decision.what == "give_up" or entry.candidates == shown):
-            self.entry = entry.decide(decision)
+            # Airflow hands it over only once.
+            self.keep(entry.decide(decision))
             return
         why = f"the question does not stand any more: {entry.key} is {entry.state}"
         self.attempt.log.warning(
@@ -135,9 +141,9 @@ class Story:
         if entry is None:
             return self.wanted
         if entry.free:
-            return self.wanted.but(
-                sends=entry.sends, decision=entry.decision, decisions=entry.decisions, dismissed=entry.dismissed
-            )
+            asked = {"question": entry.question, "candidates": entry.candidates}
+            said = {"decision": entry.decision, "decisions": entry.decisions, "dismissed": entry.dismissed}
+            return self.wanted.but(sends=entry.sends, **asked, **said)
         return entry
 
     def _parked_elsewhere(self, entry: Entry | None) -> bool:
@@ -172,8 +178,8 @@ class Story:
         listed = "; ".join(f"{name} {has!r} instead of {wanted!r}" for name, (has, wanted) in self.differing.items())
         raise PaymentMismatch(
             f"The key {self.entry.key!r} was used before, by {self.entry.task}, with other parameters: {listed}. "
-            f"{happened} Nothing was sent by this attempt. One key stands for one payment: give the other one a key of "
-            "its own, or ask for the same as before."
+            f"{happened} {self._sent_in_words} One key stands for one payment: give the other one a key of its own, or "
+            "ask for the same as before."
         )
 
     # -- clocks ------------------------------------------------------------------------------------------------------
@@ -196,8 +202,8 @@ class Story:
             self.clock.set(view.at, left)
             return view
         message = (
-            f"{self._known} The portal cannot be asked about it now ({trouble}). Nothing was sent by this attempt. "
-            "When the portal answers again, clear this task: it reads first and does not pay twice."
+            f"{self._known} The portal cannot be asked about it now ({trouble}). {self._sent_in_words} When the portal "
+            "answers again, clear this task: it reads first and does not pay twice."
         )
         # Without a journal, a later attempt would not know what this one has sent.
         if final or (self.sent_now and not self.journal.durable):
@@ -222,7 +228,18 @@ class Story:
     def place(self, error: Bitrix24Error) -> Bitrix24Error:
         """Return an error as the end of this story: it does not deny what was sent before."""
         known = self._known
-        return error.after(known, sent=self.sent_now) if known else error
+        return error.after(known, sent=self._has_sent) if known else error
+
+    @property
+    def _has_sent(self) -> bool:
+        """Whether this attempt has sent anything, be it only what completes the payment."""
+        steps = [send for sends in self.entry.steps.values() for send in sends]
+        return self.sent_now or any(send.may_have_run and send.by == str(self.task) for send in steps)
+
+    @property
+    def _sent_in_words(self) -> str:
+        """What this attempt has sent besides what was said already, as a sentence."""
+        return "Nothing more was sent." if self._has_sent else "Nothing was sent by this attempt."
 
     # -- sending -----------------------------------------------------------------------------------------------------
 
@@ -252,7 +269,8 @@ class Story:
         return self.wanted.but(sends=entry.sends, decisions=entry.decisions, dismissed=entry.dismissed, **facts)
 
     def step(self, name: str) -> Intent:
-        """The intent to send something that completes the payment."""
+        """The intent to send something that completes the payment, so that it is taken for this key's."""
+        self.entry = self.entry.but(question=None, candidates=())
         return Intent(self, name)
 
     def new_send(self) -> Send:
@@ -277,8 +295,17 @@ class Story:
     # -- writing down ------------------------------------------------------------------------------------------------
 
     def write(self, entry: Entry, *, hold: float | None = None) -> None:
-        """Write once: what is not kept is not acted upon."""
-        self.page.write(entry, hold=hold)
+        """Write once: what is not kept is not acted upon.
+
+        :raises PaymentAmbiguous: another key has claimed its payment.
+        """
+        claim = None
+        try:
+            self.page.write(entry, hold=hold)
+        except Claimed as claimed:
+            claim = claimed
+        if claim is not None:
+            self._park_as_claimed(entry, claim)
         self.entry = entry
 
     def keep(self, entry: Entry, *, hold: float | None = None) -> None:
@@ -303,20 +330,24 @@ class Story:
 
         :raises PaymentAmbiguous: another key has claimed it.
         """
-        other = None
-        try:
-            self.keep(self.entry.but(payment_id=payment_id, evidence=evidence, **changes))
-        except Claimed as claimed:
-            other = claimed.key
-        if other is not None:
-            show, let_go = (self.journal.command(verb, other) for verb in ("show", "resolve"))
-            self.park(
-                f"Payment {payment_id} ({evidence}) looks like that of the key {self.entry.key!r}, but the key "
-                f"{other!r} has claimed it: one of the two was taken for the other's. Nothing is sent again by "
-                f"itself. Look why by `{show}`. If the claim is wrong, `{let_go} --give-up` ends it; if it is right, "
-                f"decide anew about this key by {self.how_to_decide()}. Then clear this task.",
-                (payment_id,),
-            )
+        settled = {"payment_id": payment_id, "evidence": evidence, "question": None, "candidates": (), **changes}
+        self.keep(self.entry.but(**settled))
+
+    def _park_as_claimed(self, entry: Entry, claim: Claimed) -> NoReturn:
+        """Leave to a person whose payment it is."""
+        show, let_go = (self.journal.command(verb, claim.key) for verb in ("show", "resolve"))
+        first = ""
+        if claim.payment_id == self.entry.payment_id:
+            # It was known before, in the task state alone, and is not done until that is settled.
+            self.entry = self.entry.but(receipt=None)
+            first = " (first --give-up, which lets go of what the portal has not proved to be its own)"
+        self.park(
+            f"Payment {claim.payment_id} ({entry.evidence}) looks like that of the key {entry.key!r}, but the key "
+            f"{claim.key!r} has claimed it: one of the two was taken for the other's. Nothing is sent again by itself. "
+            f"Look why by `{show}`. If the claim is wrong, `{let_go} --give-up` ends it; if it is right, decide anew "
+            f"about this key by {self.how_to_decide()}{first}. Then clear this task.",
+            (claim.payment_id,),
+        )
 
     def finish(self, receipt: Receipt) -> Receipt:
         """Write down the receipt, let go of the key, and return the receipt."""

@@ -12,6 +12,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Error, PaymentAmbiguous
+from airflow_provider_bitrix24.journal.commands import PROGRAM
 from airflow_provider_bitrix24.journal.entry import Decision
 
 if TYPE_CHECKING:
@@ -109,11 +110,13 @@ def decision_of(event: Any, asked: Mapping[str, Any]) -> Decision:
     chosen = event.get("chosen_options") if isinstance(event, dict) else None
     option = asked["options"].get(chosen[0]) if chosen and len(chosen) == 1 else None
     if option is None or event.get("timedout"):
+        # A release before may have asked, without a command.
+        command = asked.get("command", f"{PROGRAM} resolve")
         what = f"Airflow handed over no answer to it ({chosen})" if chosen else "nobody has answered it"
         raise PaymentAmbiguous(
             f"A person was asked what has become of the payment, and {what} within {asked['timeout']}. Nothing was "
-            f"sent since. Clear this task to be asked again; or decide by `{asked['command']}` with --adopt ID, "
-            "--pay-again or --give-up, and clear it then.",
+            f"sent since. Clear this task to be asked again; or decide by `{command}` with --adopt ID, --pay-again or "
+            "--give-up, and clear it then.",
             tuple(asked["candidates"]),
         )
     return Decision(

@@ -266,6 +266,39 @@ def test_what_makes_no_sense_is_refused(desk: Desk) -> None:
     assert all(entry["decision"] is None for entry in desk.json("list"))
 
 
+def test_who_has_given_up_may_go_on_with_the_same_payment(desk: Desk) -> None:
+    paid = desk.add("a")["payment_id"]
+    place = (desk.key("a"), "--conn-id", "payments", "--yes")
+    assert desk.cli("resolve", *place, "--give-up")[0] == 0
+    with pytest.raises(PaymentRefused):
+        desk.add("a")
+    assert desk.cli("resolve", *place, "--adopt", str(paid))[0] == 0
+    receipt = desk.add("a")
+    assert (receipt["payment_id"], receipt["evidence"]) == (paid, "answer")
+    assert desk.json("show", desk.key("a"))["state"] == "done"
+    assert len([entry for entry in desk.portal.ledger if entry["event"] == "payment_added"]) == 1
+
+
+def test_a_user_without_a_name_says_who_decides(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container, whose user is a number that nobody has given a name."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def unknown(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    desk.leave_open("a")
+    place = (desk.key("a"), "--conn-id", "payments")
+    assert desk.cli("show", *place)[0] == 0
+    code, _, told = desk.cli("resolve", *place, "--give-up", "--yes")
+    assert code == 1
+    assert "say by --by NAME who decides. Nothing was changed." in " ".join(told.split())
+    assert desk.json("show", desk.key("a"))["state"] == "parked"
+    assert desk.cli("resolve", *place, "--give-up", "--by", "Ada", "--yes")[0] == 0
+    assert desk.json("show", desk.key("a"))["decisions"][0]["by"] == "Ada"
+
+
 def test_a_done_key_is_paid_again_only_if_the_portal_does_not_show_it(desk: Desk) -> None:
     first = desk.add("a")["payment_id"]
     place = (desk.key("a"), "--conn-id", "payments")

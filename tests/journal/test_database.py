@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24StoreError, PaymentInProgress
-from airflow_provider_bitrix24.journal import Claimed, Entry, Send
+from airflow_provider_bitrix24.journal import Claimed, Decision, Entry, Send
 from airflow_provider_bitrix24.journal.database import SCHEMA, SqlJournal
 from airflow_provider_bitrix24.journal.entry import Unreadable
 from airflow_provider_bitrix24.journal.task_state import DOCUMENT, TaskStateJournal
@@ -50,6 +50,10 @@ def test_what_is_written_is_read(database: Database) -> None:
     assert first.read() is None
     first.write(entry(seen=(1001,), plan={"7": 2}), hold=60)
     assert page(database).read() == entry(seen=(1001,), plan={"7": 2})
+
+
+def decided(what: Any) -> Decision:
+    return Decision(what=what, by="Ada", at="2026-11-22T10:00:00.000+00:00", through="command line")
 
 
 def test_keys_and_portals_are_apart(database: Database) -> None:
@@ -145,9 +149,21 @@ def test_what_an_overtaken_attempt_was_told_is_kept(database: Database) -> None:
     retry.write(entry(results=("absent",)))
     assert retry.observed_payment() is None
     with pytest.raises(PaymentInProgress):
-        zombie.write(entry(results=("answered",), payment_id=1033))
+        zombie.write(entry(results=("answered",), payment_id=1033, evidence="answer"))
     assert retry.observed_payment() == 1033
     assert page(database, key="other").observed_payment() is None
+
+
+@pytest.mark.parametrize("evidence", ["difference", "person", "state", "tag"])
+def test_what_an_overtaken_attempt_has_concluded_is_no_answer(database: Database, evidence: str) -> None:
+    zombie, retry = page(database, "zombie"), page(database, "retry")
+    zombie.read()
+    zombie.write(entry(), hold=0)
+    retry.read()
+    retry.write(entry(results=("absent",)))
+    with pytest.raises(PaymentInProgress):
+        zombie.write(entry(results=("absent",), payment_id=1033, evidence=evidence))
+    assert retry.observed_payment() is None
 
 
 def test_an_intent_that_lost_is_no_observation(database: Database) -> None:
@@ -167,9 +183,9 @@ def test_a_payment_belongs_to_one_key(database: Database) -> None:
     with pytest.raises(Claimed, match="key"):
         other.write(entry("other", payment_id=1033))
     assert other.read() is None
-    assert other.claimed_by_others([1033, 1034]) == {1033}
-    assert one.claimed_by_others([1033, 1034]) == set()
-    assert other.claimed_by_others([]) == set()
+    assert set(other.claimed_by_others([1033, 1034])) == {1033}
+    assert one.claimed_by_others([1033, 1034]) == {}
+    assert other.claimed_by_others([]) == {}
 
 
 @pytest.mark.parametrize(
@@ -268,6 +284,10 @@ def test_a_fence_is_written_first(database: Database) -> None:
     zombie = journal(database, fence=TaskStateJournal(Gone())).page(PORTAL, "key")
     zombie.read()
     with pytest.raises(PaymentInProgress, match="Airflow has given this attempt up"):
+        zombie.write(entry(results=("answered",), payment_id=1033, evidence="answer"), hold=0)
+    # Nothing of that is in the row; what the portal has answered is not lost.
+    assert (page(database).read(), zombie.observed_payment()) == (entry(), 1033)
+    with pytest.raises(PaymentInProgress, match="Airflow has given this attempt up"):
         zombie.write(entry(results=("absent",)), hold=0)
     found = page(database).read()
     assert found is not None
@@ -332,9 +352,9 @@ def test_a_claim_ends_when_the_payment_is_let_go(database: Database) -> None:
         other.write(entry("b", payment_id=1033, evidence="person"))
     later = page(database, "two", key="a")
     later.read()
-    later.write(entry("a", payment_id=1034, evidence="person"))
+    later.write(entry("a", payment_id=1034, evidence="person", decisions=(decided("adopt"),)))
     other.write(entry("b", payment_id=1033, evidence="person"))
-    assert other.claimed_by_others([1033, 1034]) == {1034}
+    assert set(other.claimed_by_others([1033, 1034])) == {1034}
 
 
 def test_tables_of_another_version_do_not_deny_what_was_sent(database: Database) -> None:
@@ -346,3 +366,57 @@ def test_tables_of_another_version_do_not_deny_what_was_sent(database: Database)
         page(fresh)
     assert "Nothing was sent." not in str(caught.value)
     assert caught.value.__context__ is None
+
+
+def test_all_that_a_key_has_claimed_is_let_go(database: Database) -> None:
+    """Also what an older release has left."""
+    for payment_id in (1033, 1034):
+        held = page(database, key="a")
+        held.read()
+        held.write(entry("a", payment_id=payment_id, evidence="difference"))
+    other = page(database, key="b")
+    other.read()
+    other.write(entry("b", payment_id=1035, evidence="difference"))
+    assert set(other.claimed_by_others([1033, 1034])) == {1033, 1034}
+    held = page(database, key="a")
+    held.read()
+    held.write(entry("a", decisions=(decided("give_up"),)))
+    assert other.claimed_by_others([1033, 1034]) == {}
+    assert set(held.claimed_by_others([1035])) == {1035}
+
+
+@pytest.mark.parametrize(
+    "settled",
+    [{"question": "Whose is it?", "candidates": (1033,)}, {"decisions": (decided("give_up"),)}],
+    ids=["a person is asked", "given up"],
+)
+def test_who_does_not_go_on_with_a_payment_needs_no_claim(database: Database, settled: dict[str, Any]) -> None:
+    holder, other = page(database, key="a"), page(database, key="b")
+    for each in (holder, other):
+        each.read()
+    holder.write(entry("a", payment_id=1033, evidence="difference"))
+    known = entry("b", results=("answered",), payment_id=1033, evidence="answer")
+    other.write(known.but(**settled))
+    with pytest.raises(Claimed, match="a"):
+        other.write(known)
+    holder.write(entry("a", decisions=(decided("give_up"),)))
+    other.write(known)
+    assert set(holder.claimed_by_others([1033])) == {1033}
+
+
+def test_what_only_the_task_state_knows_is_told_apart(database: Database) -> None:
+    class Store:
+        def get(self, key: str, default: Any = None) -> Any:
+            return entry().document() if key == DOCUMENT else default
+
+        def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+            pass
+
+    fenced = journal(database, fence=TaskStateJournal(Store())).page(PORTAL, "key")
+    found = fenced.read()
+    assert found is not None
+    assert (found, fenced.behind) == (entry(), True)
+    fenced.write(found)
+    assert not fenced.behind
+    assert (fenced.read(), fenced.behind) == (entry(), False)
+    assert page(database).read() == entry()

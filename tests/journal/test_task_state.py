@@ -118,6 +118,15 @@ def test_the_last_decision_counts_and_the_others_stay_in_the_record() -> None:
     assert heard.decisions == (decided(refused="Bob has decided anew"),)
 
 
+@pytest.mark.parametrize("what", ["pay_again", "give_up"])
+def test_what_was_decided_about_another_key_is_not_taken_over(what: str) -> None:
+    store = Store()
+    TaskStateJournal(store).page(PORTAL, "key").write(entry())
+    put(store, decided(what, key="another key"), decided(what, key="key", by="Bob"))
+    heard = read(store)
+    assert (heard.decision, heard.decisions) == (decided(what, key="key", by="Bob"), ())
+
+
 @pytest.mark.parametrize(
     ("what", "went_on", "state"),
     [
@@ -176,7 +185,7 @@ def test_it_knows_nothing_of_other_keys() -> None:
         page.release()
         assert page.busy is None
         assert page.observed_payment() is None
-        assert page.claimed_by_others([1033]) == set()
+        assert page.claimed_by_others([1033]) == {}
         assert list(page.rivals("deal 4")) == []
 
 

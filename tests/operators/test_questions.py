@@ -44,7 +44,7 @@ def event(option: str, **more: Any) -> dict[str, Any]:
 )
 def test_an_answer_is_a_decision(option: str, what: str, payment_id: int | None) -> None:
     decision = questions.decision_of(event(option), ASKED)
-    assert decision.model_dump(exclude={"about", "set_aside", "refused"}) == {
+    assert decision.model_dump(exclude={"key", "about", "set_aside", "refused"}) == {
         "what": what,
         "payment_id": payment_id,
         "candidates": (1034,),
@@ -83,6 +83,12 @@ def test_what_is_no_answer_ends_red_and_sends_nothing(portal: Any, task: Task, a
     with pytest.raises(AirflowFailException, match=r"PaymentAmbiguous: .*Clear this task to be asked again"):
         operator.answered(task.context, answer, ASKED)
     assert portal.requests == []
+
+
+def test_a_question_of_the_release_before_named_no_command() -> None:
+    asked = {name: value for name, value in ASKED.items() if name != "command"}
+    with pytest.raises(PaymentAmbiguous, match="decide by `python -m airflow_provider_bitrix24 journal resolve` with"):
+        questions.decision_of(event("Give up", timedout=True), asked)
 
 
 def test_nobody_can_be_asked_in_an_older_airflow(portal: Any, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -386,8 +386,7 @@ def test_a_wrong_claim_is_ended_by_a_person(database: VirtualDatabase) -> None: 
     assert refused.startswith("Payment 1033 (person) looks like that of the key")
     resolve(world, "give_up", key="key-b")
     given_up = entry_of(world, "key-b")
-    assert (given_up.state, given_up.payment_id, given_up.dismissed) == ("given_up", None, (1033,))
-    assert given_up.decisions[-1].set_aside == (1033,)
+    assert (given_up.state, given_up.payment_id, given_up.dismissed) == ("given_up", None, ())
     resolve(world, "adopt", 1033)
     receipt = world.worker("a", 4).attempt(adding()).receipt
     assert receipt is not None
@@ -549,3 +548,237 @@ def test_who_waits_for_another_task_that_goes_on_and_on_comes_back_later(
     assert isinstance(outcome.error, PaymentInProgress)
     assert "b:try:1 is at work on" in str(outcome.error)
     assert writes(world) == []
+
+
+# -- answers that are heard once, and by those whom they concern
+
+
+def test_who_has_given_up_may_go_on_with_the_same_payment(database: VirtualDatabase) -> None:  # noqa: F811
+    world = World("sql", database)
+    assert world.worker("a", 1).attempt(adding()).receipt is not None
+    resolve(world, "give_up")
+    resolve(world, "adopt", 1033)
+    receipt = world.worker("a", 2).attempt(adding()).receipt
+    assert receipt is not None
+    assert (receipt.subject["payment_id"], receipt.evidence, entry_of(world).state) == (1033, "answer", "done")
+    assert writes(world) == [ADD]
+
+
+def test_of_two_payments_with_one_tag_a_person_chooses_though_nothing_was_sent() -> None:
+    world = World("task state")
+    assert world.worker("run1", 1).attempt(adding(tag=True)).receipt is not None
+    copy = world.portal.act.add_payment(2, 1, user_id=7)
+    world.portal.state.payments[copy].xml_id = world.portal.state.payments[1033].xml_id
+    asked = world.worker("a", 1).attempt(adding(tag=True)).error
+    assert isinstance(asked, PaymentAmbiguous)
+    answer = decision("adopt", *asked.candidates, payment_id=1033)
+    receipt = world.worker("a", 1).attempt(adding(tag=True, decision=answer)).receipt
+    assert receipt is not None
+    assert (receipt.outcome, receipt.subject["payment_id"], receipt.evidence) == ("existing", 1033, "person")
+    entry = Entry.read(world.states["a"].documents[DOCUMENT], where="the Storage tab")
+    assert (entry.state, entry.question, entry.candidates) == ("done", None, ())
+    assert fates(entry) == [("anna", "adopt", None)]
+
+
+@pytest.mark.parametrize("journal", ["task state", "sql", "sql and task state"])
+def test_an_answer_outlives_an_outage(journal: str, database: VirtualDatabase) -> None:  # noqa: F811
+    world = World(journal, database)
+    candidates = lost(world, "people: adds").candidates
+    world.director = Script({"a": dict.fromkeys(range(9), "outage 400")})
+    answer = decision("adopt", *candidates, payment_id=1033)
+    outcome = world.worker("a", 1).attempt(adding(decision=answer))
+    assert outcome.error is not None
+    assert not outcome.error.final
+    world.director = Script({})
+    world.advance(1000)
+    receipt = world.worker("a", 2).attempt(adding()).receipt
+    assert receipt is not None
+    assert (receipt.subject["payment_id"], receipt.evidence) == (1033, "person")
+    assert writes(world) == [ADD]
+
+
+@pytest.mark.parametrize("journal", ["task state", "sql"])
+def test_an_answer_that_comes_twice_is_carried_out_once(
+    journal: str,
+    database: VirtualDatabase,  # noqa: F811
+) -> None:
+    world = World(journal, database)
+    world.portal.faults.add(Fault(kind="drop_before", method=ADD))
+    assert isinstance(world.worker("a", 1).attempt(adding()).error, PaymentAmbiguous)
+    assert len(writes(world)) == 2
+    for _ in range(3):
+        outcome = world.worker("a", 1).attempt(adding(decision=decision("pay_again")))
+        assert isinstance(outcome.error, PaymentAmbiguous)
+        assert len(writes(world)) == 3
+    entry = world.journal_for("a", 2).page(world.name, KEY).read()
+    assert fates(entry) == [("anna", "pay_again", None)]
+
+
+def test_who_gives_one_key_up_has_not_given_up_the_next_one_of_that_task() -> None:
+    world = World("task state")
+    world.portal.act.add_payment(2, 1, user_id=7)
+    first = adding("key-one", if_unpaid_exists="return")
+    assert world.worker("a", 1).attempt(first).receipt is not None
+    api: Any = TerminalApi(world)
+    [drawer] = TaskShelf(api, "d", "r", None, None).drawers("key-one")
+    assert isinstance(drawer.entry, Entry)
+    drawer.decide(decision("give_up").but(about=drawer.entry.digest))
+    assert isinstance(world.worker("a", 2).attempt(first).error, PaymentRefused)
+    # Nothing of it was sent, so the task may work on another key.
+    world.director = Script({"a": {4: "drop_after", 5: "killed before"}})
+    assert world.worker("a", 3).attempt(adding("key-two")).killed
+    world.advance(1000)
+    world.director = Script({})
+    outcome = world.worker("a", 4).attempt(adding("key-two", on_unknown="adopt"))
+    assert outcome.receipt is not None
+    assert writes(world, "key-two") == [ADD]
+
+
+def test_payments_that_were_asked_about_do_not_bind_who_decides_about_a_known_one(
+    database: VirtualDatabase,  # noqa: F811
+) -> None:
+    world = World("sql", database)
+    assert world.worker("a", 1).attempt(adding()).receipt is not None
+    world.people("deletes")
+    assert world.worker("b", 1).attempt(adding("key-b")).receipt is not None
+    resolve(world, "adopt", 1034)
+    assert "has claimed it" in str(world.worker("a", 2).attempt(adding()).error)
+    theirs = world.portal.act.add_payment(2, 1, user_id=7)
+    resolve(world, "adopt", theirs)
+    receipt = world.worker("a", 3).attempt(adding()).receipt
+    assert receipt is not None
+    assert receipt.subject["payment_id"] == theirs
+
+
+# -- two journals
+
+
+def claim_for_another_key(world: World) -> None:
+    """Another key has taken payment 1033 for its own, without proof."""
+    page = SqlJournal(world.database, "b").page(world.name, "key-b")
+    page.read()
+    page.write(
+        Entry(
+            key="key-b",
+            portal=world.name,
+            operation="add_crm_payment",
+            subject="deal 1",
+            parameters={"entity_id": 1, "entity_type_id": 2},
+            task="b",
+            payment_id=1033,
+            evidence="difference",
+        )
+    )
+
+
+def claimed_meanwhile(world: World, strikes: dict[int, Any], **options: Any) -> None:
+    """What this task has added is known to its task state alone, and another key has claimed it in the database."""
+    world.director = Script({"a": strikes})
+    world.worker("a", 1).attempt(adding(**options))
+    claim_for_another_key(world)
+    world.advance(1000)
+    world.director = Script({})
+    world.journal = "sql and task state"
+
+
+def test_what_another_key_has_claimed_is_left_to_a_person_whatever_is_written(
+    database: VirtualDatabase,  # noqa: F811
+) -> None:
+    world = World("task state", database)
+    claimed_meanwhile(world, {5: "killed before"}, fill_products=True)
+    do = adding(fill_products=True)
+    for attempt in (2, 3):
+        error = world.worker("a", attempt).attempt(do).error
+        assert isinstance(error, PaymentAmbiguous)
+        assert error.candidates == (1033,)
+        assert "the key 'key-b' has claimed it" in str(error)
+        assert "resolve key-b --conn-id YOUR_JOURNAL --give-up` ends it" in str(error)
+        entry = entry_of(world)
+        assert (entry.state, entry.payment_id, entry.question) == ("parked", 1033, str(error))
+    rows = [event for event in world.portal.ledger if event["event"] == "product_added"]
+    assert rows == []
+    resolve(world, "give_up", key="key-b")
+    receipt = world.worker("a", 4).attempt(do).receipt
+    assert receipt is not None
+    assert (receipt.subject["payment_id"], receipt.evidence, entry_of(world).state) == (1033, "answer", "done")
+    assert writes(world).count(ADD) == 1
+
+
+@pytest.mark.parametrize("strikes", [{5: "killed before"}, {}], ids=["incomplete", "done"])
+def test_a_key_whose_payment_another_one_has_claimed_can_be_given_up(
+    strikes: dict[int, Any],
+    database: VirtualDatabase,  # noqa: F811
+) -> None:
+    world = World("task state", database)
+    claimed_meanwhile(world, strikes)
+    assert isinstance(world.worker("a", 2).attempt(adding()).error, PaymentAmbiguous)
+    assert entry_of(world).state == "parked"
+    resolve(world, "give_up")
+    assert isinstance(world.worker("a", 3).attempt(adding()).error, PaymentRefused)
+    # Adopted again, it is still the other one's.
+    resolve(world, "adopt", 1033)
+    assert "has claimed it" in str(world.worker("a", 4).attempt(adding()).error)
+    assert writes(world) == [ADD]
+
+
+def test_who_was_asked_about_a_payment_does_not_take_it_from_another_key(
+    database: VirtualDatabase,  # noqa: F811
+) -> None:
+    world = World("sql", database)
+    assert lost(world, "people: adds").candidates == (1033, 1034)
+    world.people("deletes")
+    claim_for_another_key(world)
+    world.director = Script({})
+    error = world.worker("a", 2).attempt(adding(on_unknown="adopt")).error
+    assert isinstance(error, PaymentAmbiguous)
+    assert "Payment 1033 (difference) looks like that of the key" in str(error)
+    assert (entry_of(world).state, entry_of(world).payment_id) == ("parked", None)
+
+
+@pytest.mark.parametrize("operation", ["add", "invoice", "payment"])
+def test_what_only_the_task_state_knew_is_in_the_database_for_other_runs(
+    operation: str,
+    database: VirtualDatabase,  # noqa: F811
+) -> None:
+    world, made = World("task state", database), OPERATIONS[operation]
+    key = made.key(world)
+    assert world.worker("run1", 1).attempt(made.do).receipt is not None
+    world.journal = "sql and task state"
+    assert world.worker("run1", 2).attempt(made.do).receipt is not None
+    assert entry_of(world, key).state == "done"
+    assert world.worker("run2", 1).attempt(made.do).receipt is not None
+    assert len(writes(world, key)) == 1
+
+
+def test_what_the_portal_has_answered_is_known_though_airflow_had_given_the_attempt_up(
+    database: VirtualDatabase,  # noqa: F811
+) -> None:
+    world = World("sql and task state", database)
+
+    def meanwhile() -> None:
+        world.advance(1000)
+        world.people("adds")
+        assert isinstance(world.worker("a", 2).attempt(adding()).error, PaymentAmbiguous)
+
+    world.director = Script({"a": {4: meanwhile}})
+    assert isinstance(world.worker("a", 1).attempt(adding()).error, PaymentInProgress)
+    world.director = Script({})
+    receipt = world.worker("a", 3).attempt(adding()).receipt
+    assert receipt is not None
+    assert (receipt.subject["payment_id"], receipt.evidence) == (1033, "answer")
+    assert writes(world) == [ADD]
+
+
+def test_rows_that_this_attempt_has_put_in_are_not_denied(database: VirtualDatabase) -> None:  # noqa: F811
+    world = World("sql", database)
+    world.director = Script({"a": {5: "killed before"}})
+    assert world.worker("a", 1).attempt(adding(fill_products=True)).killed
+    world.advance(1000)
+    world.director = Script({})
+    other = adding(fill_products=True, pay_system_id=5)
+    error = world.worker("a", 2).attempt(other).error
+    assert isinstance(error, PaymentMismatch)
+    assert len([event for event in world.portal.ledger if event["event"] == "product_added"]) == 2
+    assert "Payment 1033 was added for it and is there. Nothing more was sent. One key stands for" in str(error)
+    later = str(world.worker("a", 3).attempt(other).error)
+    assert "Payment 1033 was added for it then. Nothing was sent by this attempt." in later

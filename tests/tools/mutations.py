@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "airflow_provider_bitrix24"
 TESTS = "tests/proof/test_rules.py"
 PEOPLE = "tests/proof/test_people_and_journals.py"
+DECISIONS = "tests/proof/test_decisions.py"
 
 
 @dataclass(frozen=True)
@@ -238,8 +239,8 @@ MUTATIONS = [
     Mutation(
         "claims end",
         "journal/database.py",
-        "if self._claims not in (None, payment_id):",
-        "if self._claims == 0:",
+        "        if entry.decisions:",
+        "        if False:",
         "test_a_wrong_claim_is_ended_by_a_person",
         PEOPLE,
     ),
@@ -255,7 +256,6 @@ MUTATIONS = [
         "what was undone is not sent again: a payment",
         "once/add.py",
         "        if self.story.entry.receipt is not None:\n            return self._done_before()\n"
-        "        self._learn_from_the_overtaken()\n"
         "        if self.story.entry.payment_id is not None:\n"
         "            return self._go_on(self._read_back(self.story.entry.payment_id))\n",
         "",
@@ -292,6 +292,55 @@ MUTATIONS = [
         "        with self._database.begin(reads=True) as connection:\n            if self._database.dialect",
         "test_a_sign_in_waits_for_a_refresh_and_is_the_last_word",
         "tests/oauth/test_trouble.py",
+    ),
+    Mutation(
+        "only what is proved is certainly another key's",
+        "once/addition.py",
+        "one not in claims or (claims[one] not in PROVED and one in fitting)",
+        "one not in claims",
+        "test_what_another_key_has_wrongly_claimed_is_not_absent",
+        DECISIONS,
+    ),
+    Mutation(
+        "a conclusion is no answer",
+        "journal/database.py",
+        'entry.payment_id if entry.evidence == "answer" else None',
+        "entry.payment_id",
+        "test_what_an_overtaken_attempt_wanted_to_return_is_not_taken_for_the_portals_answer",
+        DECISIONS,
+    ),
+    Mutation(
+        "nobody pays again beside the key's own payment",
+        "once/decisions.py",
+        'if entry.payment_id in shown and entry.evidence != "state":',
+        "if False:",
+        "test_nobody_pays_again_beside",
+        DECISIONS,
+    ),
+    Mutation(
+        "what others were told is learned before anybody decides",
+        "once/add.py",
+        """        self._learn_from_the_overtaken()
+        decision = heed(
+            self.story, self.addition.candidates(self.view.shown), {one.id for one in self.view.shown.payments}
+        )
+""",
+        """        decision = heed(
+            self.story, self.addition.candidates(self.view.shown), {one.id for one in self.view.shown.payments}
+        )
+        self._learn_from_the_overtaken()
+""",
+        "test_nobody_pays_again_beside_what_the_portal_has_told",
+        DECISIONS,
+    ),
+    Mutation(
+        "paying again is about the same object",
+        "once/decisions.py",
+        """        story.refuse_other_parameters(f"{decision.by} decided to pay again for the former ones.")
+""",
+        "",
+        "test_paying_again_is_about_the_same_object",
+        DECISIONS,
     ),
 ]
 
