@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Self
 if TYPE_CHECKING:
     from datetime import datetime
 
-_DENIALS: Final = re.compile(r"Nothing was sent\.|This attempt read and sent nothing\.")
+_DENIALS: Final = re.compile(r"Nothing was sent\.|This attempt read and sent nothing\.|The call was not executed\.")
 
 
 class Bitrix24Error(Exception):
@@ -293,7 +293,7 @@ class Bitrix24RateLimited(Bitrix24ApiError):
             hint = f"Come back in {self.retry_after:.0f} s."
         else:
             hint = "Come back in some minutes; an Airflow pool keeps the number of parallel tasks down."
-        return f"{super().__str__()} Nothing was executed. {hint}"
+        return f"{super().__str__()} The call was not executed. {hint}"
 
 
 class Bitrix24Overloaded(Bitrix24ApiError):

@@ -203,7 +203,7 @@ class Caller:
             )
         return Bitrix24ConfigError(
             f"{self.settings.address} answered with a redirect to {target}, which is not followed: the "
-            f"{self.settings.auth.kind}'s secret would go there. Nothing was executed. {advice}"
+            f"{self.settings.auth.kind}'s secret would go there. The call was not executed. {advice}"
         )
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_bitrix24.exceptions import PaymentAmbiguous, PaymentInProgress, PaymentMismatch, PaymentRefused
 from airflow_provider_bitrix24.journal.task_state import DECISIONS
-from tests.proof.campaign import KEY
+from tests.proof.campaign import KEY, OPERATIONS, Case, tell
 from tests.proof.test_people_and_journals import entry_of, resolve, wrong_claim
 from tests.proof.test_rules import ADD, Script, adding, database, decision, writes  # noqa: F401
 from tests.proof.world import World
@@ -220,3 +220,12 @@ def test_what_does_not_fit_us_and_another_key_has_adopted_is_not_waited_for(data
     assert receipt_of(world.worker("b", 3).attempt(adding("key-b"))) == ("created", "person", 1033)
     # Somebody else has made it: it is not a's, whoever has it.
     assert receipt_of(world.worker("a", 2).attempt(adding())) == ("created", "answer", 1034)
+
+
+@pytest.mark.parametrize("journal", ["task state", "sql"])
+def test_a_redirect_does_not_deny_a_mark_that_was_taken_back(journal: str, database: VirtualDatabase) -> None:  # noqa: F811
+    """What the pairs of strikes have found: the second call was not executed, the first one was."""
+    case = Case(OPERATIONS["invoice"], journal, {4: "people: takes back", 12: "redirect"})
+    told = tell(case, database)
+    [red] = [line for line in told.trace if "Bitrix24ConfigError" in line]
+    assert "The call was not executed. dag:d:run:r:task:t:map_index:-1:try:1 has sent a write for invoice 2" in red

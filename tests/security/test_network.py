@@ -63,7 +63,7 @@ def test_no_redirect_is_followed(serve: Any, driver: Any, bait: Bait, status: st
     got = told(driver, settings, effect)
     assert type(got) is Bitrix24ConfigError
     assert "answered with a redirect to 127.0.0.1, which is not followed" in str(got)
-    assert "Nothing was executed." in str(got)
+    assert "The call was not executed." in str(got)
     assert SECRET not in str(got)
     assert len(server.requests) == 1
 

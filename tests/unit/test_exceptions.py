@@ -110,7 +110,7 @@ def test_what_a_person_reads() -> None:
         (Bitrix24ApiError("", 400, "m", "No. Not here."), "m: no code No. Not here"),
         (
             exceptions.Bitrix24ConfigError(
-                "acme.bitrix24.com answered with a redirect. Nothing was executed. Check it."
+                "acme.bitrix24.com answered with a redirect. The call was not executed. Check it."
             ),
             "acme.bitrix24.com answered with a redirect",
         ),
