@@ -63,6 +63,8 @@ class Send(_Part):
     result: SendResult = "open"
     said: str | None = None
     """The portal's words, or what came instead of them."""
+    round: str | None = None
+    """In which round of which task it was found that the portal does not show it; clearing begins another one."""
 
     @property
     def may_have_run(self) -> bool:

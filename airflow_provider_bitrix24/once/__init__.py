@@ -22,7 +22,8 @@ from airflow_provider_bitrix24.once.attempt import Attempt, Clock, Log, Run
 from airflow_provider_bitrix24.once.mark import pay_crm_payment, pay_invoice
 from airflow_provider_bitrix24.once.marking import Guards
 from airflow_provider_bitrix24.once.receipt import Expected, Receipt
-from airflow_provider_bitrix24.once.story import Story, Task
+from airflow_provider_bitrix24.once.story import Story
+from airflow_provider_bitrix24.once.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable

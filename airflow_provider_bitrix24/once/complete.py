@@ -219,6 +219,9 @@ class _Filling:
                 f"product row {row_id} x {quantity} is not in it, although the portal had accepted it: somebody has "
                 "taken it out, or it was never kept"
             )
+        elif intent.last is not None and self.addition.story.nobody_has_looked(intent.last):
+            said = intent.last.said or "true"
+            raise PaymentNotApplied(f"product row {row_id} x {quantity} is not in it, and the portal had said: {said}")
 
         def write(lease: Lease, digest: str) -> Flow[Any]:
             return add_payment_product(

@@ -157,11 +157,12 @@ class _Search:
 
     def _none(self) -> None:
         """Nothing new is there; returns if it may be sent again."""
-        if self.settled_before:
-            return
         story, addition = self.story, self.addition
+        if self.settled_before and not story.nobody_has_looked(story.entry.last):
+            return
         if self.doubt.answered:
-            story.settle("not_shown", self.doubt.reason)
+            if not self.settled_before:
+                story.settle("not_shown", self.doubt.reason)
             raise PaymentNotApplied(
                 f"{self.happened}, and does not show a new payment that may be ours: either it did nothing with the "
                 f"call, or somebody deleted the payment meanwhile.{story.set_aside} What to do depends on the portal's "

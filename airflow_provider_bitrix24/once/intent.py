@@ -42,7 +42,7 @@ class Intent:
 
     def settle(self, result: SendResult, said: str | None = None) -> None:
         """Write down what became of it."""
-        last = self.sends[-1].model_copy(update={"result": result, "said": said})
+        last = self.sends[-1].model_copy(update=self._story.became(result, said))
         self._story.keep(self._with((*self.sends[:-1], last)))
 
     @property
@@ -52,14 +52,19 @@ class Intent:
         return entry.sends if self._name is None else entry.steps.get(self._name, ())
 
     @property
+    def last(self) -> Send | None:
+        """The last send."""
+        return self.sends[-1] if self.sends else None
+
+    @property
     def open(self) -> Send | None:
         """The last send, if it is not known what came of it."""
-        return self.sends[-1] if self.sends and self.sends[-1].result == "open" else None
+        return self.last if self.last is not None and self.last.result == "open" else None
 
     @property
     def answered(self) -> bool:
         """Whether the portal said yes to the last send."""
-        return bool(self.sends) and self.sends[-1].result == "answered"
+        return self.last is not None and self.last.result == "answered"
 
     def _with(self, sends: tuple[Send, ...]) -> Entry:
         entry = self._story.entry

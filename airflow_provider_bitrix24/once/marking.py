@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pendulum
 
     from airflow_provider_bitrix24.api.effects import Flow, Lease
-    from airflow_provider_bitrix24.journal.entry import Operation
+    from airflow_provider_bitrix24.journal.entry import Operation, Send
     from airflow_provider_bitrix24.once.receipt import Expected
     from airflow_provider_bitrix24.once.story import Story
 
@@ -151,6 +151,8 @@ class Marking:
             return self.view.thing
         last = self.story.entry.last
         if last is None or last.result in ("absent", "not_shown"):
+            if last is not None and self.story.nobody_has_looked(last):
+                self._still_not_shown(last)
             return None
         if last.result == "open":
             return self._find(self.story.lost(last, self.mark.method))
@@ -293,6 +295,12 @@ class Marking:
             "%s is not shown as paid, read twice after everything that was sent must have ended: it is marked once "
             "more.",
             self.mark.what,
+        )
+
+    def _still_not_shown(self, last: Send) -> NoReturn:
+        raise PaymentNotApplied(
+            f"The portal answered {last.by}, which marked {self.mark.what.lower()} as paid ({last.said or 'true'}), "
+            f"but does not show it as paid: {EITHER}. Nothing was sent by this attempt. {self.mark.advice}"
         )
 
     def _leave_to_a_person(self) -> NoReturn:

@@ -5,7 +5,6 @@ Every time in it is by the portal's clock, as far as the portal shows one: worke
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.journal.entry import Evidence, SendResult
     from airflow_provider_bitrix24.once.attempt import Attempt
     from airflow_provider_bitrix24.once.receipt import Receipt
+    from airflow_provider_bitrix24.once.task import Task
 
 SENDS_ALLOWED: Final = 2
 """How often one key may be sent without a person: the first time, and once more after a proven absence."""
@@ -42,20 +42,6 @@ _LOOK_AGAIN: Final = 5.0
 
 
 V = TypeVar("V", bound=Shows)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """Who asks."""
-
-    identity: str
-    """The task instance, the same for all of its attempts."""
-    try_number: int = 1
-    hint: str = ""
-    """What else, beside the command line, could let a person decide; for messages."""
-
-    def __str__(self) -> str:
-        return f"{self.identity}:try:{self.try_number}"
 
 
 class Story:
@@ -279,6 +265,10 @@ class Story:
         window = self.attempt.caller.settings.settle_window + _CLOCK_STEP
         return Send(at=now, settle_until=now + window, by=str(self.task))
 
+    def nobody_has_looked(self, send: Send | None) -> bool:
+        """Whether a send is not shown, and this attempt is made only because a worker died before the task was red."""
+        return send is not None and send.round is not None and send.round == self.task.round
+
     def lost(self, send: Send, method: str) -> Sent:
         """What is known of a send of an attempt that ended without a word."""
         window = self.attempt.caller.settings.settle_window + _CLOCK_STEP
@@ -323,7 +313,11 @@ class Story:
 
     def settle(self, result: SendResult, said: str | None = None) -> None:
         """Write down what became of the last send."""
-        self.keep(self.entry.last_send(result=result, said=said))
+        self.keep(self.entry.last_send(**self.became(result, said)))
+
+    def became(self, result: SendResult, said: str | None) -> dict[str, Any]:
+        """What became of a send, as its fields."""
+        return {"result": result, "said": said, "round": self.task.round if result == "not_shown" else None}
 
     def identify(self, payment_id: int, evidence: Evidence, **changes: Any) -> None:
         """Write down which payment is this key's.

@@ -168,7 +168,8 @@ class PaymentOperator(BaseOperator):
 
         # Not where it asks already, and not where nobody can be asked.
         hint = ASK_INSTEAD if AIRFLOW_V_3_3_PLUS and self.on_unknown != "ask" else ""
-        task = Task(identity=identity(context), try_number=context["ti"].try_number, hint=hint)
+        ti = context["ti"]
+        task = Task(identity=identity(context), try_number=ti.try_number, max_tries=ti.max_tries, hint=hint)
         return Once(self.hook.caller, self.hook.run, time, self.log, journal=journal, task=task)
 
     def _ask(self, context: Context, unclear: PaymentAmbiguous) -> NoReturn:

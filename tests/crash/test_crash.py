@@ -346,6 +346,18 @@ def invoice_marked_failed_by_hand_and_cleared(scene: Scene) -> None:
     scene.only_effect(receipt)
 
 
+@cases.add("dies_before_red", **INVOICE)
+def invoice_not_shown_task_killed_before_it_is_red(scene: Scene) -> None:
+    """The portal says true and does nothing; SIGKILL right before the task is red; the retry is red, who clears pays"""
+    scene.portal.fault("true_not_applied", MARK_INVOICE, occurrence=1)
+    run = scene.start()
+    assert "Nothing was sent by this attempt" in run.fails()
+    assert (run.tries, scene.asked(MARK_INVOICE), scene.effects) == (2, 1, [])
+    run.clear()
+    scene.only_effect(run.succeeds())
+    assert (run.tries, scene.asked(MARK_INVOICE)) == (3, 2)
+
+
 # -- waiting
 
 

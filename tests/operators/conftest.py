@@ -46,6 +46,7 @@ class Task:
             task_id="pay",
             map_index=-1,
             try_number=1,
+            max_tries=3,
             xcom_push=lambda key, value: self.xcoms.__setitem__(key, value),
         )
         self.run = SimpleNamespace(run_id="manual__1", run_type="manual")
@@ -55,8 +56,13 @@ class Task:
             self.context["task_state_store"] = self.store
 
     def again(self) -> None:
-        """Let the next attempt begin."""
+        """Let Airflow retry it."""
         self.ti.try_number += 1
+
+    def clear(self) -> None:
+        """Let a person clear it."""
+        self.ti.max_tries = self.ti.try_number + 3
+        self.again()
 
 
 @pytest.fixture(scope="session")

@@ -184,3 +184,18 @@ def test_a_message_that_airflow_asks_by_does_not_recommend_to_ask(portal: Any, t
     with pytest.raises(PaymentAmbiguous, match="journal resolve") as caught:
         operator._attempt(task.context, None)
     assert "on_unknown" not in str(caught.value)
+
+
+@MARKS
+def test_what_was_answered_and_is_not_shown_is_sent_again_when_it_is_cleared_not_when_it_is_retried(
+    portal: Any, task: Task, operation: str
+) -> None:
+    portal.fault("true_not_applied", WRITES[operation], times=1)
+    for _ in range(2):  # the worker dies before Airflow knows that the task is red
+        with pytest.raises(AirflowFailException, match=r"PaymentNotApplied: .*does not show it as paid"):
+            OPERATORS[operation]().execute(task.context)
+        task.again()
+    assert (len(write_requests(portal, operation)), portal.ledger) == (1, [])
+    task.clear()
+    assert OPERATORS[operation]().execute(task.context)["outcome"] == "paid"
+    assert len(write_requests(portal, operation)) == 2

@@ -144,13 +144,14 @@ class Run:
     judge: Judge
     may_freeze: bool = False
     tries: int = 0
+    max_tries: int = RETRIES
     frozen: list[Strand] = field(default_factory=list)
 
     def live(self) -> str:
         """Retry as Airflow does; a red task is cleared once, a green one too, which must change nothing."""
         ended = self._series()
         if ended != "green":
-            self.world.say("--- somebody clears the task")
+            self._clear("the task")
             # They have read what the message says of rows; the payment itself is never sent again by clearing.
             self.world.answered &= {digest(self.judge.key)}
             self.world.advance(max(1.0, self.world.outage_until - self.world.time()))
@@ -158,6 +159,10 @@ class Run:
         if ended.endswith("green"):
             self._again()
         return ended
+
+    def _clear(self, what: str) -> None:
+        self.world.say(f"--- somebody clears {what}")
+        self.max_tries = self.tries + RETRIES
 
     def _series(self) -> str:
         outcome = Outcome()
@@ -172,7 +177,7 @@ class Run:
 
     def _attempt(self, *, last: bool = True) -> Outcome:
         self.tries += 1
-        worker = self.world.worker(IDENTITY, self.tries)
+        worker = self.world.worker(IDENTITY, self.tries, max_tries=self.max_tries)
         zombies, self.frozen = self.frozen, []
         outcome = self._run(worker) if self.may_freeze else worker.attempt(self.operation.do)
         self.judge.attempt(outcome, fill=dict(self.operation.fill) if self.operation.fill else None, last=last)
@@ -203,7 +208,7 @@ class Run:
         while self.frozen:
             self._wake(self.frozen.pop())
         sends = len(self.world.sends)
-        self.world.say("--- somebody clears the green task")
+        self._clear("the green task")
         self._attempt()
         # Where nothing was sent, because somebody else had paid, and has taken it back now, the first mark is due.
         if self.world.journal != "none" and sends and len(self.world.sends) != sends:

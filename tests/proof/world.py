@@ -242,6 +242,8 @@ class World:
         """Writes that may have been executed: digest of the key, REST method."""
         self.answered: set[str] = set()
         """Digests of what was clearly answered, as the journal knows."""
+        self.red: set[tuple[str, str, int | None]] = set()
+        """What was answered and is not shown, as the journal knows: digest, task, and the task's tries then."""
         self._due: list[float] = []
 
     def time(self) -> float:
@@ -345,6 +347,7 @@ class Worker:
     identity: str
     try_number: int
     clock_off_by: float = 0.0
+    max_tries: int | None = None
     caller: Caller = field(init=False)
     dead: bool = False
     strand: Strand | None = None
@@ -361,8 +364,13 @@ class Worker:
     @property
     def once(self) -> Once:
         """The real thing, on this worker."""
-        task = Task(identity=self.identity, try_number=self.try_number)
+        task = Task(identity=self.identity, try_number=self.try_number, max_tries=self.max_tries)
         return Once(self.caller, self.run, self, _SILENT, journal=self.journal, task=task)
+
+    @property
+    def tries(self) -> tuple[str, int | None]:
+        """What tells a retry from a task that was cleared."""
+        return self.identity, self.max_tries
 
     def time(self) -> float:
         """What this worker takes for the time."""
@@ -478,6 +486,16 @@ def _clear_answer(request: Request, response: Response) -> str | None:
     return f"the answer {result} to {request.method}" if clear else None
 
 
+def _not_shown(entry: Any) -> Iterator[str]:
+    """Digests of what the portal has answered and does not show."""
+    sends = {entry.key: entry.sends}
+    for name, of_step in entry.steps.items():
+        sends[f"{entry.key}:payment:{entry.payment_id}:{name.replace(' ', ':')}"] = of_step
+    for key, sent in sends.items():
+        if sent and sent[-1].result == "not_shown":
+            yield digest(key)
+
+
 class Watched:
     """A journal whose every call is an effect."""
 
@@ -516,6 +534,8 @@ class WatchedPage:
             if self._worker.answered is not None:
                 self._worker.world.answered.add(self._worker.answered[1])
             self._worker.answered = None
+            if self._worker.max_tries is not None:
+                self._worker.world.red |= {(one, *self._worker.tries) for one in _not_shown(entry)}
 
         self._worker.effect("journal.write", do, f"{entry.state} hold={hold}")
 
@@ -606,6 +626,8 @@ class Wire:
             raise Broken(f"{request.method} is sent without a lease")
         if request.effect is Effect.CREATE and world.journal != "none" and self.digest in world.answered:
             raise Broken(f"{request.method} is sent again although the journal has its answer")
+        if (self.digest, *worker.tries) in world.red:
+            raise Broken(f"{request.method} is sent again by itself although the portal has answered and shows nothing")
         world.advance(HALF_WAY)
         reply = world.portal.handle(request.method, json.loads(request.body), auth=world.auth, headers=request.headers)
         if reply.transport == "hold":

@@ -21,6 +21,7 @@ PACKAGE = "airflow_provider_bitrix24"
 TESTS = "tests/proof/test_rules.py"
 PEOPLE = "tests/proof/test_people_and_journals.py"
 DECISIONS = "tests/proof/test_decisions.py"
+DEATH = "tests/proof/test_death_before_red.py"
 
 
 @dataclass(frozen=True)
@@ -341,6 +342,40 @@ MUTATIONS = [
         "",
         "test_paying_again_is_about_the_same_object",
         DECISIONS,
+    ),
+    Mutation(
+        "a mark that a dead attempt had seen fail is not sent by a retry",
+        "once/marking.py",
+        """            if last is not None and self.story.nobody_has_looked(last):
+                self._still_not_shown(last)
+""",
+        "",
+        "test_nothing_is_sent and invoice",
+        DEATH,
+    ),
+    Mutation(
+        "nor is an addition",
+        "once/evidence.py",
+        "if self.settled_before and not story.nobody_has_looked(story.entry.last):",
+        "if self.settled_before:",
+        "test_nothing_is_sent and add",
+        DEATH,
+    ),
+    Mutation(
+        "nor is a product row",
+        "once/complete.py",
+        "elif intent.last is not None and self.addition.story.nobody_has_looked(intent.last):",
+        "elif False:",
+        "test_nothing_is_sent and fill",
+        DEATH,
+    ),
+    Mutation(
+        "a person's decision counts in the round in which nothing was shown",
+        "once/decisions.py",
+        ", round=None)",
+        ")",
+        "test_what_a_person_decides",
+        DEATH,
     ),
 ]
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG
+from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_bitrix24.operators.payments import (
     AddCrmPaymentOperator,
@@ -17,9 +19,27 @@ from airflow_provider_bitrix24.operators.payments import (
 )
 from airflow_provider_bitrix24.sensors.payments import CrmPaymentPaidSensor
 
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class DiesBeforeRed(PayInvoiceOperator):
+    """Its worker dies when the first attempt is about to be red."""
+
+    def execute(self, context: Context) -> Any:
+        """Pay the invoice."""
+        try:
+            return super().execute(context)
+        except AirflowFailException:
+            if context["ti"].try_number == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise
+
+
 OPERATORS = {
     "add": AddCrmPaymentOperator,
     "pay_invoice": PayInvoiceOperator,
+    "dies_before_red": DiesBeforeRed,
     "pay_crm_payment": PayCrmPaymentOperator,
     "wait": CrmPaymentPaidSensor,
 }
