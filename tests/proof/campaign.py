@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.proof.judge import Judge
-from tests.proof.world import (
+from tests.proof.strikes import (
     DEATHS,
     FREEZES,
     INSIDE_STRIKES,
@@ -17,18 +17,15 @@ from tests.proof.world import (
     SEND_STRIKES,
     SLOWNESS,
     Broken,
-    Outcome,
-    Strand,
-    VirtualDatabase,
-    Worker,
-    World,
-    digest,
 )
+from tests.proof.wire import digest
+from tests.proof.world import Outcome, Strand, Worker, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from airflow_provider_bitrix24.once import Once, Receipt
+    from tests.proof.virtual_journals import VirtualDatabase
 
 RETRIES: Final = 3
 IDENTITY: Final = "dag:d:run:r:task:t:map_index:-1"

@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from tests.proof.campaign import JOURNALS, OPERATIONS, Tally, campaign
-from tests.proof.world import VirtualDatabase
+from tests.proof.virtual_journals import VirtualDatabase
 
 
 def _part(operation: str, journal: str, stride: int) -> Tally:

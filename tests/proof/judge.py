@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.exceptions import Bitrix24StoreError
-from tests.proof.world import Broken, digest
+from tests.proof.strikes import Broken
+from tests.proof.wire import digest
 
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.exceptions import Bitrix24Error

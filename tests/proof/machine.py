@@ -16,25 +16,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from airflow_provider_bitrix24.exceptions import PaymentAmbiguous
 from airflow_provider_bitrix24.journal import Decision
 from tests.proof.judge import Judge
-from tests.proof.world import (
-    DEATHS,
-    JOURNAL_STRIKES,
-    PEOPLE,
-    READ_STRIKES,
-    SEND_STRIKES,
-    SLOWNESS,
-    Broken,
-    Outcome,
-    Strand,
-    VirtualDatabase,
-    Worker,
-    World,
-)
+from tests.proof.strikes import DEATHS, JOURNAL_STRIKES, PEOPLE, READ_STRIKES, SEND_STRIKES, SLOWNESS, Broken
+from tests.proof.world import Outcome, Strand, Worker, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_bitrix24.once import Once, Receipt
+    from tests.proof.virtual_journals import VirtualDatabase
 
 FITTING = {
     "read": (*DEATHS, *SLOWNESS, *READ_STRIKES),

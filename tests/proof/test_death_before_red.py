@@ -11,14 +11,14 @@ import pytest
 
 from airflow_provider_bitrix24.exceptions import PaymentNotApplied
 from tests.proof.campaign import IDENTITY, OPERATIONS, Case, tell
-from tests.proof.test_people_and_journals import resolve
-from tests.proof.test_rules import Script, database  # noqa: F401
-from tests.proof.world import VirtualDatabase, World
+from tests.proof.stories import Script, resolve
+from tests.proof.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_bitrix24.once import Once, Receipt
+    from tests.proof.virtual_journals import VirtualDatabase
     from tests.proof.world import Outcome
 
 CLEARED = "PaymentNotApplied, cleared: green"
@@ -45,7 +45,7 @@ def test_nothing_is_sent_until_somebody_clears_the_task(
     written: int,
     ended: str,
     journal: str,
-    database: VirtualDatabase,  # noqa: F811
+    database: VirtualDatabase,
 ) -> None:
     operation = OPERATIONS[name]
     told = tell(Case(operation, journal, {sent: answer}), database)
@@ -59,7 +59,7 @@ def _paying(**options: Any) -> Callable[[Once], Receipt]:
     return lambda once: once.pay_invoice(invoice_id=2, pay_system_id=31, **options)
 
 
-def _told_and_killed(database: VirtualDatabase) -> World:  # noqa: F811
+def _told_and_killed(database: VirtualDatabase) -> World:
     """The worker dies right after it has written that invoice 2 is not shown as paid."""
     world = World("sql", database)
     world.director = Script({IDENTITY: {3: "true_not_applied", 8: "killed after"}})
@@ -74,7 +74,7 @@ def _red(outcome: Outcome) -> str:
     return str(outcome.error)
 
 
-def test_the_retry_says_what_the_dead_attempt_could_not_say(database: VirtualDatabase) -> None:  # noqa: F811
+def test_the_retry_says_what_the_dead_attempt_could_not_say(database: VirtualDatabase) -> None:
     world = _told_and_killed(database)
     for attempt in (2, 3):
         message = _red(world.worker(IDENTITY, attempt, max_tries=3).attempt(_paying()))
@@ -84,19 +84,19 @@ def test_the_retry_says_what_the_dead_attempt_could_not_say(database: VirtualDat
     assert len(world.sends) == 1
 
 
-def test_whoever_clears_the_task_has_it_sent_once_more(database: VirtualDatabase) -> None:  # noqa: F811
+def test_whoever_clears_the_task_has_it_sent_once_more(database: VirtualDatabase) -> None:
     world = _told_and_killed(database)
     _red(world.worker(IDENTITY, 2, max_tries=3).attempt(_paying()))
     assert world.worker(IDENTITY, 3, max_tries=5).attempt(_paying()).receipt is not None
     assert len(world.sends) == 2
 
 
-def test_another_run_is_not_a_retry(database: VirtualDatabase) -> None:  # noqa: F811
+def test_another_run_is_not_a_retry(database: VirtualDatabase) -> None:
     world = _told_and_killed(database)
     assert world.worker("tomorrow", 1, max_tries=3).attempt(_paying()).receipt is not None
 
 
-def test_what_a_person_decides_counts_in_the_same_round(database: VirtualDatabase) -> None:  # noqa: F811
+def test_what_a_person_decides_counts_in_the_same_round(database: VirtualDatabase) -> None:
     """Airflow asks in the middle of an attempt, which is none that somebody has cleared."""
     world = _told_and_killed(database)
     world.advance(world.settle_window)  # nobody decides while somebody is at work
@@ -106,7 +106,7 @@ def test_what_a_person_decides_counts_in_the_same_round(database: VirtualDatabas
     assert len(world.sends) == 2
 
 
-def test_what_the_portal_shows_by_then_is_green(database: VirtualDatabase) -> None:  # noqa: F811
+def test_what_the_portal_shows_by_then_is_green(database: VirtualDatabase) -> None:
     world = _told_and_killed(database)
     world.people("pays")
     assert world.worker(IDENTITY, 2, max_tries=3).attempt(_paying()).receipt is not None

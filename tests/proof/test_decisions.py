@@ -10,27 +10,26 @@ import pytest
 from airflow_provider_bitrix24.exceptions import PaymentAmbiguous, PaymentInProgress, PaymentMismatch, PaymentRefused
 from airflow_provider_bitrix24.journal.task_state import DECISIONS
 from tests.proof.campaign import KEY, OPERATIONS, Case, tell
-from tests.proof.test_people_and_journals import entry_of, resolve, wrong_claim
-from tests.proof.test_rules import ADD, Script, adding, database, decision, writes  # noqa: F401
+from tests.proof.stories import (
+    ADD,
+    Script,
+    adding,
+    decision,
+    entry_of,
+    receipt_of,
+    resolve,
+    there,
+    writes,
+    wrong_claim,
+)
 from tests.proof.world import World
 
 if TYPE_CHECKING:
-    from tests.proof.world import VirtualDatabase
-
-
-def there(world: World) -> list[int]:
-    """The new payments on the books."""
-    return sorted(number for number in world.portal.state.payments if number > 1032)
-
-
-def receipt_of(outcome: Any) -> tuple[str, str, int]:
-    """Outcome, evidence and payment of a green attempt."""
-    assert outcome.receipt is not None, outcome
-    return outcome.receipt.outcome, outcome.receipt.evidence, outcome.receipt.subject["payment_id"]
+    from tests.proof.virtual_journals import VirtualDatabase
 
 
 def test_what_an_overtaken_attempt_wanted_to_return_is_not_taken_for_the_portals_answer(
-    database: VirtualDatabase,  # noqa: F811
+    database: VirtualDatabase,
 ) -> None:
     world = World("sql", database)
     theirs = world.portal.act.add_payment(2, 1, user_id=7)
@@ -51,7 +50,7 @@ def test_what_an_overtaken_attempt_wanted_to_return_is_not_taken_for_the_portals
     assert filled == {theirs + 1}
 
 
-def test_what_another_key_has_wrongly_claimed_is_not_absent(database: VirtualDatabase) -> None:  # noqa: F811
+def test_what_another_key_has_wrongly_claimed_is_not_absent(database: VirtualDatabase) -> None:
     world = World("sql", database)
     wrong_claim(world)
     for attempt in (2, 3):
@@ -61,7 +60,7 @@ def test_what_another_key_has_wrongly_claimed_is_not_absent(database: VirtualDat
     assert (writes(world), there(world)) == ([ADD], [1033])
 
 
-def test_what_another_key_has_provably_made_is_not_taken_for_ours(database: VirtualDatabase) -> None:  # noqa: F811
+def test_what_another_key_has_provably_made_is_not_taken_for_ours(database: VirtualDatabase) -> None:
     world = World("sql", database)
     world.director = Script({"a": {3: "drop_before", 4: "killed before"}})
     assert world.worker("a", 1).attempt(adding()).killed
@@ -70,7 +69,7 @@ def test_what_another_key_has_provably_made_is_not_taken_for_ours(database: Virt
     assert receipt_of(world.worker("a", 2).attempt(adding())) == ("created", "answer", 1034)
 
 
-def test_who_is_shown_another_payment_can_pay_again(database: VirtualDatabase) -> None:  # noqa: F811
+def test_who_is_shown_another_payment_can_pay_again(database: VirtualDatabase) -> None:
     """Ours was deleted, and somebody has added another one: turned down once, because it was not shown."""
     world = World("sql", database)
     assert world.worker("a", 1).attempt(adding()).receipt is not None
@@ -89,7 +88,7 @@ def test_who_is_shown_another_payment_can_pay_again(database: VirtualDatabase) -
 @pytest.mark.parametrize("journal", ["task state", "sql"])
 def test_nobody_pays_again_beside_the_payment_that_carries_the_tag(
     journal: str,
-    database: VirtualDatabase,  # noqa: F811
+    database: VirtualDatabase,
 ) -> None:
     world = World("task state")
     assert world.worker("run1", 1).attempt(adding(tag=True)).receipt is not None
@@ -111,7 +110,7 @@ def test_nobody_pays_again_beside_the_payment_that_carries_the_tag(
 @pytest.mark.parametrize("how", ["command line", "Airflow"])
 def test_nobody_pays_again_beside_what_the_portal_has_told_an_overtaken_attempt(
     how: str,
-    database: VirtualDatabase,  # noqa: F811
+    database: VirtualDatabase,
 ) -> None:
     world = World("sql", database)
 
@@ -134,7 +133,7 @@ def test_nobody_pays_again_beside_what_the_portal_has_told_an_overtaken_attempt(
     assert writes(world) == [ADD]
 
 
-def test_who_gives_up_has_not_said_that_the_payment_is_not_ours(database: VirtualDatabase) -> None:  # noqa: F811
+def test_who_gives_up_has_not_said_that_the_payment_is_not_ours(database: VirtualDatabase) -> None:
     world = World("sql", database)
     world.director = Script({"a": {3: "drop_after"}})
     assert receipt_of(world.worker("a", 1).attempt(adding())) == ("created", "difference", 1033)
@@ -149,7 +148,7 @@ def test_who_gives_up_has_not_said_that_the_payment_is_not_ours(database: Virtua
 
 
 @pytest.mark.parametrize("fill_products", [False, True])
-def test_paying_again_is_about_the_same_object(fill_products: bool, database: VirtualDatabase) -> None:  # noqa: F811
+def test_paying_again_is_about_the_same_object(fill_products: bool, database: VirtualDatabase) -> None:
     world = World("sql", database)
     world.portal.act.add_payment(2, 1, user_id=7, amount="99.00")
     options = {"if_unpaid_exists": "return", "fill_products": fill_products}
@@ -167,7 +166,7 @@ def test_paying_again_is_about_the_same_object(fill_products: bool, database: Vi
     assert receipt_of(world.worker("a", 3).attempt(do(1))) == ("created", "answer", 1034)
 
 
-def test_giving_up_in_the_database_is_not_undone_by_the_copy(database: VirtualDatabase) -> None:  # noqa: F811
+def test_giving_up_in_the_database_is_not_undone_by_the_copy(database: VirtualDatabase) -> None:
     world = World("sql and task state", database)
     world.portal.act.add_payment(2, 1, user_id=7)
     do = adding(if_unpaid_exists="return")
@@ -179,7 +178,7 @@ def test_giving_up_in_the_database_is_not_undone_by_the_copy(database: VirtualDa
         assert "bob has given deal 1 up" in str(error)
 
 
-def test_what_is_adopted_in_place_of_a_returned_one_is_filled(database: VirtualDatabase) -> None:  # noqa: F811
+def test_what_is_adopted_in_place_of_a_returned_one_is_filled(database: VirtualDatabase) -> None:
     world = World("sql", database)
     do = adding(fill_products=True, if_unpaid_exists="return")
     world.portal.act.add_payment(2, 1, user_id=7, amount="99.00")
@@ -193,7 +192,7 @@ def test_what_is_adopted_in_place_of_a_returned_one_is_filled(database: VirtualD
     assert outcome.receipt.money.amount == 1020
 
 
-def test_who_has_given_up_is_told_what_is_on_the_books(database: VirtualDatabase) -> None:  # noqa: F811
+def test_who_has_given_up_is_told_what_is_on_the_books(database: VirtualDatabase) -> None:
     world = World("sql", database)
     assert world.worker("a", 1).attempt(adding()).receipt is not None
     resolve(world, "give_up")
@@ -208,7 +207,7 @@ def test_who_has_given_up_is_told_what_is_on_the_books(database: VirtualDatabase
     assert isinstance(world.worker("a", 4).attempt(adding()).error, PaymentRefused)
 
 
-def test_what_does_not_fit_us_and_another_key_has_adopted_is_not_waited_for(database: VirtualDatabase) -> None:  # noqa: F811
+def test_what_does_not_fit_us_and_another_key_has_adopted_is_not_waited_for(database: VirtualDatabase) -> None:
     world = World("sql", database)
     world.director = Script({name: {3: "drop_before", 4: "killed before"} for name in "ab"})
     assert world.worker("b", 1).attempt(adding("key-b")).killed
@@ -223,7 +222,7 @@ def test_what_does_not_fit_us_and_another_key_has_adopted_is_not_waited_for(data
 
 
 @pytest.mark.parametrize("journal", ["task state", "sql"])
-def test_a_redirect_does_not_deny_a_mark_that_was_taken_back(journal: str, database: VirtualDatabase) -> None:  # noqa: F811
+def test_a_redirect_does_not_deny_a_mark_that_was_taken_back(journal: str, database: VirtualDatabase) -> None:
     """What the pairs of strikes have found: the second call was not executed, the first one was."""
     case = Case(OPERATIONS["invoice"], journal, {4: "people: takes back", 12: "redirect"})
     told = tell(case, database)

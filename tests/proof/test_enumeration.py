@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.proof.campaign import OPERATIONS, Case, campaign, tell
-from tests.proof.world import VirtualDatabase
+from tests.proof.virtual_journals import VirtualDatabase
 
 if TYPE_CHECKING:
     from pathlib import Path

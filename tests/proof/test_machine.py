@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.proof.machine import Portal
-from tests.proof.world import VirtualDatabase
+from tests.proof.virtual_journals import VirtualDatabase
 
 if TYPE_CHECKING:
     from pathlib import Path

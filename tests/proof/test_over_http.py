@@ -17,7 +17,8 @@ from airflow_provider_bitrix24.journal.task_state import TaskStateJournal
 from airflow_provider_bitrix24.once import Once, Task
 from tests.proof.campaign import OPERATIONS, Operation
 from tests.proof.judge import Judge
-from tests.proof.world import Killed, Outcome
+from tests.proof.strikes import Killed
+from tests.proof.world import Outcome
 
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.sandbox.pytest_plugin import Sandbox

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -14,61 +13,15 @@ from airflow_provider_bitrix24.exceptions import (
     PaymentNotApplied,
     PaymentRefused,
 )
-from airflow_provider_bitrix24.journal import Decision
 from airflow_provider_bitrix24.journal.task_state import DOCUMENT
 from airflow_provider_bitrix24.sandbox.faults import Fault
 from tests.proof.campaign import IDENTITY, KEY, OPERATIONS, Case, Operation, tell
 from tests.proof.judge import Judge
-from tests.proof.world import Accessor, Strand, VirtualDatabase, Worker, World, digest
+from tests.proof.stories import ADD, Script, added, adding, decision, writes
+from tests.proof.virtual_journals import Accessor, VirtualDatabase
+from tests.proof.world import Strand, World
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from airflow_provider_bitrix24.once import Once, Receipt
-
-ADD = "crm.item.payment.add"
 IN_THE_WAY = ("killed before", "killed after", "timeout after", "slow after")
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> VirtualDatabase:
-    return VirtualDatabase(tmp_path / "journal.db")
-
-
-@dataclass
-class Script:
-    """What strikes, or what somebody does, before the effects of each task."""
-
-    plan: dict[str, dict[int, str | Callable[[], Any]]]
-    seen: dict[str, int] = field(default_factory=dict)
-
-    def strike(self, worker: Worker, what: str) -> str | None:
-        """Do what is planned."""
-        number = self.seen.get(worker.identity, 0)
-        self.seen[worker.identity] = number + 1
-        planned = self.plan.get(worker.identity, {}).get(number)
-        if callable(planned):
-            planned()
-            return None
-        return planned
-
-    def sleep(self, worker: Worker, seconds: float) -> None:
-        """Let time pass."""
-        worker.world.advance(seconds)
-
-
-def adding(key: str = KEY, **options: Any) -> Callable[[Once], Receipt]:
-    return lambda once: once.add_crm_payment(entity_id=1, entity_type_id=2, key=key, **options)
-
-
-def writes(world: World, key: str = KEY) -> list[str]:
-    """The writes of one key that may have been executed."""
-    return [method for found, method in world.sends if found == digest(key)]
-
-
-def added(world: World, key: str = KEY) -> list[int]:
-    return Judge(world, key, "add_crm_payment").added()
 
 
 def told(operation: str, journal: str, strikes: dict[int, str], database: VirtualDatabase) -> str:
@@ -345,17 +298,6 @@ def test_the_plan_of_the_first_intent_is_filled_in(database: VirtualDatabase) ->
 
 
 # -- people
-
-
-def decision(what: Any, *candidates: int, payment_id: int | None = None) -> Decision:
-    return Decision(
-        what=what,
-        payment_id=payment_id,
-        candidates=candidates,
-        by="anna",
-        at="2025-11-22T10:00:00+00:00",
-        through="Airflow",
-    )
 
 
 def parked(world: World) -> PaymentAmbiguous:

@@ -7,8 +7,6 @@ journal. The `Director` is asked before each and may let trouble strike there.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import pickle
 import random
@@ -17,33 +15,27 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
-from airflow.sdk.execution_time.comms import ErrorResponse
-
-from airflow_provider_bitrix24.api.effects import Effect, NotSent, Request, Response, Sleep, Unknown
+from airflow_provider_bitrix24.api.effects import Effect, Request, Response, Sleep
 from airflow_provider_bitrix24.api.flow import Caller
 from airflow_provider_bitrix24.api.settings import Settings
-from airflow_provider_bitrix24.exceptions import Bitrix24Error, Bitrix24StoreError, PaymentInProgress
+from airflow_provider_bitrix24.exceptions import Bitrix24Error, Bitrix24StoreError
 from airflow_provider_bitrix24.journal import Forgetful
 from airflow_provider_bitrix24.journal.database import SqlJournal
 from airflow_provider_bitrix24.journal.task_state import TaskStateJournal
 from airflow_provider_bitrix24.once import Once, Task
 from airflow_provider_bitrix24.sandbox.clock import ManualClock
-from airflow_provider_bitrix24.sandbox.faults import Fault
 from airflow_provider_bitrix24.sandbox.portal import Auth, Portal
-from airflow_provider_bitrix24.sql import Database
+from tests.proof.strikes import Broken, Killed, TimedOut
+from tests.proof.virtual_journals import TaskState, Watched
+from tests.proof.wire import Wire, clear_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    import sqlalchemy as sa
+    from collections.abc import Callable
 
     from airflow_provider_bitrix24.once import Receipt
+    from tests.proof.virtual_journals import VirtualDatabase
 
 START: Final = 1_763_800_000.0
-HALF_WAY: Final = 0.1
-"""Seconds from the worker to the portal, and back."""
 TERMS: Final = {
     "connect_timeout": 1,
     "read_timeout": 8,
@@ -54,8 +46,6 @@ TERMS: Final = {
     "rate_limit_wait": 4,
 }
 """The terms of the settle window, short: the fewer reads, the more cases."""
-LAG: Final = 1.5
-"""How far reads are behind when they are: less than the term."""
 SLOW: Final = 7.0
 """Seconds that something takes which is slow and arrives: more than the lease, less than the read timeout."""
 SCOPES: Final = ("crm", "sale", "pay_system")
@@ -65,18 +55,6 @@ OURS, OTHER = 1, 7
 
 _SILENT: Final = logging.getLogger("proof")
 _SILENT.disabled = True
-
-
-class Killed(BaseException):
-    """SIGKILL: nothing of the attempt happens any more."""
-
-
-class TimedOut(BaseException):
-    """What Airflow raises at `execution_timeout`: no `Exception`, and the attempt may still clean up."""
-
-
-class Broken(AssertionError):
-    """The protocol was not kept; found while it happened, and never to be swallowed."""
 
 
 class Director(Protocol):
@@ -138,62 +116,6 @@ class Strand:
         """Stand still; to be called from within."""
         self._theirs.release()
         self._mine.acquire()
-
-
-class VirtualDatabase(Database):
-    """A SQLite file whose clock is the world's, and which need not survive a power cut."""
-
-    world: World
-
-    def __init__(self, file: Path) -> None:
-        import sqlalchemy
-
-        super().__init__(sqlalchemy.URL.create("sqlite", database=str(file)), "the test database")
-        sqlalchemy.event.listen(self.engine, "connect", _do_not_wait_for_the_disk)
-
-    @property
-    def now(self) -> sa.ColumnElement[float]:
-        """The database's clock."""
-        import sqlalchemy
-
-        return sqlalchemy.literal(self.world.time(), sqlalchemy.Double)
-
-
-def _do_not_wait_for_the_disk(connection: Any, _record: Any) -> None:
-    connection.execute("PRAGMA synchronous=OFF")
-
-
-class TaskState:
-    """Airflow's task state store of one task instance: what one attempt has written, the next one reads."""
-
-    def __init__(self) -> None:
-        self.documents: dict[str, str] = {}
-        self.current = 0
-        """The attempt that Airflow knows; what another one writes is refused."""
-
-    def accessor(self, try_number: int) -> Accessor:
-        """What an attempt sees of it; from now on, it is the current one."""
-        self.current = try_number
-        return Accessor(self, try_number)
-
-
-@dataclass
-class Accessor:
-    """``context["task_state_store"]`` of one attempt."""
-
-    state: TaskState
-    try_number: int
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """Read a value."""
-        return json.loads(self.state.documents[key]) if key in self.state.documents else default
-
-    def set(self, key: str, value: Any, *, retention: Any = None) -> None:
-        """Write a value, if Airflow still knows this attempt."""
-        if self.try_number != self.state.current:
-            detail = {"status_code": 404, "message": "Not Found", "detail": {"reason": "not_found"}}
-            raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail=detail))
-        self.state.documents[key] = json.dumps(value)
 
 
 @cache
@@ -312,14 +234,6 @@ class World:
             act.unpay_payment(1001, user_id=OTHER)
         elif what == "deletes" and newest is not None:
             act.delete_payment(newest, user_id=OTHER)
-
-
-PEOPLE: Final = ("adds", "adds with a sum", "pays", "takes back", "deletes")
-
-
-def digest(key: str) -> str:
-    """What the header of a write says of its key."""
-    return hashlib.sha256(key.encode()).hexdigest()
 
 
 @dataclass
@@ -466,273 +380,6 @@ class Worker:
         wire = Wire(self, request)
         outcome = wire.struck(self._strike(what, wire.label))
         if what == "send" and isinstance(outcome, Response):
-            words = _clear_answer(request, outcome)
+            words = clear_answer(request, outcome)
             self.answered = (words, wire.digest) if words else None
         return outcome
-
-
-def _clear_answer(request: Request, response: Response) -> str | None:
-    try:
-        body = json.loads(response.body)
-    except ValueError:
-        return None
-    if response.status != 200 or not isinstance(body, dict) or "result" not in body:
-        return None
-    result = body["result"]
-    if request.method == "batch":
-        parts = result.get("result") if isinstance(result, dict) else None
-        result = parts.get("add") if isinstance(parts, dict) else None
-    clear = result is True or (isinstance(result, int) and result > 0)
-    return f"the answer {result} to {request.method}" if clear else None
-
-
-def _not_shown(entry: Any) -> Iterator[str]:
-    """Digests of what the portal has answered and does not show."""
-    sends = {entry.key: entry.sends}
-    for name, of_step in entry.steps.items():
-        sends[f"{entry.key}:payment:{entry.payment_id}:{name.replace(' ', ':')}"] = of_step
-    for key, sent in sends.items():
-        if sent and sent[-1].result == "not_shown":
-            yield digest(key)
-
-
-class Watched:
-    """A journal whose every call is an effect."""
-
-    def __init__(self, worker: Worker, journal: Any) -> None:
-        self._worker, self._journal = worker, journal
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._journal, name)
-
-    def page(self, portal: str, key: str) -> WatchedPage:
-        """The page, watched."""
-        return WatchedPage(self._worker, self._journal.page(portal, key))
-
-
-class WatchedPage:
-    """A page whose every call is an effect."""
-
-    def __init__(self, worker: Worker, page: Any) -> None:
-        self._worker, self._page = worker, page
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._page, name)
-        if not callable(found):
-            return found
-        return lambda *args, **kwargs: self._worker.effect(f"journal.{name}", lambda: found(*args, **kwargs))
-
-    def write(self, entry: Any, *, hold: float | None = None) -> None:
-        """Write; whatever was answered is kept now."""
-
-        def do() -> None:
-            try:
-                self._page.write(entry, hold=hold)
-            except PaymentInProgress:
-                self._worker.answered = None  # overtaken: it was offered to the journal
-                raise
-            if self._worker.answered is not None:
-                self._worker.world.answered.add(self._worker.answered[1])
-            self._worker.answered = None
-            if self._worker.max_tries is not None:
-                self._worker.world.red |= {(one, *self._worker.tries) for one in _not_shown(entry)}
-
-        self._worker.effect("journal.write", do, f"{entry.state} hold={hold}")
-
-    def release(self) -> None:
-        """Let go; never raises but for death."""
-        if not self._worker.dead:
-            self._page.release()
-
-
-class Wire:
-    """One request on its way to the portal and back."""
-
-    def __init__(self, worker: Worker, request: Request) -> None:
-        self.worker, self.world, self.request = worker, worker.world, request
-
-    @property
-    def label(self) -> str:
-        """What it is, for people."""
-        params = self.request.params
-        return f"{self.request.method} {list(params['cmd']) if 'cmd' in params else dict(params)}"
-
-    @property
-    def digest(self) -> str:
-        """Whose write it is."""
-        return self.request.headers.get("Idempotency-Key", "")
-
-    def struck(self, strike: str | None) -> Any:
-        """Let it happen under a strike."""
-        act, _, when = (strike or "").rpartition(" ")
-        if strike not in (*DEATHS, *FREEZES, *SLOWNESS):
-            return self._with(strike)
-        if when == "before":
-            self.worker.befall(act)
-            return self._with(None)
-        outcome = self._with(None)
-        self.worker.befall(act)
-        return outcome
-
-    def _with(self, strike: str | None) -> Any:
-        if strike is None:
-            return self.go()
-        if strike.startswith("people: "):
-            self.world.people(strike.removeprefix("people: "))
-            return self.go()
-        if strike.startswith("outage "):
-            self.world.outage_until = self.world.time() + float(strike.removeprefix("outage "))
-            return self.go()
-        if strike == "not sent":
-            self.world.advance(HALF_WAY)
-            return NotSent("connection refused")
-        if strike.startswith("orphan"):
-            self._script("commit_latest" if "latest" in strike else "commit_soon", lagging="lagging" in strike)
-            self.go()
-            self.worker.dead = True
-            raise Killed
-        if strike.startswith("inside "):
-            _, position, kind = strike.split(" ", 2)
-            self._inside(int(position), kind)
-            return self.go()
-        name, _, more = strike.partition(", ")
-        self._script(name, lagging=more == "lagging")
-        return self.go()
-
-    def _script(self, name: str, *, lagging: bool) -> None:
-        method = self.request.method
-        for options in _faults(name, self):
-            self.world.portal.faults.add(Fault(method=method, occurrence=1, **options))
-        if lagging:
-            self.world.portal.faults.add(Fault(kind="read_lag", method=method, occurrence=1, seconds=LAG))
-
-    def _inside(self, position: int, kind: str) -> None:
-        commands = list(self.request.params.get("cmd", {}).values())
-        if position < len(commands):
-            method = commands[position].partition("?")[0]
-            options = next(_faults(kind, self))
-            self.world.portal.faults.add(Fault(method=method, occurrence=1, **options))
-
-    def go(self) -> Any:
-        """Send it, if its lease allows that, and bring back what comes."""
-        world, worker, request = self.world, self.worker, self.request
-        if world.time() < world.outage_until:
-            world.advance(HALF_WAY)
-            return NotSent("connection refused")
-        lease = request.not_after
-        if lease and (worker.monotonic() > lease.monotonic or worker.time() > lease.wall):
-            return NotSent("the lease is over", lease_over=True)
-        if request.effect is not Effect.READ and lease is None:
-            raise Broken(f"{request.method} is sent without a lease")
-        if request.effect is Effect.CREATE and world.journal != "none" and self.digest in world.answered:
-            raise Broken(f"{request.method} is sent again although the journal has its answer")
-        if (self.digest, *worker.tries) in world.red:
-            raise Broken(f"{request.method} is sent again by itself although the portal has answered and shows nothing")
-        world.advance(HALF_WAY)
-        reply = world.portal.handle(request.method, json.loads(request.body), auth=world.auth, headers=request.headers)
-        if reply.transport == "hold":
-            world.advance(request.read_timeout)
-        body = reply.body if isinstance(reply.body, str) else json.dumps(reply.body)
-        if request.effect is not Effect.READ:
-            # Only what the portal plainly refuses has certainly not run.
-            error = reply.body.get("error") if isinstance(reply.body, dict) else None
-            refused = reply.transport is None and str(error).upper() in _REFUSALS
-            if not refused and reply.status != 302:
-                world.sends.append((self.digest, request.method))
-        if reply.transport is not None:
-            return Unknown(f"the connection ended ({reply.transport})")
-        world.advance(HALF_WAY)
-        headers = {name.lower(): value for name, value in reply.headers.items()}
-        return Response(status=reply.status, headers=headers, body=body.encode(), at=worker.time())
-
-
-_REFUSALS = ("QUERY_LIMIT_EXCEEDED", "OPERATION_TIME_LIMIT", "OVERLOAD_LIMIT", "EXPIRED_TOKEN")
-
-
-def _faults(name: str, wire: Wire) -> Iterator[dict[str, Any]]:
-    """The sandbox's scripts for one named strike."""
-    world, request = wire.world, wire.request
-    kind, _, when = name.partition(" ")
-    if kind == "hold":
-        yield {"kind": kind, "when": when, "seconds": world.later(HALF_WAY + request.read_timeout + 1) - HALF_WAY}
-    elif kind == "commit_soon":
-        yield {"kind": "commit_later", "seconds": world.later(HALF_WAY + 0.5) - HALF_WAY}
-    elif kind == "commit_latest":
-        yield {"kind": "commit_later", "seconds": world.later(wire_latest(wire)) - HALF_WAY}
-    elif kind == "error_after":
-        yield {"kind": "error_after_executing", "code": 0, "text": "Strange"}
-    elif kind == "error":
-        yield {"kind": kind, "code": 0, "text": "Strange"}
-    elif kind == "read_lag":
-        yield {"kind": kind, "seconds": LAG}
-    elif when:
-        yield {"kind": kind, "when": when}
-    else:
-        yield {"kind": kind}
-
-
-def wire_latest(wire: Wire) -> float:
-    """Seconds until the latest moment at which the portal may execute what leaves now."""
-    lease, terms = wire.request.not_after, wire.world.settings
-    left = lease.wall - wire.worker.time() if lease else 0.0
-    return left + terms.connect_timeout + terms.delivery + terms.server_limit
-
-
-SLOWNESS: Final = ("slow before", "slow after")
-DEATHS: Final = ("killed before", "killed after", "timeout before", "timeout after")
-FREEZES: Final = ("frozen before", "frozen after")
-READ_STRIKES: Final = (
-    "drop_before",
-    "html after",
-    "invalid_json",
-    "empty_body",
-    "expired_token",
-    "query_limit_exceeded",
-    "operation_time_limit",
-    "overload_limit",
-    "internal_server_error after",
-    "redirect",
-    "time_missing",
-    "outage 6",
-    "outage 4000",
-)
-SEND_STRIKES: Final = (
-    "not sent",
-    "outage 6",
-    "outage 4000",
-    "drop_before",
-    "drop_after",
-    "drop_after, lagging",
-    "hold before",
-    "hold after",
-    "commit_soon",
-    "commit_latest",
-    "commit_latest, lagging",
-    "html before",
-    "html after",
-    "truncate",
-    "error",
-    "error_after",
-    "true_not_applied",
-    "query_limit_exceeded",
-    "operation_time_limit",
-    "overload_limit",
-    "internal_server_error before",
-    "internal_server_error after",
-    "read_lag",
-    "invalid_json before",
-    "invalid_json after",
-    "empty_body before",
-    "empty_body after",
-    "expired_token",
-    "redirect",
-    "close_idle",
-    "time_missing",
-    "orphan soon",
-    "orphan latest",
-    "orphan latest lagging",
-)
-JOURNAL_STRIKES: Final = ("journal away before", "journal away after")
-INSIDE_STRIKES: Final = tuple(
-    f"inside {position} {kind}" for position in range(3) for kind in ("error", "error_after", "true_not_applied")
-)

@@ -19,7 +19,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "airflow_provider_bitrix24"
 TESTS = "tests/proof/test_rules.py"
-PEOPLE = "tests/proof/test_people_and_journals.py"
+PEOPLE = "tests/proof/test_people.py"
+TERMINAL = "tests/proof/test_terminal.py"
 DECISIONS = "tests/proof/test_decisions.py"
 DEATH = "tests/proof/test_death_before_red.py"
 
@@ -227,7 +228,7 @@ MUTATIONS = [
         "if decision.about == digest or",
         "if decision or",
         "test_who_decides_while_a_retry_begins_takes_nothing_from_it",
-        PEOPLE,
+        TERMINAL,
     ),
     Mutation(
         "decisions stay in the record",

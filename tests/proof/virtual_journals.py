@@ -1,0 +1,137 @@
+"""The real journals on the virtual clock, each call of them an effect."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+from airflow.sdk.execution_time.comms import ErrorResponse
+
+from airflow_provider_bitrix24.exceptions import PaymentInProgress
+from airflow_provider_bitrix24.sql import Database
+from tests.proof.wire import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import sqlalchemy as sa
+
+    from tests.proof.world import Worker, World
+
+
+class VirtualDatabase(Database):
+    """A SQLite file whose clock is the world's, and which need not survive a power cut."""
+
+    world: World
+
+    def __init__(self, file: Path) -> None:
+        import sqlalchemy
+
+        super().__init__(sqlalchemy.URL.create("sqlite", database=str(file)), "the test database")
+        sqlalchemy.event.listen(self.engine, "connect", _do_not_wait_for_the_disk)
+
+    @property
+    def now(self) -> sa.ColumnElement[float]:
+        """The database's clock."""
+        import sqlalchemy
+
+        return sqlalchemy.literal(self.world.time(), sqlalchemy.Double)
+
+
+def _do_not_wait_for_the_disk(connection: Any, _record: Any) -> None:
+    connection.execute("PRAGMA synchronous=OFF")
+
+
+class TaskState:
+    """Airflow's task state store of one task instance: what one attempt has written, the next one reads."""
+
+    def __init__(self) -> None:
+        self.documents: dict[str, str] = {}
+        self.current = 0
+        """The attempt that Airflow knows; what another one writes is refused."""
+
+    def accessor(self, try_number: int) -> Accessor:
+        """What an attempt sees of it; from now on, it is the current one."""
+        self.current = try_number
+        return Accessor(self, try_number)
+
+
+@dataclass
+class Accessor:
+    """``context["task_state_store"]`` of one attempt."""
+
+    state: TaskState
+    try_number: int
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Read a value."""
+        return json.loads(self.state.documents[key]) if key in self.state.documents else default
+
+    def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+        """Write a value, if Airflow still knows this attempt."""
+        if self.try_number != self.state.current:
+            detail = {"status_code": 404, "message": "Not Found", "detail": {"reason": "not_found"}}
+            raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail=detail))
+        self.state.documents[key] = json.dumps(value)
+
+
+class Watched:
+    """A journal whose every call is an effect."""
+
+    def __init__(self, worker: Worker, journal: Any) -> None:
+        self._worker, self._journal = worker, journal
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+    def page(self, portal: str, key: str) -> WatchedPage:
+        """The page, watched."""
+        return WatchedPage(self._worker, self._journal.page(portal, key))
+
+
+class WatchedPage:
+    """A page whose every call is an effect."""
+
+    def __init__(self, worker: Worker, page: Any) -> None:
+        self._worker, self._page = worker, page
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._page, name)
+        if not callable(found):
+            return found
+        return lambda *args, **kwargs: self._worker.effect(f"journal.{name}", lambda: found(*args, **kwargs))
+
+    def write(self, entry: Any, *, hold: float | None = None) -> None:
+        """Write; whatever was answered is kept now."""
+
+        def do() -> None:
+            try:
+                self._page.write(entry, hold=hold)
+            except PaymentInProgress:
+                self._worker.answered = None  # overtaken: it was offered to the journal
+                raise
+            if self._worker.answered is not None:
+                self._worker.world.answered.add(self._worker.answered[1])
+            self._worker.answered = None
+            if self._worker.max_tries is not None:
+                self._worker.world.red |= {(one, *self._worker.tries) for one in _not_shown(entry)}
+
+        self._worker.effect("journal.write", do, f"{entry.state} hold={hold}")
+
+    def release(self) -> None:
+        """Let go; never raises but for death."""
+        if not self._worker.dead:
+            self._page.release()
+
+
+def _not_shown(entry: Any) -> Iterator[str]:
+    """Digests of what the portal has answered and does not show."""
+    sends = {entry.key: entry.sends}
+    for name, of_step in entry.steps.items():
+        sends[f"{entry.key}:payment:{entry.payment_id}:{name.replace(' ', ':')}"] = of_step
+    for key, sent in sends.items():
+        if sent and sent[-1].result == "not_shown":
+            yield digest(key)

@@ -1,0 +1,172 @@
+"""One request on its way to the portal and back, and what the portal is told to do to it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow_provider_bitrix24.api.effects import Effect, NotSent, Request, Response, Unknown
+from airflow_provider_bitrix24.sandbox.faults import Fault
+from tests.proof.strikes import DEATHS, FREEZES, SLOWNESS, Broken, Killed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.proof.world import Worker
+
+HALF_WAY: Final = 0.1
+"""Seconds from the worker to the portal, and back."""
+LAG: Final = 1.5
+"""How far reads are behind when they are: less than the term."""
+_REFUSALS = ("QUERY_LIMIT_EXCEEDED", "OPERATION_TIME_LIMIT", "OVERLOAD_LIMIT", "EXPIRED_TOKEN")
+
+
+def digest(key: str) -> str:
+    """What the header of a write says of its key."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+class Wire:
+    """One request on its way to the portal and back."""
+
+    def __init__(self, worker: Worker, request: Request) -> None:
+        self.worker, self.world, self.request = worker, worker.world, request
+
+    @property
+    def label(self) -> str:
+        """What it is, for people."""
+        params = self.request.params
+        return f"{self.request.method} {list(params['cmd']) if 'cmd' in params else dict(params)}"
+
+    @property
+    def digest(self) -> str:
+        """Whose write it is."""
+        return self.request.headers.get("Idempotency-Key", "")
+
+    def struck(self, strike: str | None) -> Any:
+        """Let it happen under a strike."""
+        act, _, when = (strike or "").rpartition(" ")
+        if strike not in (*DEATHS, *FREEZES, *SLOWNESS):
+            return self._with(strike)
+        if when == "before":
+            self.worker.befall(act)
+            return self._with(None)
+        outcome = self._with(None)
+        self.worker.befall(act)
+        return outcome
+
+    def _with(self, strike: str | None) -> Any:
+        if strike is None:
+            return self.go()
+        if strike.startswith("people: "):
+            self.world.people(strike.removeprefix("people: "))
+            return self.go()
+        if strike.startswith("outage "):
+            self.world.outage_until = self.world.time() + float(strike.removeprefix("outage "))
+            return self.go()
+        if strike == "not sent":
+            self.world.advance(HALF_WAY)
+            return NotSent("connection refused")
+        if strike.startswith("orphan"):
+            self._script("commit_latest" if "latest" in strike else "commit_soon", lagging="lagging" in strike)
+            self.go()
+            self.worker.dead = True
+            raise Killed
+        if strike.startswith("inside "):
+            _, position, kind = strike.split(" ", 2)
+            self._inside(int(position), kind)
+            return self.go()
+        name, _, more = strike.partition(", ")
+        self._script(name, lagging=more == "lagging")
+        return self.go()
+
+    def _script(self, name: str, *, lagging: bool) -> None:
+        method = self.request.method
+        for options in _faults(name, self):
+            self.world.portal.faults.add(Fault(method=method, occurrence=1, **options))
+        if lagging:
+            self.world.portal.faults.add(Fault(kind="read_lag", method=method, occurrence=1, seconds=LAG))
+
+    def _inside(self, position: int, kind: str) -> None:
+        commands = list(self.request.params.get("cmd", {}).values())
+        if position < len(commands):
+            method = commands[position].partition("?")[0]
+            options = next(_faults(kind, self))
+            self.world.portal.faults.add(Fault(method=method, occurrence=1, **options))
+
+    def go(self) -> Any:
+        """Send it, if its lease allows that, and bring back what comes."""
+        world, worker, request = self.world, self.worker, self.request
+        if world.time() < world.outage_until:
+            world.advance(HALF_WAY)
+            return NotSent("connection refused")
+        lease = request.not_after
+        if lease and (worker.monotonic() > lease.monotonic or worker.time() > lease.wall):
+            return NotSent("the lease is over", lease_over=True)
+        if request.effect is not Effect.READ and lease is None:
+            raise Broken(f"{request.method} is sent without a lease")
+        if request.effect is Effect.CREATE and world.journal != "none" and self.digest in world.answered:
+            raise Broken(f"{request.method} is sent again although the journal has its answer")
+        if (self.digest, *worker.tries) in world.red:
+            raise Broken(f"{request.method} is sent again by itself although the portal has answered and shows nothing")
+        world.advance(HALF_WAY)
+        reply = world.portal.handle(request.method, json.loads(request.body), auth=world.auth, headers=request.headers)
+        if reply.transport == "hold":
+            world.advance(request.read_timeout)
+        body = reply.body if isinstance(reply.body, str) else json.dumps(reply.body)
+        if request.effect is not Effect.READ:
+            # Only what the portal plainly refuses has certainly not run.
+            error = reply.body.get("error") if isinstance(reply.body, dict) else None
+            refused = reply.transport is None and str(error).upper() in _REFUSALS
+            if not refused and reply.status != 302:
+                world.sends.append((self.digest, request.method))
+        if reply.transport is not None:
+            return Unknown(f"the connection ended ({reply.transport})")
+        world.advance(HALF_WAY)
+        headers = {name.lower(): value for name, value in reply.headers.items()}
+        return Response(status=reply.status, headers=headers, body=body.encode(), at=worker.time())
+
+
+def _faults(name: str, wire: Wire) -> Iterator[dict[str, Any]]:
+    """The sandbox's scripts for one named strike."""
+    world, request = wire.world, wire.request
+    kind, _, when = name.partition(" ")
+    if kind == "hold":
+        yield {"kind": kind, "when": when, "seconds": world.later(HALF_WAY + request.read_timeout + 1) - HALF_WAY}
+    elif kind == "commit_soon":
+        yield {"kind": "commit_later", "seconds": world.later(HALF_WAY + 0.5) - HALF_WAY}
+    elif kind == "commit_latest":
+        yield {"kind": "commit_later", "seconds": world.later(_latest(wire)) - HALF_WAY}
+    elif kind == "error_after":
+        yield {"kind": "error_after_executing", "code": 0, "text": "Strange"}
+    elif kind == "error":
+        yield {"kind": kind, "code": 0, "text": "Strange"}
+    elif kind == "read_lag":
+        yield {"kind": kind, "seconds": LAG}
+    elif when:
+        yield {"kind": kind, "when": when}
+    else:
+        yield {"kind": kind}
+
+
+def _latest(wire: Wire) -> float:
+    """Seconds until the latest moment at which the portal may execute what leaves now."""
+    lease, terms = wire.request.not_after, wire.world.settings
+    left = lease.wall - wire.worker.time() if lease else 0.0
+    return left + terms.connect_timeout + terms.delivery + terms.server_limit
+
+
+def clear_answer(request: Request, response: Response) -> str | None:
+    try:
+        body = json.loads(response.body)
+    except ValueError:
+        return None
+    if response.status != 200 or not isinstance(body, dict) or "result" not in body:
+        return None
+    result = body["result"]
+    if request.method == "batch":
+        parts = result.get("result") if isinstance(result, dict) else None
+        result = parts.get("add") if isinstance(parts, dict) else None
+    clear = result is True or (isinstance(result, int) and result > 0)
+    return f"the answer {result} to {request.method}" if clear else None
