@@ -148,9 +148,13 @@ class Bitrix24OutcomeUnknown(Bitrix24Error):
     @property
     def reason(self) -> str:
         """How the portal answered, if it did."""
-        words = ", ".join(part for part in (self.code and f"code {self.code}", self.text) if part) or "no details"
         happened = "answered unclearly" if self.answered else "gave no usable answer"
-        return f"Bitrix24 {happened} to {self.method} ({words})"
+        return f"Bitrix24 {happened} to {self.method} ({self.words})"
+
+    @property
+    def words(self) -> str:
+        """The portal's own code and words, or what came instead of them."""
+        return ", ".join(part for part in (self.code and f"code {self.code}", self.text) if part) or "no details"
 
     def __str__(self) -> str:
         if self.message:

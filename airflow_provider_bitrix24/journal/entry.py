@@ -24,7 +24,8 @@ Evidence = Literal["answer", "tag", "difference", "state", "person"]
 SendResult = Literal["open", "not_sent", "refused", "answered", "unclear", "absent", "not_shown"]
 """``open``: written before sending; whether it left, and what came of it, is not known yet. ``not_sent``, ``refused``:
 certainly not executed. ``answered``: the portal said yes. ``unclear``: it said something else. ``absent``: no answer,
-and the portal does not show it. ``not_shown``: it said yes, or something unclear, and does not show it."""
+and the portal does not show it; or a person has said that it is not there. ``not_shown``: the portal said yes, or
+something unclear, and does not show it."""
 PROVED: Final = ("answer", "tag")
 """Evidence that cannot be mistaken: the portal itself has said whose the payment is."""
 MAY_HAVE_RUN: Final = ("open", "answered", "unclear", "absent", "not_shown")
@@ -63,13 +64,21 @@ class Send(_Part):
     result: SendResult = "open"
     said: str | None = None
     """The portal's words, or what came instead of them."""
-    round: str | None = None
-    """In which round of which task it was found that the portal does not show it; clearing begins another one."""
+    told: tuple[str, ...] = ()
+    """The tasks that were red because it is not shown, each with its round; clearing a task begins another one."""
 
     @property
     def may_have_run(self) -> bool:
         """Whether it may have been executed."""
         return self.result in MAY_HAVE_RUN
+
+    def settle(self, result: SendResult, said: str | None, told: str | None) -> Send:
+        """Return a copy that knows what became of it.
+
+        :param told: the task that ends red if it is not shown, with its round.
+        """
+        tell = (told,) if result == "not_shown" and told is not None and told not in self.told else ()
+        return self.but(result=result, said=said, told=(*self.told, *tell))
 
 
 class Decision(_Part):

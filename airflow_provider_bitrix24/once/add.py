@@ -291,7 +291,7 @@ class _Adding:
             doubt = Bitrix24OutcomeUnknown("crm.item.payment.add", answered=True, text=text)
         if doubt is not None:
             if doubt.answered:
-                story.settle("unclear", doubt.text)
+                story.settle("unclear", doubt.words)
             return find_ours(addition, on_unknown=self.on_unknown, sent=sent.because(doubt))
         payment_id = int(sent.answer)
         story.identify(payment_id, "answer", sends=story.entry.last_send(result="answered").sends)

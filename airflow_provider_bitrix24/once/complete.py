@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.effects import Flow, Lease
     from airflow_provider_bitrix24.api.models import Payment
     from airflow_provider_bitrix24.exceptions import Bitrix24OutcomeUnknown
+    from airflow_provider_bitrix24.journal import Send
     from airflow_provider_bitrix24.once.addition import Addition
+    from airflow_provider_bitrix24.once.intent import Intent
     from airflow_provider_bitrix24.once.receipt import Receipt
 
 SENDS_OF_A_ROW = 2
@@ -219,9 +221,8 @@ class _Filling:
                 f"product row {row_id} x {quantity} is not in it, although the portal had accepted it: somebody has "
                 "taken it out, or it was never kept"
             )
-        elif intent.last is not None and self.addition.story.nobody_has_looked(intent.last):
-            said = intent.last.said or "true"
-            raise PaymentNotApplied(f"product row {row_id} x {quantity} is not in it, and the portal had said: {said}")
+        elif intent.last is not None and intent.last.result == "not_shown":
+            self._refuse_if_nobody_has_looked(intent, intent.last, f"product row {row_id} x {quantity}")
 
         def write(lease: Lease, digest: str) -> Flow[Any]:
             return add_payment_product(
@@ -237,10 +238,18 @@ class _Filling:
             sent = self.attempt.send(write, key=_key(self.addition, self.payment_id, name), intent=intent)
             if sent.doubt is None or self._is_in(row_id, sent):
                 return intent.settle("answered")
-            intent.settle("not_shown" if sent.doubt.answered else "absent", sent.doubt.text)
+            intent.settle("not_shown" if sent.doubt.answered else "absent", sent.doubt.words)
             if sent.doubt.answered:
                 break
         raise PaymentNotApplied(f"product row {row_id} x {quantity} is not in it{_portal_said(sent)}")
+
+    def _refuse_if_nobody_has_looked(self, intent: Intent, last: Send, row: str) -> None:
+        if not self.addition.story.task.was_cleared_since(last):
+            intent.settle("not_shown", last.said)
+            raise PaymentNotApplied(
+                f"{row} is not in it: {last.by} has sent it, and the portal answered ({last.said or 'true'}). It was "
+                "not sent by this attempt; whoever clears this task has it sent once more"
+            )
 
     def _is_in(self, row_id: int, sent: Sent) -> bool:
         return self.attempt.find(self._read, lambda shown: row_id in shown.quantities, sent) is not None
@@ -253,11 +262,4 @@ def _portal_said(sent: Sent | None) -> str:
 
 def answer_words(doubt: Bitrix24OutcomeUnknown) -> str:
     """Return what came instead of a clear answer, as the beginning of a sentence."""
-    if doubt.answered:
-        return f"The portal answered unclearly ({portal_words(doubt)})"
-    return f"The portal gave no usable answer ({doubt.text})"
-
-
-def portal_words(doubt: Bitrix24OutcomeUnknown) -> str:
-    """Return the portal's own code and text."""
-    return f"with code {doubt.code!r}, {doubt.text!r}" if doubt.code is not None else f"{doubt.text!r}"
+    return f"The portal {'answered unclearly' if doubt.answered else 'gave no usable answer'} ({doubt.words})"

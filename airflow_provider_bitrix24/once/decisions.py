@@ -91,10 +91,9 @@ def _as_if_not_there(entry: Entry, decision: Decision, candidates: Collection[in
     known = [entry.payment_id] if entry.payment_id is not None else []
     entry = entry.carry_out({*candidates, *decision.candidates, *known})
     entry = entry.but(receipt=None, payment_id=None, evidence=None, steps={})
-    if entry.last is None:
-        return entry
-    # It may be sent in the very round in which it was found not to be shown.
-    return entry.last_send(result="not_shown" if entry.last.result == "answered" else entry.last.result, round=None)
+    if entry.last is not None and entry.last.result in ("answered", "unclear", "not_shown"):
+        return entry.last_send(result="absent")
+    return entry
 
 
 def _refuse_if_given_up(story: Story) -> None:

@@ -58,7 +58,8 @@ class _Search:
         doubt = sent.doubt
         assert doubt is not None  # noqa: S101 - only what is doubtful is searched for
         self.doubt = doubt
-        self.happened = f"{answer_words(doubt)} when a payment was added to {addition.of}"
+        by = f" by {last.by}" if again and last is not None else ""
+        self.happened = f"{answer_words(doubt)} when a payment was added to {addition.of}{by}"
 
     def run(self) -> Payment | None:
         latest: list[Shown] = []
@@ -157,18 +158,22 @@ class _Search:
 
     def _none(self) -> None:
         """Nothing new is there; returns if it may be sent again."""
-        story, addition = self.story, self.addition
-        if self.settled_before and not story.nobody_has_looked(story.entry.last):
+        story, addition, last = self.story, self.addition, self.story.entry.last
+        assert last is not None  # noqa: S101 - only what may have run is searched for
+        if self.settled_before and (last.result == "absent" or story.task.was_cleared_since(last)):
             return
         if self.doubt.answered:
-            if not self.settled_before:
-                story.settle("not_shown", self.doubt.reason)
+            story.settle("not_shown", self.doubt.words)
+            if not story.sends_left:
+                addition.leave_to_a_person(())
+            sent_now = "" if story.sent_now else " Nothing was sent by this attempt."
             raise PaymentNotApplied(
                 f"{self.happened}, and does not show a new payment that may be ours: either it did nothing with the "
-                f"call, or somebody deleted the payment meanwhile.{story.set_aside} What to do depends on the portal's "
-                "words; nothing is sent again by itself. When its reason is gone, clear this task: it reads first."
+                f"call, or somebody deleted the payment meanwhile.{story.set_aside}{sent_now} What to do depends on "
+                "the portal's words; nothing is sent again by itself. When its reason is gone, clear this task: it "
+                "reads first."
             )
-        story.settle("absent", f"{self.doubt.text}{f';{story.set_aside}' if story.set_aside else ''}")
+        story.settle("absent", f"{self.doubt.words}{f';{story.set_aside}' if story.set_aside else ''}")
         if not story.sends_left:
             addition.leave_to_a_person(())
         story.attempt.log.warning(

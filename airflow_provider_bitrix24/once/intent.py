@@ -41,9 +41,11 @@ class Intent:
         self._story.sent_now &= self._name is not None
 
     def settle(self, result: SendResult, said: str | None = None) -> None:
-        """Write down what became of it."""
-        last = self.sends[-1].model_copy(update=self._story.became(result, said))
-        self._story.keep(self._with((*self.sends[:-1], last)))
+        """Write down what became of the last send that may have been executed."""
+        sends = list(self.sends)
+        index = max(number for number, send in enumerate(sends) if send.may_have_run)
+        sends[index] = sends[index].settle(result, said, self._story.task.round)
+        self._story.keep(self._with(tuple(sends)))
 
     @property
     def sends(self) -> tuple[Send, ...]:
@@ -53,8 +55,8 @@ class Intent:
 
     @property
     def last(self) -> Send | None:
-        """The last send."""
-        return self.sends[-1] if self.sends else None
+        """The last send that may have been executed."""
+        return next((send for send in reversed(self.sends) if send.may_have_run), None)
 
     @property
     def open(self) -> Send | None:

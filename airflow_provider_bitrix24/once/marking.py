@@ -150,14 +150,14 @@ class Marking:
         if self.view.thing.paid:
             return self.view.thing
         last = self.story.entry.last
-        if last is None or last.result in ("absent", "not_shown"):
-            if last is not None and self.story.nobody_has_looked(last):
-                self._still_not_shown(last)
+        if last is None or last.result == "absent":
+            return None
+        if last.result == "not_shown":
+            self._refuse_if_nobody_has_looked(last)
             return None
         if last.result == "open":
             return self._find(self.story.lost(last, self.mark.method))
-        text = last.said or "an unclear answer"
-        unclear = Bitrix24OutcomeUnknown(self.mark.method, answered=True, text=text)
+        unclear = Bitrix24OutcomeUnknown(self.mark.method, answered=True, text=last.said or "an unclear answer")
         return self._find(self.story.ended(unclear if last.result == "unclear" else None))
 
     def _send(self) -> Thing | None:
@@ -166,8 +166,7 @@ class Marking:
         self.guards.check(thing, what, "Nothing was sent.")
         self.chosen = self.view.chosen()
         self.guards.check_limit(thing.money, what)
-        if not self.story.sends_left:
-            self._leave_to_a_person()
+        self._refuse_a_third_time()
         self.attempt.log.info("Marking %s over %s as paid on %s.", what.lower(), thing.money, self.attempt.portal)
         intent = self.story.intent(
             decided_at=self.view.at.timestamp() if self.view.at else None,
@@ -178,7 +177,7 @@ class Marking:
         if sent.doubt is None:
             self.story.settle("answered")
         elif sent.doubt.answered:
-            self.story.settle("unclear", sent.doubt.reason)
+            self.story.settle("unclear", sent.doubt.words)
         return self._find(sent)
 
     def _find(self, sent: Sent) -> Thing | None:
@@ -278,32 +277,41 @@ class Marking:
         trap = self.chosen.trap if self.chosen else ""
         if doubt is None:
             self.story.settle("not_shown")
+            self._refuse_a_third_time()
             raise PaymentNotApplied(
                 f"The portal accepted the mark of {what}, but does not show it as paid: {EITHER}. {trap} "
                 f"{self.mark.advice}"
             )
         if doubt.answered:
-            self.story.settle("not_shown", doubt.reason)
+            self.story.settle("not_shown", doubt.words)
+            self._refuse_a_third_time()
             raise PaymentNotApplied(
                 f"{answer_words(doubt)} when {what} was marked as paid, and does not show it as paid: {EITHER}. "
                 f"Whether another attempt makes sense depends on the portal's words. {self.mark.advice}"
             )
-        self.story.settle("absent", doubt.text)
-        if not self.story.sends_left:
-            self._leave_to_a_person()
+        self.story.settle("absent", doubt.words)
+        self._refuse_a_third_time()
         self.attempt.log.warning(
             "%s is not shown as paid, read twice after everything that was sent must have ended: it is marked once "
             "more.",
             self.mark.what,
         )
 
-    def _still_not_shown(self, last: Send) -> NoReturn:
+    def _refuse_if_nobody_has_looked(self, last: Send) -> None:
+        """Another attempt has found out that it is not there; this task sends it once it was told, and cleared."""
+        if self.story.task.was_cleared_since(last):
+            return
+        self.story.settle("not_shown", last.said)
+        self._refuse_a_third_time()
         raise PaymentNotApplied(
-            f"The portal answered {last.by}, which marked {self.mark.what.lower()} as paid ({last.said or 'true'}), "
-            f"but does not show it as paid: {EITHER}. Nothing was sent by this attempt. {self.mark.advice}"
+            f"{last.by} marked {self.mark.what.lower()} as paid, and the portal answered ({last.said or 'true'}), but "
+            f"does not show it as paid: {EITHER}. Nothing was sent by this attempt. {self.mark.advice}"
         )
 
-    def _leave_to_a_person(self) -> NoReturn:
+    def _refuse_a_third_time(self) -> None:
+        """Leave to a person what was sent as often as it may be without one."""
+        if self.story.sends_left:
+            return
         sends = [send for send in self.story.entry.sends if send.may_have_run]
         decide = "there is no journal that would keep a decision: if it is unpaid, clear this task, which reads first"
         if self.story.journal.durable:

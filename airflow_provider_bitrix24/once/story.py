@@ -265,10 +265,6 @@ class Story:
         window = self.attempt.caller.settings.settle_window + _CLOCK_STEP
         return Send(at=now, settle_until=now + window, by=str(self.task))
 
-    def nobody_has_looked(self, send: Send | None) -> bool:
-        """Whether a send is not shown, and this attempt is made only because a worker died before the task was red."""
-        return send is not None and send.round is not None and send.round == self.task.round
-
     def lost(self, send: Send, method: str) -> Sent:
         """What is known of a send of an attempt that ended without a word."""
         window = self.attempt.caller.settings.settle_window + _CLOCK_STEP
@@ -312,12 +308,8 @@ class Story:
             self.attempt.run(pause(2.0 ** (_WRITES - left - 1), "waiting for the journal"))
 
     def settle(self, result: SendResult, said: str | None = None) -> None:
-        """Write down what became of the last send."""
-        self.keep(self.entry.last_send(**self.became(result, said)))
-
-    def became(self, result: SendResult, said: str | None) -> dict[str, Any]:
-        """What became of a send, as its fields."""
-        return {"result": result, "said": said, "round": self.task.round if result == "not_shown" else None}
+        """Write down what became of the last send of the write itself."""
+        Intent(self, None).settle(result, said)
 
     def identify(self, payment_id: int, evidence: Evidence, **changes: Any) -> None:
         """Write down which payment is this key's.

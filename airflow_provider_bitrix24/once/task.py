@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from airflow_provider_bitrix24.journal import Send
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,4 +27,16 @@ class Task:
     @property
     def round(self) -> str | None:
         """The attempts that Airflow makes by itself, until somebody clears the task."""
-        return None if self.max_tries is None else f"{self.identity}:max_tries:{self.max_tries}"
+        return None if self.max_tries is None else f"{self._rounds}{self.max_tries}"
+
+    def was_cleared_since(self, send: Send) -> bool:
+        """Whether it was told that a send is not shown, and somebody has cleared it since.
+
+        So neither a retry nor another task sends by itself what the portal has answered and does not show.
+        """
+        told = [one for one in send.told if one.startswith(self._rounds)]
+        return self.round is None or (bool(told) and self.round not in told)
+
+    @property
+    def _rounds(self) -> str:
+        return f"{self.identity}:max_tries:"

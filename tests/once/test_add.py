@@ -339,7 +339,7 @@ def test_the_payment_is_logged_as_soon_as_it_is_known(world: World, caplog: pyte
 def test_an_unclear_answer_without_effect_is_refused_with_the_portals_words(world: World) -> None:
     world.fault("error", ADD, times=1, code=0, text="Plan limit reached", status=400)
     with pytest.raises(
-        PaymentNotApplied, match=r"code '0', 'Plan limit reached'.*added to deal 1, and does not show a new payment"
+        PaymentNotApplied, match=r"code 0, Plan limit reached.*added to deal 1, and does not show a new payment"
     ):
         add(world)
     assert 9 < sum(world.slept) < 12

@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from airflow_provider_bitrix24.exceptions import PaymentAmbiguous
 from airflow_provider_bitrix24.journal import Decision
+from tests.proof.campaign import RETRIES
 from tests.proof.judge import Judge
 from tests.proof.strikes import DEATHS, JOURNAL_STRIKES, PEOPLE, READ_STRIKES, SEND_STRIKES, SLOWNESS, Broken
 from tests.proof.world import Outcome, Strand, Worker, World
@@ -42,6 +43,7 @@ class Job:
     do: Callable[[Once, Decision | None], Receipt]
     fill: dict[int, int] | None = None
     tries: int = 0
+    max_tries: int = RETRIES
     ended: list[Outcome] = field(default_factory=list)
     running: Running | None = None
     """The attempt that Airflow knows."""
@@ -50,6 +52,12 @@ class Job:
     def green(self) -> bool:
         """Whether it is done."""
         return bool(self.ended) and self.ended[-1].receipt is not None
+
+    @property
+    def rests(self) -> bool:
+        """Whether Airflow does not start it again by itself."""
+        error = self.ended[-1].error if self.ended else None
+        return self.green or (error is not None and error.final)
 
 
 @dataclass
@@ -202,8 +210,10 @@ class Portal(RuleBasedStateMachine):
     # -- how it happens
 
     def _begin(self, job: Job, clock: float, decision: Decision | None) -> None:
+        if job.running is None and job.rests and decision is None:
+            job.max_tries = job.tries + RETRIES  # somebody clears it
         job.tries += 1
-        worker = self.world.worker(job.identity, job.tries, clock_off_by=clock)
+        worker = self.world.worker(job.identity, job.tries, clock_off_by=clock, max_tries=job.max_tries)
         ends: list[Outcome] = []
         strand = Strand(lambda: ends.append(worker.attempt(lambda once: job.do(once, decision))))
         worker.strand = strand

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_bitrix24.exceptions import PaymentNotApplied
+from airflow_provider_bitrix24.exceptions import PaymentAmbiguous, PaymentNotApplied
 from tests.proof.campaign import IDENTITY, OPERATIONS, Case, tell
-from tests.proof.stories import Script, resolve
+from tests.proof.stories import Script, adding, entry_of, resolve
 from tests.proof.world import World
 
 if TYPE_CHECKING:
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
     from airflow_provider_bitrix24.once import Once, Receipt
     from tests.proof.virtual_journals import VirtualDatabase
-    from tests.proof.world import Outcome
+    from tests.proof.world import Outcome, Worker
 
+ROW = 7
+"""The effect that puts the first product row in."""
 CLEARED = "PaymentNotApplied, cleared: green"
 
 
@@ -33,9 +35,9 @@ CLEARED = "PaymentNotApplied, cleared: green"
         ("payment", 3, "true_not_applied", 8, CLEARED),
         ("add", 3, "error", 8, CLEARED),
         ("fill", 3, "error", 8, CLEARED),
-        ("fill", 7, "error", 11, CLEARED),
+        ("fill", ROW, "error", 11, CLEARED),
         # The row is missed when all is read; whoever clears the task is told that it had been accepted.
-        ("fill", 7, "true_not_applied", 22, "PaymentMismatch, cleared: PaymentNotApplied"),
+        ("fill", ROW, "true_not_applied", 22, "PaymentMismatch, cleared: PaymentNotApplied"),
     ],
 )
 def test_nothing_is_sent_until_somebody_clears_the_task(
@@ -53,6 +55,21 @@ def test_nothing_is_sent_until_somebody_clears_the_task(
     killed = tell(Case(operation, journal, {sent: answer, written: "killed after"}), database)
     assert killed.ended == ended
     assert killed.effects.count("send") == told.effects.count("send")
+
+
+class EverySend:
+    """The same trouble strikes each send."""
+
+    def __init__(self, trouble: str) -> None:
+        self.trouble = trouble
+
+    def strike(self, worker: Worker, what: str) -> str | None:
+        """Strike sends."""
+        return self.trouble if what == "send" else None
+
+    def sleep(self, worker: Worker, seconds: float) -> None:
+        """Let time pass."""
+        worker.world.advance(seconds)
 
 
 def _paying(**options: Any) -> Callable[[Once], Receipt]:
@@ -78,7 +95,7 @@ def test_the_retry_says_what_the_dead_attempt_could_not_say(database: VirtualDat
     world = _told_and_killed(database)
     for attempt in (2, 3):
         message = _red(world.worker(IDENTITY, attempt, max_tries=3).attempt(_paying()))
-        assert f"The portal answered {IDENTITY}:try:1" in message
+        assert f"{IDENTITY}:try:1 marked invoice 2 as paid, and the portal answered (true)" in message
         assert "Nothing was sent by this attempt" in message
         assert "clear this task" in message
     assert len(world.sends) == 1
@@ -91,9 +108,65 @@ def test_whoever_clears_the_task_has_it_sent_once_more(database: VirtualDatabase
     assert len(world.sends) == 2
 
 
-def test_another_run_is_not_a_retry(database: VirtualDatabase) -> None:
+def test_another_task_with_the_key_is_told_before_it_sends(database: VirtualDatabase) -> None:
+    """Be it another run, or another index of the same mapped task: nobody has looked at it yet."""
     world = _told_and_killed(database)
-    assert world.worker("tomorrow", 1, max_tries=3).attempt(_paying()).receipt is not None
+    world.advance(world.settle_window)  # the key is held for the dead attempt until then
+    for attempt in (1, 2):
+        message = _red(world.worker("tomorrow", attempt, max_tries=3).attempt(_paying()))
+        assert f"{IDENTITY}:try:1 marked invoice 2 as paid" in message
+    assert len(world.sends) == 1
+    assert world.worker("tomorrow", 3, max_tries=5).attempt(_paying()).receipt is not None
+
+
+def test_who_was_killed_is_told_what_another_task_has_found(database: VirtualDatabase) -> None:
+    world = World("sql", database)
+    world.director = Script({"a": {3: "true_not_applied", 5: "killed before"}})
+    assert world.worker("a", 1, max_tries=3).attempt(_paying()).killed
+    world.director = Script({})
+    for task, attempt in (("b", 1), ("a", 2)):
+        world.advance(world.settle_window)
+        _red(world.worker(task, attempt, max_tries=3).attempt(_paying()))
+    assert len(world.sends) == 1
+    assert world.worker("a", 3, max_tries=5).attempt(_paying()).receipt is not None
+    assert len(world.sends) == 2
+
+
+def test_a_row_that_another_task_could_not_send_is_still_not_shown(database: VirtualDatabase) -> None:
+    """What was not sent at all says nothing of what was sent before."""
+    world = World("sql", database)
+    filling = adding(fill_products=True)
+    world.director = Script({"a": {ROW: "error", 11: "killed after"}})
+    assert world.worker("a", 1, max_tries=3).attempt(filling).killed
+    world.director = EverySend("not sent")
+    for attempt, max_tries in ((1, 3), (2, 5)):
+        world.advance(world.settle_window)
+        assert world.worker("b", attempt, max_tries=max_tries).attempt(filling).receipt is None
+    [row] = entry_of(world).steps.values()
+    assert [send.result for send in row] == ["not_shown", "not_sent"]
+    sends = len(world.sends)
+    world.director = Script({})
+    world.advance(world.settle_window)
+    message = _red(world.worker("a", 2, max_tries=3).attempt(filling))
+    assert "a:try:1 has sent it, and the portal answered (code 0, Strange)" in message
+    assert len(world.sends) == sends
+
+
+def test_what_was_sent_as_often_as_it_may_be_is_left_to_a_person_at_once(database: VirtualDatabase) -> None:
+    """Clearing would not help any more, so nobody is told to."""
+    for do, fault in ((_paying(), "true_not_applied"), (adding(), "error")):
+        world = World("sql", database)
+        world.director = Script(
+            {
+                "a": {3: fault},
+            }
+        )
+        _red(world.worker("a", 1, max_tries=3).attempt(do))
+        world.director = EverySend(fault)
+        error = world.worker("a", 2, max_tries=5).attempt(do).error
+        assert isinstance(error, PaymentAmbiguous)
+        assert "2 times" in str(error)
+        assert "journal resolve" in str(error)
 
 
 def test_what_a_person_decides_counts_in_the_same_round(database: VirtualDatabase) -> None:
@@ -101,7 +174,6 @@ def test_what_a_person_decides_counts_in_the_same_round(database: VirtualDatabas
     world = _told_and_killed(database)
     world.advance(world.settle_window)  # nobody decides while somebody is at work
     resolve(world, "pay_again", key=f"{world.name}:invoice:2")
-    world.red.clear()  # a person has decided that it is sent once more
     assert world.worker(IDENTITY, 2, max_tries=3).attempt(_paying()).receipt is not None
     assert len(world.sends) == 2
 

@@ -228,3 +228,27 @@ def test_a_redirect_does_not_deny_a_mark_that_was_taken_back(journal: str, datab
     told = tell(case, database)
     [red] = [line for line in told.trace if "Bitrix24ConfigError" in line]
     assert "The call was not executed. dag:d:run:r:task:t:map_index:-1:try:1 has sent a write for invoice 2" in red
+
+
+@pytest.mark.parametrize("journal", ["task state", "sql"])
+def test_who_pays_again_after_an_unclear_answer_need_not_clear_twice(journal: str, database: VirtualDatabase) -> None:
+    """An unclear answer, and somebody adds a payment: it is not ours, says the person, so add it again."""
+    world = World(journal, database)
+    world.director = Script({"a": {3: "error", 4: "people: adds"}})
+    error = world.worker("a", 1, max_tries=3).attempt(adding()).error
+    assert isinstance(error, PaymentAmbiguous)
+    decided = decision("pay_again", *error.candidates)
+    outcome = world.worker("a", 2, max_tries=5).attempt(adding(decision=decided))
+    assert receipt_of(outcome) == ("created", "answer", 1034)
+
+
+def test_who_marks_again_after_an_unclear_answer_need_not_clear_twice(database: VirtualDatabase) -> None:
+    world, key = World("sql", database), "invoice:2"
+    world.director = Script({"a": {3: "error", 5: "killed before"}})
+    assert world.worker("a", 1, max_tries=3).attempt(OPERATIONS["invoice"].do).killed
+    world.director = Script({})
+    world.advance(2 * world.settle_window)
+    resolve(world, "pay_again", key=f"{world.name}:{key}")
+    receipt = world.worker("a", 2, max_tries=5).attempt(OPERATIONS["invoice"].do).receipt
+    assert receipt is not None
+    assert receipt.outcome == "paid"

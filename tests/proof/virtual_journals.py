@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
@@ -11,14 +11,16 @@ from airflow.sdk.execution_time.comms import ErrorResponse
 
 from airflow_provider_bitrix24.exceptions import PaymentInProgress
 from airflow_provider_bitrix24.sql import Database
+from tests.proof.strikes import Broken
 from tests.proof.wire import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import sqlalchemy as sa
 
+    from airflow_provider_bitrix24.journal import Entry, Send
     from tests.proof.world import Worker, World
 
 
@@ -116,8 +118,7 @@ class WatchedPage:
             if self._worker.answered is not None:
                 self._worker.world.answered.add(self._worker.answered[1])
             self._worker.answered = None
-            if self._worker.max_tries is not None:
-                self._worker.world.red |= {(one, *self._worker.tries) for one in _not_shown(entry)}
+            _refuse_to_repeat(entry, self._worker)
 
         self._worker.effect("journal.write", do, f"{entry.state} hold={hold}")
 
@@ -127,11 +128,34 @@ class WatchedPage:
             self._page.release()
 
 
-def _not_shown(entry: Any) -> Iterator[str]:
-    """Digests of what the portal has answered and does not show."""
-    sends = {entry.key: entry.sends}
-    for name, of_step in entry.steps.items():
-        sends[f"{entry.key}:payment:{entry.payment_id}:{name.replace(' ', ':')}"] = of_step
-    for key, sent in sends.items():
-        if sent and sent[-1].result == "not_shown":
-            yield digest(key)
+@dataclass
+class Told:
+    """Who was told that the portal has answered and shows nothing."""
+
+    decisions: int
+    """How many decisions of people were carried out by then."""
+    tasks: set[tuple[str, int | None]] = field(default_factory=set)
+    """Tasks that were red, each with its `max_tries`, which clearing raises."""
+
+
+def _refuse_to_repeat(entry: Entry, worker: Worker) -> None:
+    """What was answered and is not shown is sent only by a task that was red, and that somebody has cleared since."""
+    told = worker.world.told
+    for key, sends in _sends(entry):
+        last = next((send for send in reversed(sends) if send.may_have_run), None)
+        if last is not None and last.result == "not_shown":
+            told.setdefault(key, Told(len(entry.carried_out)))
+        elif key in told and last is not None and last.result == "open":
+            rounds = {max_tries for identity, max_tries in told[key].tasks if identity == worker.identity}
+            by_itself = not rounds or worker.max_tries in rounds
+            if by_itself and worker.max_tries is not None and len(entry.carried_out) == told[key].decisions:
+                raise Broken(f"{worker} is about to send again by itself what the portal has answered and not done")
+        else:
+            told.pop(key, None)
+
+
+def _sends(entry: Entry) -> Iterator[tuple[str, Sequence[Send]]]:
+    """The digest of each key, and its sends."""
+    yield digest(entry.key), entry.sends
+    for name, sends in entry.steps.items():
+        yield digest(f"{entry.key}:payment:{entry.payment_id}:{name.replace(' ', ':')}"), sends

@@ -26,7 +26,7 @@ from airflow_provider_bitrix24.once import Once, Task
 from airflow_provider_bitrix24.sandbox.clock import ManualClock
 from airflow_provider_bitrix24.sandbox.portal import Auth, Portal
 from tests.proof.strikes import Broken, Killed, TimedOut
-from tests.proof.virtual_journals import TaskState, Watched
+from tests.proof.virtual_journals import TaskState, Told, Watched
 from tests.proof.wire import Wire, clear_answer
 
 if TYPE_CHECKING:
@@ -164,8 +164,8 @@ class World:
         """Writes that may have been executed: digest of the key, REST method."""
         self.answered: set[str] = set()
         """Digests of what was clearly answered, as the journal knows."""
-        self.red: set[tuple[str, str, int | None]] = set()
-        """What was answered and is not shown, as the journal knows: digest, task, and the task's tries then."""
+        self.told: dict[str, Told] = {}
+        """By digest, what was answered and is not shown, as the journal knows."""
         self._due: list[float] = []
 
     def time(self) -> float:
@@ -281,11 +281,6 @@ class Worker:
         task = Task(identity=self.identity, try_number=self.try_number, max_tries=self.max_tries)
         return Once(self.caller, self.run, self, _SILENT, journal=self.journal, task=task)
 
-    @property
-    def tries(self) -> tuple[str, int | None]:
-        """What tells a retry from a task that was cleared."""
-        return self.identity, self.max_tries
-
     def time(self) -> float:
         """What this worker takes for the time."""
         return self.world.time() + self.clock_off_by
@@ -300,6 +295,9 @@ class Worker:
             outcome = Outcome(receipt=work(self.once))
         except Bitrix24Error as error:
             outcome = Outcome(error=error)
+            if error.final:
+                for told in self.world.told.values():
+                    told.tasks.add((self.identity, self.max_tries))
         except Killed:
             outcome = Outcome(killed=True)
         except TimedOut:

@@ -345,10 +345,9 @@ MUTATIONS = [
         DECISIONS,
     ),
     Mutation(
-        "a mark that a dead attempt had seen fail is not sent by a retry",
+        "a mark that is not shown is not sent by a retry",
         "once/marking.py",
-        """            if last is not None and self.story.nobody_has_looked(last):
-                self._still_not_shown(last)
+        """            self._refuse_if_nobody_has_looked(last)
 """,
         "",
         "test_nothing_is_sent and invoice",
@@ -357,7 +356,7 @@ MUTATIONS = [
     Mutation(
         "nor is an addition",
         "once/evidence.py",
-        "if self.settled_before and not story.nobody_has_looked(story.entry.last):",
+        'if self.settled_before and (last.result == "absent" or story.task.was_cleared_since(last)):',
         "if self.settled_before:",
         "test_nothing_is_sent and add",
         DEATH,
@@ -365,16 +364,34 @@ MUTATIONS = [
     Mutation(
         "nor is a product row",
         "once/complete.py",
-        "elif intent.last is not None and self.addition.story.nobody_has_looked(intent.last):",
+        'elif intent.last is not None and intent.last.result == "not_shown":',
         "elif False:",
         "test_nothing_is_sent and fill",
         DEATH,
     ),
     Mutation(
-        "a person's decision counts in the round in which nothing was shown",
+        "another task is told before it sends",
+        "once/task.py",
+        "(bool(told) and self.round not in told)",
+        "self.round not in told",
+        "test_another_task_with_the_key or test_who_was_killed",
+        DEATH,
+    ),
+    Mutation(
+        "what was not sent at all says nothing of what was",
+        "once/intent.py",
+        "return next((send for send in reversed(self.sends) if send.may_have_run), None)",
+        "return self.sends[-1] if self.sends else None",
+        "test_a_row_that_another_task",
+        DEATH,
+    ),
+    Mutation(
+        "a decision to pay again needs no clearing",
         "once/decisions.py",
-        ", round=None)",
-        ")",
+        """        return entry.last_send(result="absent")
+""",
+        """        return entry
+""",
         "test_what_a_person_decides",
         DEATH,
     ),
