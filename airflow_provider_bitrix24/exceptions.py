@@ -91,7 +91,7 @@ class Bitrix24NotSent(Bitrix24Error):
         return self.obstacle if self.lease_over else f"no connection: {self.obstacle}"
 
     def __str__(self) -> str:
-        return f"{self.method} was not sent to Bitrix24 ({self.obstacle}). Nothing was recorded on the portal."
+        return f"{self.method} was not sent to Bitrix24 ({self.obstacle}). This call changed nothing on the portal."
 
 
 class Bitrix24NoAnswer(Bitrix24Error):

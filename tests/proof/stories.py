@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_bitrix24.exceptions import (
-    PaymentAmbiguous,
-)
+from airflow_provider_bitrix24.exceptions import PaymentAmbiguous
 from airflow_provider_bitrix24.journal import Decision, Entry
 from airflow_provider_bitrix24.journal.cli import refuse_senseless
 from airflow_provider_bitrix24.journal.database import SqlJournal

@@ -252,3 +252,9 @@ def test_who_marks_again_after_an_unclear_answer_need_not_clear_twice(database: 
     receipt = world.worker("a", 2, max_tries=5).attempt(OPERATIONS["invoice"].do).receipt
     assert receipt is not None
     assert receipt.outcome == "paid"
+
+
+def test_a_call_that_was_not_sent_does_not_speak_for_the_ones_before_it() -> None:
+    """Without a journal: a green mark was taken back, the green task is cleared, and the portal is away."""
+    strikes = {6: "people: takes back", 10: "outage 6"}
+    assert tell(Case(OPERATIONS["invoice"], "none", strikes), None).ended == "green"

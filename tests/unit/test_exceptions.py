@@ -74,7 +74,7 @@ def test_the_tree_in_the_docstring_is_complete(kind: type[Bitrix24Error]) -> Non
 
 def test_what_a_person_reads() -> None:
     assert str(make(Bitrix24NotSent)) == (
-        "crm.deal.get was not sent to Bitrix24 (connection refused). Nothing was recorded on the portal."
+        "crm.deal.get was not sent to Bitrix24 (connection refused). This call changed nothing on the portal."
     )
     assert str(Bitrix24OutcomeUnknown("crm.deal.add", False, None, "reset")) == (
         "Bitrix24 gave no usable answer to crm.deal.add (reset). It may have been executed: look at the object on the "
