@@ -174,7 +174,7 @@ def test_a_store_that_is_away(application: Application, monkeypatch: pytest.Monk
     with pytest.raises(Bitrix24NotSent) as caught:
         pay(Bitrix24Hook())
     assert "no access token: the database of the Airflow connection 'tokens' cannot be used now" in str(caught.value)
-    assert "Nothing was recorded" in str(caught.value)
+    assert "This call changed nothing on the portal." in str(caught.value)
     assert not caught.value.final
     assert application.sandbox.requests == []
 
