@@ -161,14 +161,16 @@ class _Row:
     def _from_the_fence(self, entry: Entry | None) -> Entry | None:
         """What this task has noted in its task state, where the database knows of nothing that was sent.
 
-        An earlier attempt may have had no database, or another one. But where it has noted nothing more, it does not
-        know what people have decided since.
+        An earlier attempt may have had no database, or another one; or the database was away when the portal's answer
+        was to be written. But where it has noted nothing more, it does not know what people have decided since.
         """
-        if self._fence is None or (entry is not None and not entry.free):
+        if self._fence is None or (entry is not None and not entry.free and not entry.open):
             return entry
         noted = self._fence.read()
         if noted is None or noted.free:
             return entry
+        if entry is not None and entry.open:
+            return noted if noted.goes_on_from(entry) else entry
         if entry is not None and len(entry.decisions) > len(noted.decisions) and {*noted.sends} <= {*entry.sends}:
             return entry
         return noted
@@ -234,7 +236,8 @@ class _Row:
             _KEYS.c.subject == subject,
             _KEYS.c.key_digest != self._digest,
             _KEYS.c.unknown == 1,
-            _KEYS.c.settle_until >= since,
+            # A row that was taken over from the task state has no terms: when its key was at work is not known.
+            sa.or_(since.is_(None), _KEYS.c.settle_until.is_(None), _KEYS.c.settle_until >= since),
         )
         with self._database.begin(reads=True) as connection:
             return list(connection.execute(query).scalars())

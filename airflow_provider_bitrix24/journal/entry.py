@@ -64,6 +64,8 @@ class Send(_Part):
     result: SendResult = "open"
     said: str | None = None
     """The portal's words, or what came instead of them."""
+    by_our_clock: bool = False
+    """Whether its times are by the worker's clock, because the portal told none."""
     told: tuple[str, ...] = ()
     """The tasks that were red because it is not shown, each with its round; clearing a task begins another one."""
 
@@ -206,6 +208,15 @@ class Entry(_Part):
     def last(self) -> Send | None:
         """The last send that may have been executed: what certainly was not says nothing."""
         return next((send for send in reversed(self.sends) if send.may_have_run), None)
+
+    def goes_on_from(self, earlier: Entry) -> bool:
+        """Whether it differs from an earlier state, in which a send was open, by what came of that send alone."""
+        if self.open is not None or not earlier.open or len(self.sends) != len(earlier.sends):
+            return False
+        came = {"kept_in", "sends", "payment_id", "evidence"}
+        same = self.model_dump(exclude=came) == earlier.model_dump(exclude=came)
+        sent = [(send.at, send.by) for send in self.sends]
+        return same and sent == [(send.at, send.by) for send in earlier.sends]
 
     def last_send(self, **changes: Any) -> Self:
         """Return a copy whose last send that may have been executed has other values."""

@@ -90,10 +90,16 @@ class _Document:
         if entry is None:
             return None
         if (entry.portal, entry.key) != (self._portal, self._key) and not entry.free:
+            advice = "Look what became of the first one; for another payment, start a new run."
+            if entry.portal != self._portal:
+                advice = (
+                    f"If the portal was renamed, set the connection's extra portal_id to {entry.portal!r}, so that all "
+                    "keys stay the same: another run would pay again. If it is another portal, start a new run for it."
+                )
             raise Bitrix24ConfigError(
                 f"This task instance has already worked on {entry.key!r} at {entry.portal} ({entry.subject}: "
                 f"{entry.state}), and asks for {self._key!r} at {self._portal} now. Nothing was sent by this attempt. "
-                "Look what became of the first one; for another payment, start a new run."
+                f"{advice}"
             )
         return entry.but(kept_in=None) if (entry.portal, entry.key) == (self._portal, self._key) else None
 

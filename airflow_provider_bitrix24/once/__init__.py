@@ -176,7 +176,7 @@ class Once:
             try:
                 return work(story)
             except PaymentInProgress:
-                if again or story.sent_now:
+                if again or story.has_sent:
                     raise
             except (PaymentAmbiguous, PaymentMismatch, PaymentRefused) as error:
                 # What the portal showed may be what somebody else has just done for this very key.

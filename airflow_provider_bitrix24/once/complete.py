@@ -205,7 +205,7 @@ class _Filling:
 
     def _put(self, row_id: int, quantity: int) -> None:
         """Put one row in. What is proved to be absent after a lost answer is sent once more, then it is over."""
-        name = f"row {row_id}"
+        name, row = f"row {row_id}", f"product row {row_id} x {quantity}"
         intent = self.addition.story.step(name)
         sent: Sent | None = None
         if intent.open is not None:
@@ -218,11 +218,11 @@ class _Filling:
                 return None
             intent.settle("not_shown")
             raise PaymentNotApplied(
-                f"product row {row_id} x {quantity} is not in it, although the portal had accepted it: somebody has "
+                f"{row} is not in it, although the portal had accepted it: somebody has "
                 "taken it out, or it was never kept"
             )
-        elif intent.last is not None and intent.last.result == "not_shown":
-            self._refuse_if_nobody_has_looked(intent, intent.last, f"product row {row_id} x {quantity}")
+        elif intent.last is not None and intent.last.result == "not_shown" and _may_be_sent(intent):
+            self._refuse_if_nobody_has_looked(intent, intent.last, row)
 
         def write(lease: Lease, digest: str) -> Flow[Any]:
             return add_payment_product(
@@ -234,14 +234,14 @@ class _Filling:
                 idempotency=digest,
             )
 
-        while sum(send.may_have_run for send in intent.sends) < SENDS_OF_A_ROW:
+        while _may_be_sent(intent):
             sent = self.attempt.send(write, key=_key(self.addition, self.payment_id, name), intent=intent)
             if sent.doubt is None or self._is_in(row_id, sent):
                 return intent.settle("answered")
             intent.settle("not_shown" if sent.doubt.answered else "absent", sent.doubt.words)
             if sent.doubt.answered:
                 break
-        raise PaymentNotApplied(f"product row {row_id} x {quantity} is not in it{_portal_said(sent)}")
+        raise PaymentNotApplied(f"{row} is not in it{_portal_said(sent) or _said_then(intent)}")
 
     def _refuse_if_nobody_has_looked(self, intent: Intent, last: Send, row: str) -> None:
         if not self.addition.story.task.was_cleared_since(last):
@@ -255,9 +255,19 @@ class _Filling:
         return self.attempt.find(self._read, lambda shown: row_id in shown.quantities, sent) is not None
 
 
+def _may_be_sent(row: Intent) -> bool:
+    return sum(send.may_have_run for send in row.sends) < SENDS_OF_A_ROW
+
+
 def _portal_said(sent: Sent | None) -> str:
     """What there was instead of a clear answer."""
     return f" ({answer_words(sent.doubt)})" if sent is not None and sent.doubt is not None else ""
+
+
+def _said_then(row: Intent) -> str:
+    """What there was instead of a clear answer, when an earlier attempt used up the sends."""
+    last = row.last
+    return f", and it was sent {SENDS_OF_A_ROW} times, the last time by {last.by} ({last.said})" if last else ""
 
 
 def answer_words(doubt: Bitrix24OutcomeUnknown) -> str:

@@ -195,7 +195,8 @@ class Marking:
 
     def _shown(self, seen: Thing) -> Receipt:
         """It is paid, and something of ours was sent before."""
-        entry, made = self.story.entry, "The mark HAS been made."
+        entry, ours = self.story.entry, self._fits_us(seen)
+        made = "The mark HAS been made." if ours else "It is paid, as it seems by somebody else."
         before = Money(seen.money.amount, seen.money.currency)
         if entry.amount is not None and entry.currency is not None:
             before = Money(Decimal(entry.amount), entry.currency)
@@ -204,7 +205,6 @@ class Marking:
                 f"{self.mark.what} is over {seen.money} now; just before it was marked as paid, it was over {before}. "
                 f"{made} Somebody changed it in between: {self.mark.where}. Do not run this again."
             )
-        ours = self._fits_us(seen)
         receipt = self.story.finish(self._receipt(seen, ours=ours))
         if self.story.sent_now:
             return receipt

@@ -116,13 +116,14 @@ class Story:
         if self._parked_elsewhere(entry):
             assert entry is not None  # noqa: S101 - only an entry is parked
             raise PaymentAmbiguous(
-                f"{entry.question} A person is asked about it in another task ({entry.task}); this task sent nothing.",
+                f"{entry.question} A person is asked about it in another task ({entry.task}). Nothing was sent by this "
+                "attempt.",
                 entry.candidates,
             )
         if self.page.busy and (entry is None or entry.receipt is None):
             raise PaymentInProgress(
                 f"{self.page.busy.owner} is at work on {self.wanted.key!r} ({self.wanted.subject}) and has gone on "
-                "since this task began to wait. This attempt sent nothing; the next one reads what came of it."
+                "since this task began to wait. Nothing was sent by this attempt; the next one reads what came of it."
             )
         if entry is None:
             return self.wanted
@@ -214,10 +215,10 @@ class Story:
     def place(self, error: Bitrix24Error) -> Bitrix24Error:
         """Return an error as the end of this story: it does not deny what was sent before."""
         known = self._known
-        return error.after(known, sent=self._has_sent) if known else error
+        return error.after(known, sent=self.has_sent) if known else error
 
     @property
-    def _has_sent(self) -> bool:
+    def has_sent(self) -> bool:
         """Whether this attempt has sent anything, be it only what completes the payment."""
         steps = [send for sends in self.entry.steps.values() for send in sends]
         return self.sent_now or any(send.may_have_run and send.by == str(self.task) for send in steps)
@@ -225,7 +226,7 @@ class Story:
     @property
     def _sent_in_words(self) -> str:
         """What this attempt has sent besides what was said already, as a sentence."""
-        return "Nothing more was sent." if self._has_sent else "Nothing was sent by this attempt."
+        return "Nothing more was sent." if self.has_sent else "Nothing was sent by this attempt."
 
     # -- sending -----------------------------------------------------------------------------------------------------
 
@@ -263,13 +264,14 @@ class Story:
         """A send that has not left yet."""
         now = round(self.clock.at_the_latest, 3)
         window = self.attempt.caller.settings.settle_window + _CLOCK_STEP
-        return Send(at=now, settle_until=now + window, by=str(self.task))
+        return Send(at=now, settle_until=now + window, by=str(self.task), by_our_clock=not self.clock.is_told)
 
     def lost(self, send: Send, method: str) -> Sent:
         """What is known of a send of an attempt that ended without a word."""
         window = self.attempt.caller.settings.settle_window + _CLOCK_STEP
-        # A portal that does not tell its time cannot say how much of the window is over.
-        left = max(0.0, send.settle_until - self.clock.at_the_earliest) if self.clock.is_told else window
+        # A portal that does not tell its time, now or then, cannot say how much of the window is over.
+        told = self.clock.is_told and not send.by_our_clock
+        left = max(0.0, send.settle_until - self.clock.at_the_earliest) if told else window
         doubt = Bitrix24OutcomeUnknown(method, text=f"{send.by} ended before one was recorded")
         return Sent(answer=None, doubt=doubt, absent_after=self.attempt.clock.monotonic() + left, proofs=2)
 

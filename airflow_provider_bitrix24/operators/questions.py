@@ -115,8 +115,8 @@ def decision_of(event: Any, asked: Mapping[str, Any]) -> Decision:
         what = f"Airflow handed over no answer to it ({chosen})" if chosen else "nobody has answered it"
         raise PaymentAmbiguous(
             f"A person was asked what has become of the payment, and {what} within {asked['timeout']}. Nothing was "
-            f"sent since. Clear this task to be asked again; or decide by `{command}` with --adopt ID, --pay-again or "
-            "--give-up, and clear it then.",
+            f"sent by this task since. Clear it to be asked again; or decide by `{command}` with --adopt ID, "
+            "--pay-again or --give-up, and clear it then.",
             tuple(asked["candidates"]),
         )
     return Decision(

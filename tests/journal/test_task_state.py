@@ -65,12 +65,19 @@ def test_there_is_nothing_at_first() -> None:
     assert TaskStateJournal(Store()).page(PORTAL, "key").read() is None
 
 
-@pytest.mark.parametrize(("portal", "key"), [(PORTAL, "other"), ("other.bitrix24.com", "key")])
-def test_a_task_instance_works_on_one_key(portal: str, key: str) -> None:
+@pytest.mark.parametrize(
+    ("portal", "key", "advice"),
+    [
+        (PORTAL, "other", "for another payment, start a new run"),
+        ("other.bitrix24.com", "key", f"If the portal was renamed, set the connection's extra portal_id to '{PORTAL}'"),
+    ],
+)
+def test_a_task_instance_works_on_one_key(portal: str, key: str, advice: str) -> None:
     store = Store()
     TaskStateJournal(store).page(PORTAL, "key").write(entry())
-    with pytest.raises(Bitrix24ConfigError, match=r"already worked on 'key'.*invoice 2: unknown.*start a new run"):
+    with pytest.raises(Bitrix24ConfigError, match=r"already worked on 'key'.*invoice 2: unknown") as caught:
         TaskStateJournal(store).page(portal, key).read()
+    assert advice in str(caught.value)
 
 
 def test_a_key_that_sent_nothing_may_be_another_one() -> None:

@@ -75,12 +75,14 @@ def test_whoever_answers_is_named(user: Any, name: str) -> None:
     ],
 )
 def test_what_is_no_answer_ends_red_and_sends_nothing(portal: Any, task: Task, answer: Any) -> None:
-    with pytest.raises(PaymentAmbiguous, match=r"within 1 day, 0:00:00\. Nothing was sent since") as caught:
+    with pytest.raises(
+        PaymentAmbiguous, match=r"within 1 day, 0:00:00\. Nothing was sent by this task since"
+    ) as caught:
         questions.decision_of(answer, ASKED)
     assert caught.value.candidates == (1034,)
     assert f"decide by `{ASKED['command']}` with --adopt ID" in str(caught.value)
     operator = AddCrmPaymentOperator(task_id="add", entity_id=1, on_unknown="ask")
-    with pytest.raises(AirflowFailException, match=r"PaymentAmbiguous: .*Clear this task to be asked again"):
+    with pytest.raises(AirflowFailException, match=r"PaymentAmbiguous: .*Clear it to be asked again"):
         operator.answered(task.context, answer, ASKED)
     assert portal.requests == []
 

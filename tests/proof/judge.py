@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.proof.world import Outcome, World
 
 MARKED = {"pay_invoice": ("invoice_paid", "invoice_id"), "pay_crm_payment": ("payment_paid", "payment_id")}
-DENIALS = re.compile(r"nothing (was|is) (sent|recorded|executed)(?! again)", re.IGNORECASE)
+DENIALS = re.compile(r"nothing (was|is) (sent|recorded|executed)(?! again)|sent nothing", re.IGNORECASE)
 ADMISSIONS = re.compile(r"may have been|MAY be|HAS been added|cannot tell|was added|is in the journal")
 
 

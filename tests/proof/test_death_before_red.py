@@ -183,3 +183,18 @@ def test_what_the_portal_shows_by_then_is_green(database: VirtualDatabase) -> No
     world.people("pays")
     assert world.worker(IDENTITY, 2, max_tries=3).attempt(_paying()).receipt is not None
     assert len(world.sends) == 1
+
+
+def test_nobody_is_told_to_clear_the_task_for_a_row_that_is_not_sent_again(database: VirtualDatabase) -> None:
+    world, do = World("sql", database), adding(fill_products=True)
+    world.director = Script({"a": {ROW: "error"}})
+    _red(world.worker("a", 1, max_tries=3).attempt(do))
+    world.director = EverySend("error")
+    _red(world.worker("a", 2, max_tries=4).attempt(do))
+    world.director, sends = Script({}), len(world.sends)
+    for attempt, max_tries in ((1, 3), (2, 5)):
+        world.advance(world.settle_window)
+        message = _red(world.worker("b", attempt, max_tries=max_tries).attempt(do))
+        assert "and it was sent 2 times, the last time by a:try:2 (code 0, Strange)" in message
+        assert "clears this task" not in message
+    assert len(world.sends) == sends

@@ -22,7 +22,10 @@ from tests.proof.stories import (
 from tests.proof.world import World
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.proof.virtual_journals import VirtualDatabase
+    from tests.proof.world import Worker
 
 
 def test_what_was_sent_before_is_not_denied(database: VirtualDatabase) -> None:
@@ -98,3 +101,73 @@ def test_rows_that_this_attempt_has_put_in_are_not_denied(database: VirtualDatab
     assert "Payment 1033 was added for it and is there. Nothing more was sent. One key stands for" in str(error)
     later = str(world.worker("a", 3).attempt(other).error)
     assert "Payment 1033 was added for it then. Nothing was sent by this attempt." in later
+
+
+def test_a_task_that_has_sent_is_not_told_that_it_has_not(database: VirtualDatabase) -> None:
+    """Task a has sent and died, b has asked a person, and a's retry finds the question."""
+    world = World("sql", database)
+    world.director = Script({"a": {3: "drop_after", 4: "killed before"}})
+    assert world.worker("a", 1).attempt(adding()).killed
+    world.people("adds")
+    world.director = Script({})
+    assert isinstance(world.worker("b", 1).attempt(adding()).error, PaymentAmbiguous)
+    message = str(world.worker("a", 2).attempt(adding()).error)
+    assert "when a payment was added to deal 1 by a:try:1, and 2 new payments are there" in message
+    assert message.endswith("A person is asked about it in another task (b). Nothing was sent by this attempt.")
+
+
+def test_somebody_elses_mark_is_not_called_ours(database: VirtualDatabase) -> None:
+    """Our call was lost on its way; a person changed the sum, and marked it by hand."""
+    world, pay = World("sql", database), OPERATIONS["invoice"]
+    invoice = world.portal.state.invoices[2]
+
+    def by_hand() -> None:
+        invoice.price = type(invoice.price)(2000)
+        world.people("pays")
+
+    world.director = Script({"a": {3: "drop_before", 4: by_hand}})
+    error = world.worker("a", 1).attempt(pay.do).error
+    assert isinstance(error, PaymentMismatch)
+    assert "It is paid, as it seems by somebody else. Somebody changed it in between" in str(error)
+    assert "HAS been made" not in str(error)
+
+
+def test_an_attempt_that_has_put_a_row_in_and_was_overtaken_is_over(database: VirtualDatabase) -> None:
+    """It comes back with the portal's answer in its hands when another attempt has gone on with the payment."""
+    world, do = World("sql", database), adding(fill_products=True)
+    world.director = Script({"a": {5: "killed before"}})
+    assert world.worker("a", 1).attempt(do).killed
+    world.advance(1000)
+
+    def meanwhile() -> None:
+        world.advance(1000)
+        assert world.worker("b", 1).attempt(do).receipt is not None
+
+    world.director = sent = SendThen(meanwhile)
+    error = world.worker("a", 2).attempt(do).error
+    assert sent.done
+    assert isinstance(error, PaymentInProgress)
+    assert "This attempt sends nothing more" in str(error)
+    rows = [event for event in world.portal.ledger if event["event"] == "product_added"]
+    assert len(rows) == len(entry_of(world).plan)
+
+
+class SendThen:
+    """Something happens when a's first answer is about to be written down."""
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        self.then = then
+        self.sent = self.done = False
+
+    def strike(self, worker: Worker, what: str) -> None:
+        """Wait for the moment."""
+        if worker.identity != "a" or self.done:
+            return
+        if what == "journal.write" and self.sent:
+            self.done = True
+            self.then()
+        self.sent |= what == "send"
+
+    def sleep(self, worker: Worker, seconds: float) -> None:
+        """Let time pass."""
+        worker.world.advance(seconds)

@@ -23,6 +23,7 @@ PEOPLE = "tests/proof/test_people.py"
 TERMINAL = "tests/proof/test_terminal.py"
 DECISIONS = "tests/proof/test_decisions.py"
 DEATH = "tests/proof/test_death_before_red.py"
+HALF_KNOWN = "tests/proof/test_half_known.py"
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,30 @@ MUTATIONS = [
         'values["snapshot_after"] = self._read_at',
         'values["snapshot_after"] = now',
         "test_a_rival_counts_from_the_snapshot_on",
+    ),
+    Mutation(
+        "who has no terms is a rival",
+        "journal/database.py",
+        "sa.or_(since.is_(None), _KEYS.c.settle_until.is_(None), _KEYS.c.settle_until >= since)",
+        "_KEYS.c.settle_until >= since",
+        "is_a_rival",
+        HALF_KNOWN,
+    ),
+    Mutation(
+        "an answer that only the task state knows",
+        "journal/database.py",
+        "return noted if noted.goes_on_from(entry) else entry",
+        "return entry",
+        "not_forgotten",
+        HALF_KNOWN,
+    ),
+    Mutation(
+        "times by the worker's clock tell nothing",
+        "once/story.py",
+        "told = self.clock.is_told and not send.by_our_clock",
+        "told = self.clock.is_told",
+        "test_a_window_by_the_workers_clock_is_waited_for_as_a_whole",
+        HALF_KNOWN,
     ),
     Mutation(
         "a refusal is judged by the journal of now",
