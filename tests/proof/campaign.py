@@ -125,6 +125,7 @@ def tell(case: Case, database: VirtualDatabase | None) -> Told:
     try:
         ended = run.live()
         world.advance(2 * world.settle_window)
+        run.wake_all()
         judge.end()
     except Exception as error:
         story = "\n".join([str(case), *world.trace, f"{type(error).__name__}: {error}"])
@@ -201,9 +202,13 @@ class Run:
             self.frozen.append(zombie)
         self.judge.attempt(Outcome())
 
-    def _again(self) -> None:
+    def wake_all(self) -> None:
+        """Let whoever is frozen go on, to the end."""
         while self.frozen:
             self._wake(self.frozen.pop())
+
+    def _again(self) -> None:
+        self.wake_all()
         sends = len(self.world.sends)
         self._clear("the green task")
         self._attempt()
