@@ -4,6 +4,7 @@
 
     Bitrix24Error
     ├── Bitrix24ConfigError          the connection or the arguments are wrong; the portal executed nothing       final
+    │   └── Bitrix24ConnectionNotFound  Airflow has no such connection, or cannot get it now                  retry
     ├── Bitrix24NotSent              certainly not executed: no connection, TLS, proxy, or the lease was over     retry
     ├── Bitrix24NoAnswer             a read got no usable answer; nothing was at stake                            retry
     ├── Bitrix24OutcomeUnknown       a write may have been executed: look at the portal, never send again blindly final
@@ -67,6 +68,28 @@ class Bitrix24Error(Exception):
 
 class Bitrix24ConfigError(Bitrix24Error):
     """The connection or the arguments are wrong; the portal executed nothing."""
+
+
+class Bitrix24ConnectionNotFound(Bitrix24ConfigError):
+    """Airflow has no such connection, or cannot reach what keeps it: it says the same of both.
+
+    :param conn_id: the Airflow connection.
+    :param named_by: where it was named: an argument of an operator, an extra, an option of a command.
+    :param sent: what was sent, as sentences.
+    """
+
+    final = False
+
+    def __init__(self, conn_id: str, named_by: str, sent: str = "Nothing was sent.") -> None:
+        super().__init__(conn_id, named_by, sent)
+        self.conn_id = conn_id
+
+    def __str__(self) -> str:
+        conn_id, named_by, sent = self.args
+        return (
+            f"{named_by} names the Airflow connection {conn_id!r}, which does not exist here, or which Airflow cannot "
+            f"get now from where it is kept. {sent}"
+        )
 
 
 class Bitrix24NotSent(Bitrix24Error):

@@ -6,17 +6,22 @@ addresses and values, so none gets out: they become :class:`Bitrix24StoreError`.
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
+from airflow_provider_bitrix24 import connections
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT: Final = 10
 """Seconds until a database that does not answer counts as away."""
@@ -93,17 +98,7 @@ class Database:
         :param named_by: where the connection was named, for the message.
         :raises Bitrix24ConfigError: no such connection, or it is no such database.
         """
-        from airflow.providers.common.compat.sdk import AirflowNotFoundException
-        from airflow.sdk import BaseHook
-
-        try:
-            connection = BaseHook.get_connection(conn_id)
-        except AirflowNotFoundException:
-            connection = None
-        if connection is None:
-            raise Bitrix24ConfigError(
-                f"{named_by} names the Airflow connection {conn_id!r}, which does not exist here. Nothing was sent."
-            )
+        connection = connections.find(conn_id, named_by)
         return cls(
             url_of(
                 conn_type=connection.conn_type,
@@ -147,7 +142,9 @@ class Database:
             raise Bitrix24StoreError(self.name, trouble)
 
     def version(self, schema: Schema) -> int | None:
-        """The version that the database has; None if there are no such tables."""
+        """The version that the database has; None if there are no such tables. It makes nothing."""
+        if self.dialect == "sqlite" and not _is_there(self.engine.url.database):
+            return None
         with self.begin(reads=True) as connection:
             return self._version(connection, schema)
 
@@ -161,6 +158,12 @@ class Database:
         found = self.version(schema)
         if found is None or (found < schema.version and not schema.by_command):
             self.migrate(schema)
+            if found is None:
+                log.warning(
+                    "There were no %s tables in %s: they are made now, and know nothing of what is kept elsewhere.",
+                    schema.component,
+                    self.name,
+                )
         elif found != schema.version:
             advice = (
                 f"run `python -m airflow_provider_bitrix24 {schema.component} migrate`"
@@ -242,8 +245,11 @@ def url_of(
     query = {key: str(value) for key, value in options.items()}
     if dialect.partition("+")[0] == "sqlite":
         file = schema if host in (None, "") else host
-        if not file:
-            raise Bitrix24ConfigError(f"{name}: host must be the SQLite file. Nothing was sent.")
+        # From a relative path each process would make a file of its own, wherever it happens to stand.
+        if not file or not (Path(file).is_absolute() or file.startswith("file:/")):
+            raise Bitrix24ConfigError(
+                f"{name}: host must be the SQLite file with its whole path, not {file or ''!r}. Nothing was sent."
+            )
         return sa.engine.URL.create(dialect, database=file, query=query)
     return sa.engine.URL.create(
         dialect,
@@ -254,6 +260,11 @@ def url_of(
         database=schema or None,
         query=query,
     )
+
+
+def _is_there(file: str | None) -> bool:
+    """Whether there is a SQLite file; looking into it with SQLite would make it."""
+    return file is None or file.startswith("file:") or Path(file).exists()
 
 
 def _engine(url: sa.engine.URL) -> sa.Engine:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk import BaseHook
 
-from airflow_provider_bitrix24 import api
+from airflow_provider_bitrix24 import api, connections
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
 from airflow_provider_bitrix24.hooks import masking
 from airflow_provider_bitrix24.hooks.methods import RestMethods
@@ -111,7 +111,7 @@ class Bitrix24Hook(RestMethods, BaseHook):
     def caller(self) -> Caller:
         """The portal, for the flows of `api`; reads the connection when first used. In a coroutine: `acaller`."""
         if self._caller is None:
-            connection = self.get_connection(self.bitrix24_conn_id)
+            connection = connections.find(self.bitrix24_conn_id, self.conn_name_attr)
             settings = read_settings(connection, connection.extra_dejson, self.bitrix24_conn_id)
             masking.mask(settings.secrets)
             self._keeper = _keeper(settings, self.bitrix24_conn_id)
@@ -121,9 +121,9 @@ class Bitrix24Hook(RestMethods, BaseHook):
     async def acaller(self) -> Caller:
         """The portal, for the flows of `api`; reads the connection when first used."""
         if self._caller is None:
-            from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
+            from airflow.providers.common.compat.connection import get_async_extra_dejson
 
-            connection = await get_async_connection(self.bitrix24_conn_id)
+            connection = await connections.afind(self.bitrix24_conn_id, self.conn_name_attr)
             settings = read_settings(connection, await get_async_extra_dejson(connection), self.bitrix24_conn_id)
             await masking.amask(settings.secrets)
             if settings.application is not None:

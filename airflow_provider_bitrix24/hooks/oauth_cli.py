@@ -14,7 +14,7 @@ from getpass import getpass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
-from airflow_provider_bitrix24 import api
+from airflow_provider_bitrix24 import api, connections
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Error
 
 if TYPE_CHECKING:
@@ -58,13 +58,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _sign_in(conn_id: str, answer: str | None, state: str | None) -> int:
-    from airflow.sdk import BaseHook
-
     from airflow_provider_bitrix24.hooks import masking
     from airflow_provider_bitrix24.hooks.bitrix24 import read_settings
     from airflow_provider_bitrix24.hooks.tokens import make_keeper
 
-    connection = BaseHook.get_connection(conn_id)
+    connection = connections.find(conn_id, "--conn-id")
     settings = read_settings(connection, connection.extra_dejson, conn_id)
     masking.mask(settings.secrets)
     application = settings.application

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Error
 from airflow_provider_bitrix24.journal import report
-from airflow_provider_bitrix24.journal.entry import Decision, Unreadable
+from airflow_provider_bitrix24.journal.entry import STATES, Decision, Unreadable
 from airflow_provider_bitrix24.journal.shelves import SqlShelf, TaskShelf, readable
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ URL: Final = "AIRFLOW_URL"
 TOKEN: Final = "AIRFLOW_API_TOKEN"  # noqa: S105 - a name, no secret
 _ENDS: Final = {
     "adopt": "the task ends with that payment",
-    "pay_again": "it is sent once more, unless something new is on the portal",
+    "pay_again": "it is sent once more, unless its own payment or something new is on the portal",
     "give_up": "the task ends red, and nothing is sent; a payment that is not proved to be its own is let go",
 }
 
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     place = _place()
     listing = commands.add_parser("list", parents=[place], help="all keys, the last ones first", allow_abbrev=False)
-    listing.add_argument("--state", help="only those in this state, such as parked, unknown or done")
+    listing.add_argument("--state", choices=STATES, help="only those in this state (%(choices)s)", metavar="STATE")
     listing.set_defaults(work=_list)
     show = commands.add_parser("show", parents=[place], help="one key's whole story", allow_abbrev=False)
     show.add_argument("key", nargs="?", metavar="KEY")
@@ -208,7 +208,7 @@ def _database(conn_id: str) -> Database:
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
     from airflow_provider_bitrix24.sql import Database
 
-    return Database.from_connection(conn_id)
+    return Database.from_connection(conn_id, named_by="--conn-id")
 
 
 def _one(options: argparse.Namespace, *, part: bool = False) -> Drawer:
@@ -223,9 +223,11 @@ def _one(options: argparse.Namespace, *, part: bool = False) -> Drawer:
     if len(found) == 1:
         return found[0]
     if not found:
-        whole = "" if part else " (the whole key is needed, as `list` prints it)"
+        needed = "its beginning or its end is enough" if part else "the whole key is needed"
         raise Bitrix24ConfigError(
-            f"There is no key {options.key!r} here{whole}." if options.key else "There is nothing in the journal here."
+            f"There is no key {options.key!r} here ({needed}, as `list` prints it)."
+            if options.key
+            else "There is nothing in the journal here."
         )
     listed = ", ".join(drawer.entry.key for drawer in found[:5])
     more = ", …" if len(found) > 5 else ""

@@ -108,7 +108,13 @@ class SqlJournal:
 
         :param key: only that of this key, on whatever portal.
         :param part: the key may go on, before or after what is given.
+        :raises Bitrix24ConfigError: there is no journal in the database; none is made.
         """
+        if self._database.version(SCHEMA) is None:
+            raise Bitrix24ConfigError(
+                f"There is no journal in {self.name}: no operator has worked with it yet, or it is not the one that "
+                "the operators use. Nothing was made or changed."
+            )
         self._require()
         query = sa.select(_KEYS.c.portal, _KEYS.c.journal_key, _KEYS.c.document)
         if key is not None:

@@ -28,6 +28,19 @@ and the portal does not show it; or a person has said that it is not there. ``no
 something unclear, and does not show it."""
 PROVED: Final = ("answer", "tag")
 """Evidence that cannot be mistaken: the portal itself has said whose the payment is."""
+STATES: Final = (
+    "nothing sent",
+    "unknown",
+    "answered",
+    "absent",
+    "not_shown",
+    "incomplete",
+    "parked",
+    "decided",
+    "given_up",
+    "done",
+    "unreadable",
+)
 MAY_HAVE_RUN: Final = ("open", "answered", "unclear", "absent", "not_shown")
 
 
@@ -171,7 +184,7 @@ class Entry(_Part):
 
     @property
     def state(self) -> str:
-        """In one word, for people."""
+        """In one word of :data:`STATES`, for people."""
         if self.decision is not None:
             return "decided"
         if self.given_up is not None:

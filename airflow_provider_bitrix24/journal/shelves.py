@@ -128,8 +128,15 @@ class TaskShelf:
         self._map_index = map_index
 
     def drawers(self, key: str | None = None, *, part: bool = False) -> Iterator[Drawer]:
-        """The documents of the task instances."""
-        for task in self._api.tasks(*self._run):
+        """The documents of the task instances.
+
+        :raises Bitrix24ConfigError: the run has no such task.
+        """
+        tasks = list(self._api.tasks(*self._run))
+        if self._task_id is not None and self._task_id not in {task.task_id for task in tasks}:
+            dag_id, run_id = self._run
+            raise Bitrix24ConfigError(f"The run {run_id!r} of the DAG {dag_id!r} has no task {self._task_id!r}.")
+        for task in tasks:
             wanted = self._task_id in (None, task.task_id) and self._map_index in (None, task.map_index)
             entry = _read(self._api, task) if wanted else None
             if entry is not None and (key is None or _fits(entry.key, key, part=part)):

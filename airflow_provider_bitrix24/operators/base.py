@@ -141,6 +141,8 @@ class PaymentOperator(BaseOperator):
 
     def _attempt(self, context: Context, decision: Decision | None) -> tuple[Receipt, bool]:
         plan, journal = with_what_is_known(context, lambda: self._prepared(context))
+        # What fails before anything was sent says what stood in the way, and this says for what.
+        self.log.info("%s on %s, by the connection %r.", plan.name, self.hook.settings.origin, self.bitrix24_conn_id)
         receipt = plan.carry_out(self._once(context, journal), decision)
         self.log.info("Receipt: %s", receipt.as_dict())
         return receipt, self.conclude(context, receipt, remembers=journal.durable)

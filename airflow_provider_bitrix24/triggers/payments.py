@@ -11,10 +11,9 @@ import time
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_bitrix24.exceptions import Bitrix24Error, Bitrix24RateLimited
+from airflow_provider_bitrix24.exceptions import Bitrix24ConnectionNotFound, Bitrix24Error, Bitrix24RateLimited
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.triggers.verdicts import Reason, Verdict, judge_failure, judge_invoices, judge_payments
 
@@ -83,8 +82,8 @@ class PaidTrigger(BaseTrigger):
             try:
                 verdict = await self.look(hook)
                 failures = 0
-            except AirflowNotFoundException as error:
-                verdict = Verdict(reason=Reason.REFUSED, message=self._no_connection(error))
+            except Bitrix24ConnectionNotFound:
+                verdict = Verdict(reason=Reason.REFUSED, message=self._no_connection)
             except Bitrix24Error as error:
                 failures += 1
                 verdict = judge_failure(error, failures=failures, allowed=self.read_failures_allowed)
@@ -98,9 +97,10 @@ class PaidTrigger(BaseTrigger):
                 yield _event(Verdict(reason=Reason.TIMEOUT, message=verdict.message))
                 return
 
-    def _no_connection(self, error: AirflowNotFoundException) -> str:
+    @property
+    def _no_connection(self) -> str:
         return (
-            f"The triggerer cannot find the Airflow connection {self.bitrix24_conn_id!r} ({error}). Make it where "
+            f"The triggerer cannot find the Airflow connection {self.bitrix24_conn_id!r}. Make it where "
             "the triggerer sees it too (it does not see a worker's environment variables), and clear the task."
         )
 

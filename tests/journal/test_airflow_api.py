@@ -146,6 +146,15 @@ def test_a_decision_goes_beside_the_document(airflow: Airflow, capsys: pytest.Ca
     assert "not carried out: Bob has decided anew" in " ".join(printed.split())
 
 
+@pytest.mark.parametrize("command", [["list"], ["resolve", "--give-up", "--yes"]])
+def test_a_task_that_the_run_has_not_is_named(
+    airflow: Airflow, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    code, printed, told = cli(capsys, *command, "--task", "pya")
+    assert (code, printed) == (1, "")
+    assert "has no task 'pya'." in told
+
+
 @pytest.mark.parametrize("state", ["running", "queued", "scheduled", "up_for_retry", "awaiting_input", "failed"])
 def test_a_task_that_is_not_over_may_decide_first(
     airflow: Airflow, capsys: pytest.CaptureFixture[str], state: str

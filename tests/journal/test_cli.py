@@ -79,8 +79,24 @@ def desk(
     return Desk(bitrix24_sandbox, capsys)
 
 
-def test_an_empty_journal_is_made_by_looking_into_it(desk: Desk) -> None:
+@pytest.mark.parametrize("command", [["list"], ["show", "key"], ["resolve", "key", "--give-up", "--yes"]])
+def test_no_journal_is_made_by_looking_for_one(desk: Desk, command: list[str], tmp_path: Path) -> None:
+    """A connection with a slip of the pen in it must not look like a journal in which nothing waits."""
+    code, printed, told = desk.cli(*command, "--conn-id", "payments")
+    assert (code, printed) == (1, "")
+    assert "There is no journal in the database of the Airflow connection 'payments'" in " ".join(told.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_journal_in_which_nothing_was_written_is_empty(desk: Desk) -> None:
+    desk.cli("migrate", "--conn-id", "payments")
     assert desk.cli("list", "--conn-id", "payments") == (0, "0 keys\n", "")
+
+
+def test_a_state_that_there_is_not_is_refused(desk: Desk) -> None:
+    with pytest.raises(SystemExit):
+        desk.cli("list", "--conn-id", "payments", "--state", "Parked")
+    assert "invalid choice: 'Parked' (choose from" in desk.capsys.readouterr().err
 
 
 def test_tables_can_be_made_by_hand(desk: Desk) -> None:
@@ -190,8 +206,8 @@ def test_a_part_of_a_key_is_enough_to_look_at_it(desk: Desk) -> None:
     for part, why in [
         ("2", "There are 2 entries here"),
         (desk.key("order"), "give the whole KEY"),
-        ("DEPOSIT-2", "There is no key 'DEPOSIT-2' here."),
-        ("eposit", "There is no key"),
+        ("DEPOSIT-2", "There is no key 'DEPOSIT-2' here"),
+        ("eposit", "There is no key 'eposit' here (its beginning or its end is enough"),
     ]:
         code, printed, told = desk.cli("show", part, "--conn-id", "payments")
         assert (code, printed) == (1, "")

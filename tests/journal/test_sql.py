@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24StoreError
+from airflow_provider_bitrix24.exceptions import (
+    Bitrix24ConfigError,
+    Bitrix24ConnectionNotFound,
+    Bitrix24StoreError,
+)
 from airflow_provider_bitrix24.sql import Database, Schema, url_of
 
 if TYPE_CHECKING:
@@ -48,7 +52,11 @@ def file(tmp_path: Path) -> Database:
         ({"conn_type": "mysql", "host": "db", "port": 0, "extra": {"charset": ""}}, "mysql+pymysql://db"),
         ({"conn_type": "mariadb"}, "mysql+pymysql://localhost"),
         ({"conn_type": "sqlite", "host": "/data/pay.db"}, "sqlite:////data/pay.db"),
-        ({"conn_type": "sqlite", "schema": "pay.db"}, "sqlite:///pay.db"),
+        ({"conn_type": "sqlite", "schema": "/data/pay.db"}, "sqlite:////data/pay.db"),
+        (
+            {"conn_type": "sqlite", "host": "file:/data/pay.db", "extra": {"uri": "true"}},
+            "sqlite:///file%3A/data/pay.db?uri=true",
+        ),
     ],
 )
 def test_connections_become_addresses(values: dict[str, Any], url: str) -> None:
@@ -60,7 +68,8 @@ def test_connections_become_addresses(values: dict[str, Any], url: str) -> None:
     [
         ({"conn_type": "http"}, "of type 'http'"),
         ({"conn_type": None}, "of type None"),
-        ({"conn_type": "sqlite"}, "host must be the SQLite file"),
+        ({"conn_type": "sqlite"}, "host must be the SQLite file with its whole path, not ''"),
+        ({"conn_type": "sqlite", "host": "pay.db"}, "host must be the SQLite file with its whole path, not 'pay.db'"),
         ({"conn_type": "postgres", "extra": {"options": {"a": 1}}}, "the extra 'options' must be a text or a number"),
     ],
 )
@@ -87,16 +96,33 @@ def test_the_connection_of_airflow_is_taken(monkeypatch: pytest.MonkeyPatch, tmp
 
 def test_a_connection_that_is_not_there_is_told() -> None:
     with pytest.raises(
-        Bitrix24ConfigError, match="journal_conn_id names the Airflow connection 'nowhere', which does not exist"
+        Bitrix24ConnectionNotFound, match="journal_conn_id names the Airflow connection 'nowhere', which does not exist"
     ) as caught:
         Database.from_connection("nowhere")
     assert caught.value.__context__ is None
+    assert not caught.value.final  # a secrets backend that is away looks the same
+    assert "Nothing was sent by this attempt. And so on." in str(caught.value.after("And so on."))
+
+
+def test_looking_for_tables_makes_no_file(tmp_path: Path) -> None:
+    database = Database(url_of(conn_type="sqlite", host=f"{tmp_path}/pay.db"), "the test database")
+    assert database.version(ONE) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_new_tables_are_told_once(file: Database, caplog: pytest.LogCaptureFixture) -> None:
+    file.require(ONE)
+    file.require(ONE)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"There were no {ONE.component} tables in {file.name}: they are made now, and know nothing of what is kept "
+        "elsewhere."
+    ]
 
 
 def test_errors_hold_no_secret() -> None:
     url = sa.engine.URL.create("sqlite", database=f"/nonexistent/{CANARY[:3]}/pay.db", query={})
     with pytest.raises(Bitrix24StoreError, match="The test database cannot be used now: OperationalError") as caught:
-        Database(url, "the test database").version(ONE)
+        Database(url, "the test database").require(ONE)
     assert not caught.value.final
     assert caught.value.__context__ is None
 

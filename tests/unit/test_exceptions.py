@@ -13,6 +13,7 @@ import pytest
 from airflow_provider_bitrix24 import exceptions
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ApiError,
+    Bitrix24ConnectionNotFound,
     Bitrix24Error,
     Bitrix24NoAnswer,
     Bitrix24NotSent,
@@ -25,6 +26,7 @@ from airflow_provider_bitrix24.exceptions import (
 
 CLASSES = [value for value in vars(exceptions).values() if inspect.isclass(value) and issubclass(value, Bitrix24Error)]
 RETRIED = {
+    "Bitrix24ConnectionNotFound",
     "Bitrix24NotSent",
     "Bitrix24NoAnswer",
     "Bitrix24RateLimited",
@@ -39,6 +41,7 @@ NOON = datetime.datetime(2026, 11, 22, 12, tzinfo=datetime.UTC)
 
 def make(kind: type[Bitrix24Error]) -> Bitrix24Error:
     special: dict[type, tuple[Any, ...]] = {
+        Bitrix24ConnectionNotFound: ("portal", "bitrix24_conn_id"),
         Bitrix24NotSent: ("crm.deal.get", "connection refused", True),
         Bitrix24NoAnswer: ("crm.deal.get", "reset"),
         Bitrix24OutcomeUnknown: ("crm.deal.add", True, "0", "words", "what to do"),
