@@ -288,7 +288,7 @@ def test_what_is_not_there_is_told(world: World) -> None:
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "does not know" in refused.stderr
     place = ("--dag", "left_red", "--run", world.run_id("left_red"))
-    assert "There is nothing in the journal here" in world.cli("show", *place, "--task", "other").stderr
+    assert "has no task 'other'" in world.cli("show", *place, "--task", "other").stderr
     away = world.cli("list", *place, "--airflow-url", f"http://127.0.0.1:{free_port()}")
     assert away.returncode == 1
     assert "cannot be used now" in " ".join(away.stderr.split())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 
-from airflow_provider_bitrix24.exceptions import Bitrix24RateLimited, PaymentAmbiguous
+from airflow_provider_bitrix24.exceptions import Bitrix24ConnectionNotFound, Bitrix24RateLimited, PaymentAmbiguous
 from tests.operators.test_operators import EACH, MARKS, OPERATORS, WRITES, adopting, write_requests
 
 if TYPE_CHECKING:
@@ -117,7 +117,6 @@ def test_what_no_attempt_has_marked_is_not_ours_whoever_did(
         {"max_amount": "much"},
         {"on_unknown": "guess"},
         {"idempotency_key": "order-17"},
-        {"journal_conn_id": "no_such_connection"},
         {"journal_conn_id": 5},
     ],
     ids=str,
@@ -132,6 +131,21 @@ def test_a_wrong_argument_does_not_deny_what_an_earlier_attempt_has_made(
     assert f"has ended green for deal 1, with payment {made}." in str(caught.value)
     assert "Nothing was sent." not in str(caught.value)
     assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("argument", ["journal_conn_id", "bitrix24_conn_id"])
+def test_a_connection_that_is_not_found_is_retried_and_denies_nothing(portal: Any, task: Task, argument: str) -> None:
+    made = OPERATORS["add_crm_payment"]().execute(task.context)["payment_id"]
+    task.again()
+    with pytest.raises(
+        Bitrix24ConnectionNotFound, match=f"{argument} names the Airflow connection 'nowhere'"
+    ) as caught:
+        OPERATORS["add_crm_payment"](**{argument: "nowhere"}).execute(task.context)
+    assert "Nothing was sent by this attempt. dag:finance:run:manual__1:task:pay:map_index:-1 has ended green" in str(
+        caught.value
+    )
+    assert f"with payment {made}." in str(caught.value)
     assert caught.value.__context__ is None
 
 
