@@ -7,20 +7,23 @@ from typing import TYPE_CHECKING
 from airflow_provider_bitrix24.exceptions import Bitrix24ConnectionNotFound
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow.sdk import Connection
 
 
-def find(conn_id: str, named_by: str) -> Connection:
+def find(conn_id: str, named_by: str, get: Callable[[str], Connection] | None = None) -> Connection:
     """Return an Airflow connection.
 
     :param named_by: where it was named, for the message.
+    :param get: reads it; by default Airflow's own way.
     :raises Bitrix24ConnectionNotFound: there is none.
     """
     from airflow.providers.common.compat.sdk import AirflowNotFoundException
     from airflow.sdk import BaseHook
 
     try:
-        return BaseHook.get_connection(conn_id)
+        return (get or BaseHook.get_connection)(conn_id)
     except AirflowNotFoundException:
         missing = Bitrix24ConnectionNotFound(conn_id, named_by)
     raise missing

@@ -111,7 +111,7 @@ class Bitrix24Hook(RestMethods, BaseHook):
     def caller(self) -> Caller:
         """The portal, for the flows of `api`; reads the connection when first used. In a coroutine: `acaller`."""
         if self._caller is None:
-            connection = connections.find(self.bitrix24_conn_id, self.conn_name_attr)
+            connection = connections.find(self.bitrix24_conn_id, self.conn_name_attr, self.get_connection)
             settings = read_settings(connection, connection.extra_dejson, self.bitrix24_conn_id)
             masking.mask(settings.secrets)
             self._keeper = _keeper(settings, self.bitrix24_conn_id)
