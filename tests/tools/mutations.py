@@ -389,7 +389,7 @@ MUTATIONS = [
     Mutation(
         "nor is a product row",
         "once/complete.py",
-        'elif intent.last is not None and intent.last.result == "not_shown":',
+        'elif intent.last is not None and intent.last.result == "not_shown" and _may_be_sent(intent):',
         "elif False:",
         "test_nothing_is_sent and fill",
         DEATH,
