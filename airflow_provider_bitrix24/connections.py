@@ -25,7 +25,7 @@ def find(conn_id: str, named_by: str, get: Callable[[str], Connection] | None = 
     try:
         return (get or BaseHook.get_connection)(conn_id)
     except AirflowNotFoundException:
-        missing = Bitrix24ConnectionNotFound(conn_id, named_by)
+        missing = _not_found(conn_id, named_by)
     raise missing
 
 
@@ -37,5 +37,12 @@ async def afind(conn_id: str, named_by: str) -> Connection:
     try:
         return await get_async_connection(conn_id)
     except AirflowNotFoundException:
-        missing = Bitrix24ConnectionNotFound(conn_id, named_by)
+        missing = _not_found(conn_id, named_by)
     raise missing
+
+
+def _not_found(conn_id: str, named_by: str) -> Bitrix24ConnectionNotFound:
+    return Bitrix24ConnectionNotFound(
+        f"{named_by} names the Airflow connection {conn_id!r}, which does not exist here, or which Airflow cannot get "
+        "now from where it is kept. Nothing was sent."
+    )

@@ -71,25 +71,9 @@ class Bitrix24ConfigError(Bitrix24Error):
 
 
 class Bitrix24ConnectionNotFound(Bitrix24ConfigError):
-    """Airflow has no such connection, or cannot reach what keeps it: it says the same of both.
-
-    :param conn_id: the Airflow connection.
-    :param named_by: where it was named: an argument of an operator, an extra, an option of a command.
-    :param sent: what was sent, as sentences.
-    """
+    """Airflow has no such connection, or cannot reach what keeps it: it says the same of both."""
 
     final = False
-
-    def __init__(self, conn_id: str, named_by: str, sent: str = "Nothing was sent.") -> None:
-        super().__init__(conn_id, named_by, sent)
-        self.conn_id = conn_id
-
-    def __str__(self) -> str:
-        conn_id, named_by, sent = self.args
-        return (
-            f"{named_by} names the Airflow connection {conn_id!r}, which does not exist here, or which Airflow cannot "
-            f"get now from where it is kept. {sent}"
-        )
 
 
 class Bitrix24NotSent(Bitrix24Error):

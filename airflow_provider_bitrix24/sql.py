@@ -246,7 +246,7 @@ def url_of(
     if dialect.partition("+")[0] == "sqlite":
         file = schema if host in (None, "") else host
         # From a relative path each process would make a file of its own, wherever it happens to stand.
-        if not file or not (Path(file).is_absolute() or file.startswith("file:/")):
+        if not file or not Path(file).is_absolute():
             raise Bitrix24ConfigError(
                 f"{name}: host must be the SQLite file with its whole path, not {file or ''!r}. Nothing was sent."
             )
@@ -264,7 +264,7 @@ def url_of(
 
 def _is_there(file: str | None) -> bool:
     """Whether there is a SQLite file; looking into it with SQLite would make it."""
-    return file is None or file.startswith("file:") or Path(file).exists()
+    return file is None or Path(file).exists()
 
 
 def _engine(url: sa.engine.URL) -> sa.Engine:

@@ -165,7 +165,7 @@ class _Row:
         return found
 
     def _from_the_fence(self, entry: Entry | None) -> Entry | None:
-        """What this task has noted in its task state, where the database knows of nothing that was sent.
+        """What this task has noted in its task state, where the database does not know what was sent, or came of it.
 
         An earlier attempt may have had no database, or another one; or the database was away when the portal's answer
         was to be written. But where it has noted nothing more, it does not know what people have decided since.

@@ -267,7 +267,9 @@ def _portal_said(sent: Sent | None) -> str:
 def _said_then(row: Intent) -> str:
     """What there was instead of a clear answer, when an earlier attempt used up the sends."""
     last = row.last
-    return f", and it was sent {SENDS_OF_A_ROW} times, the last time by {last.by} ({last.said})" if last else ""
+    return (
+        f", and it was sent {SENDS_OF_A_ROW} times, the last time by {last.by} ({last.said or 'true'})" if last else ""
+    )
 
 
 def answer_words(doubt: Bitrix24OutcomeUnknown) -> str:

@@ -59,11 +59,6 @@ def test_connections_become_addresses(values: dict[str, Any], url: str) -> None:
     assert url_of(**values).render_as_string(hide_password=False) == url
 
 
-def test_a_sqlite_file_may_be_an_address_itself() -> None:
-    url = url_of(conn_type="sqlite", host="file:/data/pay.db", extra={"uri": "true"})
-    assert (url.database, dict(url.query)) == ("file:/data/pay.db", {"uri": "true"})
-
-
 @pytest.mark.parametrize(
     ("values", "words"),
     [

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_bitrix24.exceptions import Bitrix24StoreError, PaymentAmbiguous, PaymentNotApplied
+from airflow_provider_bitrix24.exceptions import Bitrix24StoreError, PaymentAmbiguous, PaymentNotApplied, PaymentRefused
 from tests.proof.campaign import OPERATIONS
-from tests.proof.stories import Script, added, adding, entry_of, receipt_of, there, writes
+from tests.proof.stories import Script, added, adding, entry_of, receipt_of, resolve, there, writes
 from tests.proof.world import World
 
 if TYPE_CHECKING:
@@ -112,16 +112,15 @@ def test_a_yes_to_a_mark_is_not_forgotten(database: VirtualDatabase) -> None:
     assert len(writes(world, pay.key(world))) == 1
 
 
-def test_another_task_that_has_gone_on_is_not_overwritten(database: VirtualDatabase) -> None:
-    """What another task has written into the row since counts more than what this one has noted."""
+def test_what_a_person_has_decided_since_counts_more(database: VirtualDatabase) -> None:
     world = World("sql and task state", database)
     a = world.worker("a", 1)
     keep_only_in_the_task_state(a, *THE_ANSWER)
     assert isinstance(a.attempt(adding()).error, Bitrix24StoreError)
     world.advance(1000)
-    assert receipt_of(world.worker("b", 1).attempt(adding())) == ("created", "difference", 1033)
-    assert receipt_of(world.worker("a", 2).attempt(adding())) == ("existing", "difference", 1033)
-    assert len(writes(world)) == 1
+    resolve(world, "give_up")
+    assert isinstance(world.worker("a", 2).attempt(adding()).error, PaymentRefused)
+    assert entry_of(world).state == "given_up"
 
 
 def _without_time(reply: Any) -> Any:

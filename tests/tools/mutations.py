@@ -198,6 +198,14 @@ MUTATIONS = [
         HALF_KNOWN,
     ),
     Mutation(
+        "unless a person has decided since",
+        "journal/entry.py",
+        "return same and sent ==",
+        "return sent ==",
+        "test_what_a_person_has_decided_since_counts_more",
+        HALF_KNOWN,
+    ),
+    Mutation(
         "times by the worker's clock tell nothing",
         "once/story.py",
         "told = self.clock.is_told and not send.by_our_clock",

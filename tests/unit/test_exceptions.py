@@ -13,7 +13,6 @@ import pytest
 from airflow_provider_bitrix24 import exceptions
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ApiError,
-    Bitrix24ConnectionNotFound,
     Bitrix24Error,
     Bitrix24NoAnswer,
     Bitrix24NotSent,
@@ -41,7 +40,6 @@ NOON = datetime.datetime(2026, 11, 22, 12, tzinfo=datetime.UTC)
 
 def make(kind: type[Bitrix24Error]) -> Bitrix24Error:
     special: dict[type, tuple[Any, ...]] = {
-        Bitrix24ConnectionNotFound: ("portal", "bitrix24_conn_id"),
         Bitrix24NotSent: ("crm.deal.get", "connection refused", True),
         Bitrix24NoAnswer: ("crm.deal.get", "reset"),
         Bitrix24OutcomeUnknown: ("crm.deal.add", True, "0", "words", "what to do"),
