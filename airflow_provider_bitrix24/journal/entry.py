@@ -142,7 +142,7 @@ class Entry(_Part):
     decided_at: PortalTime | None = None
     """The portal's clock when it still showed nothing, before the first send."""
     amount: str | None = None
-    """What the object was over before the first send; marks only."""
+    """The amount of the object before the first send; marks only."""
     currency: str | None = None
     seen: tuple[int, ...] = ()
     """The payments of the object before the first send."""

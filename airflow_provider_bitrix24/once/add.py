@@ -49,8 +49,8 @@ def add_crm_payment(
     :param tag: write the key into the payment.
     :param max_amount: what the product rows that are filled in may add up to.
     :return: outcome ``created`` or ``existing``.
-    :raises PaymentRefused: nothing was sent: no such object, an unpaid payment exists, no products, over the limit, an
-        unfit pay system; or a person has given it up.
+    :raises PaymentRefused: nothing was sent: no such object, an unpaid payment exists, no products, more than the limit,
+        an unfit pay system; or a person has given it up.
     :raises PaymentAmbiguous: new payments are there, and nothing proves which one is ours; several are unpaid; or it
         was sent as often as it may be without a person.
     :raises PaymentMismatch: the key was used with other parameters; or the payment is not as wanted: says which.
@@ -222,7 +222,7 @@ class _Adding:
         unpaid = [one for one in self.view.shown.payments if not one.paid and one.id not in dismissed]
         if not unpaid:
             return None
-        listed = ", ".join(f"{payment.id} over {payment.money}" for payment in unpaid)
+        listed = ", ".join(f"{payment.id} of {payment.money}" for payment in unpaid)
         if self.if_unpaid_exists == "fail":
             raise PaymentRefused(
                 f"The {self.addition.of} has an unpaid payment already ({listed}), and if_unpaid_exists is 'fail'. "
@@ -241,7 +241,7 @@ class _Adding:
         addition = self.addition
         if evidence == "state" and addition.pay_system_id not in (None, payment.pay_system_id):
             raise PaymentMismatch(
-                f"The {addition.of} has the unpaid payment {payment.id} over {payment.money}, but with pay system "
+                f"The {addition.of} has the unpaid payment {payment.id} of {payment.money}, but with pay system "
                 f"{payment.pay_system_id} {payment.pay_system_name!r} instead of {addition.pay_system_id}. Nothing was "
                 "sent. Change it in Bitrix24, or ask for its pay system."
             )

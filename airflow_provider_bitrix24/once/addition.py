@@ -26,7 +26,7 @@ class Addition:
 
     :param story: what is known about the key.
     :param tag: whether the key is written into the payment.
-    :param max_amount: what the payment may be over.
+    :param max_amount: the largest sum that the payment may have.
     """
 
     def __init__(self, story: Story, tag: bool, max_amount: Decimal | None = None) -> None:

@@ -173,7 +173,7 @@ class _Filling:
         limit = self.addition.max_amount
         if limit is not None and contents.payment.money.amount > limit:
             raise PaymentMismatch(
-                f"it is over {contents.payment.money} now, which is more than the max_amount {limit:f} of this task: "
+                f"it is for {contents.payment.money} now, which is more than the max_amount {limit:f} of this task: "
                 "prices have changed meanwhile"
             )
         return contents.payment
@@ -199,7 +199,7 @@ class _Filling:
         if found.payment.paid or found.payment.money.amount or partly_in:
             rows = f" and holds a part of product row {partly_in}" if partly_in else ""
             raise PaymentMismatch(
-                f"it is {'paid' if found.payment.paid else 'unpaid'} and over {found.payment.money} now{rows}, so "
+                f"it is {'paid' if found.payment.paid else 'unpaid'} and for {found.payment.money} now{rows}, so "
                 "somebody else is at work on it, and no product rows were put in by this task"
             )
 

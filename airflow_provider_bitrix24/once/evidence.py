@@ -101,7 +101,7 @@ class _Search:
         if not new:
             self._none()
             return None
-        listed = ", ".join(f"{payment.id} over {payment.money}" for payment in new)
+        listed = ", ".join(f"{payment.id} of {payment.money}" for payment in new)
         if len(new) > 1:
             self._ambiguous(
                 new,
@@ -115,7 +115,7 @@ class _Search:
                 new,
                 f"{self.happened}. One new payment is there, {listed}, but it cannot be the one this task sent, or "
                 f"somebody is at work on it already: {strange}. A payment of ours is added by our user, unpaid and "
-                "over 0. It is left alone, whatever on_unknown says.",
+                "of 0. It is left alone, whatever on_unknown says.",
             )
         return self._believe(one, shown)
 
@@ -123,7 +123,7 @@ class _Search:
         """Exactly one new payment that could be ours."""
         journal, story = self.story.journal, self.story
         rivals = story.page.rivals(story.entry.subject) if journal.knows_rivals else ()
-        listed = f"{one.id} over {one.money}"
+        listed = f"{one.id} of {one.money}"
         if journal.knows_rivals and not rivals and shown.fitting is not None:
             story.identify(one.id, "difference")
             story.attempt.log.warning(
@@ -206,7 +206,7 @@ def _why_not_ours(payment: Payment, shown: Shown) -> str:
     """What a payment that we have just added cannot be; empty if it may be ours, whatever its pay system."""
     not_ours = [
         *(["paid"] if payment.paid else []),
-        *([f"over {payment.money}"] if payment.money.amount else []),
+        *([f"for {payment.money}"] if payment.money.amount else []),
         *(
             ["by somebody else, or at another time"]
             if shown.fitting is not None and payment.id not in shown.fitting

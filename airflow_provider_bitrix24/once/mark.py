@@ -36,9 +36,9 @@ def pay_invoice(
     :param invoice_id: the legacy invoice.
     :param pay_system_id: the pay system that took the money; exactly one of this and the next.
     :param bx_rest_handler: code of its REST handler.
-    :param guards: amount and currency, compared before and after, and the most it may be over.
+    :param guards: amount and currency, compared before and after, and the largest amount that may be paid.
     :return: outcome ``paid`` if the mark is provably ours, else ``already_paid``.
-    :raises PaymentRefused: nothing was sent: no such invoice, cancelled, declined, sum 0, over the limit, or a pay
+    :raises PaymentRefused: nothing was sent: no such invoice, cancelled, declined, sum 0, more than the limit, or a pay
         system that cannot do it.
     :raises PaymentMismatch: other money, or another pay system than before; says whether the mark was made.
     :raises PaymentNotApplied: the portal answered, but the invoice is not paid; or it is not paid any more.
@@ -53,7 +53,7 @@ def pay_invoice(
         invoice = view.invoice
         _refuse_if(invoice.cancelled, f"{what} is cancelled")
         _refuse_if(invoice.declined, f"{what} is declined (status D)")
-        _refuse_if(invoice.money.amount <= 0, f"{what} is over {invoice.money}: there is nothing to pay")
+        _refuse_if(invoice.money.amount <= 0, f"{what} is for {invoice.money}: there is nothing to pay")
         system = view.pay_systems.check_for_invoice(pay_system_id=pay_system_id, bx_rest_handler=bx_rest_handler)
         proved = view.pay_systems.prove_rest_handler(bx_rest_handler=bx_rest_handler)
         return Chosen(pay_system_id=system, trap=INVOICE_TRAP if proved else HANDLER_TRAP)
@@ -88,10 +88,10 @@ def pay_crm_payment(story: Story, *, payment_id: int, guards: Guards, allow_zero
 
     :param story: what is known about the payment.
     :param payment_id: the payment.
-    :param guards: amount and currency, compared before and after, and the most it may be over.
-    :param allow_zero: whether a payment over 0 may be marked; Bitrix24 would then call an order over 0 fully paid.
+    :param guards: amount and currency, compared before and after, and the largest amount that may be paid.
+    :param allow_zero: whether a payment of 0 may be marked; Bitrix24 would then call an order of 0 fully paid.
     :return: outcome ``paid`` if the mark is provably ours, else ``already_paid``.
-    :raises PaymentRefused: nothing was sent: no such payment, sum 0, or over the limit.
+    :raises PaymentRefused: nothing was sent: no such payment, sum 0, or more than the limit.
     :raises PaymentMismatch: other money; says whether the mark was made.
     :raises PaymentNotApplied: the portal answered, but the payment is not paid; or it is not paid any more.
     :raises PaymentAmbiguous: it was sent as often as it may be without a person.
@@ -104,7 +104,7 @@ def pay_crm_payment(story: Story, *, payment_id: int, guards: Guards, allow_zero
     def chosen(view: PaymentView) -> Chosen:
         _refuse_if(
             view.payment.money.amount <= 0 and not allow_zero,
-            f"{what} is over {view.payment.money}: it is empty, and marking it would make an order over 0 count as "
+            f"{what} is for {view.payment.money}: it is empty, and marking it would make an order of 0 count as "
             "fully paid. Put products into it first (AddCrmPaymentOperator(fill_products=True) does), or say "
             "allow_zero=True",
         )

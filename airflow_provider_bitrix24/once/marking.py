@@ -49,13 +49,13 @@ class Guards:
         self.expected.check(thing.money, what=what, happened=happened)
 
     def check_limit(self, money: Money, what: str) -> None:
-        """Refuse what is over the limit of this task.
+        """Refuse more than the limit of this task.
 
-        :raises PaymentRefused: it is over more.
+        :raises PaymentRefused: it is for more.
         """
         if self.max_amount is not None and money.amount > self.max_amount:
             raise PaymentRefused(
-                f"{what} is over {money}, which is more than the max_amount {self.max_amount:f} of this task. Nothing "
+                f"{what} is for {money}, which is more than the max_amount {self.max_amount:f} of this task. Nothing "
                 "was sent. Raise max_amount if that is right, or pay it by hand."
             )
 
@@ -167,7 +167,7 @@ class Marking:
         self.chosen = self.view.chosen()
         self.guards.check_limit(thing.money, what)
         self._refuse_a_third_time()
-        self.attempt.log.info("Marking %s over %s as paid on %s.", what.lower(), thing.money, self.attempt.portal)
+        self.attempt.log.info("Marking %s for %s as paid on %s.", what.lower(), thing.money, self.attempt.portal)
         intent = self.story.intent(
             decided_at=self.view.at.timestamp() if self.view.at else None,
             amount=thing.money.amount_text,
@@ -202,14 +202,14 @@ class Marking:
             before = Money(Decimal(entry.amount), entry.currency)
         if not seen.money.same_as(before):
             raise PaymentMismatch(
-                f"{self.mark.what} is over {seen.money} now; just before it was marked as paid, it was over {before}. "
+                f"{self.mark.what} is for {seen.money} now; just before it was marked as paid, it was for {before}. "
                 f"{made} Somebody changed it in between: {self.mark.where}. Do not run this again."
             )
         receipt = self.story.finish(self._receipt(seen, ours=ours))
         if self.story.sent_now:
             return receipt
         self.guards.check(seen, self.mark.what, made if ours else "It is paid already.")
-        self.story.refuse_other_parameters(f"{self.mark.what} is paid, over {seen.money}.")
+        self.story.refuse_other_parameters(f"{self.mark.what} is paid, for {seen.money}.")
         return receipt
 
     def _done_before(self, stored: dict[str, Any]) -> Receipt:

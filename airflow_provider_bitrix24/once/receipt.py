@@ -36,7 +36,7 @@ class Expected:
             money.currency if self.currency is None else self.currency,
         )
         if not wanted.same_as(money):
-            raise PaymentMismatch(f"{what} is over {money}, but {wanted} was expected. {happened}")
+            raise PaymentMismatch(f"{what} is for {money}, but {wanted} was expected. {happened}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

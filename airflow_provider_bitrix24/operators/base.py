@@ -247,4 +247,4 @@ class MarkOperator(PaymentOperator):
 def _paid_already(receipt: Receipt) -> str:
     subject = ", ".join(f"{name} {value}" for name, value in receipt.subject.items())
     when = f", since {receipt.paid_at.isoformat()}" if receipt.paid_at else ""
-    return f"{subject} over {receipt.money} is paid already{when}"
+    return f"{subject} for {receipt.money} is paid already{when}"

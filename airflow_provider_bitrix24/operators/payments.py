@@ -54,7 +54,7 @@ class PayInvoiceOperator(MarkOperator):
     :param invoice_id: (templated) id of the legacy invoice, which is its own key.
     :param pay_system_id: (templated) pay system that took the money: kind CRM_INVOICE, with a REST handler.
     :param bx_rest_handler: (templated) code of that REST handler; exactly one of the two.
-    :param expected_amount: (templated) the invoice must be over this; text such as "1500.00".
+    :param expected_amount: (templated) the invoice must be for this amount; text such as "1500.00".
     :param expected_currency: (templated) and in this currency.
     :param if_paid: (templated) what to do if the invoice was paid before this task: "succeed" (outcome
         ``already_paid``), "skip" or "fail". What an earlier attempt of this task has marked counts as ours.
@@ -147,9 +147,9 @@ class PayCrmPaymentOperator(MarkOperator):
     lag; the next attempt goes on where this one ended.
 
     :param payment_id: (templated) id of the payment, which is its own key.
-    :param expected_amount: (templated) the payment must be over this; text such as "1500.00".
+    :param expected_amount: (templated) the payment must be of this amount; text such as "1500.00".
     :param expected_currency: (templated) and in this currency.
-    :param allow_zero: mark also a payment over 0; by default it is refused, because an order over 0 would count as
+    :param allow_zero: mark also a payment of 0; by default it is refused, because an order of 0 would count as
         paid.
     :param if_paid: (templated) what to do if the payment was paid before this task: "succeed" (outcome
         ``already_paid``), "skip" or "fail". What an earlier attempt of this task has marked counts as ours.

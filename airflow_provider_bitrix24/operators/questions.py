@@ -30,7 +30,7 @@ _MEANING: Final = """
 - **{again}** sends the call once more, after another look at the portal: only if nothing new has appeared there since.
 - **{give_up}** sends nothing and ends this task red."""
 _ADOPTION: Final = """
-- **Payment … is ours** takes that payment for the one that this task was to add: nothing is added."""
+- **Use payment …** takes that payment for the one that this task was to add: nothing is added."""
 
 
 def refuse_if_nobody_can_be_asked() -> None:
@@ -133,7 +133,7 @@ def _options(candidates: Sequence[int], again: str, hook: Bitrix24Hook) -> dict[
     """Return each option with what it decides."""
     sums = _sums(candidates, hook)
     options: dict[str, dict[str, Any]] = {
-        f"Payment {payment_id}{sums.get(payment_id, '')} is ours": {"what": "adopt", "payment_id": payment_id}
+        f"Use payment {payment_id}{sums.get(payment_id, '')}": {"what": "adopt", "payment_id": payment_id}
         for payment_id in candidates
     }
     return {
@@ -153,7 +153,7 @@ def _sums(payment_ids: Sequence[int], hook: Bitrix24Hook) -> dict[int, str]:
         payments = hook.get_crm_payments(payment_ids=payment_ids)
     except Bitrix24Error:
         return {}
-    return {number: f" over {found.money}" for number, found in payments.items() if isinstance(found, Payment)}
+    return {number: f" ({found.money})" for number, found in payments.items() if isinstance(found, Payment)}
 
 
 def _name(user: Any) -> str:

@@ -216,7 +216,7 @@ def asked_adopt(scene: Scene) -> None:
     """SIGKILL to the task after the payment was made; a person is asked and says that it is ours"""
     run, _ = scene.start_held(ADD, ran=True)
     run.kill_task()
-    run.answer("ours")
+    run.answer("Use payment")
     receipt = run.succeeds()
     assert (receipt["recovered"], receipt["evidence"]) == (True, "person")
     scene.only_effect(receipt)

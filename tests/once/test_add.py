@@ -163,9 +163,7 @@ def test_unpaid_return_with_none_there_adds(world: World) -> None:
 
 def test_unpaid_return_cannot_choose(world: World) -> None:
     second = world.portal.act.add_payment(2, 4)
-    with pytest.raises(
-        PaymentAmbiguous, match=rf"2 unpaid payments \(1001 over 350\.00 EUR, {second} over 0"
-    ) as caught:
+    with pytest.raises(PaymentAmbiguous, match=rf"2 unpaid payments \(1001 of 350\.00 EUR, {second} of 0") as caught:
         add(world, entity_id=4, if_unpaid_exists="return")
     assert caught.value.candidates == (1001, second)
     assert world.writes() == []
@@ -173,14 +171,14 @@ def test_unpaid_return_cannot_choose(world: World) -> None:
 
 def test_unpaid_return_with_another_pay_system_is_a_mismatch(world: World) -> None:
     with pytest.raises(
-        PaymentMismatch, match=r"payment 1001 over 350\.00 EUR, but with pay system 6 'Cash' instead of 8"
+        PaymentMismatch, match=r"payment 1001 of 350\.00 EUR, but with pay system 6 'Cash' instead of 8"
     ):
         add(world, entity_id=4, if_unpaid_exists="return", pay_system_id=8)
     assert world.writes() == []
 
 
 def test_unpaid_fail(world: World) -> None:
-    with pytest.raises(PaymentRefused, match=r"deal 4 has an unpaid payment already \(1001 over 350\.00 EUR\)"):
+    with pytest.raises(PaymentRefused, match=r"deal 4 has an unpaid payment already \(1001 of 350\.00 EUR\)"):
         add(world, entity_id=4, if_unpaid_exists="fail")
     assert world.writes() == []
 
@@ -215,9 +213,7 @@ def test_what_is_absent_twice_is_for_a_person(world: World) -> None:
 @pytest.mark.parametrize("fault", ["drop_after", "truncate", "hold", "html", "internal_server_error"])
 def test_one_new_payment_is_a_candidate_and_no_proof(world: World, fault: str) -> None:
     world.fault(fault, ADD, times=1, when="after")
-    with pytest.raises(
-        PaymentAmbiguous, match=r"One new payment is there, 1033 over 0\.00 EUR: probably ours"
-    ) as caught:
+    with pytest.raises(PaymentAmbiguous, match=r"One new payment is there, 1033 of 0\.00 EUR: probably ours") as caught:
         add(world)
     assert caught.value.candidates == (1033,)
     assert world.writes() == [ADD]
@@ -249,16 +245,16 @@ def test_two_new_payments_are_never_ours(world: World, on_unknown: str) -> None:
 def test_a_payment_of_the_customer_is_not_taken_for_ours(world: World) -> None:
     world.fault("drop_before", ADD, times=1)
     world.before["batch:fitting"] = lambda: world.portal.act.add_payment(2, 1, amount="12.00")
-    with pytest.raises(PaymentAmbiguous, match=r"One new payment is there, 1033 over 12\.00 EUR"):
+    with pytest.raises(PaymentAmbiguous, match=r"One new payment is there, 1033 of 12\.00 EUR"):
         add(world)
 
 
 @pytest.mark.parametrize(
     ("amount", "paid", "words"),
     [
-        ("12.00", False, r"it is over 12\.00 EUR"),
+        ("12.00", False, r"it is for 12\.00 EUR"),
         ("0", True, "it is paid"),
-        ("500.00", True, r"paid and over 500\.00 EUR"),
+        ("500.00", True, r"paid and for 500\.00 EUR"),
     ],
 )
 @pytest.mark.parametrize("fill", [False, True])

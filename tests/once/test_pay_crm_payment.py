@@ -87,7 +87,7 @@ def test_a_payment_that_may_not_be_read_is_not_marked(world: World) -> None:
 
 def test_an_empty_payment_is_refused(world: World) -> None:
     empty = world.portal.act.add_payment(2, 3)
-    with pytest.raises(PaymentRefused, match=r"is over 0\.00 EUR: it is empty.*allow_zero=True\. Nothing was sent"):
+    with pytest.raises(PaymentRefused, match=r"is for 0\.00 EUR: it is empty.*allow_zero=True\. Nothing was sent"):
         pay(world, empty)
     assert world.ledger("payment_paid") == []
 
@@ -106,7 +106,7 @@ def test_other_money_is_refused(world: World) -> None:
 
 def test_another_sum_afterwards_says_that_the_mark_was_made(world: World) -> None:
     world.before[PAY] = lambda: world.portal.act.set_sum(1001, "17.50")
-    with pytest.raises(PaymentMismatch, match=r"Payment 1001 is over 17\.50 EUR now.*HAS been made"):
+    with pytest.raises(PaymentMismatch, match=r"Payment 1001 is for 17\.50 EUR now.*HAS been made"):
         pay(world)
     assert len(world.ledger("payment_paid")) == 1
 

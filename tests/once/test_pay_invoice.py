@@ -117,7 +117,7 @@ def test_a_paid_invoice_is_left_alone(world: World) -> None:
     [
         ({"invoice_id": 4}, "Invoice 4 is cancelled"),
         ({"invoice_id": 5}, "Invoice 5 is declined"),
-        ({"invoice_id": 6}, "Invoice 6 is over 0.00 EUR"),
+        ({"invoice_id": 6}, "Invoice 6 is for 0.00 EUR"),
         ({"invoice_id": 999}, "There is no legacy invoice 999"),
         ({"invoice_id": 101}, "101 .* is no legacy invoice, but a smart invoice.*AddCrmPaymentOperator"),
         ({"pay_system_id": 99}, "Pay system 99 does not exist.*31 'Bank transfer'"),
@@ -182,7 +182,7 @@ def test_scopes_in_an_unknown_form_are_no_answer(world: World, scopes: Any) -> N
 )
 def test_other_money_than_expected_is_refused(world: World, expected: Expected) -> None:
     with pytest.raises(
-        PaymentMismatch, match=r"Invoice 2 is over 1500\.00 EUR, but .* was expected\. Nothing was sent\."
+        PaymentMismatch, match=r"Invoice 2 is for 1500\.00 EUR, but .* was expected\. Nothing was sent\."
     ):
         pay(world, expected=expected)
     assert world.portal.ledger == []
@@ -316,7 +316,7 @@ def test_a_refusal_is_final_and_nothing_is_read(world: World) -> None:
 
 def test_another_sum_afterwards_is_a_mismatch_that_says_that_the_mark_was_made(world: World) -> None:
     change(world, "crm.invoice.get")
-    with pytest.raises(PaymentMismatch, match=r"Invoice 2 is over 1\.00 EUR now.*1500\.00 EUR.*The mark HAS been made"):
+    with pytest.raises(PaymentMismatch, match=r"Invoice 2 is for 1\.00 EUR now.*1500\.00 EUR.*The mark HAS been made"):
         pay(world)
     assert len(world.ledger("invoice_paid")) == 1
 

@@ -41,7 +41,7 @@ FAULTS = [
     Fault(kind="drop_before", method=MARK, occurrence=1, times=2),
 ]
 ANSWERS = {
-    "adopted": ["Payment 1033 over 0.00 EUR is ours"],
+    "adopted": ["Use payment 1033 (0.00 EUR)"],
     "added_again": ["Add again"],
     "changed": ["Add again"],
     "marked_again": ["Mark again"],
@@ -210,12 +210,12 @@ def test_a_person_adopts_the_payment(world: World) -> None:
 def test_the_question_is_for_a_person_at_night(world: World) -> None:
     (question,) = world.asked["adopted"]
     assert question["subject"] == "Deal 3: what has become of the payment?"
-    assert question["options"] == ["Payment 1033 over 0.00 EUR is ours", "Add again", "Give up"]
+    assert question["options"] == ["Use payment 1033 (0.00 EUR)", "Add again", "Give up"]
     for words in ("deal 3", "/crm/deal/details/3/", "1033", "**Add again** sends the call once more", "1 day, 0:00:00"):
         assert words in question["body"], words
     (mark,) = world.asked["marked_again"]
     assert mark["options"] == ["Mark again", "Give up"]
-    assert "is ours" not in mark["body"]
+    assert "Use payment" not in mark["body"]
     assert "8:30:00" in world.asked["added_again"][0]["body"]
 
 

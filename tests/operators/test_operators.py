@@ -230,7 +230,7 @@ def test_what_is_paid_already(portal: Any, task: Task, operation: str, if_paid: 
     if outcome is None:
         assert operator.execute(task.context)["outcome"] == "already_paid"
     else:
-        with pytest.raises(outcome, match=r"(invoice_id 1|payment_id 1002) over .* is paid already, since 20"):
+        with pytest.raises(outcome, match=r"(invoice_id 1|payment_id 1002) for .* is paid already, since 20"):
             operator.execute(task.context)
     assert portal.ledger == []
 

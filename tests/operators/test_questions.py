@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ASKED: dict[str, Any] = {
     "options": {
-        "Payment 1034 over 0.00 EUR is ours": {"what": "adopt", "payment_id": 1034},
+        "Use payment 1034 (0.00 EUR)": {"what": "adopt", "payment_id": 1034},
         "Add again": {"what": "pay_again", "payment_id": None},
         "Give up": {"what": "give_up", "payment_id": None},
     },
@@ -37,7 +37,7 @@ def event(option: str, **more: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("option", "what", "payment_id"),
     [
-        ("Payment 1034 over 0.00 EUR is ours", "adopt", 1034),
+        ("Use payment 1034 (0.00 EUR)", "adopt", 1034),
         ("Add again", "pay_again", None),
         ("Give up", "give_up", None),
     ],
