@@ -49,8 +49,8 @@ def add_crm_payment(
     :param tag: write the key into the payment.
     :param max_amount: what the product rows that are filled in may add up to.
     :return: outcome ``created`` or ``existing``.
-    :raises PaymentRefused: nothing was sent: no such object, an unpaid payment exists, no products, more than the limit,
-        an unfit pay system; or a person has given it up.
+    :raises PaymentRefused: nothing was sent: no such object, an unpaid payment exists, no products, more than the
+        limit, an unfit pay system; or a person has given it up.
     :raises PaymentAmbiguous: new payments are there, and nothing proves which one is ours; several are unpaid; or it
         was sent as often as it may be without a person.
     :raises PaymentMismatch: the key was used with other parameters; or the payment is not as wanted: says which.
