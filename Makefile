@@ -20,7 +20,7 @@ export AIRFLOW_HOME := $(CURDIR)/$(VENV)/airflow
 export AIRFLOW__CORE__LOAD_EXAMPLES := False
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-matrix test-older test-crash test-distributed test-canary test-proof test-mutation suite lint types imports unit browser docs bench dev clean
+.PHONY: help demo test test-matrix test-older test-crash test-distributed test-canary test-proof test-mutation suite lint types imports unit browser docs package bench dev clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null || grep '##' Makefile
@@ -82,9 +82,10 @@ test-proof: $(VENV)/.test ## Every case of the protocol with one trouble and wit
 test-mutation: $(VENV)/.test ## Each rule of the protocol taken out: a test must turn red
 	$(BIN)/python tests/tools/mutations.py
 
-lint: dev ## ruff, as linter and as formatter
+lint: dev ## ruff, as linter and as formatter; codespell
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/codespell $(CODE) *.md
 
 types: dev ## mypy --strict
 	$(BIN)/mypy
@@ -121,6 +122,14 @@ browser: dev ## The sandbox's page in a real Chromium, which must be on the PATH
 docs: dev ## The documentation, warnings as errors, in docs/_build/html
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 
+package: ## Wheel and source distribution in dist/, checked as the registry will read them
+	@test -x .venv-package/bin/python || $(PYTHON) -m venv .venv-package
+	@.venv-package/bin/pip install --quiet --requirement requirements/package.txt
+	rm -rf dist
+	.venv-package/bin/python -m build --outdir dist
+	.venv-package/bin/twine check --strict dist/*
+	.venv-package/bin/check-wheel-contents dist/*.whl
+
 bench: dev ## The figures of the README
 	@PATH="$(BIN):$$PATH" $(BIN)/python benchmarks/run.py
 
@@ -146,4 +155,4 @@ $(VENV)/.dev: $(VENV)/.test requirements/dev.txt
 	@touch $@
 
 clean: ## Remove environments and everything that was built
-	rm -rf $(VENV) $(OLDER:%=.venv-%) .demo build dist docs/_build .coverage .coverage.* .*_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(OLDER:%=.venv-%) .venv-package .demo build dist docs/_build .coverage .coverage.* .*_cache .hypothesis *.egg-info

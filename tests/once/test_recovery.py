@@ -115,7 +115,7 @@ def test_a_known_payment_that_cannot_be_read_now_is_left_to_the_next_attempt(job
 
 def test_an_answer_that_cannot_be_read_back_is_left_to_the_next_attempt(job: Job) -> None:
     job.world.before[ADD] = lambda: job.world.fault("drop_before", LIST)
-    with pytest.raises(PaymentUnresolved, match="payment 1033 was added to deal 1, but it could not be read afterw"):
+    with pytest.raises(PaymentUnresolved, match="payment 1033 was added to deal 1, but it could not be read "):
         job.add()
     job.world.portal.faults.clear()
     assert job.add()["payment_id"] == 1033

@@ -180,7 +180,7 @@ def test_reset(http: httpx.Client) -> None:
     [
         ("faults", {}, "kind: missing"),
         ("faults", {"kind": "meteor"}, "meteor"),
-        ("faults", {"kind": "hold", "metod": "x"}, "metod: unknown"),
+        ("faults", {"kind": "hold", "methodname": "x"}, "methodname: unknown"),
         ("faults", {"kind": "hold", "method": 5}, "method: must be str"),
         ("faults", {"kind": "hold", "seconds": "5"}, "seconds: must be"),
         ("faults", {"kind": "hold", "occurrence": 0}, "occurrence must be"),
