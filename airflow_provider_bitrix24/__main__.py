@@ -1,4 +1,4 @@
-"""``python -m airflow_provider_bitrix24 COMMAND``: finds the command's own module and hands over."""
+"""The command ``bitrix24-airflow``, also ``python -m airflow_provider_bitrix24``: run the command named first."""
 
 from __future__ import annotations
 
@@ -29,5 +29,10 @@ def main(argv: list[str]) -> int:
     return 2
 
 
+def console() -> int:
+    """Run the command line's arguments; the entry point of the script ``bitrix24-airflow``."""
+    return main(sys.argv[1:])
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(console())

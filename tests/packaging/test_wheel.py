@@ -64,6 +64,7 @@ def test_declares_its_entry_points(wheel: Path) -> None:
     assert "[apache_airflow_provider]" in text
     assert "airflow_provider_bitrix24.get_provider_info:get_provider_info" in text
     assert "[pytest11]" in text
+    assert "bitrix24-airflow = airflow_provider_bitrix24.__main__:console" in text
 
 
 @pytest.mark.airflow
@@ -89,3 +90,4 @@ def test_adds_no_third_party_package_to_plain_airflow(wheel: Path, tmp_path: Pat
     assert [row["package_name"] for row in hooks if row["connection_type"] == "bitrix24"] == [
         "airflow-provider-bitrix24"
     ]
+    assert "journal" in run(tmp_path / "venv" / "bin" / "bitrix24-airflow", "--help", **env)
