@@ -99,6 +99,6 @@ def reserve(bucket: Bucket, limits: Limits, now: float, *, within: float, draine
     :return: the bucket to keep, and the slot.
     """
     backlog = bucket.left(limits, now, drained=drained)
-    wait = max(0.0, backlog - limits.tolerance)
+    wait = max(0.0, round(backlog - limits.tolerance, 6))
     granted = wait <= min(within, LONGEST_QUEUE)
     return Bucket(backlog + limits.interval if granted else backlog, now), Slot(wait, granted=granted)
