@@ -20,14 +20,14 @@ import time
 from contextvars import ContextVar
 from functools import lru_cache
 from http.cookiejar import DefaultCookiePolicy
-from typing import TYPE_CHECKING, Any, Final, TypeVar, assert_never
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, assert_never
 
 import httpx
 import requests  # noqa: TID253 - see above
 import urllib3
 import urllib3.connection
 
-from airflow_provider_bitrix24.api.effects import Request, Response, Sleep
+from airflow_provider_bitrix24.api.effects import Request, Reserve, Response, Sleep, Slot
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
 from airflow_provider_bitrix24.passage import Body, Passage, Unusable
 
@@ -45,14 +45,22 @@ _MOST_HEAD: Final = 1024 * 1024
 """Bytes that headers and what frames the chunks of a body may have."""
 
 
-def run(flow: Flow[T], session: requests.Session) -> T:
+class Pacer(Protocol):
+    """Keeps the slots of a portal's rate limit; never waits for one."""
+
+    def reserve(self, command: Reserve) -> Slot:
+        """Book a slot; may wait for a file or a database, but not long, and raises nothing."""
+
+
+def run(flow: Flow[T], session: requests.Session, pacer: Pacer | None = None) -> T:
     """Run a flow to its end, blocking.
 
     :param flow: what to do.
     :param session: from `make_session`.
+    :param pacer: who keeps the slots; without one every slot is free.
     :return: what the flow returns; what it raises is raised.
     """
-    outcome: Outcome | None = None
+    outcome: Outcome | Slot | None = None
     while True:
         try:
             command = flow.send(outcome)
@@ -64,18 +72,21 @@ def run(flow: Flow[T], session: requests.Session) -> T:
             _announce(command)
             time.sleep(command.seconds)
             outcome = None
+        elif isinstance(command, Reserve):
+            outcome = Slot(0.0) if pacer is None else pacer.reserve(command)
         else:
             assert_never(command)
 
 
-async def arun(flow: Flow[T], client: httpx.AsyncClient) -> T:
+async def arun(flow: Flow[T], client: httpx.AsyncClient, pacer: Pacer | None = None) -> T:
     """Run a flow to its end without blocking the event loop.
 
     :param flow: what to do.
     :param client: from `make_client`.
+    :param pacer: who keeps the slots; without one every slot is free.
     :return: what the flow returns; what it raises is raised.
     """
-    outcome: Outcome | None = None
+    outcome: Outcome | Slot | None = None
     while True:
         try:
             command = flow.send(outcome)
@@ -87,6 +98,8 @@ async def arun(flow: Flow[T], client: httpx.AsyncClient) -> T:
             _announce(command)
             await asyncio.sleep(command.seconds)
             outcome = None
+        elif isinstance(command, Reserve):
+            outcome = Slot(0.0) if pacer is None else await asyncio.to_thread(pacer.reserve, command)
         else:
             assert_never(command)
 

@@ -279,6 +279,7 @@ class Bitrix24InvalidRequest(Bitrix24ApiError):
 class Bitrix24RateLimited(Bitrix24ApiError):
     """Too many requests, or too much working time of the method; nothing was executed.
 
+    :param status: 0 if the portal was not asked, because the provider kept within its rate limit.
     :param retry_after: seconds until it makes sense to come back, if that is known.
     :param resets_at: the same as a point in time.
     """
@@ -299,12 +300,18 @@ class Bitrix24RateLimited(Bitrix24ApiError):
         self.retry_after = retry_after
         self.resets_at = resets_at
 
+    @property
+    def reason(self) -> str:
+        """The portal's own words, or ours if it was not asked."""
+        return super().reason if self.status else "Not sent: the portal's rate limit"
+
     def __str__(self) -> str:
         if self.retry_after is not None:
             hint = f"Come back in {self.retry_after:.0f} s."
         else:
             hint = "Come back in some minutes; an Airflow pool keeps the number of parallel tasks down."
-        return f"{super().__str__()} The call was not executed. {hint}"
+        said = super().__str__() if self.status else self.description
+        return f"{said} The call was not executed. {hint}"
 
 
 class Bitrix24Overloaded(Bitrix24ApiError):

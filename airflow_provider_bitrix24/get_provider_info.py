@@ -94,6 +94,12 @@ def get_provider_info() -> dict[str, Any]:
                         "description": "How long an answer may take; 75 if empty. Bitrix24 itself gives up after 60.",
                         "schema": {"type": ["number", "null"], "minimum": 0, "maximum": 86400},
                     },
+                    "rate_limit": {
+                        "label": "Rate limit",
+                        "description": "How many requests the portal takes: standard (50 at once, then 2 a second; "
+                        "also if empty), enterprise (250 and 5), off, or other numbers such as 100/4.",
+                        "schema": {"type": ["string", "null"]},
+                    },
                     "portal_id": {
                         "label": "Portal id",
                         "description": "Name of the portal in receipts; the host if empty. After the portal was "

@@ -124,17 +124,19 @@ class Database:
         return sa.literal_column(_NOW[self.dialect], sa.Float(53))
 
     @contextmanager
-    def begin(self, *, reads: bool = False) -> Iterator[sa.Connection]:
+    def begin(self, *, reads: bool = False, autocommit: bool = False) -> Iterator[sa.Connection]:
         """One transaction: committed at the end, rolled back by any exception.
 
         On SQLite it takes the write lock at once, so that what is read in it stays true until it ends.
 
         :param reads: it only reads, and need not wait for whoever writes.
+        :param autocommit: no transaction: the server commits each statement, also if this process stops meanwhile.
         :raises Bitrix24StoreError: the database cannot be reached, or refuses.
         """
         trouble = None
         try:
-            with self.engine.execution_options(**{_READS: reads}).begin() as connection:
+            options = {"isolation_level": "AUTOCOMMIT"} if autocommit else {}
+            with self.engine.execution_options(**{_READS: reads}, **options).begin() as connection:
                 yield connection
         except sa.exc.SQLAlchemyError as error:
             trouble = _words(error)

@@ -14,7 +14,7 @@ from airflow_provider_bitrix24.api.effects import Request, Response
 from airflow_provider_bitrix24.api.envelope import Refusal, open_envelope
 
 if TYPE_CHECKING:
-    from airflow_provider_bitrix24.api.effects import Flow, Outcome
+    from airflow_provider_bitrix24.api.effects import Flow, Outcome, Slot
     from airflow_provider_bitrix24.exceptions import Bitrix24Error
 
 T = TypeVar("T")
@@ -58,8 +58,7 @@ class Authorised(Generic[T]):
                 command = next(self._flow)
             while True:
                 if not isinstance(command, Request):
-                    yield command
-                    command = next(self._flow)
+                    command = self._flow.send((yield command))
                     continue
                 self._waiting = command
                 outcome = None if access_token is None else (yield _bearing(command, access_token))
@@ -72,7 +71,7 @@ class Authorised(Generic[T]):
             return True
 
 
-def has_expired(outcome: Outcome) -> bool:
+def has_expired(outcome: Outcome | Slot) -> bool:
     """Tell whether the portal refused the token for its age; nothing was executed then."""
     if not isinstance(outcome, Response) or EXPIRED.encode() not in outcome.body.upper():
         return False

@@ -1,8 +1,9 @@
-"""The words between a flow and its driver: two commands, three outcomes.
+"""The words between a flow and its driver: three commands and what they are answered with.
 
-A flow is a generator. It yields a `Request` or a `Sleep`; the driver answers a `Request` with a `Response`, with
-`NotSent` (certainly not executed) or with `Unknown` (may have been executed), and a `Sleep` with nothing. Outcomes
-are values, so that no exception of an HTTP library, which would print the address with the secret in it, gets out.
+A flow is a generator. It yields a `Request`, a `Sleep` or a `Reserve`. The driver answers a `Request` with a
+`Response`, with `NotSent` (certainly not executed) or with `Unknown` (may have been executed), a `Reserve` with a
+`Slot`, and a `Sleep` with nothing. Outcomes are values, so that no exception of an HTTP library, which would print the
+address with the secret in it, gets out.
 """
 
 from __future__ import annotations
@@ -76,6 +77,26 @@ class Sleep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reserve:
+    """Book the next request under the portal's rate limit."""
+
+    within: float
+    """Seconds that the request may wait."""
+    drained: bool = False
+    """Whether the portal has just said that there are too many requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """When the next request may be sent."""
+
+    wait: float
+    """Seconds until then."""
+    granted: bool = True
+    """Whether it is booked; False if that is later than was asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
     """A complete HTTP answer."""
 
@@ -103,6 +124,6 @@ class Unknown:
     reason: str
 
 
-Command: TypeAlias = Request | Sleep
+Command: TypeAlias = Request | Sleep | Reserve
 Outcome: TypeAlias = Response | NotSent | Unknown
-Flow: TypeAlias = Generator[Command, Outcome | None, T]
+Flow: TypeAlias = Generator[Command, Outcome | Slot | None, T]

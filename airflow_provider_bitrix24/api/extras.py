@@ -6,6 +6,7 @@ import difflib
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow_provider_bitrix24.api.pacing import NAMED, Limits
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
 
 if TYPE_CHECKING:
@@ -102,6 +103,15 @@ def _one_of(*choices: str) -> Callable[[str, object], str]:
     return read
 
 
+def read_rate_limit(name: str, value: object) -> Limits:
+    """The limits of the portal's plan."""
+    try:
+        return Limits.read(plain(value).lower())
+    except ValueError:
+        pass
+    raise Bitrix24ConfigError(f"extra: {name} must be {', '.join(NAMED)}, or BURST/RATE such as 50/2.")
+
+
 EXTRAS: Final[Mapping[str, Callable[[str, object], Any]]] = {
     "portal_id": _portal_name,
     "connect_timeout": _seconds_above_zero,
@@ -110,6 +120,7 @@ EXTRAS: Final[Mapping[str, Callable[[str, object], Any]]] = {
     "delivery": _seconds,
     "server_limit": _seconds,
     "read_lag": _seconds,
+    "rate_limit": read_rate_limit,
     "rate_limit_wait": _seconds,
     "ca_bundle": _text,
     "allow_http": _switch,

@@ -16,7 +16,7 @@ from airflow_provider_bitrix24.api import batch as batches
 from airflow_provider_bitrix24.api.effects import Effect, NotSent, Request, Response, Unknown
 from airflow_provider_bitrix24.api.envelope import Garbled, Moved, Refusal, Reply, open_envelope
 from airflow_provider_bitrix24.api.paging import Page, page_params, read_page, shape_of
-from airflow_provider_bitrix24.api.patience import TRIES, Again, Verdict, persist
+from airflow_provider_bitrix24.api.patience import TRIES, Again, RetryQuota, Verdict, persist, wait_for_slot
 from airflow_provider_bitrix24.api.refusals import TOO_MANY_REQUESTS, judge
 from airflow_provider_bitrix24.api.values import shown
 from airflow_provider_bitrix24.exceptions import (
@@ -43,12 +43,25 @@ class Caller:
 
     :param settings: the portal.
     :param tries: how often one call may fail on the way before it gives up.
+    :param paced: whether each request takes a slot of the portal's rate limit, for a driver that keeps them.
     """
 
-    def __init__(self, settings: Settings, tries: int = TRIES) -> None:
+    def __init__(self, settings: Settings, tries: int = TRIES, *, paced: bool = False) -> None:
         self.settings = settings
         self._tries = tries
+        self._paced = paced
+        self._quota = RetryQuota()
         self._resets: dict[str, float] = {}
+
+    def reserve(self) -> Flow[float]:
+        """Wait for the slot of a write, before its lease begins and before its intent is saved.
+
+        :return: the seconds waited; what was read before is as old as that.
+        :raises Bitrix24RateLimited: there is none within ``rate_limit_wait``.
+        """
+        if not self._paced:
+            return 0.0
+        return (yield from wait_for_slot("The write", within=self.settings.rate_limit_wait))
 
     def call(
         self,
@@ -64,7 +77,7 @@ class Caller:
         :param method: name, such as ``crm.item.payment.get``.
         :param params: parameters; dates become ISO 8601, `Decimal` becomes text.
         :param effect: what executing it does; decides whether it may be repeated.
-        :param lease: until when a write may leave.
+        :param lease: until when a write may leave; `reserve` comes before it.
         :param headers: more HTTP headers.
         :raises Bitrix24Error: see `airflow_provider_bitrix24.exceptions`.
         """
@@ -75,6 +88,8 @@ class Caller:
             lambda outcome: self._verdict(request, outcome),
             longest_wait=min(waits, self.settings.lease) if lease else waits,
             tries=self._tries,
+            quota=self._quota,
+            paced=self._paced,
         )
         if verdict.error is not None:
             raise verdict.error

@@ -1,7 +1,7 @@
 """How long one call goes on: tenacity's engine, driven step by step, so that waiting is a `Sleep` and not a sleep.
 
 Repeating is decided by `Verdict.again`, never here. What is bounded here: the sum of all waits for the portal's rate
-limit, and the number of failures on the way.
+limit, the number of failures on the way, and the repeats of all calls together.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from tenacity import DoAttempt, DoSleep, RetryCallState, Retrying, retry_if_result, wait_random_exponential
 
-from airflow_provider_bitrix24.api.effects import Sleep
+from airflow_provider_bitrix24.api.effects import Reserve, Sleep, Slot
+from airflow_provider_bitrix24.api.refusals import TOO_MANY_REQUESTS
+from airflow_provider_bitrix24.exceptions import Bitrix24RateLimited
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 TRIES: Final = 3
 """How often a call may fail on the way before it gives up."""
+REPEATS: Final = 50
+"""How many repeats all calls of one task run may use up; each call that succeeds gives one back."""
 
 
 class Again(Enum):
@@ -49,35 +53,71 @@ _JITTER: Final = {
 }
 
 
+class RetryQuota:
+    """The repeats that are left to all calls of a task run, so that a portal that fails everything is left alone."""
+
+    def __init__(self, repeats: int = REPEATS) -> None:
+        self._most = repeats
+        self.left = repeats
+
+    def take(self) -> bool:
+        """Use up one repeat, if there is one."""
+        taken = self.left > 0
+        self.left -= taken
+        return taken
+
+    def give_back(self) -> None:
+        """Count a call that succeeded."""
+        self.left = min(self.left + 1, self._most)
+
+
 class _Patience:
     """The waits of one call."""
 
-    def __init__(self, judge: Callable[[Outcome], Verdict], longest_wait: float, tries: int) -> None:
+    def __init__(self, judge: Callable[[Outcome], Verdict], longest_wait: float, tries: int, quota: RetryQuota) -> None:
         self._judge = judge
         self._longest_wait = longest_wait
         self._tries = tries
+        self._quota = quota
         self._troubles = 0
         self.verdict = Verdict()
+        self.queued = 0.0
+        """Seconds waited for slots."""
 
     def judge(self, outcome: Outcome) -> Verdict:
         self.verdict = self._judge(outcome)
         self._troubles += self.verdict.again is Again.TROUBLE
+        if self.verdict.reply is not None:
+            self._quota.give_back()
         return self.verdict
 
     def wait(self, state: RetryCallState) -> float:
         if self.verdict.again is None or self.verdict.again is Again.TROUBLE:
             return _JITTER[Again.TROUBLE](state)
         seconds = max(_JITTER[Again.BUSY](state), self.verdict.retry_after or 0.0)
-        return min(seconds, self._longest_wait - state.idle_for)
+        return min(seconds, self.left(state))
 
     def stop(self, state: RetryCallState) -> bool:
+        return self._over(state) or not self._quota.take()
+
+    def left(self, state: RetryCallState) -> float:
+        """Seconds that this call may still wait."""
+        return self._longest_wait - state.idle_for - self.queued
+
+    def _over(self, state: RetryCallState) -> bool:
         if self.verdict.again is Again.TROUBLE:
             return self._troubles >= self._tries
-        return state.idle_for + (self.verdict.retry_after or 0.0) >= self._longest_wait
+        return (self.verdict.retry_after or 0.0) >= self.left(state)
 
 
 def persist(
-    request: Request, judge: Callable[[Outcome], Verdict], *, longest_wait: float, tries: int = TRIES
+    request: Request,
+    judge: Callable[[Outcome], Verdict],
+    *,
+    longest_wait: float,
+    tries: int = TRIES,
+    quota: RetryQuota | None = None,
+    paced: bool = False,
 ) -> Flow[Verdict]:
     """Send a request until its verdict is final or patience is over.
 
@@ -85,9 +125,13 @@ def persist(
     :param judge: what an outcome means.
     :param longest_wait: seconds that all waits for the rate limit may take together.
     :param tries: how often the call may fail on the way.
+    :param quota: the repeats that are left to all calls.
+    :param paced: whether each request takes a slot of the rate limit. What is sent under a lease has its first slot:
+        whoever made the lease has waited for it before the lease began.
     :return: the last verdict.
+    :raises Bitrix24RateLimited: there is no slot in time; the request was not sent.
     """
-    patience = _Patience(judge, longest_wait, tries)
+    patience = _Patience(judge, longest_wait, tries, RetryQuota() if quota is None else quota)
     retrying = Retrying(
         retry=retry_if_result(lambda verdict: verdict.again is not None),
         wait=patience.wait,
@@ -96,17 +140,45 @@ def persist(
     )
     state = RetryCallState(retrying, None, (), {})
     retrying.begin()
+    has_slot = not paced or request.not_after is not None
     while True:
         step = retrying.iter(state)
         if isinstance(step, DoAttempt):
+            if not has_slot:
+                busy = patience.verdict.again is Again.BUSY
+                left = patience.left(state)
+                patience.queued += yield from wait_for_slot(request.method, within=left, drained=busy)
+            has_slot = not paced
             outcome = yield request
-            assert outcome is not None  # noqa: S101 - a driver answers every request
+            assert not isinstance(outcome, Slot | None)  # noqa: S101 - a driver answers every request
             state.set_result(patience.judge(outcome))
         elif isinstance(step, DoSleep):
             state.prepare_for_next_attempt()
             yield Sleep(float(step), _why(request, patience.verdict))
         else:
             return patience.verdict
+
+
+def wait_for_slot(method: str, *, within: float, drained: bool = False) -> Flow[float]:
+    """Wait until the portal's rate limit takes another request.
+
+    :param method: what will be sent, for the messages.
+    :param within: seconds that it may wait.
+    :param drained: the portal has just said that there are too many requests.
+    :return: the seconds waited.
+    :raises Bitrix24RateLimited: the next free slot is later than that.
+    """
+    slot = yield Reserve(within=max(0.0, within), drained=drained)
+    assert isinstance(slot, Slot)  # noqa: S101 - a driver answers every reservation
+    if not slot.granted:
+        words = (
+            f"Not sent: the portal's rate limit. {method} would have to wait {slot.wait:.0f} s behind other requests, "
+            f"and may wait {max(0.0, within):.0f} s more (rate_limit_wait)."
+        )
+        raise Bitrix24RateLimited(TOO_MANY_REQUESTS, 0, method, words, retry_after=slot.wait)
+    if slot.wait > 0:
+        yield Sleep(slot.wait, f"The portal's rate limit: {method} will be sent")
+    return slot.wait
 
 
 def _why(request: Request, verdict: Verdict) -> str:

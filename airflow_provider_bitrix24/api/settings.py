@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from airflow_provider_bitrix24.api.address import PORTS, Written, bracketed, is_loopback, read_port
 from airflow_provider_bitrix24.api.credentials import Auth, OAuthAuth, read_credentials
 from airflow_provider_bitrix24.api.extras import plain, read_extras
+from airflow_provider_bitrix24.api.pacing import STANDARD, Limits
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
 
 if TYPE_CHECKING:
@@ -45,8 +46,10 @@ class Settings(BaseModel):
     """How long the portal may work on a request; a term of the settle window."""
     read_lag: float = 10
     """How long the portal may take to show what it has done; a term of the settle window."""
+    rate_limit: Limits = STANDARD
+    """How many requests the portal takes; requests wait so that there are no more."""
     rate_limit_wait: float = 120
-    """How long one call may wait in all while the portal says that there are too many requests."""
+    """How long one call may wait in all for the portal's rate limit."""
     ca_bundle: str | None = None
     """File or folder of certificates that are trusted instead of the usual ones."""
     allow_http: bool = False

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.flow import Caller
     from airflow_provider_bitrix24.api.settings import Settings
     from airflow_provider_bitrix24.api.tokens import Tokens
+    from airflow_provider_bitrix24.drivers import Pacer
     from airflow_provider_bitrix24.hooks.tokens import TokenKeeper
 
 T = TypeVar("T")
@@ -46,7 +47,10 @@ def read_settings(connection: Connection, extra: Mapping[str, Any], conn_id: str
 
     :raises Bitrix24ConfigError: names connection and field.
     """
+    from airflow_provider_bitrix24.hooks import pacing
+
     try:
+        extra = pacing.with_rate_limit(extra)
         return api.settings.Settings.from_connection_values(
             host=connection.host,
             login=connection.login,
@@ -70,6 +74,15 @@ def _keeper(settings: Settings, conn_id: str) -> TokenKeeper | None:
     return make_keeper(settings, settings.application, conn_id)
 
 
+def _pacer(settings: Settings, pace_conn_id: str | None) -> Pacer | None:
+    """Who keeps the slots of the portal's rate limit, unless it is switched off."""
+    if settings.rate_limit.off:
+        return None
+    from airflow_provider_bitrix24.hooks.pacing import make_pacer
+
+    return make_pacer(settings, pace_conn_id)
+
+
 class Bitrix24Hook(RestMethods, BaseHook):
     """Call the REST methods of a Bitrix24 portal through an incoming webhook or as an OAuth application.
 
@@ -85,7 +98,11 @@ class Bitrix24Hook(RestMethods, BaseHook):
 
     The connection is read when it is first needed. Secrets are masked in the logs as soon as they are known.
 
+    Requests keep within the portal's rate limit (the connection's extra ``rate_limit``), together with all others of
+    this host, and of all hosts that share a database.
+
     :param bitrix24_conn_id: Airflow connection of type ``bitrix24``.
+    :param pace_conn_id: Airflow connection of that database, unless ``[bitrix24] pace_conn_id`` names one for all.
     """
 
     conn_name_attr = "bitrix24_conn_id"
@@ -93,17 +110,21 @@ class Bitrix24Hook(RestMethods, BaseHook):
     conn_type = "bitrix24"
     hook_name = "Bitrix24"
 
-    def __init__(self, bitrix24_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+    def __init__(
+        self, bitrix24_conn_id: str = default_conn_name, *, pace_conn_id: str | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.bitrix24_conn_id = bitrix24_conn_id
+        self.pace_conn_id = pace_conn_id
         self._caller: Caller | None = None
+        self._pacer: Pacer | None = None
         self._keeper: TokenKeeper | None = None
         self._session: requests.Session | None = None
         self._session_pid = 0
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what belongs to this process; a copy reads the connection again."""
-        return {**self.__dict__, "_caller": None, "_keeper": None, "_session": None, "_session_pid": 0}
+        return {**self.__dict__, "_caller": None, "_pacer": None, "_keeper": None, "_session": None, "_session_pid": 0}
 
     # -- the connection ------------------------------------------------------------------------------------------
 
@@ -115,7 +136,8 @@ class Bitrix24Hook(RestMethods, BaseHook):
             settings = read_settings(connection, connection.extra_dejson, self.bitrix24_conn_id)
             masking.mask(settings.secrets)
             self._keeper = _keeper(settings, self.bitrix24_conn_id)
-            self._caller = api.flow.Caller(settings)
+            self._pacer = _pacer(settings, self.pace_conn_id)
+            self._caller = api.flow.Caller(settings, paced=self._pacer is not None)
         return self._caller
 
     async def acaller(self) -> Caller:
@@ -126,11 +148,12 @@ class Bitrix24Hook(RestMethods, BaseHook):
             connection = await connections.afind(self.bitrix24_conn_id, self.conn_name_attr)
             settings = read_settings(connection, await get_async_extra_dejson(connection), self.bitrix24_conn_id)
             await masking.amask(settings.secrets)
-            if settings.application is not None:
-                from airflow_provider_bitrix24.hooks.threads import ato_the_end
+            from airflow_provider_bitrix24.hooks.threads import ato_the_end
 
+            if settings.application is not None:
                 self._keeper = await ato_the_end(_keeper, settings, self.bitrix24_conn_id)
-            self._caller = api.flow.Caller(settings)
+            self._pacer = await ato_the_end(_pacer, settings, self.pace_conn_id)
+            self._caller = api.flow.Caller(settings, paced=self._pacer is not None)
         return self._caller
 
     @property
@@ -152,10 +175,10 @@ class Bitrix24Hook(RestMethods, BaseHook):
             session = drivers.make_session(settings)
             self._session, self._session_pid = session, os.getpid()
         if self._keeper is None:
-            return drivers.run(flow, session)
+            return drivers.run(flow, session, self._pacer)
         from airflow_provider_bitrix24.hooks.authorised import run_authorised
 
-        return run_authorised(flow, self._keeper, lambda stretch: drivers.run(stretch, session))
+        return run_authorised(flow, self._keeper, lambda stretch: drivers.run(stretch, session, self._pacer))
 
     async def arun(self, flow: Flow[T]) -> T:
         """Run a flow of `api` to its end without blocking the event loop."""
@@ -165,10 +188,10 @@ class Bitrix24Hook(RestMethods, BaseHook):
 
         async with client:
             if self._keeper is None:
-                return await drivers.arun(flow, client)
+                return await drivers.arun(flow, client, self._pacer)
             from airflow_provider_bitrix24.hooks.authorised import arun_authorised
 
-            return await arun_authorised(flow, self._keeper, lambda stretch: drivers.arun(stretch, client))
+            return await arun_authorised(flow, self._keeper, lambda stretch: drivers.arun(stretch, client, self._pacer))
 
     def refresh_token(self, *, min_lifetime: float) -> tuple[bool, Tokens]:
         """Refresh the tokens of the OAuth application, unless the access token lives long enough.

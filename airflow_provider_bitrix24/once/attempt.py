@@ -127,6 +127,7 @@ class Attempt:
         settings = self.caller.settings
         started, not_sent = self.clock.monotonic(), 0
         while True:
+            self.run(self.caller.reserve())  # before the lease begins: waiting for a slot does not use it up
             decided = self.clock.monotonic()
             lease = Lease(monotonic=decided + settings.lease, wall=self.clock.time() + settings.lease)
             # The lease runs while the intent is written: a slow journal makes it shorter, never longer.

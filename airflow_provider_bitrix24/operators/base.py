@@ -90,7 +90,7 @@ class PaymentOperator(BaseOperator):
     @cached_property
     def hook(self) -> Bitrix24Hook:
         """The connection to the portal."""
-        return Bitrix24Hook(self.bitrix24_conn_id)
+        return Bitrix24Hook(self.bitrix24_conn_id, pace_conn_id=self.journal_conn_id)
 
     @abstractmethod
     def plan(self, context: Context) -> Plan:

@@ -134,9 +134,10 @@ class Requests:
 
     def __init__(self, settings: Settings) -> None:
         self._session = make_session(settings)
+        self.pacer: Any = None
 
     def __call__(self, flow: Any) -> Any:
-        return run(flow, self._session)
+        return run(flow, self._session, self.pacer)
 
     def close(self) -> None:
         self._session.close()
@@ -148,9 +149,10 @@ class Httpx:
     def __init__(self, settings: Settings) -> None:
         self._runner = asyncio.Runner()
         self._client = make_client(settings)
+        self.pacer: Any = None
 
     def __call__(self, flow: Any) -> Any:
-        return self._runner.run(arun(flow, self._client))
+        return self._runner.run(arun(flow, self._client, self.pacer))
 
     def close(self) -> None:
         self._runner.run(self._client.aclose())

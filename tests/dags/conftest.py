@@ -46,6 +46,7 @@ def airflow_env(home: Path) -> dict[str, str]:
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags_examples"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__BITRIX24__RATE_LIMIT": "off",  # the sandbox has none
         "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
         "PYTHONPATH": str(ROOT),
         "PYTHONWARNINGS": "ignore",  # Airflow's own

@@ -91,6 +91,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(HERE / "dags"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__BITRIX24__RATE_LIMIT": "off",  # the sandbox has none
             "AIRFLOW__CORE__FERNET_KEY": Fernet.generate_key().decode(),
             "AIRFLOW_CONN_BITRIX24_READERS": connection(refreshed_by="operator"),
             "AIRFLOW_CONN_BITRIX24_OAUTH": connection(refreshed_by="operator"),

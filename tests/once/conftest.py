@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_bitrix24.api.effects import NotSent, Request, Response, Sleep, Unknown
+from airflow_provider_bitrix24.api.effects import NotSent, Request, Reserve, Response, Sleep, Slot, Unknown
 from airflow_provider_bitrix24.api.flow import Caller
 from airflow_provider_bitrix24.api.settings import Settings
 from airflow_provider_bitrix24.once import Once
@@ -38,6 +38,8 @@ class World:
         """By REST method, or "batch:" and the name of a command: what somebody does just before that arrives, once."""
         self.bodies: dict[str, Any] = {}
         """By REST method: a result that the portal answers with, once, without doing anything."""
+        self.slots: list[Slot] | None = None
+        """If requests are paced, what the next reservations get; after that every slot is free."""
         self.not_sent = 0
         """How many of the next writes do not leave."""
         self.connect()
@@ -48,7 +50,8 @@ class World:
         self.caller = Caller(
             Settings.from_connection_values(
                 host="acme.bitrix24.com", login=str(webhook.user_id), password=webhook.secret, extra=extra
-            )
+            ),
+            paced=self.slots is not None,
         )
 
     @property
@@ -90,6 +93,9 @@ class World:
                 self.slept.append(command.seconds)
                 self.clock.advance(command.seconds)
                 outcome = None
+            elif isinstance(command, Reserve):
+                assert self.slots is not None
+                outcome = self.slots.pop(0) if self.slots else Slot(0.0)
             else:
                 outcome = self._answer(command)
 

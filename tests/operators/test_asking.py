@@ -120,6 +120,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, short_waits: dict[str, Any])
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(HERE / "asking"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__BITRIX24__RATE_LIMIT": "off",  # the sandbox has none
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
             "AIRFLOW__API__BASE_URL": url,
             "AIRFLOW_CONN_BITRIX24_DEFAULT": json.dumps(connection),

@@ -83,6 +83,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, short_waits: dict[str, Any])
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(HERE / "dags"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__BITRIX24__RATE_LIMIT": "off",  # the sandbox has none
             "AIRFLOW_CONN_BITRIX24_DEFAULT": json.dumps(connection),
             "PYTHONPATH": str(HERE.parents[1]),
             "PYTHONWARNINGS": "ignore",  # Airflow's own

@@ -24,6 +24,7 @@ TERMINAL = "tests/proof/test_terminal.py"
 DECISIONS = "tests/proof/test_decisions.py"
 DEATH = "tests/proof/test_death_before_red.py"
 HALF_KNOWN = "tests/proof/test_half_known.py"
+PACING = "tests/once/test_pacing.py"
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,22 @@ MUTATIONS = [
                 intent.write()
 """,
         "test_a_worker_that_dies_after_sending_has_left_its_intent",
+    ),
+    Mutation(
+        "the slot of the rate limit before the intent",
+        "once/attempt.py",
+        "            self.run(self.caller.reserve())",
+        "            intent.write()\n            self.run(self.caller.reserve())",
+        "test_a_write_waits_for_its_slot_before_its_intent_is_saved",
+        PACING,
+    ),
+    Mutation(
+        "without a slot nothing is sent",
+        "api/patience.py",
+        "if not slot.granted:",
+        "if False:",
+        "test_without_a_slot_in_time_nothing_is_saved_and_nothing_sent",
+        PACING,
     ),
     Mutation(
         "lease",
@@ -435,7 +452,7 @@ def _copy(folder: Path) -> None:
     """The package, and what the tests need."""
     without = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / PACKAGE, folder / PACKAGE, ignore=without)
-    for tests in ("proof", "oauth"):
+    for tests in ("proof", "oauth", "once"):
         shutil.copytree(ROOT / "tests" / tests, folder / "tests" / tests, ignore=without)
     shutil.copy(ROOT / "tests" / "conftest.py", folder / "tests" / "conftest.py")
     shutil.copy(ROOT / "pyproject.toml", folder / "pyproject.toml")

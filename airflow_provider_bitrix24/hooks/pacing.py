@@ -1,0 +1,119 @@
+"""Who keeps the slots for a hook: a file of this host and, where a database is named, a row for all hosts.
+
+A slot is booked in both, and the later one counts: sensors without a journal and tasks with one share the file.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow_provider_bitrix24.api.effects import Slot
+from airflow_provider_bitrix24.api.extras import plain, read_rate_limit
+from airflow_provider_bitrix24.exceptions import Bitrix24Error
+from airflow_provider_bitrix24.hooks.threads import within
+from airflow_provider_bitrix24.pacing import HostPacer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from airflow_provider_bitrix24.api.effects import Reserve
+    from airflow_provider_bitrix24.api.settings import Settings
+    from airflow_provider_bitrix24.drivers import Pacer
+    from airflow_provider_bitrix24.hooks.pace_table import RowPacer
+
+log = logging.getLogger(__name__)
+
+AWAY_FOR: Final = 60.0
+"""Seconds for which a database that failed is not asked again."""
+LONGEST: Final = 5.0
+"""Seconds to wait for the database."""
+_warned: set[str] = set()
+
+
+def make_pacer(settings: Settings, pace_conn_id: str | None = None) -> Pacer:
+    """Return who keeps the slots of a portal. Raises nothing.
+
+    :param settings: of a portal that has limits.
+    :param pace_conn_id: Airflow connection of a database, if there is one beside ``[bitrix24] pace_conn_id``, which
+        comes first: all tasks have that in common.
+    """
+    host = HostPacer(settings.portal, settings.rate_limit)
+    conn_id = option("pace_conn_id") or pace_conn_id
+    if not isinstance(conn_id, str) or conn_id.strip() in ("", "None"):
+        return host
+    try:
+        return ClusterPacer(_row(settings, conn_id.strip()), host)
+    except Exception as error:  # noqa: BLE001 - a secrets backend may raise whatever it likes
+        _warn_once(_words(error))
+    return host
+
+
+def option(name: str) -> str | None:
+    """Return an option of the section ``[bitrix24]`` of Airflow's configuration."""
+    from airflow.providers.common.compat.sdk import conf
+
+    value: str | None = conf.get("bitrix24", name, fallback=None)
+    return (value or "").strip() or None
+
+
+def with_rate_limit(extra: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the extras of a connection, with ``[bitrix24] rate_limit`` where they do not say anything else."""
+    everywhere = option("rate_limit")
+    if everywhere is None or plain(extra.get("rate_limit")):
+        return extra
+    read_rate_limit("rate_limit (from [bitrix24] rate_limit in Airflow's configuration)", everywhere)
+    return {**extra, "rate_limit": everywhere}
+
+
+def _row(settings: Settings, conn_id: str) -> RowPacer:
+    from airflow_provider_bitrix24.hooks.pace_table import RowPacer
+    from airflow_provider_bitrix24.sql import Database
+
+    return RowPacer(Database.from_connection(conn_id, named_by="pace_conn_id"), settings.portal, settings.rate_limit)
+
+
+class ClusterPacer:
+    """The row of all hosts, and the file of this one. A database that is away holds nothing up.
+
+    :param row: in the database.
+    :param host: the file.
+    """
+
+    def __init__(self, row: RowPacer, host: HostPacer, clock: Callable[[], float] = time.monotonic) -> None:
+        self._row = row
+        self._host = host
+        self._clock = clock
+        self._away_until = float("-inf")
+
+    def reserve(self, command: Reserve) -> Slot:
+        """Book a slot in both; the later one counts."""
+        here, everywhere = self._host.reserve(command), self._booked(command)
+        return Slot(max(here.wait, everywhere.wait), granted=here.granted and everywhere.granted)
+
+    def _booked(self, command: Reserve) -> Slot:
+        if self._clock() < self._away_until:
+            return Slot(0.0)
+        try:
+            return within(LONGEST, self._row.reserve, command)
+        except TimeoutError:
+            reason = f"the database gave no answer within {LONGEST:g} s"
+        except Bitrix24Error as error:
+            reason = _words(error)
+        self._away_until = self._clock() + AWAY_FOR
+        _warn_once(reason)
+        return Slot(0.0)
+
+
+def _words(error: Exception) -> str:
+    return error.reason if isinstance(error, Bitrix24Error) else f"its connection cannot be read ({type(error).__name__})"
+
+
+def _warn_once(reason: str) -> None:
+    if reason not in _warned:
+        _warned.add(reason)
+        log.warning(
+            "Requests to Bitrix24 are paced on this host only, not among all hosts: %s. They are sent all the same.",
+            reason,
+        )

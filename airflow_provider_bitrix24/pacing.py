@@ -1,0 +1,148 @@
+"""The slots of a portal's rate limit for all processes of one host: a bucket in a small file, under a lock.
+
+The file lies in a folder of this user alone. Nothing in here stops a request: where there is no such folder, or the
+lock cannot be had, every slot is free, and the portal's own refusals (503) are reacted to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import logging
+import os
+import random
+import stat
+import struct
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from airflow_provider_bitrix24.api.effects import Slot
+from airflow_provider_bitrix24.api.pacing import Bucket, reserve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from airflow_provider_bitrix24.api.effects import Reserve
+    from airflow_provider_bitrix24.api.pacing import Limits
+
+log = logging.getLogger(__name__)
+
+LOCK_TIMEOUT: Final = 1.0
+"""Seconds to wait for the lock, which is held for less than a millisecond unless its holder was stopped."""
+_RECORD: Final = struct.Struct("<dd")
+_PRIVATE: Final = 0o700
+_warned: set[str] = set()
+
+
+class HostPacer:
+    """The bucket of one portal on this host.
+
+    :param portal: the portal's name.
+    :param limits: of the portal.
+    :param folder: where the buckets are; by default `shared_folder`.
+    :param clock: the same for all processes of the host; time that passes while the host sleeps may be missing.
+    """
+
+    def __init__(
+        self,
+        portal: str,
+        limits: Limits,
+        *,
+        folder: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._limits = limits
+        self._folder = folder
+        self._name = hashlib.sha256(portal.encode()).hexdigest()
+        self._clock = clock
+
+    def reserve(self, command: Reserve) -> Slot:
+        """Book a slot in the file."""
+        try:
+            with self._locked() as file:
+                bucket, slot = reserve(
+                    _load(file), self._limits, self._clock(), within=command.within, drained=command.drained
+                )
+                os.pwrite(file, _RECORD.pack(bucket.backlog, bucket.at), 0)
+                return slot
+        except OSError as error:
+            _warn_once(error)
+            return Slot(0.0)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[int]:
+        """The file, opened where no other user can have put anything, and locked."""
+        folder = _open_folder(self._folder or shared_folder())
+        try:
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            file = os.open(self._name, flags, 0o600, dir_fd=folder)
+        finally:
+            os.close(folder)
+        try:
+            _lock(file)
+            try:
+                yield file
+            finally:
+                fcntl.flock(file, fcntl.LOCK_UN)  # a child that was forked meanwhile has the same open file
+        finally:
+            os.close(file)
+
+
+def shared_folder() -> Path:
+    """Return the folder of this user's buckets."""
+    return Path(tempfile.gettempdir()) / f"airflow-provider-bitrix24-{os.geteuid()}"
+
+
+def _open_folder(path: Path) -> int:
+    """Open the folder, which is made if it is missing.
+
+    :raises OSError: it cannot be used, or is not this user's alone.
+    """
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(_PRIVATE)
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    state = os.fstat(folder)
+    if state.st_uid == os.geteuid() and stat.S_IMODE(state.st_mode) == _PRIVATE:
+        return folder
+    os.close(folder)
+    raise OSError("it is not a folder of this user alone (mode 0700)")
+
+
+def _lock(file: int) -> None:
+    """Take the lock.
+
+    :raises OSError: somebody has held it for too long.
+    """
+    until = time.monotonic() + LOCK_TIMEOUT
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(random.uniform(0.0005, 0.005))  # noqa: S311 - nothing secret
+        else:
+            return
+
+
+def _load(file: int) -> Bucket:
+    """The bucket in the file; a file that was made just now is an empty one."""
+    record = os.pread(file, _RECORD.size, 0)
+    return Bucket(*_RECORD.unpack(record)) if len(record) == _RECORD.size else Bucket()
+
+
+def _warn_once(error: OSError) -> None:
+    """Say in each process once what is wrong; a portal that is paced no longer still answers."""
+    reason = error.strerror or str(error)
+    if reason not in _warned:
+        _warned.add(reason)
+        log.warning(
+            "Requests to Bitrix24 are not paced on this host: the folder airflow-provider-bitrix24-%s among the "
+            "temporary files cannot be used (%s). They are sent all the same; what the portal refuses for its rate "
+            "limit is sent again later. Delete that folder or make it writable, or set the extra rate_limit to off.",
+            os.geteuid(),
+            reason,
+        )

@@ -1,0 +1,95 @@
+"""The slot of a write under the portal's rate limit: before its intent, so that waiting costs nothing of its lease."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_bitrix24.api.effects import Request, Reserve, Slot
+from airflow_provider_bitrix24.exceptions import Bitrix24RateLimited
+from airflow_provider_bitrix24.journal.task_state import TaskStateJournal
+from airflow_provider_bitrix24.once import Once, Task
+
+if TYPE_CHECKING:
+    from conftest import World
+
+PAY = "sale.paysystem.pay.invoice"
+GET = "crm.invoice.get"
+
+
+class Watched:
+    """One attempt whose steps are written down: slots, waits, what is saved, what is sent."""
+
+    def __init__(self, world: World, *slots: Slot, **extra: Any) -> None:
+        self.world = world
+        self.steps: list[str] = []
+        self.saved: dict[str, Any] = {}
+        world.slots = list(slots)
+        world.connect(**extra)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self.saved.get(key, default)
+
+    def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+        self.saved[key] = value
+        self.steps.append("save")
+
+    def run(self, flow: Any) -> Any:
+        return self.world.run(self._watch(flow))
+
+    def _watch(self, flow: Any) -> Any:
+        answer = None
+        while True:
+            try:
+                command = flow.send(answer)
+            except StopIteration as end:
+                return end.value
+            if isinstance(command, Request):
+                self.steps.append(command.method)
+            else:
+                self.steps.append("slot" if isinstance(command, Reserve) else f"{command.seconds:.0f} s")
+            answer = yield command
+
+    def pay(self) -> dict[str, Any]:
+        journal = TaskStateJournal(self)
+        task = Task(identity="dag:d:run:r:task:t:map_index:-1", try_number=1)
+        once = Once(self.world.caller, self.run, self.world, logging.getLogger("once"), journal=journal, task=task)
+        return once.pay_invoice(invoice_id=2, pay_system_id=31).as_dict()
+
+
+def test_a_write_waits_for_its_slot_before_its_intent_is_saved(world: World) -> None:
+    watched = Watched(world, Slot(0.0), Slot(90.0))
+    assert watched.pay()["outcome"] == "paid"
+    assert watched.steps == ["slot", "batch", "slot", "90 s", "save", PAY, "save", "slot", GET, "save"]
+    assert [entry["event"] for entry in world.portal.ledger] == ["invoice_paid"]
+
+
+def test_without_a_slot_in_time_nothing_is_saved_and_nothing_sent(world: World) -> None:
+    watched = Watched(world, Slot(0.0), Slot(300.0, granted=False))
+    with pytest.raises(Bitrix24RateLimited, match="Not sent: the portal's rate limit") as caught:
+        watched.pay()
+    assert (caught.value.final, caught.value.retry_after) == (False, 300.0)
+    assert watched.steps == ["slot", "batch", "slot"]
+    assert (watched.saved, world.portal.ledger) == ({}, [])
+    assert watched.pay()["outcome"] == "paid", "the next attempt finds nothing in its way"
+
+
+def test_each_new_lease_has_a_slot_of_its_own(world: World) -> None:
+    watched = Watched(world)
+    world.not_sent = 4  # three repeats of the call in the first lease, one in the second
+    assert watched.pay()["outcome"] == "paid"
+    writes = watched.steps[2 : watched.steps.index("save", watched.steps.index(PAY))]
+    assert writes.count("slot") == writes.count(PAY)
+    first_saved = watched.steps.index("save")
+    assert watched.steps[first_saved - 1] == "slot"
+    assert len(world.portal.ledger) == 1
+
+
+def test_a_portal_that_is_busy_all_the_same_takes_the_attempt_into_a_new_lease(world: World) -> None:
+    watched = Watched(world, Slot(0.0), Slot(0.0), Slot(20.0, granted=False))
+    world.fault("query_limit_exceeded", PAY, times=1)
+    assert watched.pay()["outcome"] == "paid"
+    assert watched.steps.count("20 s") == 1, "it waits as long as there is no slot, outside of any lease"
+    assert len(world.portal.ledger) == 1
