@@ -72,7 +72,10 @@ def _read_variable(name: str) -> str | None:
     if _ask_airflow not in readers and _has_supervisor():
         readers.append(_ask_airflow)
     for read in readers:
-        value = read(key=name)
+        try:
+            value = read(key=name)
+        except NotImplementedError:
+            continue  # a backend that keeps connections only cannot have the Variable
         if value is not None:
             return str(value)
     return None
