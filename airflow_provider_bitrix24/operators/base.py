@@ -18,6 +18,7 @@ from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.operators import brakes
 from airflow_provider_bitrix24.operators.arguments import one_of, refuse_lost, switch, time_span
 from airflow_provider_bitrix24.operators.journals import identity, journal_of, with_what_is_known
+from airflow_provider_bitrix24.operators.rendering import LiteralText
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +50,7 @@ class Plan:
     carry_out: Callable[[Once, Decision | None], Receipt]
 
 
-class PaymentOperator(BaseOperator):
+class PaymentOperator(LiteralText, BaseOperator):
     """What the three operators share.
 
     :meta private:

@@ -96,11 +96,11 @@ def test_an_authors_key_that_nobody_would_remember_is_refused(
 def test_with_the_tag_alone_it_holds_for_runs_one_after_another(
     portal: Any, task: Task, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    first = add(idempotency_key=4711, tag=True).execute(task.context)
+    first = add(idempotency_key="order-\uff14\uff17\uff11\uff11", tag=True).execute(task.context)
     assert "not for two at the same moment" in capfd.readouterr().out
     task.ti.run_id = "manual__2"
     task.store.kept.clear()
-    again = add(idempotency_key="4711", tag=True).execute(task.context)
+    again = add(idempotency_key=" order-4711", tag=True).execute(task.context)
     assert (again["payment_id"], again["outcome"], again["evidence"]) == (first["payment_id"], "existing", "tag")
     assert len(added(portal)) == 1
 
