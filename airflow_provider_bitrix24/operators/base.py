@@ -154,7 +154,10 @@ class PaymentOperator(LiteralText, BaseOperator):
         brakes.refuse_backfill(context, allow_backfill=self.allow_backfill)
         brakes.refuse_if_stopped(self.bitrix24_conn_id)
         self._warn_of_short_timeout()
-        return plan, journal_of(context, self.journal_conn_id, self.log)
+        return plan, self._journal(context)
+
+    def _journal(self, context: Context) -> Journal:
+        return journal_of(context, self.journal_conn_id, self.log, host=self.hook.settings.address)
 
     def _checked_plan(self, context: Context) -> Plan:
         refuse_lost(self, self.were_given)
@@ -198,7 +201,7 @@ class PaymentOperator(LiteralText, BaseOperator):
 
         It does not where another task asks already, or where nothing was sent and there is nothing to decide.
         """
-        plan, journal = self.plan(context), journal_of(context, self.journal_conn_id, self.log)
+        plan, journal = self.plan(context), self._journal(context)
         key = plan.key(self._once(context, journal))
         entry = journal.page(self.hook.portal, key).read()
         parked_here = entry is not None and entry.state == "parked" and entry.task == identity(context)

@@ -28,15 +28,16 @@ def identity(context: Context) -> str:
     return f"dag:{ti.dag_id}:run:{ti.run_id}:task:{ti.task_id}:map_index:{ti.map_index}"
 
 
-def journal_of(context: Context, journal_conn_id: Any, log: Log) -> Journal:
+def journal_of(context: Context, journal_conn_id: Any, log: Log, *, host: str | None = None) -> Journal:
     """Return the journal of this attempt.
 
     :param journal_conn_id: Airflow connection of a database, or None.
+    :param host: the portal's host, which has one name in a database.
     :raises Bitrix24ConfigError: there is no such database, or Airflow is set up to delete the task state too early.
     """
     state = _task_state(context)
     if journal_conn_id is not None:
-        return _sql(context, journal_conn_id, state)
+        return _sql(context, journal_conn_id, state, host)
     if state is not None:
         if conf.getboolean("state_store", "clear_on_success", fallback=False):
             raise Bitrix24ConfigError(
@@ -94,14 +95,14 @@ def _task_state(context: Context) -> TaskStateJournal | None:
     return TaskStateJournal(context[_STORE], retention=NEVER_EXPIRE, task=task)
 
 
-def _sql(context: Context, journal_conn_id: Any, fence: TaskStateJournal | None) -> Journal:
+def _sql(context: Context, journal_conn_id: Any, fence: TaskStateJournal | None, host: str | None) -> Journal:
     if not isinstance(journal_conn_id, str) or journal_conn_id.strip() in ("", "None"):
         raise Bitrix24ConfigError(
             f"journal_conn_id must be the id of an Airflow connection, not {journal_conn_id!r}. Nothing was sent."
         )
-    from airflow_provider_bitrix24.journal.database import SqlJournal
+    from airflow_provider_bitrix24.journal.database import SqlJournal, owner_of
     from airflow_provider_bitrix24.sql import Database
 
-    owner = f"{identity(context)}:try:{context['ti'].try_number}"
+    owner = owner_of(f"{identity(context)}:try:{context['ti'].try_number}")
     conn_id = journal_conn_id.strip()
-    return SqlJournal(Database.from_connection(conn_id), owner, fence=fence, conn_id=conn_id)
+    return SqlJournal(Database.from_connection(conn_id), owner, fence=fence, conn_id=conn_id, host=host)
