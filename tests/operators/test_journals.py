@@ -75,6 +75,25 @@ def test_a_database_keeps_the_authors_key_across_runs(portal: Any, task: Task, d
     assert len(added(portal)) == 2
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("caf\u00e9-4711", "cafe\u0301-4711"),
+        ("order-4711", "order-\uff14\uff17\uff11\uff11"),
+        ("order 4711", "order\u00a04711"),
+        ("\u212b-4711", "\u00c5-4711 "),
+        ("of\ufb01ce-4711", "office-4711"),
+    ],
+)
+def test_two_spellings_of_a_key_are_one_payment(portal: Any, task: Task, database: str, one: str, other: str) -> None:
+    first = add(idempotency_key=one, journal_conn_id=database).execute(task.context)
+    task.ti.run_id = "manual__2"
+    task.store.kept.clear()
+    again = add(idempotency_key=other, journal_conn_id=database).execute(task.context)
+    assert (again["payment_id"], again["idempotency_key"]) == (first["payment_id"], first["idempotency_key"])
+    assert len(added(portal)) == 1
+
+
 def test_an_authors_key_never_meets_a_tasks_identity(portal: Any, task: Task, database: str) -> None:
     first = add(journal_conn_id=database).execute(task.context)
     identity = first["idempotency_key"].removeprefix(portal.url.removeprefix("http://") + ":")
