@@ -8,6 +8,55 @@ from airflow_provider_bitrix24 import __version__
 
 _PACKAGE = "airflow_provider_bitrix24"
 
+_OPTIONS: dict[str, dict[str, str]] = {
+    "journal_conn_id": {
+        "description": "Airflow connection of a database (postgres, mysql or sqlite) in which all operators keep the "
+        "journal\nof what they send, so that every later attempt, run and DAG knows it. Empty: each task keeps its own "
+        "notes\nin Airflow's task state. An operator's argument journal_conn_id wins.\n",
+        "type": "string",
+        "example": "payments_journal",
+        "default": "",
+    },
+    "max_amount": {
+        "description": "No operator sends a payment of more than this, in the currency of the payment. Empty: no "
+        "limit.\nAn operator's argument max_amount wins.\n",
+        "type": "string",
+        "example": "5000.00",
+        "default": "",
+    },
+    "allow_backfill": {
+        "description": "Whether operators send payments in backfill runs, whose dates are in the past. An operator's\n"
+        "argument allow_backfill wins.\n",
+        "type": "boolean",
+        "example": "False",
+        "default": "False",
+    },
+    "kill_switch": {
+        "description": "True stops all payments on this Airflow; so does any value that is neither true nor false. "
+        "No\nargument wins over it. The Airflow Variable bitrix24_payments_stopped_CONNECTION stops those of one "
+        "connection.\n",
+        "type": "boolean",
+        "example": "True",
+        "default": "False",
+    },
+    "pace_conn_id": {
+        "description": "Airflow connection of a database (postgres, mysql or sqlite) in which all workers share one "
+        "limit of\nrequests to a portal. Empty: that of an operator's journal; else all processes of a host share a "
+        "limit.\n",
+        "type": "string",
+        "example": "payments_journal",
+        "default": "",
+    },
+    "rate_limit": {
+        "description": "How many requests a portal takes: standard (50 at once, then 2 a second), enterprise (250 and "
+        "5),\nother numbers as BURST/RATE, or off. The extra rate_limit of a connection wins. Empty: standard.\n",
+        "type": "string",
+        "example": "100/4",
+        "default": "",
+    },
+}
+"""The section [bitrix24] of Airflow's configuration; `options` reads it."""
+
 
 def get_provider_info() -> dict[str, Any]:
     """The provider's metadata, as both of Airflow's schemas describe it."""
@@ -120,6 +169,12 @@ def get_provider_info() -> dict[str, Any]:
                 },
             }
         ],
+        "config": {
+            "bitrix24": {
+                "description": "Defaults of the Bitrix24 operators, for all DAGs.",
+                "options": {name: {"version_added": "0.1.0", **option} for name, option in _OPTIONS.items()},
+            }
+        },
         "extra-links": [
             f"{_PACKAGE}.links.bitrix24.{name}"
             for name in ("DealLink", "SmartInvoiceLink", "InvoiceLink", "CrmPaymentLink")

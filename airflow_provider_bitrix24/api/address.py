@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlsplit
 
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
+from airflow_provider_bitrix24.identifiers import host_name
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
@@ -110,27 +110,18 @@ def _bracketed(host: str) -> str:
 
 
 def _host_name(split: SplitResult, field: str) -> str:
-    """The host in lower case and in ASCII."""
-    name = (split.hostname or "").removesuffix(".")
-    if not name.isascii():
-        name = _punycode(unicodedata.normalize("NFC", name), field)
-    if _HOST.fullmatch(name) is None and not _is_ip_address(name):
-        raise Bitrix24ConfigError(f"{field} is not a host name such as acme.bitrix24.com.")
-    return name
-
-
-def _punycode(name: str, field: str) -> str:
-    """The ASCII form of a name, if there is only one: older rules make ss of ß, which is somebody else's name."""
+    """The host in its one spelling."""
     try:
-        encoded = name.encode("idna")
-        same = encoded.decode("idna") == name
-    except UnicodeError:
-        same = False
-    if not same:
+        name = host_name(split.hostname or "")
+    except ValueError:
+        name = None
+    if name is None:
         raise Bitrix24ConfigError(
             f"{field} holds letters that can be read in more than one way: give its ASCII form, which begins with xn--."
         )
-    return encoded.decode("ascii")
+    if _HOST.fullmatch(name) is None and not _is_ip_address(name):
+        raise Bitrix24ConfigError(f"{field} is not a host name such as acme.bitrix24.com.")
+    return name
 
 
 def _is_ip_address(host: str) -> bool:

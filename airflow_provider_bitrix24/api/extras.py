@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bitrix24.api.pacing import NAMED, Limits
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
+from airflow_provider_bitrix24.identifiers import portal_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-_PORTAL_ID = re.compile(r"[A-Za-z0-9._:-]{1,255}")
 _EXTRA_NAME = re.compile(r"[a-z_]{1,40}")
 _TRUE = ("true", "1", "yes", "y", "on")
 _FALSE = ("false", "0", "no", "n", "off")
@@ -82,13 +82,15 @@ def _text(name: str, value: object) -> str:
 
 
 def _portal_name(name: str, value: object) -> str:
-    """A name of the portal; whole addresses, which may hold a secret, are none."""
+    """A name of the portal, in its one spelling; whole addresses, which may hold a secret, are none."""
     text = _text(name, value)
-    if _PORTAL_ID.fullmatch(text) is None:
-        raise Bitrix24ConfigError(
-            f"extra: {name} must be a name such as acme.bitrix24.com: up to 255 letters, digits and . _ : -"
-        )
-    return text
+    try:
+        return portal_name(text)
+    except ValueError:
+        pass
+    raise Bitrix24ConfigError(
+        f"extra: {name} must be a name such as acme.bitrix24.com: up to 255 letters, digits and . _ : -"
+    )
 
 
 def _one_of(*choices: str) -> Callable[[str, object], str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_bitrix24 import api, drivers
-from airflow_provider_bitrix24.exceptions import Bitrix24Error
+from airflow_provider_bitrix24 import api, drivers, options
+from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Error
 from airflow_provider_bitrix24.hooks import masking
 from airflow_provider_bitrix24.hooks.bitrix24 import read_settings
 from airflow_provider_bitrix24.hooks.threads import within
@@ -58,6 +58,19 @@ def ask(settings: Settings, access_token: str | None = None) -> Checkup | None:
         return trip.value if drivers.run(trip.stretch(access_token), session) else None
 
 
+def _journal() -> str:
+    """What to do about the journal, as far as this process sees Airflow's configuration."""
+    try:
+        if options.read("journal_conn_id") is not None:
+            return ""
+    except Bitrix24ConfigError as error:
+        return str(error)
+    return (
+        "No SQL journal is configured here ([bitrix24] journal_conn_id): an operator without journal_conn_id knows "
+        "only what its own task has sent, and nothing of that where Airflow discards the task state."
+    )
+
+
 class _Attempt:
     """One test, and where it is at."""
 
@@ -94,8 +107,8 @@ class _Attempt:
         address = f"{connection.host}/{connection.schema}"
         if any(secret in address for secret in settings.secrets):
             advice = "The host holds the webhook's secret, where everybody can read it: put it into the password."
-            return checkup.works, f"{checkup.text} {advice}"
-        return checkup.works, checkup.text
+            return checkup.works, f"{checkup.text} {advice} {_journal()}".rstrip()
+        return checkup.works, f"{checkup.text} {_journal()}".rstrip()
 
     def _stored_token(self, settings: Settings, application: OAuthAuth) -> str | None:
         from airflow_provider_bitrix24.hooks.tokens import make_keeper

@@ -9,6 +9,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow_provider_bitrix24 import options
 from airflow_provider_bitrix24.api.effects import Slot
 from airflow_provider_bitrix24.api.extras import plain, read_rate_limit
 from airflow_provider_bitrix24.exceptions import Bitrix24Error
@@ -40,27 +41,17 @@ def make_pacer(settings: Settings, pace_conn_id: str | None = None) -> Pacer:
         comes first: all tasks have that in common.
     """
     host = HostPacer(settings.portal, settings.rate_limit)
-    conn_id = option("pace_conn_id") or pace_conn_id
-    if not isinstance(conn_id, str) or conn_id.strip() in ("", "None"):
-        return host
     try:
-        return ClusterPacer(_row(settings, conn_id.strip()), host)
+        conn_id = options.read("pace_conn_id") or pace_conn_id
+        return ClusterPacer(_row(settings, conn_id), host) if conn_id else host
     except Exception as error:  # noqa: BLE001 - a secrets backend may raise whatever it likes
         _warn_once(_words(error))
     return host
 
 
-def option(name: str) -> str | None:
-    """Return an option of the section ``[bitrix24]`` of Airflow's configuration."""
-    from airflow.providers.common.compat.sdk import conf
-
-    value: str | None = conf.get("bitrix24", name, fallback=None)
-    return (value or "").strip() or None
-
-
 def with_rate_limit(extra: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the extras of a connection, with ``[bitrix24] rate_limit`` where they do not say anything else."""
-    everywhere = option("rate_limit")
+    everywhere = options.read("rate_limit")
     if everywhere is None or plain(extra.get("rate_limit")):
         return extra
     read_rate_limit("rate_limit (from [bitrix24] rate_limit in Airflow's configuration)", everywhere)
@@ -107,7 +98,9 @@ class ClusterPacer:
 
 
 def _words(error: Exception) -> str:
-    return error.reason if isinstance(error, Bitrix24Error) else f"its connection cannot be read ({type(error).__name__})"
+    return (
+        error.reason if isinstance(error, Bitrix24Error) else f"its connection cannot be read ({type(error).__name__})"
+    )
 
 
 def _warn_once(reason: str) -> None:

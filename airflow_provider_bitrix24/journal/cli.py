@@ -6,11 +6,13 @@ import argparse
 import getpass
 import json
 import os
+import re
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Error
+from airflow_provider_bitrix24.identifiers import normalised, portal_name
 from airflow_provider_bitrix24.journal import report
 from airflow_provider_bitrix24.journal.entry import STATES, Decision, Unreadable
 from airflow_provider_bitrix24.journal.shelves import SqlShelf, TaskShelf, readable
@@ -33,7 +35,7 @@ def main(argv: list[str]) -> int:
     """Run the command; returns the exit code: 0 if it did what was asked, 1 if not."""
     parser = _parser()
     options = parser.parse_args(argv)
-    if options.command != "migrate" and (options.conn_id is None) == (options.dag is None):
+    if options.command not in ("migrate", "rename-portal") and (options.conn_id is None) == (options.dag is None):
         parser.error("say where the journal is: either --conn-id, or --dag and --run")
     if options.dag is not None and options.run is None:
         parser.error("--dag needs --run, the run's id")
@@ -75,6 +77,13 @@ def _parser() -> argparse.ArgumentParser:
     migrate = commands.add_parser("migrate", help="make or update the tables of a SQL journal", allow_abbrev=False)
     migrate.add_argument("--conn-id", required=True, help="Airflow connection of the database")
     migrate.set_defaults(work=_migrate, dag=None)
+    rename = commands.add_parser(
+        "rename-portal", help="give a portal another name in all keys of a SQL journal", allow_abbrev=False
+    )
+    rename.add_argument("old", metavar="OLD", help="its name in the journal")
+    rename.add_argument("new", metavar="NEW", help="portal_id of all its connections from now on, or their host")
+    rename.add_argument("--conn-id", required=True, help="Airflow connection of the SQL journal")
+    rename.set_defaults(work=_rename, dag=None)
     return parser
 
 
@@ -85,7 +94,7 @@ def _place() -> argparse.ArgumentParser:
     place.add_argument("--dag", help="DAG id, for task state")
     place.add_argument("--run", help="run id")
     place.add_argument("--task", help="task id; by default all tasks of the run")
-    place.add_argument("--map-index", type=int, help="map index; by default all of the task")
+    place.add_argument("--map-index", type=_map_index, help="map index; by default all of the task")
     place.add_argument("--airflow-url", help="address of Airflow's UI")
     place.add_argument("--json", action="store_true", help="print JSON")
     return place
@@ -150,6 +159,31 @@ def _migrate(options: argparse.Namespace) -> int:
     return 0
 
 
+def _rename(options: argparse.Namespace) -> int:
+    from airflow_provider_bitrix24.journal.database import SqlJournal
+    from airflow_provider_bitrix24.journal.renaming import rename_portal
+
+    old, new = _portal(options.old), _portal(options.new)
+    database = _database(options.conn_id)
+    SqlJournal(database, "command line").require()
+    keys, hosts = rename_portal(database, old, new)
+    counted = f"{keys} key{'' if keys == 1 else 's'} and {hosts} host{'' if hosts == 1 else 's'}"
+    told = f"The portal {old!r} is named {new!r} now, with {counted}. Set the extra portal_id to {new!r} in all of its "
+    print("\n".join(report.wrap(f"{told}connections whose host has another name, before their next task runs.")))
+    return 0
+
+
+def _portal(text: str) -> str:
+    try:
+        return portal_name(text)
+    except ValueError:
+        pass
+    raise Bitrix24ConfigError(
+        "OLD and NEW must be names of a portal such as acme.bitrix24.com, as `list` prints them in front of the keys. "
+        "Nothing was changed."
+    )
+
+
 def refuse_senseless(entry: Entry, decision: Decision) -> None:
     """Refuse a decision that no attempt could carry out.
 
@@ -184,9 +218,10 @@ def _shelf(options: argparse.Namespace) -> Shelf:
 
         api = AirflowApi(options.airflow_url or os.environ.get(URL) or _configured_url(), os.environ.get(TOKEN))
         return TaskShelf(api, options.dag, options.run, options.task, options.map_index)
-    from airflow_provider_bitrix24.journal.database import SqlJournal
+    from airflow_provider_bitrix24.journal.database import SqlJournal, owner_of
 
-    return SqlShelf(SqlJournal(_database(options.conn_id), f"command line:{_user() or 'somebody'}"))
+    owner = owner_of(f"command line:{_user() or 'somebody'}")
+    return SqlShelf(SqlJournal(_database(options.conn_id), owner))
 
 
 def _user() -> str | None:
@@ -217,9 +252,12 @@ def _one(options: argparse.Namespace, *, part: bool = False) -> Drawer:
     :param part: the beginning or the end of its key is enough, if no other key begins or ends so.
     """
     shelf = _shelf(options)
-    found = list(shelf.drawers(options.key))
+    found: list[Drawer] = []
+    # As it was given first: the identity of a DAG may hold letters that keys of authors never hold.
+    for key in dict.fromkeys((options.key, options.key and normalised(options.key))):
+        found = found or list(shelf.drawers(key))
     if not found and part and options.key:
-        found = list(shelf.drawers(options.key, part=True))
+        found = list(shelf.drawers(normalised(options.key), part=True))
     if len(found) == 1:
         return found[0]
     if not found:
@@ -237,6 +275,15 @@ def _one(options: argparse.Namespace, *, part: bool = False) -> Drawer:
 def _confirmed() -> bool:
     print("Write it into the journal? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _map_index(text: str) -> int:
+    # Python's own reading takes 1_2 for 12.
+    if not re.fullmatch(r"-1|[0-9]{1,9}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(
+            f"must be a map index such as 0, or -1 for a task that is not mapped, not {text!r}"
+        )
+    return int(text)
 
 
 def _payment_id(text: str) -> int:

@@ -51,5 +51,10 @@ class TaskName:
         return _command(verb, key, "--dag", self.dag_id, "--run", self.run_id, "--task", self.task_id, *mapped)
 
 
+def rename_command(old: str, new: str, conn_id: str) -> str:
+    """The command that gives a portal another name in a SQL journal."""
+    return f"{PROGRAM} {shlex.join(('rename-portal', old, new, '--conn-id', conn_id))}"
+
+
 def _command(verb: Verb, key: str, *place: str) -> str:
     return f"{PROGRAM} {shlex.join((verb, key, *place))}"

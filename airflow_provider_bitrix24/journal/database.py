@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import sqlalchemy as sa
 
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24StoreError, PaymentInProgress
-from airflow_provider_bitrix24.journal import Busy, Claimed
+from airflow_provider_bitrix24.journal import Busy, Claimed, portals
 from airflow_provider_bitrix24.journal.commands import InDatabase
 from airflow_provider_bitrix24.journal.entry import Entry, Unreadable, read_or_say
 from airflow_provider_bitrix24.sql import Schema
@@ -67,17 +68,18 @@ _OBSERVATIONS = sa.Table(
     sa.Column("document", _LONG, nullable=False),
     sa.Index("bitrix24_observation_key", "portal", "key_digest"),
 )
-SCHEMA: Final = Schema("journal", (_METADATA.create_all,))
+SCHEMA: Final = Schema("journal", (_METADATA.create_all, portals.create))
 
 
 class SqlJournal:
     """Pages in a SQL database; its tables are made on first use.
 
     :param database: the database.
-    :param owner: which attempt of which task this is, for others to read.
+    :param owner: which attempt of which task this is, for others to read; see :func:`owner_of`.
     :param fence: the journal in the task state store, where there is one: written before each row, because Airflow
         refuses such a write to an attempt that it has given up.
     :param conn_id: the database's Airflow connection, for the commands in messages.
+    :param host: the portal's host, which has one name in the journal; None if no portal is written to.
     """
 
     durable = True
@@ -85,19 +87,27 @@ class SqlJournal:
     knows_rivals = True
 
     def __init__(
-        self, database: Database, owner: str, fence: Journal | None = None, conn_id: str = "YOUR_JOURNAL"
+        self,
+        database: Database,
+        owner: str,
+        fence: Journal | None = None,
+        conn_id: str = "YOUR_JOURNAL",
+        host: str | None = None,
     ) -> None:
         self._database = database
         self._owner = owner
         self._fence = fence
         self._place = InDatabase(conn_id)
+        self._host = None if host is None else portals.Host(host, conn_id)
         self.name = database.name
 
     def page(self, portal: str, key: str) -> Page:
         """Return the page of a key."""
         self._require()
+        if self._host is not None:
+            self._host.register(self._database, portal)
         fence = self._fence.page(portal, key) if self._fence is not None else None
-        return _Row(self._database, self._owner, portal, key, fence)
+        return _Row(self._database, self._owner, portal, key, fence, self._host)
 
     def command(self, verb: Verb, key: str) -> str:
         """The command at a terminal about a key."""
@@ -110,12 +120,7 @@ class SqlJournal:
         :param part: the key may go on, before or after what is given.
         :raises Bitrix24ConfigError: there is no journal in the database; none is made.
         """
-        if self._database.version(SCHEMA) is None:
-            raise Bitrix24ConfigError(
-                f"There is no journal in {self.name}: no operator has worked with it yet, or it is not the one that "
-                "the operators use. Nothing was made or changed."
-            )
-        self._require()
+        self.require()
         query = sa.select(_KEYS.c.portal, _KEYS.c.journal_key, _KEYS.c.document)
         if key is not None:
             column = _KEYS.c.journal_key
@@ -126,6 +131,18 @@ class SqlJournal:
             rows = connection.execute(query.order_by(_KEYS.c.updated_at.desc(), _KEYS.c.key_digest)).all()
         for row in rows:
             yield read_or_say(row.document, portal=row.portal, key=row.journal_key, where=self.name)
+
+    def require(self) -> None:
+        """Make sure that there is a journal, and that this release can read it.
+
+        :raises Bitrix24ConfigError: there is none, and none is made; or it cannot.
+        """
+        if self._database.version(SCHEMA) is None:
+            raise Bitrix24ConfigError(
+                f"There is no journal in {self.name}: no operator has worked with it yet, or it is not the one that "
+                "the operators use. Nothing was made or changed."
+            )
+        self._require()
 
     def _require(self) -> None:
         try:
@@ -138,8 +155,17 @@ class SqlJournal:
 class _Row:
     """One key, as one attempt sees it."""
 
-    def __init__(self, database: Database, owner: str, portal: str, key: str, fence: Page | None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        owner: str,
+        portal: str,
+        key: str,
+        fence: Page | None,
+        host: portals.Host | None,
+    ) -> None:
         self._database = database
+        self._host = host
         self._owner = owner
         self._portal = portal
         self._key = key
@@ -272,6 +298,8 @@ class _Row:
         return values
 
     def _insert(self, connection: sa.Connection, entry: Entry, document: str, hold: float) -> bool:
+        if self._host is not None:
+            self._host.hold(connection, self._portal)
         taken = connection.execute(sa.select(_KEYS.c.epoch).where(*self._mine(_KEYS))).one_or_none()
         if taken is not None:
             return False
@@ -357,6 +385,14 @@ class _Row:
             if entry.open is None:
                 connection.execute(observation)
         return owner
+
+
+def owner_of(who: str) -> str:
+    """Return the name of one attempt as the owner of a row: no other attempt has it, be it on another Airflow.
+
+    :param who: which attempt of which task, for people.
+    """
+    return f"{who}:{secrets.token_hex(8)}"
 
 
 def _digest(key: str) -> str:

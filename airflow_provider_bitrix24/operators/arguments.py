@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_bitrix24.api.values import money_amount, positive_id, shown
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
+from airflow_provider_bitrix24.identifiers import hidden_character, normalised
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -62,14 +63,20 @@ def optional_amount(value: Any, field: str) -> Decimal | None:
 def business_key(value: Any) -> str | None:
     """Return the key that the author gave, or None for None.
 
-    Blanks around it do not count: a key that differs by a blank alone would pay twice. A whole number counts as its
-    digits, because native rendering makes one of "4711".
+    Two keys that look the same to a person are one: it is brought into Unicode's form NFKC, blanks around it do not
+    count, and characters that nobody sees are refused. A number is refused, because who made it of a text may have
+    changed its meaning: native rendering makes 47111 of "4711_1" and of "471_11".
     """
     if value is None:
         return None
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    text = text.strip() if isinstance(text, str) else ""
-    if not text.isprintable() or not 0 < len(text) <= LONGEST_KEY or text == "None":
+    text = normalised(value) if isinstance(value, str) else ""
+    hidden = hidden_character(text)
+    if hidden is not None:
+        raise Bitrix24ConfigError(
+            f"idempotency_key {shown(value)} holds an invisible character, {hidden}: two keys that look the same would "
+            "be two payments. Nothing was sent. Remove the character where the key is built."
+        )
+    if not 0 < len(text) <= LONGEST_KEY or text == "None":
         raise Bitrix24ConfigError(
             f"idempotency_key must be a text of 1 to {LONGEST_KEY} printable characters that names the business case, "
             f"such as 'order-4711-deposit', not {shown(value)}. Nothing was sent."

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NoReturn, get_a
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, BaseOperator
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
+from airflow_provider_bitrix24 import options
 from airflow_provider_bitrix24.exceptions import PaymentAmbiguous, PaymentRefused
 from airflow_provider_bitrix24.failures import fail_if_final
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.operators import brakes
-from airflow_provider_bitrix24.operators.arguments import one_of, refuse_lost, switch, time_span
-from airflow_provider_bitrix24.operators.journals import identity, journal_of, with_what_is_known
+from airflow_provider_bitrix24.operators.arguments import one_of, optional_amount, refuse_lost, switch, time_span
+from airflow_provider_bitrix24.operators.journals import identity, journal_of, named_journal, with_what_is_known
+from airflow_provider_bitrix24.operators.rendering import LiteralText
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +51,7 @@ class Plan:
     carry_out: Callable[[Once, Decision | None], Receipt]
 
 
-class PaymentOperator(BaseOperator):
+class PaymentOperator(LiteralText, BaseOperator):
     """What the three operators share.
 
     :meta private:
@@ -68,7 +70,7 @@ class PaymentOperator(BaseOperator):
         max_amount: Decimal | str | int | None = None,
         on_unknown: str = "fail",
         ask_timeout: timedelta = ASK_TIMEOUT,
-        allow_backfill: bool = False,
+        allow_backfill: bool | None = None,
         journal_conn_id: str | None = None,
         bitrix24_conn_id: str = Bitrix24Hook.default_conn_name,
         multiple_outputs: bool = True,
@@ -90,11 +92,22 @@ class PaymentOperator(BaseOperator):
     @cached_property
     def hook(self) -> Bitrix24Hook:
         """The connection to the portal."""
-        return Bitrix24Hook(self.bitrix24_conn_id, pace_conn_id=self.journal_conn_id)
+        journal = named_journal(self.journal_conn_id)
+        return Bitrix24Hook(self.bitrix24_conn_id, pace_conn_id=None if journal is None else journal.conn_id)
 
     @abstractmethod
     def plan(self, context: Context) -> Plan:
         """Check the arguments and store the links."""
+
+    def limit(self) -> Decimal | None:
+        """The largest amount to send: the argument, else the option; None if there is none."""
+        limit = optional_amount(self.max_amount, "max_amount")
+        return optional_amount(options.read("max_amount"), options.name_of("max_amount")) if limit is None else limit
+
+    def _may_backfill(self) -> bool:
+        if self.allow_backfill is None:
+            return options.switch("allow_backfill")
+        return switch(self.allow_backfill, "allow_backfill")
 
     def conclude(self, context: Context, receipt: Receipt, *, remembers: bool) -> bool:
         """Judge what came of it, and return whether the task is to be skipped.
@@ -150,10 +163,13 @@ class PaymentOperator(BaseOperator):
     def _prepared(self, context: Context) -> tuple[Plan, Journal]:
         """What comes before journal and portal are read."""
         plan = self._checked_plan(context)
-        brakes.refuse_backfill(context, allow_backfill=self.allow_backfill)
+        brakes.refuse_backfill(context, allow_backfill=self._may_backfill())
         brakes.refuse_if_stopped(self.bitrix24_conn_id)
         self._warn_of_short_timeout()
-        return plan, journal_of(context, self.journal_conn_id, self.log)
+        return plan, self._journal(context)
+
+    def _journal(self, context: Context) -> Journal:
+        return journal_of(context, self.journal_conn_id, self.log, host=self.hook.settings.address)
 
     def _checked_plan(self, context: Context) -> Plan:
         refuse_lost(self, self.were_given)
@@ -162,7 +178,7 @@ class PaymentOperator(BaseOperator):
 
             refuse_if_nobody_can_be_asked()
         time_span(self.ask_timeout, "ask_timeout")
-        switch(self.allow_backfill, "allow_backfill")
+        self._may_backfill()
         return self.plan(context)
 
     def _once(self, context: Context, journal: Journal) -> Once:
@@ -197,7 +213,7 @@ class PaymentOperator(BaseOperator):
 
         It does not where another task asks already, or where nothing was sent and there is nothing to decide.
         """
-        plan, journal = self.plan(context), journal_of(context, self.journal_conn_id, self.log)
+        plan, journal = self.plan(context), self._journal(context)
         key = plan.key(self._once(context, journal))
         entry = journal.page(self.hook.portal, key).read()
         parked_here = entry is not None and entry.state == "parked" and entry.task == identity(context)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow_provider_bitrix24 import options
 from airflow_provider_bitrix24.api.values import shown
 from airflow_provider_bitrix24.exceptions import Bitrix24StoreError, PaymentRefused
 
@@ -12,16 +13,18 @@ if TYPE_CHECKING:
 
 SWITCH: Final = "bitrix24_payments_stopped_{}"
 """Name of the Airflow Variable that stops all payments through a connection."""
-_STOP: Final = ("true", "1", "yes", "y", "on", "stop", "stopped")
-_GO: Final = ("false", "0", "no", "n", "off", "")
+_STOP: Final = ("true", "t", "1", "yes", "y", "on", "stop", "stopped")
+_GO: Final = ("false", "f", "0", "no", "n", "off", "")
 
 
 def refuse_if_stopped(bitrix24_conn_id: str) -> None:
-    """Refuse while somebody has stopped all payments through this connection.
+    """Refuse while somebody has stopped all payments on this Airflow, or all through this connection.
 
-    :raises PaymentRefused: the Airflow Variable says so, or says something that nobody understands.
-    :raises Bitrix24StoreError: it cannot be read.
+    :raises PaymentRefused: the option or the Airflow Variable says so, or says something that nobody understands.
+    :raises Bitrix24StoreError: the Variable cannot be read.
+    :raises Bitrix24ConfigError: the option cannot be read.
     """
+    _refuse_if_all_are_stopped()
     name = SWITCH.format(bitrix24_conn_id)
     try:
         value = _read_variable(name)
@@ -31,7 +34,7 @@ def refuse_if_stopped(bitrix24_conn_id: str) -> None:
         text = (value or "").strip().lower()
         if text in _GO:
             return
-        why = "" if text in _STOP else f" (its value {shown(value)} is neither true nor false, which counts as true)"
+        why = _unless_understood(text, value)
         raise PaymentRefused(
             f"Somebody has stopped all payments through the connection {bitrix24_conn_id!r}: the Airflow Variable "
             f"{name} is set{why}. This attempt read and sent nothing. When payments may go on, set the Variable to "
@@ -41,6 +44,21 @@ def refuse_if_stopped(bitrix24_conn_id: str) -> None:
         f"the Airflow Variable {name}, which can stop all payments,",
         f"{trouble}. This attempt read and sent nothing; the next one looks again",
     )
+
+
+def _refuse_if_all_are_stopped() -> None:
+    value = options.read("kill_switch")
+    text = (value or "").lower()
+    if text not in _GO:
+        raise PaymentRefused(
+            "Somebody has stopped all payments on this Airflow: the option [bitrix24] kill_switch of its "
+            f"configuration is set{_unless_understood(text, value)}. This attempt read and sent nothing. When payments "
+            "may go on, set the option to False, and clear this task."
+        )
+
+
+def _unless_understood(text: str, value: Any) -> str:
+    return "" if text in _STOP else f" (its value {shown(value)} is neither true nor false, which counts as true)"
 
 
 def refuse_backfill(context: Context, *, allow_backfill: bool) -> None:
@@ -53,7 +71,8 @@ def refuse_backfill(context: Context, *, allow_backfill: bool) -> None:
     if run_type == "backfill" and not allow_backfill:
         raise PaymentRefused(
             f"{run.run_id} is a backfill run, and payments in a backfill are made today, for every day of the past. "
-            "This attempt read and sent nothing. If that is what you want, set allow_backfill=True in the operator."
+            "This attempt read and sent nothing. If that is what you want, set allow_backfill=True in the operator, or "
+            "[bitrix24] allow_backfill for all of them."
         )
 
 
@@ -72,7 +91,10 @@ def _read_variable(name: str) -> str | None:
     if _ask_airflow not in readers and _has_supervisor():
         readers.append(_ask_airflow)
     for read in readers:
-        value = read(key=name)
+        try:
+            value = read(key=name)
+        except NotImplementedError:
+            continue  # a backend that keeps connections only cannot have the Variable
         if value is not None:
             return str(value)
     return None

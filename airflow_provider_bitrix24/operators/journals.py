@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from airflow.providers.common.compat.sdk import conf
 
+from airflow_provider_bitrix24 import options
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Error
 
 if TYPE_CHECKING:
@@ -19,7 +20,36 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+TASK_STATE: Final = "task_state"
+"""The journal_conn_id that is no connection: one task keeps its journal in the task state, whatever the configuration
+says."""
 _STORE: Final = "task_state_store"
+
+
+class NamedJournal(NamedTuple):
+    """A database for a journal."""
+
+    conn_id: str
+    named_by: str
+    """Where the connection was named, for messages."""
+
+
+def named_journal(journal_conn_id: Any) -> NamedJournal | None:
+    """Return the database that an operator's argument names, else Airflow's configuration; None if there is none.
+
+    :param journal_conn_id: the argument; None if it was not given.
+    :raises Bitrix24ConfigError: it is no id of a connection.
+    """
+    if journal_conn_id is None:
+        conn_id, named_by = options.read("journal_conn_id"), options.name_of("journal_conn_id")
+    elif isinstance(journal_conn_id, str) and journal_conn_id.strip() not in ("", "None"):
+        conn_id, named_by = journal_conn_id.strip(), "journal_conn_id"
+    else:
+        raise Bitrix24ConfigError(
+            f"journal_conn_id must be the id of an Airflow connection, or {TASK_STATE!r} for a journal in Airflow's "
+            f"task state, not {journal_conn_id!r}. Nothing was sent."
+        )
+    return None if conn_id is None or conn_id == TASK_STATE else NamedJournal(conn_id, named_by)
 
 
 def identity(context: Context) -> str:
@@ -28,28 +58,31 @@ def identity(context: Context) -> str:
     return f"dag:{ti.dag_id}:run:{ti.run_id}:task:{ti.task_id}:map_index:{ti.map_index}"
 
 
-def journal_of(context: Context, journal_conn_id: Any, log: Log) -> Journal:
+def journal_of(context: Context, journal_conn_id: Any, log: Log, *, host: str | None = None) -> Journal:
     """Return the journal of this attempt.
 
-    :param journal_conn_id: Airflow connection of a database, or None.
+    :param journal_conn_id: the operator's argument: Airflow connection of a database, "task_state", or None.
+    :param host: the portal's host, which has one name in a database.
     :raises Bitrix24ConfigError: there is no such database, or Airflow is set up to delete the task state too early.
     """
     state = _task_state(context)
-    if journal_conn_id is not None:
-        return _sql(context, journal_conn_id, state)
+    named = named_journal(journal_conn_id)
+    if named is not None:
+        return _sql(context, named, state, host)
     if state is not None:
         if conf.getboolean("state_store", "clear_on_success", fallback=False):
             raise Bitrix24ConfigError(
                 "Airflow's option [state_store] clear_on_success is on: it deletes what this task has noted as soon as "
                 "it succeeds, and clearing the task would pay again. Nothing was sent. Set the option to False, or "
-                "give the operator journal_conn_id, a database for its journal."
+                "configure [bitrix24] journal_conn_id, a database for the journal."
             )
         return state
     from airflow_provider_bitrix24.journal import Forgetful
 
     log.warning(
-        "There is no journal: this Airflow keeps no task state (3.3 does), and journal_conn_id is not given. What this "
-        "attempt sends is not known to a later one, which therefore stops where it cannot tell by reading."
+        "There is no journal: this Airflow keeps no task state (3.3 does), and journal_conn_id is neither given nor "
+        "configured in [bitrix24]. What this attempt sends is not known to a later one, which therefore stops where it "
+        "cannot tell by reading."
     )
     return Forgetful()
 
@@ -94,14 +127,10 @@ def _task_state(context: Context) -> TaskStateJournal | None:
     return TaskStateJournal(context[_STORE], retention=NEVER_EXPIRE, task=task)
 
 
-def _sql(context: Context, journal_conn_id: Any, fence: TaskStateJournal | None) -> Journal:
-    if not isinstance(journal_conn_id, str) or journal_conn_id.strip() in ("", "None"):
-        raise Bitrix24ConfigError(
-            f"journal_conn_id must be the id of an Airflow connection, not {journal_conn_id!r}. Nothing was sent."
-        )
-    from airflow_provider_bitrix24.journal.database import SqlJournal
+def _sql(context: Context, named: NamedJournal, fence: TaskStateJournal | None, host: str | None) -> Journal:
+    from airflow_provider_bitrix24.journal.database import SqlJournal, owner_of
     from airflow_provider_bitrix24.sql import Database
 
-    owner = f"{identity(context)}:try:{context['ti'].try_number}"
-    conn_id = journal_conn_id.strip()
-    return SqlJournal(Database.from_connection(conn_id), owner, fence=fence, conn_id=conn_id)
+    owner = owner_of(f"{identity(context)}:try:{context['ti'].try_number}")
+    database = Database.from_connection(named.conn_id, named_by=named.named_by)
+    return SqlJournal(database, owner, fence=fence, conn_id=named.conn_id, host=host)

@@ -19,12 +19,11 @@ from airflow_provider_bitrix24.operators.arguments import (
     expected_money,
     given,
     one_of,
-    optional_amount,
     optional_id,
     switch,
 )
 from airflow_provider_bitrix24.operators.base import IF_PAID, IfPaid, MarkOperator, OnUnknown, PaymentOperator, Plan
-from airflow_provider_bitrix24.operators.journals import identity
+from airflow_provider_bitrix24.operators.journals import identity, named_journal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,13 +57,17 @@ class PayInvoiceOperator(MarkOperator):
     :param expected_currency: (templated) and in this currency.
     :param if_paid: (templated) what to do if the invoice was paid before this task: "succeed" (outcome
         ``already_paid``), "skip" or "fail". What an earlier attempt of this task has marked counts as ours.
-    :param max_amount: (templated) refuse to mark more than this; text such as "5000.00".
+    :param max_amount: (templated) refuse to mark more than this; text such as "5000.00". By default the option
+        ``[bitrix24] max_amount`` of Airflow's configuration.
     :param on_unknown: (templated) what to do if it cannot be known what became of a lost answer: "fail" (red, no retry,
         says what to look at), or "ask" a person in the Airflow UI (3.3). See the documentation of the operators.
     :param ask_timeout: with "ask": how long to wait for the answer; by default one day.
-    :param allow_backfill: work in backfill runs too; by default they are refused.
+    :param allow_backfill: work in backfill runs too; by default the option ``[bitrix24] allow_backfill``, else they are
+        refused.
     :param journal_conn_id: (templated) Airflow connection of a database (postgres, mysql, sqlite) that keeps the
-        journal, so that other runs know it; by default Airflow's task state store (3.3), which knows one task instance.
+        journal, so that other runs know it. By default the option ``[bitrix24] journal_conn_id`` of Airflow's
+        configuration, else Airflow's task state store (3.3), which knows one task instance; "task_state" for the
+        latter whatever the option says.
     :param bitrix24_conn_id: (templated) Airflow connection; its webhook needs the scopes ``crm`` and ``pay_system``.
     :param multiple_outputs: push every field of the receipt as its own XCom as well.
     :return: the receipt: ``operation``, ``outcome`` ("paid" if the mark is ours, "already_paid" if not), ``portal``,
@@ -119,7 +122,7 @@ class PayInvoiceOperator(MarkOperator):
             )
         pay_system_id = optional_id(self.pay_system_id, "pay_system_id")
         expected = expected_money(self.expected_amount, self.expected_currency)
-        max_amount = optional_amount(self.max_amount, "max_amount")
+        max_amount = self.limit()
         one_of(self.if_paid, "if_paid", IF_PAID)
         InvoiceLink().persist(context, origin=self.hook.settings.origin, object_id=invoice_id)
         return Plan(
@@ -153,13 +156,17 @@ class PayCrmPaymentOperator(MarkOperator):
         paid.
     :param if_paid: (templated) what to do if the payment was paid before this task: "succeed" (outcome
         ``already_paid``), "skip" or "fail". What an earlier attempt of this task has marked counts as ours.
-    :param max_amount: (templated) refuse to mark more than this; text such as "5000.00".
+    :param max_amount: (templated) refuse to mark more than this; text such as "5000.00". By default the option
+        ``[bitrix24] max_amount`` of Airflow's configuration.
     :param on_unknown: (templated) what to do if it cannot be known what became of a lost answer: "fail" (red, no retry,
         says what to look at), or "ask" a person in the Airflow UI (3.3). See the documentation of the operators.
     :param ask_timeout: with "ask": how long to wait for the answer; by default one day.
-    :param allow_backfill: work in backfill runs too; by default they are refused.
+    :param allow_backfill: work in backfill runs too; by default the option ``[bitrix24] allow_backfill``, else they are
+        refused.
     :param journal_conn_id: (templated) Airflow connection of a database (postgres, mysql, sqlite) that keeps the
-        journal, so that other runs know it; by default Airflow's task state store (3.3), which knows one task instance.
+        journal, so that other runs know it. By default the option ``[bitrix24] journal_conn_id`` of Airflow's
+        configuration, else Airflow's task state store (3.3), which knows one task instance; "task_state" for the
+        latter whatever the option says.
     :param bitrix24_conn_id: (templated) Airflow connection; its webhook needs the scope ``crm``.
     :param multiple_outputs: push every field of the receipt as its own XCom as well.
     :return: the receipt: ``operation``, ``outcome`` ("paid" if the mark is ours, "already_paid" if not), ``portal``,
@@ -203,7 +210,7 @@ class PayCrmPaymentOperator(MarkOperator):
         payment_id = positive_id(self.payment_id, "payment_id")
         allow_zero = switch(self.allow_zero, "allow_zero")
         expected = expected_money(self.expected_amount, self.expected_currency)
-        max_amount = optional_amount(self.max_amount, "max_amount")
+        max_amount = self.limit()
         one_of(self.if_paid, "if_paid", IF_PAID)
         CrmPaymentLink().persist(context, origin=self.hook.settings.origin, object_id=payment_id)
         return Plan(
@@ -248,15 +255,19 @@ class AddCrmPaymentOperator(PaymentOperator):
         run, task and map index.
     :param tag: write a digest of the key into the payment (field ``xmlId``), and look for it before adding. Needs the
         scope ``sale`` and an administrator's webhook; off by default, because exchanges with other systems use xmlId.
-    :param max_amount: (templated) refuse to add more than this; text such as "5000.00".
+    :param max_amount: (templated) refuse to add more than this; text such as "5000.00". By default the option
+        ``[bitrix24] max_amount`` of Airflow's configuration.
     :param on_unknown: (templated) what to do if it cannot be known what became of a lost answer: "fail" (red, no retry,
         says what to look at), "ask" a person
         in the Airflow UI (3.3), or "adopt" the one new payment that is there, by which you vouch that nobody else adds
         payments to this object meanwhile. See the documentation of the operators.
     :param ask_timeout: with "ask": how long to wait for the answer; by default one day.
-    :param allow_backfill: work in backfill runs too; by default they are refused.
+    :param allow_backfill: work in backfill runs too; by default the option ``[bitrix24] allow_backfill``, else they are
+        refused.
     :param journal_conn_id: (templated) Airflow connection of a database (postgres, mysql, sqlite) that keeps the
-        journal, so that other runs know it; by default Airflow's task state store (3.3), which knows one task instance.
+        journal, so that other runs know it. By default the option ``[bitrix24] journal_conn_id`` of Airflow's
+        configuration, else Airflow's task state store (3.3), which knows one task instance; "task_state" for the
+        latter whatever the option says.
     :param bitrix24_conn_id: (templated) Airflow connection; its webhook needs the scope ``crm``.
     :param multiple_outputs: push every field of the receipt as its own XCom as well, for ``add.output["payment_id"]``.
     :return: the receipt: ``operation``, ``outcome`` ("created" or "existing"), ``portal``, ``entity_type_id``,
@@ -310,7 +321,7 @@ class AddCrmPaymentOperator(PaymentOperator):
         fill_products = switch(self.fill_products, "fill_products")
         if_unpaid_exists = one_of(self.if_unpaid_exists, "if_unpaid_exists", IF_UNPAID_EXISTS)
         tag = switch(self.tag, "tag")
-        max_amount = optional_amount(self.max_amount, "max_amount")
+        max_amount = self.limit()
         key = f"{self.hook.portal}:{self._key_in_portal(context, tag=tag)}"
         link = OBJECT_LINKS[entity_type_id]
         link.persist(context, origin=self.hook.settings.origin, object_id=entity_id)
@@ -337,14 +348,16 @@ class AddCrmPaymentOperator(PaymentOperator):
         key = business_key(self.idempotency_key)
         if key is None:
             return identity(context)
-        if self.journal_conn_id is None and not tag:
+        durable = named_journal(self.journal_conn_id) is not None
+        if not durable and not tag:
             raise Bitrix24ConfigError(
                 f"idempotency_key {shown(key)} promises one payment in all runs, but nothing would remember it there: "
-                "Airflow's own task state is that of one run. Nothing was sent. Give journal_conn_id, the Airflow "
-                "connection of a database (postgres, mysql, sqlite), or tag=True (scope sale, an administrator's "
-                "webhook), or leave idempotency_key out for one payment in each run."
+                "Airflow's own task state is that of one run. Nothing was sent. Give journal_conn_id, or set "
+                "[bitrix24] journal_conn_id: the Airflow connection of a database (postgres, mysql, sqlite). Or give "
+                "tag=True (scope sale, an administrator's webhook), or leave idempotency_key out for one payment in "
+                "each run."
             )
-        if self.journal_conn_id is None:
+        if not durable:
             self.log.info(
                 "idempotency_key %r is kept by the payment's tag alone: that holds for runs one after another, not for "
                 "two at the same moment. journal_conn_id holds for those too.",

@@ -11,12 +11,13 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
 from airflow_provider_bitrix24.failures import fail_if_final
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
+from airflow_provider_bitrix24.operators.rendering import LiteralText
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class RefreshTokenOperator(BaseOperator):
+class RefreshTokenOperator(LiteralText, BaseOperator):
     """Refresh the tokens of an OAuth application, so that no other task has to.
 
     https://apidocs.bitrix24.com/settings/oauth/auto-renewal.html

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -34,9 +33,14 @@ def read_ids(value: Any, field: str) -> tuple[list[int], bool]:
 
 def _unwrap_text(value: Any) -> Any:
     """Read a list that a template rendered as text; leave everything else as it is."""
-    if not isinstance(value, str) or not value.strip().startswith(("[", "(")):
+    text = value.strip() if isinstance(value, str) else ""
+    if text[:1] + text[-1:] not in ("[]", "()"):
         return value
-    try:
-        return ast.literal_eval(value.strip())
-    except (ValueError, SyntaxError):
-        return value
+    # Not by Python's own rules, to which 1_2 is 12.
+    inside = text[1:-1].strip()
+    return [_unquoted(one.strip()) for one in inside.removesuffix(",").split(",")] if inside else []
+
+
+def _unquoted(text: str) -> str:
+    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+    return text[1:-1] if quoted else text

@@ -29,6 +29,7 @@ from airflow_provider_bitrix24.links.bitrix24 import (
     SmartInvoiceLink,
 )
 from airflow_provider_bitrix24.operators.arguments import given, refuse_lost
+from airflow_provider_bitrix24.operators.rendering import LiteralText
 from airflow_provider_bitrix24.sensors.ids import OneOrMany, read_ids
 from airflow_provider_bitrix24.triggers.payments import (
     READ_FAILURES_ALLOWED,
@@ -47,7 +48,7 @@ DEFERRAL_GRACE = timedelta(minutes=5)
 """How long after the trigger's own end Airflow waits for it, in case no triggerer runs."""
 
 
-class PaidSensor(BaseSensorOperator):
+class PaidSensor(LiteralText, BaseSensorOperator):
     """The waiting that both sensors share.
 
     :meta private:

@@ -41,10 +41,18 @@ def test_all_is_well(bitrix24_sandbox: Any) -> None:
     assert "as Anna Berg (user 1), an administrator; scopes: crm, pay_system, sale, salescenter" in text
     assert "The webhook can pay legacy invoices (PayInvoiceOperator), wait for legacy invoices (Inv" in text
     assert "cannot" not in text
+    assert "No SQL journal is configured here ([bitrix24] journal_conn_id)" in text
     assert bitrix24_sandbox.secret not in text
     sent = [request["method"] for request in bitrix24_sandbox.requests if not request["inside_batch"]]
     assert sent == ["batch"]
     assert bitrix24_sandbox.ledger == []
+
+
+def test_a_journal_that_is_configured_is_not_asked_for(bitrix24_sandbox: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__BITRIX24__JOURNAL_CONN_ID", "payments_journal")
+    works, text = Bitrix24Hook().test_connection()
+    assert works
+    assert "SQL journal" not in text
 
 
 def test_missing_scopes_are_said_by_feature(bitrix24_sandbox: Any, monkeypatch: pytest.MonkeyPatch) -> None:

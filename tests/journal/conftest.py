@@ -17,7 +17,14 @@ from airflow_provider_bitrix24.sql import Database, url_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-TABLES = ("bitrix24_journal", "bitrix24_claim", "bitrix24_observation", "bitrix24_pace", "bitrix24_schema")
+TABLES = (
+    "bitrix24_journal",
+    "bitrix24_claim",
+    "bitrix24_observation",
+    "bitrix24_pace",
+    "bitrix24_portal",
+    "bitrix24_schema",
+)
 
 
 def database_of(uri: str) -> Database:

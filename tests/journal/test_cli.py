@@ -101,8 +101,43 @@ def test_a_state_that_there_is_not_is_refused(desk: Desk) -> None:
 
 def test_tables_can_be_made_by_hand(desk: Desk) -> None:
     code, printed, _ = desk.cli("migrate", "--conn-id", "payments")
-    assert (code, printed) == (0, "The journal's tables have version 1; it was 0.\n")
-    assert desk.cli("migrate", "--conn-id", "payments")[1] == "The journal's tables have version 1 already.\n"
+    assert (code, printed) == (0, "The journal's tables have version 2; it was 0.\n")
+    assert desk.cli("migrate", "--conn-id", "payments")[1] == "The journal's tables have version 2 already.\n"
+
+
+def test_a_key_is_found_however_its_letters_are_composed(desk: Desk) -> None:
+    desk.add("caf\u00e9-4711")
+    for written in ("cafe\u0301-4711", "caf\u00e9-\uff14711", " caf\u00e9-4711 "):
+        code, printed, _ = desk.cli("show", desk.key(written.strip()), "--conn-id", "payments")
+        assert (code, printed.splitlines()[0].split()[-1]) == (0, desk.key("caf\u00e9-4711"))
+        assert desk.cli("show", written, "--conn-id", "payments")[0] == 0  # its end
+
+
+@pytest.mark.parametrize("index", ["1_2", "\uff11", "+1", "-2", "x"])
+def test_a_map_index_is_read_as_it_is_written(desk: Desk, index: str) -> None:
+    with pytest.raises(SystemExit):
+        desk.cli("show", "--dag", "d", "--run", "r", f"--map-index={index}")
+    assert "must be a map index such as 0" in desk.capsys.readouterr().err
+
+
+def test_a_portal_is_renamed(desk: Desk) -> None:
+    desk.add("order-4711")
+    old = desk.hook.portal
+    code, printed, _ = desk.cli("rename-portal", old.upper(), "ACME.bitrix24.com.", "--conn-id", "payments")
+    assert code == 0
+    assert f"The portal '{old}' is named 'acme.bitrix24.com' now, with 1 key and 0 hosts." in " ".join(printed.split())
+    (entry,) = desk.json("list")
+    assert (entry["key"], entry["portal"]) == ("acme.bitrix24.com:key:order-4711", "acme.bitrix24.com")
+    assert entry["receipt"]["idempotency_key"] == entry["key"]
+    code, _, told = desk.cli("rename-portal", old, "acme", "--conn-id", "payments")
+    assert (code, "has no portal" in told, "Nothing was changed" in " ".join(told.split())) == (1, True, True)
+    code, _, told = desk.cli("rename-portal", "https://acme/rest/1/secret/", "acme", "--conn-id", "payments")
+    assert (code, "must be names of a portal" in " ".join(told.split()), "secret" in told) == (1, True, False)
+
+
+def test_a_journal_that_is_not_there_is_not_renamed(desk: Desk, tmp_path: Path) -> None:
+    code, _, told = desk.cli("rename-portal", "a", "b", "--conn-id", "payments")
+    assert (code, "There is no journal in" in " ".join(told.split()), list(tmp_path.iterdir())) == (1, True, [])
 
 
 def test_keys_are_listed_and_shown_within_80_columns(desk: Desk) -> None:

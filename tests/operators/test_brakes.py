@@ -9,8 +9,9 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.sdk.api.datamodels._generated import DagRunType
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
-from airflow.sdk.execution_time import task_runner
+from airflow.sdk.execution_time import supervisor, task_runner
 from airflow.sdk.execution_time.comms import ErrorResponse, GetVariable, VariableResult
+from airflow.secrets import BaseSecretsBackend
 
 from airflow_provider_bitrix24.exceptions import Bitrix24StoreError
 from airflow_provider_bitrix24.operators.base import PaymentOperator
@@ -119,16 +120,53 @@ def test_a_switch_that_cannot_be_read_is_not_off(
 def test_what_airflow_answers_decides(
     portal: Any, task: Task, answer: Any, stopped: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    supervisor = Supervisor(answer)
-    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", supervisor, raising=False)
+    airflow = Supervisor(answer)
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", airflow, raising=False)
     operator = OPERATORS["pay_invoice"]()
     if stopped:
         with pytest.raises(AirflowFailException, match="has stopped"):
             operator.execute(task.context)
     else:
         assert operator.execute(task.context)["outcome"] == "paid"
-    asked = [message for message in supervisor.asked if isinstance(message, GetVariable)]
+    asked = [message for message in airflow.asked if isinstance(message, GetVariable)]
     assert asked == [GetVariable(key="bitrix24_payments_stopped_bitrix24_default")]
+
+
+class ConnectionsOnly(BaseSecretsBackend):
+    """A secrets backend of somebody's, which keeps no Variables: Airflow's own method says so by an error."""
+
+    def get_conn_value(self, conn_id: str, team_name: str | None = None) -> str | None:
+        return None
+
+
+class Broken(ConnectionsOnly):
+    """One that keeps Variables, and cannot be reached."""
+
+    def get_variable(self, key: str, team_name: str | None = None) -> str | None:
+        raise OSError("no route to the vault")
+
+
+@EACH
+@pytest.mark.parametrize("value", [None, "true"])
+def test_a_backend_that_keeps_no_variables_stops_nothing(
+    portal: Any, task: Task, operation: str, value: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backends = supervisor.ensure_secrets_backend_loaded()
+    monkeypatch.setattr(supervisor, "ensure_secrets_backend_loaded", lambda: [ConnectionsOnly(), *backends])
+    if value is None:
+        assert OPERATORS[operation]().execute(task.context)["outcome"] in ("paid", "created")
+        return
+    monkeypatch.setenv(SWITCH, value)
+    with pytest.raises(AirflowFailException, match="has stopped all payments"):
+        OPERATORS[operation]().execute(task.context)
+
+
+def test_a_backend_that_is_away_stops_the_payment(portal: Any, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    backends = supervisor.ensure_secrets_backend_loaded()
+    monkeypatch.setattr(supervisor, "ensure_secrets_backend_loaded", lambda: [*backends, Broken()])
+    with pytest.raises(Bitrix24StoreError, match="no route to the vault"):
+        OPERATORS["pay_invoice"]().execute(task.context)
+    assert portal.requests == []
 
 
 # -- backfills

@@ -28,6 +28,7 @@ DAGS = [
     "never_retried",
     "templates",
     "native_templates",
+    "native_identifiers",
     "mapped",
     "mapped_from_rows",
     "taskflow",
@@ -85,6 +86,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, short_waits: dict[str, Any])
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__BITRIX24__RATE_LIMIT": "off",  # the sandbox has none
             "AIRFLOW_CONN_BITRIX24_DEFAULT": json.dumps(connection),
+            "AIRFLOW_CONN_JOURNAL": json.dumps({"conn_type": "sqlite", "host": str(home / "journal.db")}),
             "PYTHONPATH": str(HERE.parents[1]),
             "PYTHONWARNINGS": "ignore",  # Airflow's own
         }
@@ -123,6 +125,18 @@ def test_a_list_that_a_template_rendered_is_waited_for(world: World) -> None:
 def test_native_templates(world: World) -> None:
     (receipt,) = world.results("native_templates", "pay")
     assert (receipt["invoice_id"], receipt["outcome"], receipt["amount"]) == (7, "paid", "120.00")
+
+
+def test_native_templates_leave_keys_and_ids_as_they_are_written(world: World) -> None:
+    """To Python, 4711_1 and 471_11 are one number, and 1_2 is the invoice 12."""
+    receipts = [world.results("native_identifiers", f"add_{number}")[0] for number in range(3)]
+    receipts += world.results("native_identifiers", "add_mapped")
+    keys = [receipt["idempotency_key"].partition(":key:")[2] for receipt in receipts]
+    assert keys == ["4711_1", "471_11", "47111", "12_0", "12_1"]
+    assert len({receipt["payment_id"] for receipt in receipts}) == 5
+    for task_id in ("pay", "pay_mapped", "wait"):
+        assert world.states("native_identifiers", task_id) == ["failed"]
+    assert world.printed.count("invoice_id must be a whole positive number such as 123 or '123', not '1_2'") >= 3
 
 
 def test_receipts_are_pushed_field_by_field(world: World) -> None:
@@ -187,7 +201,7 @@ def test_final_errors_are_not_retried(world: World) -> None:
         assert (ti["state"], ti["try_number"]) == ("failed", 1), task_id
     assert world.ledger("payment_added", entity_id=2) == []
     sent = [r["params"] for r in world.portal.requests if r["method"] == "crm.item.payment.add"]
-    assert [params["entityId"] for params in sent] == [2, 2, 1]
+    assert [params["entityId"] for params in sent if params["entityId"] != 5] == [2, 2, 1]
 
 
 def test_what_is_no_id_is_refused_by_name(world: World) -> None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
+from airflow_provider_bitrix24.__main__ import main
+from airflow_provider_bitrix24.exceptions import PaymentInProgress
+from airflow_provider_bitrix24.journal import Entry, Send
 from airflow_provider_bitrix24.journal.database import SqlJournal
+from airflow_provider_bitrix24.operators.journals import journal_of
 from airflow_provider_bitrix24.operators.payments import AddCrmPaymentOperator, PayInvoiceOperator
 from airflow_provider_bitrix24.sql import Database
 
@@ -18,6 +24,8 @@ if TYPE_CHECKING:
     from conftest import Task
 
 ADD = "crm.item.payment.add"
+PORTAL = "acme.bitrix24.com"
+SHORT = {"allow_http": True, "lease": 1, "connect_timeout": 0.2, "delivery": 0, "server_limit": 0.3, "read_lag": 0.2}
 
 
 @pytest.fixture
@@ -67,6 +75,25 @@ def test_a_database_keeps_the_authors_key_across_runs(portal: Any, task: Task, d
     assert len(added(portal)) == 2
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("caf\u00e9-4711", "cafe\u0301-4711"),
+        ("order-4711", "order-\uff14\uff17\uff11\uff11"),
+        ("order 4711", "order\u00a04711"),
+        ("\u212b-4711", "\u00c5-4711 "),
+        ("of\ufb01ce-4711", "office-4711"),
+    ],
+)
+def test_two_spellings_of_a_key_are_one_payment(portal: Any, task: Task, database: str, one: str, other: str) -> None:
+    first = add(idempotency_key=one, journal_conn_id=database).execute(task.context)
+    task.ti.run_id = "manual__2"
+    task.store.kept.clear()
+    again = add(idempotency_key=other, journal_conn_id=database).execute(task.context)
+    assert (again["payment_id"], again["idempotency_key"]) == (first["payment_id"], first["idempotency_key"])
+    assert len(added(portal)) == 1
+
+
 def test_an_authors_key_never_meets_a_tasks_identity(portal: Any, task: Task, database: str) -> None:
     first = add(journal_conn_id=database).execute(task.context)
     identity = first["idempotency_key"].removeprefix(portal.url.removeprefix("http://") + ":")
@@ -80,6 +107,25 @@ def test_the_owner_is_named_in_the_database(portal: Any, task: Task, database: s
     (entry,) = SqlJournal(Database.from_connection(database), "somebody else").entries()
     assert entry.task == "dag:finance:run:manual__1:task:pay:map_index:-1"
     assert [send.by for send in entry.sends] == [f"{entry.task}:try:1"]
+
+
+def test_two_airflows_that_share_a_database_are_two_owners(task: Task, database: str) -> None:
+    """The same DAG, run and task on both, in the same millisecond: only one may believe that the row is its own."""
+    log = logging.getLogger(__name__)
+    pages = [journal_of(task.context, database, log).page(PORTAL, "key") for _ in range(2)]
+    entry = Entry(
+        key="key",
+        portal=PORTAL,
+        operation="add_crm_payment",
+        subject="deal 4",
+        parameters={},
+        task="dag:finance:run:manual__1:task:pay:map_index:-1",
+        sends=(Send(at=1.0, settle_until=157.0, by="dag:finance:run:manual__1:task:pay:map_index:-1:try:1"),),
+    )
+    assert [page.read() for page in pages] == [None, None]
+    pages[0].write(entry, hold=60)
+    with pytest.raises(PaymentInProgress, match="Another task is at work on 'key'"):
+        pages[1].write(entry, hold=60)
 
 
 @pytest.mark.parametrize("journal", [True, False])
@@ -96,11 +142,11 @@ def test_an_authors_key_that_nobody_would_remember_is_refused(
 def test_with_the_tag_alone_it_holds_for_runs_one_after_another(
     portal: Any, task: Task, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    first = add(idempotency_key=4711, tag=True).execute(task.context)
+    first = add(idempotency_key="order-\uff14\uff17\uff11\uff11", tag=True).execute(task.context)
     assert "not for two at the same moment" in capfd.readouterr().out
     task.ti.run_id = "manual__2"
     task.store.kept.clear()
-    again = add(idempotency_key="4711", tag=True).execute(task.context)
+    again = add(idempotency_key=" order-4711", tag=True).execute(task.context)
     assert (again["payment_id"], again["outcome"], again["evidence"]) == (first["payment_id"], "existing", "tag")
     assert len(added(portal)) == 1
 
@@ -115,3 +161,32 @@ def test_a_mark_is_known_to_other_runs(portal: Any, task: Task, database: str) -
     task.store.kept.clear()
     assert pay(journal_conn_id=database)["outcome"] == "already_paid"
     assert len([entry for entry in portal.ledger if entry["event"] == "invoice_paid"]) == 1
+
+
+def test_a_portal_that_is_named_later_is_noticed_before_anything_is_sent(
+    portal: Any, task: Task, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One connection with portal_id and one without: the same key would have two rows."""
+    connection = json.loads(portal.connection)
+    named = connection | {"extra": SHORT | {"portal_id": "ACME"}}
+    monkeypatch.setenv("AIRFLOW_CONN_NAMED", json.dumps(named))
+    arguments = {"idempotency_key": "order-4711", "journal_conn_id": database}
+    add(**arguments).execute(task.context)
+    task.ti.run_id = "manual__2"
+    task.store.kept.clear()
+    host = portal.url.removeprefix("http://")
+    sent = len(portal.requests)
+    with pytest.raises(AirflowFailException, match=f"knows {host} as the portal '{host}'.*names it 'acme'") as caught:
+        add(bitrix24_conn_id="named", **arguments).execute(task.context)
+    assert len(portal.requests) == sent
+    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "client")  # the command would look for Airflow's own database
+    command = str(caught.value).partition("`")[2].partition("`")[0]
+    assert main(shlex.split(command)[3:]) == 0
+    for spelling in ("ACME", "acme", "Acme."):
+        monkeypatch.setenv("AIRFLOW_CONN_NAMED", json.dumps(named | {"extra": SHORT | {"portal_id": spelling}}))
+        task.store.kept.clear()
+        receipt = add(bitrix24_conn_id="named", **arguments).execute(task.context)
+        assert (receipt["idempotency_key"], receipt["outcome"]) == ("acme:key:order-4711", "existing")
+    with pytest.raises(AirflowFailException, match="as the portal 'acme'"):
+        add(**arguments).execute(task.context)
+    assert len(added(portal)) == 1

@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +54,37 @@ def test_listed_modules_exist(section: str) -> None:
     assert modules
     for module in modules:
         importlib.import_module(module)
+
+
+def test_every_option_is_listed_by_airflow_with_its_text(tmp_path: Path) -> None:
+    """What an administrator sees, and whether what is set in the environment counts."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")} | {
+        "AIRFLOW_HOME": str(tmp_path),
+        "AIRFLOW__BITRIX24__JOURNAL_CONN_ID": "payments_journal",
+    }
+
+    def airflow(*arguments: str) -> str:
+        command = [sys.executable, "-m", "airflow", "config", *arguments]
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=300).stdout
+
+    listed = airflow("list", "--section", "bitrix24", "--include-descriptions", "--include-examples", "--defaults")
+    section = get_provider_info()["config"]["bitrix24"]
+    assert section["description"] in listed
+    assert set(section["options"]) == {
+        "journal_conn_id",
+        "max_amount",
+        "allow_backfill",
+        "kill_switch",
+        "pace_conn_id",
+        "rate_limit",
+    }
+    for name, option in section["options"].items():
+        assert f"{name} = " in listed
+        assert f"# Example: {name} = {option['example']}" in listed
+        for line in option["description"].strip().splitlines():
+            assert f"# {line}" in listed
+    assert airflow("get-value", "bitrix24", "journal_conn_id").strip().endswith("payments_journal")
+    assert airflow("get-value", "bitrix24", "kill_switch").strip().endswith("False")
 
 
 def test_every_link_class_is_listed() -> None:

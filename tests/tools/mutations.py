@@ -25,6 +25,11 @@ DECISIONS = "tests/proof/test_decisions.py"
 DEATH = "tests/proof/test_death_before_red.py"
 HALF_KNOWN = "tests/proof/test_half_known.py"
 PACING = "tests/once/test_pacing.py"
+PORTALS = "tests/journal/test_portals.py"
+JOURNALS = "tests/operators/test_journals.py"
+RENDERING = "tests/operators/test_rendering.py"
+OPTIONS = "tests/operators/test_options.py"
+SETTINGS = "tests/unit/test_settings.py"
 
 
 @dataclass(frozen=True)
@@ -236,6 +241,75 @@ MUTATIONS = [
         "if again or not story.outdated:",
         "if again or story is not None:",
         "test_a_refusal_is_not_believed_if_the_key_has_gone_on",
+    ),
+    Mutation(
+        "one host, one portal name",
+        "journal/portals.py",
+        """            known = self._insert(database, portal)
+        if known != portal:
+""",
+        """            known = self._insert(database, portal)
+        if known is None:
+""",
+        "test_a_host_that_is_known_under_another_name_is_refused",
+        PORTALS,
+    ),
+    Mutation(
+        "a portal keeps its name while a key is written",
+        "journal/database.py",
+        "self._host.hold(connection, self._portal)",
+        "pass",
+        "test_an_attempt_that_began_before_sends_nothing_after",
+        PORTALS,
+    ),
+    Mutation(
+        "nothing that may still arrive is renamed",
+        "journal/renaming.py",
+        "        _refuse_open(rows, now)\n",
+        "",
+        "test_what_may_still_arrive_is_not_renamed",
+        PORTALS,
+    ),
+    Mutation(
+        "the owner of a row is one attempt",
+        "journal/database.py",
+        'return f"{who}:{secrets.token_hex(8)}"',
+        "return who",
+        "test_two_airflows_that_share_a_database_are_two_owners",
+        JOURNALS,
+    ),
+    Mutation(
+        "keys that look the same are one",
+        "operators/arguments.py",
+        'text = normalised(value) if isinstance(value, str) else ""',
+        'text = value.strip() if isinstance(value, str) else ""',
+        "test_two_spellings_of_a_key_are_one_payment",
+        JOURNALS,
+    ),
+    Mutation(
+        "a portal has one name however it is written",
+        "api/extras.py",
+        "return portal_name(text)",
+        "return text",
+        "test_a_portal_has_one_name_however_it_is_written",
+        SETTINGS,
+    ),
+    Mutation(
+        "a text stays a text with native types",
+        "operators/rendering.py",
+        'return "".join(map(str, parts))',
+        "return jinja2.nativetypes.native_concat(parts)",
+        "test_a_text_stays_as_it_is_written",
+        RENDERING,
+    ),
+    Mutation(
+        "one option stops all payments",
+        "operators/brakes.py",
+        """    _refuse_if_all_are_stopped()
+    name""",
+        "    name",
+        "test_one_option_stops_all_payments",
+        OPTIONS,
     ),
     Mutation(
         "epoch",

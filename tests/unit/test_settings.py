@@ -82,6 +82,31 @@ def test_portal_id_names_the_portal() -> None:
     assert settings(**FIELDS, extra={"portal_id": ""}).portal == "acme.bitrix24.com"
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        "old.bitrix24.com",
+        "OLD.Bitrix24.COM",
+        " old.bitrix24.com. ",
+        "old.bitrix24.com:443",
+        "\uff2f\uff2c\uff24.bitrix24.com",
+    ],
+)
+def test_a_portal_has_one_name_however_it_is_written(written: str) -> None:
+    assert settings(**FIELDS, extra={"portal_id": written}).portal == "old.bitrix24.com"
+
+
+def test_a_portal_id_names_what_the_host_would() -> None:
+    for host in ("портал.рф", "b24.example.com:8443", "ÉCOLE.fr", "::1"):
+        named = settings(**{**FIELDS, "host": "new.bitrix24.com"}, extra={"portal_id": host})
+        assert named.portal == settings(**{**FIELDS, "host": host}).portal.strip("[]")
+
+
+def test_an_address_has_one_spelling() -> None:
+    made = settings(**{**FIELDS, "host": "[0:0:0:0:0:0:0:1]", "port": 8080, "schema": "http"})
+    assert made.portal == "[::1]:8080"
+
+
 def test_defaults() -> None:
     made = settings(**FIELDS)
     assert (made.connect_timeout, made.read_timeout, made.rate_limit_wait) == (10, 75, 120)

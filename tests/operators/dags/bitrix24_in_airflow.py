@@ -35,6 +35,25 @@ with DAG("native_templates", params={"invoice": 7, "amount": "120.00"}, render_t
         expected_currency="EUR",
     )
 
+with DAG(
+    "native_identifiers",
+    params={"keys": ["4711_1", "471_11", "47111"], "id": "1_2", "mapped": "12"},
+    render_template_as_native_obj=True,
+):
+    for number in range(3):
+        AddCrmPaymentOperator(
+            task_id=f"add_{number}",
+            entity_id=5,
+            idempotency_key=f"{{{{ params['keys'][{number}] }}}}",
+            journal_conn_id="journal",
+        )
+    AddCrmPaymentOperator.partial(
+        task_id="add_mapped", idempotency_key="{{ params.mapped }}_{{ ti.map_index }}", journal_conn_id="journal"
+    ).expand(entity_id=[5, "5"])
+    PayInvoiceOperator(task_id="pay", invoice_id="{{ params.id }}", pay_system_id=31)
+    PayInvoiceOperator.partial(task_id="pay_mapped", pay_system_id=31).expand(invoice_id=["1_2"])
+    InvoicePaidSensor(task_id="wait", invoice_id="{{ params.id }}")
+
 with DAG("mapped"):
     pay_all = PayInvoiceOperator.partial(task_id="pay", pay_system_id=31).expand(invoice_id=[8, "9", 1])
     paid = pay_all.output.map(lambda receipt: receipt["invoice_id"])

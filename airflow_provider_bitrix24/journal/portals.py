@@ -1,0 +1,86 @@
+"""Under which name a SQL journal keeps each portal's keys: one host has one name, or one key would have two rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import sqlalchemy as sa
+
+from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24StoreError
+from airflow_provider_bitrix24.journal.commands import rename_command
+
+if TYPE_CHECKING:
+    from airflow_provider_bitrix24.sql import Database
+
+_METADATA = sa.MetaData()
+PORTALS: Final = sa.Table(
+    "bitrix24_portal",
+    _METADATA,
+    sa.Column("host", sa.String(255), primary_key=True),
+    sa.Column("portal", sa.String(255), nullable=False),
+)
+create = _METADATA.create_all
+
+
+@dataclass(frozen=True)
+class Host:
+    """The host of a portal, which has one name in a journal.
+
+    :param name: host, with its port if that is unusual.
+    :param conn_id: the Airflow connection of the journal, for the command in messages.
+    """
+
+    name: str
+    conn_id: str
+
+    def register(self, database: Database, portal: str) -> None:
+        """Note the portal's name in keys, unless the journal has it already.
+
+        :raises Bitrix24ConfigError: the journal knows the host under another name.
+        """
+        with database.begin(reads=True) as connection:
+            known = self._known(connection)
+        if known is None:
+            known = self._insert(database, portal)
+        if known != portal:
+            raise self._other_name(known, portal)
+
+    def hold(self, connection: sa.Connection, portal: str) -> None:
+        """Keep the name as it is until the transaction ends, in which a new key is written.
+
+        :raises Bitrix24ConfigError: the host has another name by now.
+        """
+        known = self._known(connection, lock=True)
+        if known != portal:
+            raise self._other_name(known, portal)
+
+    def _known(self, connection: sa.Connection, *, lock: bool = False) -> str | None:
+        query = sa.select(PORTALS.c.portal).where(PORTALS.c.host == self.name)
+        found: str | None = connection.execute(query.with_for_update(read=True) if lock else query).scalar()
+        return found
+
+    def _insert(self, database: Database, portal: str) -> str | None:
+        """Insert the name; return the one that is there then."""
+        try:
+            with database.begin() as connection:
+                connection.execute(PORTALS.insert().values(host=self.name, portal=portal))
+        except Bitrix24StoreError as error:
+            trouble = error
+        else:
+            return portal
+        # Somebody else may have noted it at the same moment.
+        with database.begin(reads=True) as connection:
+            known = self._known(connection)
+        if known is None:
+            raise trouble
+        return known
+
+    def _other_name(self, known: str | None, portal: str) -> Bitrix24ConfigError:
+        command = rename_command(known or "OLD", portal, self.conn_id)
+        return Bitrix24ConfigError(
+            f"The journal knows {self.name} as the portal {known!r}, and this connection names it {portal!r}: each key "
+            f"would count as new, and be paid again. Nothing was sent. Set the extra portal_id to {known!r} in every "
+            f"connection to {self.name}; or rename the portal in the journal, by `{command}`, and set portal_id to "
+            f"{portal!r} in all of them."
+        )

@@ -1,0 +1,139 @@
+"""Give a portal another name in a SQL journal: in one transaction, for all its keys, or not at all."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
+from airflow_provider_bitrix24.journal.database import _CLAIMS as CLAIMS
+from airflow_provider_bitrix24.journal.database import _KEYS as KEYS
+from airflow_provider_bitrix24.journal.database import _OBSERVATIONS as OBSERVATIONS
+from airflow_provider_bitrix24.journal.database import _digest as digest_of
+from airflow_provider_bitrix24.journal.portals import PORTALS
+
+if TYPE_CHECKING:
+    from airflow_provider_bitrix24.sql import Database
+
+
+def rename_portal(database: Database, old: str, new: str) -> tuple[int, int]:
+    """Rename a portal.
+
+    :param old: its name in the journal.
+    :param new: what the connections' portal_id, or their host, is from now on.
+    :return: how many keys and how many hosts have the new name now.
+    :raises Bitrix24ConfigError: nothing was changed: there is no such portal, an attempt is at work on one of its keys,
+        the outcome of a send is unknown, or both names have the same key or payment.
+    """
+    with database.begin() as connection:
+        # First: from now on, no attempt can write a new key under the old name.
+        hosts = connection.execute(PORTALS.update().where(PORTALS.c.portal == old).values(portal=new)).rowcount
+        rows = connection.execute(sa.select(KEYS).where(KEYS.c.portal == old).with_for_update()).all()
+        if not rows and not hosts:
+            raise _unchanged(f"the journal has no portal {old!r}; it has {_names(connection)}")
+        now = connection.execute(sa.select(database.now)).scalar_one()
+        _refuse_open(rows, now)
+        keys = {row.key_digest: _renamed(row.journal_key, old, new) for row in rows}
+        _refuse_doubles(connection, old, new, set(map(digest_of, keys.values())))
+        for row in rows:
+            _move(connection, row, new, keys[row.key_digest], old)
+        for row in connection.execute(sa.select(OBSERVATIONS).where(OBSERVATIONS.c.portal == old)).all():
+            known = keys.get(row.key_digest)
+            digest = row.key_digest if known is None else digest_of(known)
+            connection.execute(
+                OBSERVATIONS.update().where(OBSERVATIONS.c.id == row.id).values(portal=new, key_digest=digest)
+            )
+        for row in connection.execute(sa.select(CLAIMS).where(CLAIMS.c.portal == old)).all():
+            key = _renamed(row.journal_key, old, new)
+            connection.execute(
+                CLAIMS.update()
+                .where(CLAIMS.c.portal == old, CLAIMS.c.payment_id == row.payment_id)
+                .values(portal=new, journal_key=key, key_digest=digest_of(key))
+            )
+    return len(rows), hosts
+
+
+def _move(connection: sa.Connection, row: Any, new: str, key: str, old: str) -> None:
+    """Give one row its new portal and key; whoever has read it before does not find it any more."""
+    connection.execute(
+        KEYS.update()
+        .where(KEYS.c.portal == old, KEYS.c.key_digest == row.key_digest)
+        .values(
+            portal=new,
+            key_digest=digest_of(key),
+            journal_key=key,
+            epoch=KEYS.c.epoch + 1,
+            document=_document(row, new, key),
+        )
+    )
+
+
+def _document(row: Any, new: str, key: str) -> str:
+    """The document with the new names in it, and nothing else changed: also what this release does not know."""
+    try:
+        document = json.loads(row.document)
+        receipt = document.get("receipt")
+        if isinstance(receipt, dict):
+            document["receipt"] = receipt | {"portal": new, "idempotency_key": key}
+        return json.dumps(document | {"portal": new, "key": key}, ensure_ascii=False)
+    except (ValueError, AttributeError, TypeError):
+        unreadable = row.journal_key
+    raise _unchanged(f"the entry of {unreadable!r} cannot be read; see `journal show`")
+
+
+def _renamed(key: str, old: str, new: str) -> str:
+    """The key with the new name in front; keys that name no portal stay as they are."""
+    return f"{new}{key[len(old) :]}" if key.startswith(f"{old}:") else key
+
+
+def _refuse_open(rows: Any, now: float) -> None:
+    """Refuse while something may still arrive, or is to be found by a tag, which is made of the old name."""
+    busy = [row.journal_key for row in rows if row.held_until > now]
+    if busy:
+        raise _unchanged(f"an attempt is at work on {_some(busy)}; stop the DAGs of this portal, and try again")
+    unknown = [row.journal_key for row in rows if row.unknown]
+    if unknown:
+        raise _unchanged(
+            f"it is not known what came of a send for {_some(unknown)}; clear the tasks, or decide with "
+            "`journal resolve`, and try again"
+        )
+
+
+def _refuse_doubles(connection: sa.Connection, old: str, new: str, digests: set[str]) -> None:
+    """Refuse if both names have the same key, or the same payment: two payments cannot become one."""
+    there = connection.execute(sa.select(KEYS.c.key_digest, KEYS.c.journal_key).where(KEYS.c.portal == new)).all()
+    double = [row.journal_key for row in there if row.key_digest in digests]
+    if double:
+        raise _unchanged(
+            f"there are entries of {_some(double)} under both names, so there may be two payments for one key. "
+            "Compare them by `journal show` and on the portal, and keep the two names apart"
+        )
+    other = CLAIMS.alias()
+    same = (
+        sa.select(CLAIMS.c.payment_id)
+        .join(other, CLAIMS.c.payment_id == other.c.payment_id)
+        .where(CLAIMS.c.portal == old, other.c.portal == new)
+    )
+    payments = connection.execute(same).scalars().all()
+    if payments:
+        raise _unchanged(f"keys under both names have claimed the payment {_some(payments)}: they are two portals")
+
+
+def _names(connection: sa.Connection) -> str:
+    names = {*connection.execute(sa.select(KEYS.c.portal)).scalars(), *_registered(connection)}
+    return _some(sorted(names)) if names else "none"
+
+
+def _registered(connection: sa.Connection) -> list[str]:
+    return list(connection.execute(sa.select(PORTALS.c.portal)).scalars())
+
+
+def _some(things: Any) -> str:
+    more = f" and {len(things) - 5} more" if len(things) > 5 else ""
+    return ", ".join(str(thing) for thing in things[:5]) + more
+
+
+def _unchanged(why: str) -> Bitrix24ConfigError:
+    return Bitrix24ConfigError(f"The portal was not renamed: {why}. Nothing was changed.")
