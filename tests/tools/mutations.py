@@ -289,8 +289,8 @@ MUTATIONS = [
         "one option stops all payments",
         "operators/brakes.py",
         """    _refuse_if_all_are_stopped()
-    name""",
-        "    name",
+    #""",
+        "    #",
         "test_one_option_stops_all_payments",
         OPTIONS,
     ),
