@@ -23,7 +23,7 @@ from tests.tools.services import NAME, Services
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-JOURNAL = ["tests/journal/test_database.py"]
+JOURNAL = ["tests/journal/test_database.py", "tests/journal/test_portals.py"]
 ROUNDS = 3
 
 
