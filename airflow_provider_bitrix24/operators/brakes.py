@@ -25,7 +25,12 @@ def refuse_if_stopped(bitrix24_conn_id: str) -> None:
     :raises Bitrix24ConfigError: the option cannot be read.
     """
     _refuse_if_all_are_stopped()
-    name = SWITCH.format(bitrix24_conn_id)
+    # A connection in an environment variable is found in capitals and small letters; the Variable's name may be either.
+    for conn_id in dict.fromkeys((bitrix24_conn_id, str(bitrix24_conn_id).lower())):
+        _refuse_by_variable(SWITCH.format(conn_id), bitrix24_conn_id)
+
+
+def _refuse_by_variable(name: str, bitrix24_conn_id: str) -> None:
     try:
         value = _read_variable(name)
     except Exception as error:  # noqa: BLE001 - secrets backends raise what they like

@@ -47,6 +47,20 @@ class Supervisor:
         return self.answer
 
 
+class VariablesOf(Supervisor):
+    """Airflow's side of a task that has these Variables."""
+
+    def __init__(self, variables: dict[str, str]) -> None:
+        super().__init__(None)
+        self.variables = variables
+
+    def send(self, msg: Any) -> Any:
+        value = self.variables.get(msg.key)
+        if value is None:
+            return ErrorResponse(error=ErrorType.VARIABLE_NOT_FOUND, detail={})
+        return VariableResult(key=msg.key, value=value)
+
+
 @EACH
 @pytest.mark.parametrize("value", ["true", "True", " yes ", "1", "on", "stop"])
 def test_somebody_has_stopped_the_payments(
@@ -86,6 +100,17 @@ def test_each_connection_has_a_switch_of_its_own(portal: Any, task: Task, monkey
     monkeypatch.setenv("AIRFLOW_CONN_OTHER", portal.connection)
     with pytest.raises(AirflowFailException, match="'other'"):
         OPERATORS["pay_crm_payment"](bitrix24_conn_id="other").execute(task.context)
+
+
+def test_capitals_in_the_id_of_a_connection_do_not_lose_the_switch(
+    portal: Any, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment variable of a connection is found by its id in any case; a Variable in the database is not."""
+    airflow = VariablesOf({"bitrix24_payments_stopped_bitrix24_default": "true"})
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", airflow, raising=False)
+    with pytest.raises(AirflowFailException, match="has stopped all payments"):
+        OPERATORS["pay_invoice"](bitrix24_conn_id="Bitrix24_Default").execute(task.context)
+    assert portal.requests == []
 
 
 TROUBLE = [
