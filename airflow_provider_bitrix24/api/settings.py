@@ -116,6 +116,7 @@ class Settings(BaseModel):
         :raises Bitrix24ConfigError: names the field that is wrong; never repeats a secret.
         """
         written = Written.take_apart(plain(host), plain(schema), plain(conn_type))
+        _refuse_other_type(plain(conn_type).lower(), written)
         options = read_extras(extra or {})
         allow_http = options.get("allow_http", False)
         scheme = written.scheme or "https"
@@ -134,6 +135,20 @@ class Settings(BaseModel):
             auth=read_credentials(written, plain(login), plain(password), options, allow_http=allow_http),
             **{name: value for name, value in options.items() if name in cls.model_fields and name != "auth"},
         )
+
+
+def _refuse_other_type(conn_type: str, written: Written) -> None:
+    """Refuse a connection that was made for something else, such as an API that is called by HTTP.
+
+    :raises Bitrix24ConfigError: names the type.
+    """
+    if conn_type in ("", "bitrix24") or (conn_type in PORTS and written.path):
+        return
+    which = f" {conn_type!r}" if conn_type.isascii() and conn_type.isidentifier() else ""
+    raise Bitrix24ConfigError(
+        f"conn_type is{which} and not bitrix24, so it was made for something else. Set the connection's type to "
+        "bitrix24, or use a whole webhook address (https://acme.bitrix24.com/rest/1/SECRET/) as the connection."
+    )
 
 
 @lru_cache(maxsize=64)

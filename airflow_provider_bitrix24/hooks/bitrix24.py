@@ -112,7 +112,8 @@ class Bitrix24Hook(RestMethods, BaseHook):
         """The portal, for the flows of `api`; reads the connection when first used. In a coroutine: `acaller`."""
         if self._caller is None:
             connection = connections.find(self.bitrix24_conn_id, self.conn_name_attr, self.get_connection)
-            settings = read_settings(connection, connection.extra_dejson, self.bitrix24_conn_id)
+            extra = connections.read_extra(connection, self.bitrix24_conn_id)
+            settings = read_settings(connection, extra, self.bitrix24_conn_id)
             masking.mask(settings.secrets)
             self._keeper = _keeper(settings, self.bitrix24_conn_id)
             self._caller = api.flow.Caller(settings)
@@ -121,10 +122,9 @@ class Bitrix24Hook(RestMethods, BaseHook):
     async def acaller(self) -> Caller:
         """The portal, for the flows of `api`; reads the connection when first used."""
         if self._caller is None:
-            from airflow.providers.common.compat.connection import get_async_extra_dejson
-
             connection = await connections.afind(self.bitrix24_conn_id, self.conn_name_attr)
-            settings = read_settings(connection, await get_async_extra_dejson(connection), self.bitrix24_conn_id)
+            extra = await connections.aread_extra(connection, self.bitrix24_conn_id)
+            settings = read_settings(connection, extra, self.bitrix24_conn_id)
             await masking.amask(settings.secrets)
             if settings.application is not None:
                 from airflow_provider_bitrix24.hooks.threads import ato_the_end

@@ -63,7 +63,7 @@ def _sign_in(conn_id: str, answer: str | None, state: str | None) -> int:
     from airflow_provider_bitrix24.hooks.tokens import make_keeper
 
     connection = connections.find(conn_id, "--conn-id")
-    settings = read_settings(connection, connection.extra_dejson, conn_id)
+    settings = read_settings(connection, connections.read_extra(connection, conn_id), conn_id)
     masking.mask(settings.secrets)
     application = settings.application
     if application is None:

@@ -326,7 +326,7 @@ def make_keeper(settings: Settings, application: OAuthAuth, conn_id: str) -> Tok
         from airflow_provider_bitrix24.hooks.token_table import SqlTokenStore
         from airflow_provider_bitrix24.sql import Database
 
-        named_by = f"The extra token_conn_id of the connection {conn_id!r}"
+        named_by = f"extra token_conn_id of the connection {conn_id!r}"
         database = Database.from_connection(application.token_conn_id, named_by=named_by)
         store = SqlTokenStore(database, settings.portal, application.client_id, key)
     return TokenKeeper(settings, application, store, conn_id)
