@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 import pendulum
 from pydantic import BaseModel, BeforeValidator, ConfigDict, InstanceOf
 
-from airflow_provider_bitrix24.api.values import decimal_number, shown
+from airflow_provider_bitrix24.api.values import decimal_number, portal_number, rounded, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +47,20 @@ class Money:
     def same_as(self, other: Money) -> bool:
         """Whether both are the same money; different currencies never are."""
         return self.currency == other.currency and abs(self.amount - other.amount) < self.tolerance
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether there is no money in it."""
+        return self.amount == 0
+
+    @property
+    def is_positive(self) -> bool:
+        """Whether it is more than nothing."""
+        return self.amount > 0
+
+    def exceeds(self, limit: Decimal) -> bool:
+        """Whether it is for more than a limit in the same currency; what is beyond 6 decimals does not count."""
+        return rounded(self.amount, 6) > limit
 
     def __str__(self) -> str:
         return f"{self.amount_text} {self.currency}"
@@ -95,7 +109,7 @@ def _text(value: object) -> str:
 
 def _money(amount: object, currency: object) -> Money:
     """Money from two fields of the wire."""
-    return Money(decimal_number(amount), _text(currency).strip().upper())
+    return Money(portal_number(amount), _text(currency).strip().upper())
 
 
 Flag = Annotated[bool, BeforeValidator(_flag)]
@@ -103,7 +117,7 @@ Number = Annotated[int, BeforeValidator(_number)]
 MaybeNumber = Annotated[int | None, BeforeValidator(_number_or_none)]
 MaybeTime = Annotated[InstanceOf[pendulum.DateTime] | None, BeforeValidator(_time_or_none)]
 Text = Annotated[str, BeforeValidator(_text)]
-Quantity = Annotated[Decimal, BeforeValidator(decimal_number)]
+Quantity = Annotated[Decimal, BeforeValidator(portal_number)]
 
 
 class _Wire(BaseModel):

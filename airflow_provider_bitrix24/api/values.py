@@ -6,7 +6,7 @@ Light on purpose: operators import this when a DAG file is parsed.
 from __future__ import annotations
 
 import re
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Final
 
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
@@ -18,6 +18,12 @@ ENTITY_TYPES: Final = {"deal": DEAL, "smart_invoice": SMART_INVOICE}
 ENTITY_NAMES: Final = {DEAL: "deal", SMART_INVOICE: "smart invoice"}
 """How a person names them."""
 
+_MOST_PLACES = 8
+"""Decimals that the portal keeps."""
+_PLACES_OF_MONEY = 4
+"""Decimals that an amount of many digits may have, and be exact."""
+_DIGITS_OF_A_DOUBLE = 15
+_EXACT = Context(prec=500)
 _LARGEST_ID = 2**63 - 1
 _AMOUNT = re.compile(r"[0-9]+(\.[0-9]+)?")
 _NUMBER = re.compile(r"[+-]?([0-9]{1,99}\.?[0-9]{0,99}|\.[0-9]{1,99})(e[+-]?[0-9]{1,3})?", re.IGNORECASE)
@@ -83,6 +89,29 @@ def money_amount(value: object, field: str) -> Decimal:
             "Nothing was sent."
         )
     return amount
+
+
+def portal_number(value: object) -> Decimal:
+    """A number of the portal, without the tail that its arithmetic on doubles leaves: 99.900000000000006 is 99.9.
+
+    The portal keeps up to 8 decimals. A double knows 15 digits for certain; what follows is noise where rounding by no
+    more than a few of the last places gives a shorter number.
+    """
+    number = decimal_number(value)
+    _, digits, exponent = number.as_tuple()
+    assert isinstance(exponent, int)  # noqa: S101 - the number is finite
+    if len(digits) > _DIGITS_OF_A_DOUBLE and exponent < -_PLACES_OF_MONEY:
+        noise = abs(number).scaleb(-_DIGITS_OF_A_DOUBLE)
+        for places in range(_MOST_PLACES):
+            shorter = rounded(number, places)
+            if abs(_EXACT.subtract(shorter, number)) <= noise:
+                return shorter
+    return number if exponent >= -_MOST_PLACES else rounded(number, _MOST_PLACES)
+
+
+def rounded(number: Decimal, places: int) -> Decimal:
+    """Return a number with as many decimals."""
+    return number.quantize(Decimal(1).scaleb(-places), context=_EXACT)
 
 
 def decimal_number(value: object) -> Decimal:

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_bitrix24.api.effects import Response
+from airflow_provider_bitrix24.api.envelope import Reply, open_envelope
 from airflow_provider_bitrix24.api.models import Invoice, Money, PayableProduct, Payment, PaySystem, ProductRow, Profile
 from airflow_provider_bitrix24.api.values import entity_type_id, money_amount, positive_id, shown
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
@@ -258,3 +260,64 @@ def test_a_profile(flag: Any, admin: bool) -> None:
     profile = Profile.from_wire({"ID": "1", "ADMIN": flag, "NAME": "Anna", "LAST_NAME": "Berg"})
     assert (profile.user_id, profile.name, profile.is_admin) == (1, "Anna Berg", admin)
     assert Profile.from_wire({"ID": 1}).name == ""
+
+
+FLOATS = [
+    ("99.900000000000006", "99.90"),
+    ("8.1999999999999993", "8.20"),
+    ("99.89999999999999", "99.90"),
+    ("0.30000000000000004", "0.30"),
+    ("1.0000000000000001e2", "100.00"),
+    ("1.5E+2", "150.00"),
+    ("9.9900000000000006E1", "99.90"),
+    ("98765432109.869995", "98765432109.87"),
+    ("123456789.12000000477", "123456789.12"),
+    ("1e-15", "0.00"),
+    ("-1e-20", "0.00"),
+    ("33.333333333333336", "33.33333333"),
+    ("12345678901234.5678", "12345678901234.5678"),
+    ("12345678.12345678", "12345678.12345678"),
+    ("0.125", "0.125"),
+    ("0.00000001", "0.00000001"),
+    ("1500.00", "1500.00"),
+    ("1500", "1500.00"),
+]
+"""What a portal writes, and what it means."""
+
+
+@pytest.mark.parametrize(("written", "meant"), FLOATS)
+def test_the_tail_of_a_double_is_no_money(written: str, meant: str) -> None:
+    """As JSON number and as text, in each kind of object that holds money or a quantity."""
+    body = f'{{"result": {{"id": 1, "sum": {written}, "currency": "EUR", "text": "{written}"}}}}'.encode()
+    reply = open_envelope(Response(status=200, headers={}, body=body, at=0.0), str)
+    assert isinstance(reply, Reply)
+    for value in (reply.result["sum"], reply.result["text"]):
+        payment = Payment.from_wire({"id": 1, "paid": "N", "sum": value, "currency": "EUR"})
+        invoice = Invoice.from_wire({"ID": 1, "PAYED": "N", "PRICE": value, "CURRENCY": "EUR"})
+        row = ProductRow.from_wire({"id": 1, "price": value, "quantity": value})
+        assert payment.money.amount_text == invoice.money.amount_text == meant
+        assert row.price == row.quantity == Decimal(meant)
+
+
+@pytest.mark.parametrize(
+    ("amount", "limit", "more"),
+    [
+        ("99.90", "99.90", False),
+        ("99.9", "99.90000", False),
+        ("99.99999999", "100", False),
+        ("100.00000001", "100", False),
+        ("99.91", "99.90", True),
+        ("99.9001", "99.90", True),
+        ("100000000000000000000000000000.01", "100000000000000000000000000000", True),
+        ("0", "0", False),
+    ],
+)
+def test_more_than_a_limit(amount: str, limit: str, more: bool) -> None:
+    assert Money(Decimal(amount), "EUR").exceeds(Decimal(limit)) is more
+
+
+@given(st.decimals(min_value=0, max_value=10**11, places=2), st.integers(1, 3))
+def test_no_way_in_which_php_writes_a_double_changes_the_money(amount: Decimal, digits: int) -> None:
+    written = f"{float(amount):.{14 + digits}g}"
+    payment = Payment.from_wire({"id": 1, "paid": "N", "sum": Decimal(written), "currency": "EUR"})
+    assert payment.money.amount == amount
