@@ -211,10 +211,6 @@ def test_a_payment_in_text_and_with_little_in_it() -> None:
         {"paid": None},
         {"paid": 1},
         {"paid": "yes"},
-        {"datePaid": "tomorrow"},
-        {"datePaid": "P1D"},
-        {"datePaid": 5},
-        {"empPaidId": "me"},
         {"sum": ""},
         {"sum": None},
         {"sum": "NaN"},
@@ -321,3 +317,42 @@ def test_no_way_in_which_php_writes_a_double_changes_the_money(amount: Decimal, 
     written = f"{float(amount):.{14 + digits}g}"
     payment = Payment.from_wire({"id": 1, "paid": "N", "sum": Decimal(written), "currency": "EUR"})
     assert payment.money.amount == amount
+
+
+@pytest.mark.parametrize(
+    "unreadable",
+    [
+        *("27.11.2026 14:05:00", "11/27/2026 02:05:00 pm", "27 ноября 2026", "tomorrow", "P1D", "0000-00-00 00:00:00"),
+        *("2026-11-27T14:05:00", "2026-11-27 14:05:00", "2026-11-27", "14:05:00", "2026-13-45T99:00:00+00:00"),
+        *("", " ", "0", "N", 0, 5, 1763800000, Decimal("1763800000.5"), True, False, [], {}, ["2026-11-27"], None),
+    ],
+)
+def test_a_time_that_cannot_be_known_is_none(unreadable: Any) -> None:
+    """Never refused, and never UTC by silence: the mark is what counts, and when it was made is only shown."""
+    payment = Payment.from_wire({"id": 1, "paid": "Y", "sum": 5, "currency": "EUR", "datePaid": unreadable})
+    invoice = Invoice.from_wire({"ID": 1, "PAYED": "Y", "PRICE": 5, "CURRENCY": "EUR", "DATE_PAYED": unreadable})
+    assert (payment.paid, payment.paid_at) == (invoice.paid, invoice.paid_at) == (True, None)
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        *("2026-11-27T14:05:00+03:00", "2026-11-27T11:05:00Z", " 2026-11-27 14:05:00+03:00", "2026-11-27T14:05+0300"),
+        *("2026-11-27T14:05:00.000000+03", "2026-11-27T06:05:00,000-05:00"),
+    ],
+)
+def test_a_time_with_its_zone_is_known(known: str) -> None:
+    payment = Payment.from_wire({"id": 1, "paid": "Y", "sum": 5, "currency": "EUR", "datePaid": known})
+    assert payment.paid_at == pendulum.datetime(2026, 11, 27, 11, 5)
+
+
+@pytest.mark.parametrize("unreadable", [[], {}, True, "me", "12 (Anna)", Decimal("1.5"), "\u0661"])
+def test_what_is_only_shown_stops_nothing(unreadable: Any) -> None:
+    shown = dict.fromkeys(("accountNumber", "paySystemName", "empPaidId", "datePaid"), unreadable)
+    payment = Payment.from_wire({"id": 1, "paid": "Y", "sum": 5, "currency": "EUR", **shown})
+    assert (payment.paid, payment.paid_by_id, payment.paid_at) == (True, None, None)
+    shown = dict.fromkeys(("ACCOUNT_NUMBER", "ORDER_TOPIC", "EMP_PAYED_ID", "DATE_PAYED"), unreadable)
+    invoice = Invoice.from_wire({"ID": 1, "PAYED": "Y", "PRICE": 5, "CURRENCY": "EUR", **shown})
+    assert (invoice.paid, invoice.paid_by_id, invoice.paid_at) == (True, None, None)
+    assert Profile.from_wire({"ID": 1, "NAME": unreadable, "LAST_NAME": unreadable}).user_id == 1
+    assert ProductRow.from_wire({"id": 1, "productName": unreadable, "price": 1, "quantity": 1}).quantity == 1

@@ -1,4 +1,4 @@
-"""A portal whose PHP writes money as doubles with 17 digits: limits, expectations and receipts are those of the money."""
+"""A portal that writes money as doubles of 17 digits, or times in its site's format: payments and receipts hold."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ class FloatWorld(World):
     """The sandbox portal, whose answers spell money in another way."""
 
     spell: Callable[[float], str]
+    respell: tuple[re.Pattern[bytes], bytes] | None = None
+    """What else is written in another way: a pattern, and what stands there instead."""
 
     def _answer(self, request: Any) -> Any:
         outcome = super()._answer(request)
@@ -40,6 +42,7 @@ class FloatWorld(World):
             return found[1] + found[2] + self.spell(float(found[3])).encode() + found[2]
 
         body = MONEY.sub(spelled, outcome.body)
+        body = self.respell[0].sub(self.respell[1], body) if self.respell else body
         return Response(status=outcome.status, headers=outcome.headers, body=body, at=outcome.at)
 
 
@@ -86,3 +89,19 @@ def test_an_empty_payment_is_empty(world: FloatWorld) -> None:
     with pytest.raises(PaymentRefused, match="is empty"):
         world.once.pay_crm_payment(payment_id=payment)
     assert world.once.pay_crm_payment(payment_id=payment, allow_zero=True).as_dict()["amount"] == "0.00"
+
+
+@pytest.mark.parametrize("time", ['"27.11.2026 14:05:00"', '"2026-11-27 14:05:00"', '"0000-00-00"', "0", '""', "true"])
+def test_a_time_in_the_format_of_the_site_does_not_stop_a_payment(time: str) -> None:
+    made = FloatWorld("source")
+    made.spell = str
+    made.respell = (re.compile(rb'("(?:datePaid|DATE_PAYED)": ?)("[^"]*"|null)'), rb"\g<1>" + time.encode())
+    payment = made.person("crm.item.payment.add", {"entityTypeId": 2, "entityId": 1})
+    receipts = [
+        made.once.pay_invoice(invoice_id=2, pay_system_id=31).as_dict(),
+        made.once.pay_crm_payment(payment_id=payment, allow_zero=True).as_dict(),
+        made.once.pay_invoice(invoice_id=2, pay_system_id=31).as_dict(),
+    ]
+    assert [receipt["paid_at"] for receipt in receipts] == [None, None, None]
+    assert len(made.ledger("invoice_paid")) == 1
+    assert len(made.ledger("payment_paid")) == 1
