@@ -31,6 +31,7 @@ def find(conn_id: str, named_by: str, get: Callable[[str], Connection] | None = 
     from airflow.providers.common.compat.sdk import AirflowNotFoundException
     from airflow.sdk import BaseHook
 
+    _check_id(conn_id, named_by)
     try:
         return (get or BaseHook.get_connection)(conn_id)
     except AirflowNotFoundException:
@@ -45,11 +46,27 @@ async def afind(conn_id: str, named_by: str) -> Connection:
     from airflow.providers.common.compat.connection import get_async_connection
     from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
+    _check_id(conn_id, named_by)
     try:
         return await get_async_connection(conn_id)
     except AirflowNotFoundException:
         pass
     raise await asyncio.to_thread(_not_found, conn_id, named_by)
+
+
+def _check_id(conn_id: object, named_by: str) -> None:
+    if not isinstance(conn_id, str) or conn_id.strip() in ("", "None"):
+        lost = conn_id is None or str(conn_id).strip() == "None"
+        why = (
+            " (a template or the task before gave None)"
+            if lost
+            else " (an empty text)"
+            if not str(conn_id).strip()
+            else ""
+        )
+        raise Bitrix24ConfigError(
+            f"{named_by} must be the id of an Airflow connection, not {repr(conn_id)[:60]}{why}. Nothing was sent."
+        )
 
 
 def read_extra(connection: Connection, conn_id: str) -> dict[str, Any]:

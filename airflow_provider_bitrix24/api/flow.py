@@ -18,7 +18,7 @@ from airflow_provider_bitrix24.api.envelope import Garbled, Moved, Refusal, Repl
 from airflow_provider_bitrix24.api.paging import Page, page_params, read_page, shape_of
 from airflow_provider_bitrix24.api.patience import TRIES, Again, Verdict, persist
 from airflow_provider_bitrix24.api.refusals import TOO_MANY_REQUESTS, judge
-from airflow_provider_bitrix24.api.values import shown
+from airflow_provider_bitrix24.api.values import shown, whole
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ConfigError,
     Bitrix24Error,
@@ -230,6 +230,9 @@ def _plain(value: Any, name: str = "params") -> Any:
     """JSON values only, exactly: no float can say 10.10."""
     if value is None or isinstance(value, str) or (isinstance(value, int) and abs(value) < 2**63):
         return value
+    number = whole(value)
+    if number is not None and abs(number) < 2**63:
+        return number
     if isinstance(value, Mapping):
         return {str(key): _plain(inner, f"{name}[{key}]") for key, inner in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from airflow.providers.common.compat.sdk import conf
 
+from airflow_provider_bitrix24.api.values import described
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Error
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ def _task_state(context: Context) -> TaskStateJournal | None:
 def _sql(context: Context, journal_conn_id: Any, fence: TaskStateJournal | None) -> Journal:
     if not isinstance(journal_conn_id, str) or journal_conn_id.strip() in ("", "None"):
         raise Bitrix24ConfigError(
-            f"journal_conn_id must be the id of an Airflow connection, not {journal_conn_id!r}. Nothing was sent."
+            f"journal_conn_id must be the id of an Airflow connection, not {described(journal_conn_id)}. "
+            "Nothing was sent."
         )
     from airflow_provider_bitrix24.journal.database import SqlJournal
     from airflow_provider_bitrix24.sql import Database
