@@ -52,6 +52,8 @@ class Settings(BaseModel):
     allow_http: bool = False
     """Whether plain http is accepted for a host that is not this machine."""
     max_response_bytes: int = 64 * 1024 * 1024
+    conn_id: str | None = None
+    """The Airflow connection that all of this comes from, for messages."""
 
     @property
     def address(self) -> str:
@@ -62,6 +64,11 @@ class Settings(BaseModel):
     def origin(self) -> str:
         """Scheme and address of the portal, without any secret."""
         return f"{self.scheme}://{self.address}"
+
+    @property
+    def place(self) -> str:
+        """What messages call the place that is called: the origin, and the Airflow connection that names it."""
+        return f"{self.origin} (connection {self.conn_id!r})" if self.conn_id else self.origin
 
     @property
     def portal(self) -> str:
@@ -83,9 +90,13 @@ class Settings(BaseModel):
         return self.auth if isinstance(self.auth, OAuthAuth) else None
 
     def at(self, origin: str) -> Self:
-        """The same settings for another origin: that of the token endpoint."""
+        """The same settings for another origin, that of the token endpoint: what is the portal's own is not its own."""
         written = Written.take_apart(origin)
-        return self.model_copy(update={"host": written.host, "scheme": written.scheme, "port": written.port})
+        own = self.application.oauth_ca_bundle if self.application else None
+        ca_bundle = own or (self.ca_bundle if written.host == self.host else None)
+        return self.model_copy(
+            update={"host": written.host, "scheme": written.scheme, "port": written.port, "ca_bundle": ca_bundle}
+        )
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -47,7 +47,7 @@ def read_settings(connection: Connection, extra: Mapping[str, Any], conn_id: str
     :raises Bitrix24ConfigError: names connection and field.
     """
     try:
-        return api.settings.Settings.from_connection_values(
+        settings = api.settings.Settings.from_connection_values(
             host=connection.host,
             login=connection.login,
             password=connection.password,
@@ -56,6 +56,7 @@ def read_settings(connection: Connection, extra: Mapping[str, Any], conn_id: str
             extra=extra,
             conn_type=connection.conn_type,
         )
+        return settings.model_copy(update={"conn_id": conn_id})
     except Bitrix24ConfigError as error:
         reason = str(error)
     raise Bitrix24ConfigError(f"The Airflow connection {conn_id!r} cannot be used: {reason}")
