@@ -40,6 +40,22 @@ if TYPE_CHECKING:
 _DENIALS: Final = re.compile(r"Nothing was sent\.|This attempt read and sent nothing\.|The call was not executed\.")
 
 
+def certificate_advice(obstacle: str, extra: str) -> str:
+    """What to do about a certificate that is not trusted, or TLS that is not spoken; empty for other obstacles.
+
+    :param obstacle: why there was no connection.
+    :param extra: the connection's extra that names trusted certificates.
+    """
+    if obstacle.startswith("TLS:"):
+        return (
+            f"If the certificate is self-signed or comes from a private authority, set the connection's extra {extra} "
+            "to the file of that authority's certificate, as the workers and the triggerer see it."
+        )
+    if obstacle.startswith("TLS "):
+        return "Does the server speak https at this port? Check schema and port of the connection."
+    return ""
+
+
 class Bitrix24Error(Exception):
     """The root of everything this provider raises on its own account."""
 
@@ -82,22 +98,32 @@ class Bitrix24NotSent(Bitrix24Error):
     :param method: REST method.
     :param obstacle: what stood in the way, without addresses.
     :param lease_over: whether the request was held back because the time in which it might be sent had passed.
+    :param place: where there was no connection to: scheme, host and port, and the Airflow connection; never a secret.
     """
 
     final = False
 
-    def __init__(self, method: str, obstacle: str, lease_over: bool = False) -> None:
-        super().__init__(method, obstacle, lease_over)
+    def __init__(self, method: str, obstacle: str, lease_over: bool = False, place: str = "") -> None:
+        super().__init__(method, obstacle, lease_over, place)
         self.method = method
         self.obstacle = obstacle
         self.lease_over = lease_over
+        self.place = place
 
     @property
     def reason(self) -> str:
         """What stood in the way."""
-        return self.obstacle if self.lease_over else f"no connection: {self.obstacle}"
+        if self.lease_over:
+            return self.obstacle
+        return f"cannot connect to {self.place}: {self.obstacle}" if self.place else f"no connection: {self.obstacle}"
 
     def __str__(self) -> str:
+        if self.place and not self.lease_over:
+            advice = certificate_advice(self.obstacle, "ca_bundle")
+            return (
+                f"Cannot connect to {self.place}: {self.obstacle}. Nothing was sent by this call "
+                f"({self.method}). {advice}".rstrip()
+            )
         return f"{self.method} was not sent to Bitrix24 ({self.obstacle}). This call changed nothing on the portal."
 
 

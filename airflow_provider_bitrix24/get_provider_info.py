@@ -138,6 +138,11 @@ def get_provider_info() -> dict[str, Any]:
                         "description": "Where tokens are refreshed; https://oauth.bitrix.info if empty.",
                         "schema": {"type": ["string", "null"]},
                     },
+                    "oauth_ca_bundle": {
+                        "label": "OAuth: CA bundle",
+                        "description": "File of certificates to trust there, for a server with a CA of its own.",
+                        "schema": {"type": ["string", "null"]},
+                    },
                     "read_timeout": {
                         "label": "Read timeout (seconds)",
                         "description": "How long an answer may take; 75 if empty. Bitrix24 itself gives up after 60.",

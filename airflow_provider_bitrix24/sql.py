@@ -107,7 +107,7 @@ class Database:
                 password=connection.password,
                 port=connection.port,
                 schema=connection.schema,
-                extra=connection.extra_dejson,
+                extra=connections.read_extra(connection, conn_id),
                 name=f"The Airflow connection {conn_id!r}",
             ),
             name=f"the database of the Airflow connection {conn_id!r}",

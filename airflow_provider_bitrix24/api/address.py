@@ -73,6 +73,21 @@ def bracketed(host: str, port: int | None = None) -> str:
     return host if port is None else f"{host}:{port}"
 
 
+def same_host(one: str, other: str) -> bool:
+    """Tell whether two addresses, or bare hosts, name one host: by what they mean, not by how they are written.
+
+    Case, a dot at the end, the port, letters or their ASCII form do not matter.
+    """
+    return _meant(one) == _meant(other)
+
+
+def _meant(address: str) -> str:
+    try:
+        return Written.take_apart(address.strip().partition("/rest/")[0].rstrip("/")).host
+    except Bitrix24ConfigError:
+        return address.strip().lower()
+
+
 def is_loopback(host: str) -> bool:
     """Tell whether this is the machine itself."""
     if _is_ip_address(host):

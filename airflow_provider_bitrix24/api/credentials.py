@@ -21,7 +21,15 @@ _USER = re.compile(r"(?!\.+$)[\w.@+-]{1,100}")
 _SECRET = re.compile(r"(?!\.+$)[A-Za-z0-9._~-]{1,200}")
 _CLIENT_ID = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,100}")
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{8,2000}")
-_OF_OAUTH: Final = ("oauth_url", "refresh_token", "access_token", "refreshed_by", "token_conn_id", "token_key")
+_OF_OAUTH: Final = (
+    "oauth_url",
+    "oauth_ca_bundle",
+    "refresh_token",
+    "access_token",
+    "refreshed_by",
+    "token_conn_id",
+    "token_key",
+)
 _REMEMBERED: Final = 8
 
 
@@ -64,6 +72,8 @@ class OAuthAuth(BaseModel):
     client_secret: SecretStr
     oauth_url: str = OAUTH_URL
     """Origin of the token endpoint."""
+    oauth_ca_bundle: str | None = None
+    """File or folder of certificates that are trusted there; else the portal's if both are one host, or the usual."""
     refresh_token: SecretStr | None = None
     """The first one; used only as long as the token store has none."""
     access_token: SecretStr | None = None

@@ -71,6 +71,8 @@ class Moved:
     host: str
     """Where to, without path; empty if the portal did not say."""
     scheme: str = ""
+    relative: bool = False
+    """Whether the portal named only a path, so that it meant itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,8 @@ class Garbled:
     """Something that is no answer of the method: a page, half a body, other JSON."""
 
     reason: str
+    page: bool = False
+    """Whether it is a web page that says that there is no REST here, or not for us."""
 
 
 def open_envelope(response: Response, redact: Callable[[str], str]) -> Reply | Refusal | Moved | Garbled:
@@ -87,12 +91,18 @@ def open_envelope(response: Response, redact: Callable[[str], str]) -> Reply | R
     :param redact: takes secrets out of a text.
     """
     if 300 <= response.status < 400:
-        return Moved(*map(redact, _split(response.headers.get("location", ""))))
+        location = response.headers.get("location", "").strip()
+        host, scheme = map(redact, _split(location))
+        return Moved(host, scheme, relative=bool(location) and not host and "//" not in location.partition("?")[0])
     body = _json_object(response.body, redact)
     if body is None:
-        kind = "an HTML page" if response.body.lstrip()[:1] == b"<" else "a body that is not the JSON of the method"
+        html = response.body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
+        kind = "an HTML page" if html else "a body that is not the JSON of the method"
         return Garbled(
-            f"HTTP {response.status} with {kind}" if response.body.strip() else f"HTTP {response.status} without a body"
+            f"HTTP {response.status} with {kind}"
+            if response.body.strip()
+            else f"HTTP {response.status} without a body",
+            page=html and response.status < 500,
         )
     if "error" in body:
         return refusal(body, response.status, redact, _retry_after(response.headers), _now(response))

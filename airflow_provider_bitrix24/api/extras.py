@@ -129,6 +129,7 @@ EXTRAS: Final[Mapping[str, Callable[[str, object], Any]]] = {
     "max_response_bytes": _bytes,
     "auth": _one_of("webhook", "oauth"),
     "oauth_url": _text,
+    "oauth_ca_bundle": _text,
     "refresh_token": _text,
     "access_token": _text,
     "refreshed_by": _one_of("tasks", "operator"),

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from airflow_provider_bitrix24 import __version__
 from airflow_provider_bitrix24.api import batch as batches
+from airflow_provider_bitrix24.api.address import same_host
 from airflow_provider_bitrix24.api.effects import Effect, NotSent, Request, Response, Unknown
 from airflow_provider_bitrix24.api.envelope import Garbled, Moved, Refusal, Reply, open_envelope
 from airflow_provider_bitrix24.api.paging import Page, page_params, read_page, shape_of
 from airflow_provider_bitrix24.api.patience import TRIES, Again, RetryQuota, Verdict, persist, wait_for_slot
 from airflow_provider_bitrix24.api.refusals import TOO_MANY_REQUESTS, judge
-from airflow_provider_bitrix24.api.values import shown
+from airflow_provider_bitrix24.api.values import shown, whole
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ConfigError,
     Bitrix24Error,
@@ -171,7 +172,10 @@ class Caller:
     def _verdict(self, request: Request, outcome: Outcome) -> Verdict:
         """What an outcome means: the retry table."""
         if isinstance(outcome, NotSent):
-            error = Bitrix24NotSent(request.method, self.settings.redact(outcome.reason), outcome.lease_over)
+            obstacle = self.settings.redact(outcome.reason)
+            error = Bitrix24NotSent(
+                request.method, obstacle, outcome.lease_over, "" if outcome.lease_over else self.settings.place
+            )
             return Verdict(error=error, again=None if outcome.lease_over else Again.TROUBLE)
         if isinstance(outcome, Unknown):
             return self._lost(request, outcome.reason)
@@ -190,7 +194,7 @@ class Caller:
         if isinstance(answer, Moved):
             return Verdict(error=self._moved(answer))
         if isinstance(answer, Garbled):
-            return self._lost(request, answer.reason)
+            return self._lost(request, f"{answer.reason}{self._no_rest(answer)}")
         assert_never(answer)
 
     def _refused(self, request: Request, refusal: Refusal) -> Verdict:
@@ -206,9 +210,24 @@ class Caller:
         error = _no_answer(request.method, request.effect, self.settings.redact(reason))
         return Verdict(error=error, again=Again.TROUBLE if request.effect is Effect.READ else None)
 
+    def _no_rest(self, garbled: Garbled) -> str:
+        """What to check where a web page came: that is not what Bitrix24's REST answers with."""
+        if not garbled.page:
+            return ""
+        return (
+            f": is {self.settings.place} the address of the portal? Check host and port, and what stands before the "
+            "portal (a proxy, a firewall, a login page)"
+        )
+
     def _moved(self, moved: Moved) -> Bitrix24ConfigError:
-        target = moved.host or "an address it did not name"
-        if moved.host == self.settings.host:
+        target = "another path on the same host" if moved.relative else moved.host or "an address it did not name"
+        if moved.relative:
+            advice = (
+                f"Bitrix24's REST answers no call like that: {self.settings.origin} may be a web server, a proxy or a "
+                "login page before the portal. Open the address in a browser, and correct host and port of the "
+                "connection."
+            )
+        elif moved.host and same_host(moved.host, self.settings.host):
             advice = f"Check the schema (it points to {moved.scheme or 'the same'}) and the port of the connection."
         else:
             advice = (
@@ -245,6 +264,9 @@ def _plain(value: Any, name: str = "params") -> Any:
     """JSON values only, exactly: no float can say 10.10."""
     if value is None or isinstance(value, str) or (isinstance(value, int) and abs(value) < 2**63):
         return value
+    number = whole(value)
+    if number is not None and abs(number) < 2**63:
+        return number
     if isinstance(value, Mapping):
         return {str(key): _plain(inner, f"{name}[{key}]") for key, inner in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

@@ -2,11 +2,12 @@
 
 What the portal sends is tolerant (numeric strings, empty text for nothing), what these classes hold is exact:
 `Decimal`, `int`, `bool`, `pendulum.DateTime`. `from_wire` raises `ValueError` for what cannot be read, and guesses
-nothing.
+nothing; what is only shown to people, such as names and times, is empty instead.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
@@ -14,11 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 import pendulum
 from pydantic import BaseModel, BeforeValidator, ConfigDict, InstanceOf
 
-from airflow_provider_bitrix24.api.values import decimal_number, shown
+from airflow_provider_bitrix24.api.values import decimal_number, portal_number, rounded, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_ISO_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?(Z|[+-]\d\d(:?\d\d)?)", re.ASCII)
+"""With a zone: without one it does not say when that was."""
 _CURRENCY_DIGITS = {
     **dict.fromkeys(("CLP", "ISK", "JPY", "KRW", "PYG", "UGX", "VND", "XAF", "XOF", "XPF"), 0),
     **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
@@ -48,6 +51,20 @@ class Money:
         """Whether both are the same money; different currencies never are."""
         return self.currency == other.currency and abs(self.amount - other.amount) < self.tolerance
 
+    @property
+    def is_zero(self) -> bool:
+        """Whether there is no money in it."""
+        return self.amount == 0
+
+    @property
+    def is_positive(self) -> bool:
+        """Whether it is more than nothing."""
+        return self.amount > 0
+
+    def exceeds(self, limit: Decimal) -> bool:
+        """Whether it is for more than a limit in the same currency; what is beyond 6 decimals does not count."""
+        return rounded(self.amount, 6) > limit
+
     def __str__(self) -> str:
         return f"{self.amount_text} {self.currency}"
 
@@ -75,13 +92,18 @@ def _number_or_none(value: object) -> int | None:
 
 
 def _time_or_none(value: object) -> pendulum.DateTime | None:
-    """A point in time as ISO 8601, where null and empty text mean never."""
-    if value in (None, ""):
+    """A point in time as ISO 8601 with its zone; None if there is none, or if it cannot be known which one is meant.
+
+    Nothing is refused: a portal may write times in the format of its site, such as 27.11.2026 14:05:00. Without a zone
+    it is unknown when that was, and UTC would be a guess.
+    """
+    if not isinstance(value, str) or _ISO_TIME.fullmatch(value.strip()) is None:
         return None
-    parsed = pendulum.parse(value) if isinstance(value, str) else None
-    if not isinstance(parsed, pendulum.DateTime):
-        raise ValueError(f"not a point in time: {shown(value)}")  # noqa: TRY004 - pydantic collects ValueError
-    return parsed
+    try:
+        parsed = pendulum.parse(value.strip())
+    except ValueError:
+        return None
+    return parsed if isinstance(parsed, pendulum.DateTime) else None
 
 
 def _text(value: object) -> str:
@@ -93,17 +115,35 @@ def _text(value: object) -> str:
     raise ValueError(f"not a text: {shown(value)}")
 
 
+def _label(value: object) -> str:
+    """Text that is only shown: what cannot be read is empty, and stops nothing."""
+    try:
+        return _text(value)
+    except ValueError:
+        return ""
+
+
+def _who_or_none(value: object) -> int | None:
+    """A user's id; what cannot be read is unknown, and nobody's."""
+    try:
+        return _number_or_none(value)
+    except ValueError:
+        return None
+
+
 def _money(amount: object, currency: object) -> Money:
     """Money from two fields of the wire."""
-    return Money(decimal_number(amount), _text(currency).strip().upper())
+    return Money(portal_number(amount), _text(currency).strip().upper())
 
 
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Number = Annotated[int, BeforeValidator(_number)]
 MaybeNumber = Annotated[int | None, BeforeValidator(_number_or_none)]
 MaybeTime = Annotated[InstanceOf[pendulum.DateTime] | None, BeforeValidator(_time_or_none)]
+MaybeWho = Annotated[int | None, BeforeValidator(_who_or_none)]
 Text = Annotated[str, BeforeValidator(_text)]
-Quantity = Annotated[Decimal, BeforeValidator(decimal_number)]
+Label = Annotated[str, BeforeValidator(_label)]
+Quantity = Annotated[Decimal, BeforeValidator(portal_number)]
 
 
 class _Wire(BaseModel):
@@ -116,13 +156,13 @@ class Payment(_Wire):
     """A payment of a deal or smart invoice, as ``crm.item.payment.get`` and ``.list`` show it."""
 
     id: Number
-    account_number: Text
+    account_number: Label
     paid: Flag
     paid_at: MaybeTime
-    paid_by_id: MaybeNumber
+    paid_by_id: MaybeWho
     """User who marked it as paid."""
     pay_system_id: MaybeNumber
-    pay_system_name: Text
+    pay_system_name: Label
     money: Money
 
     @classmethod
@@ -144,13 +184,13 @@ class Invoice(_Wire):
     """A legacy invoice, as ``crm.invoice.get`` and ``.list`` show it."""
 
     id: Number
-    account_number: Text
-    subject: Text
+    account_number: Label
+    subject: Label
     status_id: Text
     """``P`` is paid, ``D`` declined, ``N`` new; portals add their own."""
     paid: Flag
     paid_at: MaybeTime
-    paid_by_id: MaybeNumber
+    paid_by_id: MaybeWho
     cancelled: Flag
     money: Money
     pay_system_id: MaybeNumber
@@ -196,7 +236,7 @@ class PaySystem(_Wire):
     """A pay system, as ``sale.paysystem.list`` shows it."""
 
     id: Number
-    name: Text
+    name: Label
     action_file: Text
     """Handler; a REST handler's code, or a built-in one such as ``cash``."""
     entity_registry_type: Text
@@ -219,7 +259,7 @@ class ProductRow(_Wire):
     """A product row that is still available for payment, as ``crm.item.productrow.getAvailableForPayment`` shows it."""
 
     id: Number
-    name: Text
+    name: Label
     price: Quantity
     quantity: Quantity
 
@@ -257,5 +297,5 @@ class Profile(_Wire):
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> Self:
         """From the portal's answer."""
-        name = " ".join(part for part in (_text(wire.get("NAME")), _text(wire.get("LAST_NAME"))) if part)
+        name = " ".join(part for part in (_label(wire.get("NAME")), _label(wire.get("LAST_NAME"))) if part)
         return cls(user_id=wire.get("ID"), name=name, is_admin=wire.get("ADMIN") in (True, "Y", "1", 1, "true"))

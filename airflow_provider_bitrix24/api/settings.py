@@ -55,6 +55,8 @@ class Settings(BaseModel):
     allow_http: bool = False
     """Whether plain http is accepted for a host that is not this machine."""
     max_response_bytes: int = 64 * 1024 * 1024
+    conn_id: str | None = None
+    """The Airflow connection that all of this comes from, for messages."""
 
     @property
     def address(self) -> str:
@@ -65,6 +67,11 @@ class Settings(BaseModel):
     def origin(self) -> str:
         """Scheme and address of the portal, without any secret."""
         return f"{self.scheme}://{self.address}"
+
+    @property
+    def place(self) -> str:
+        """What messages call the place that is called: the origin, and the Airflow connection that names it."""
+        return f"{self.origin} (connection {self.conn_id!r})" if self.conn_id else self.origin
 
     @property
     def portal(self) -> str:
@@ -86,9 +93,13 @@ class Settings(BaseModel):
         return self.auth if isinstance(self.auth, OAuthAuth) else None
 
     def at(self, origin: str) -> Self:
-        """The same settings for another origin: that of the token endpoint."""
+        """The same settings for another origin, that of the token endpoint: what is the portal's own is not its own."""
         written = Written.take_apart(origin)
-        return self.model_copy(update={"host": written.host, "scheme": written.scheme, "port": written.port})
+        own = self.application.oauth_ca_bundle if self.application else None
+        ca_bundle = own or (self.ca_bundle if written.host == self.host else None)
+        return self.model_copy(
+            update={"host": written.host, "scheme": written.scheme, "port": written.port, "ca_bundle": ca_bundle}
+        )
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -119,6 +130,7 @@ class Settings(BaseModel):
         :raises Bitrix24ConfigError: names the field that is wrong; never repeats a secret.
         """
         written = Written.take_apart(plain(host), plain(schema), plain(conn_type))
+        _refuse_other_type(plain(conn_type).lower(), written)
         options = read_extras(extra or {})
         allow_http = options.get("allow_http", False)
         scheme = written.scheme or "https"
@@ -137,6 +149,20 @@ class Settings(BaseModel):
             auth=read_credentials(written, plain(login), plain(password), options, allow_http=allow_http),
             **{name: value for name, value in options.items() if name in cls.model_fields and name != "auth"},
         )
+
+
+def _refuse_other_type(conn_type: str, written: Written) -> None:
+    """Refuse a connection that was made for something else, such as an API that is called by HTTP.
+
+    :raises Bitrix24ConfigError: names the type.
+    """
+    if conn_type in ("", "bitrix24") or (conn_type in PORTS and written.path):
+        return
+    which = f" {conn_type!r}" if conn_type.isascii() and conn_type.isidentifier() else ""
+    raise Bitrix24ConfigError(
+        f"conn_type is{which} and not bitrix24, so it was made for something else. Set the connection's type to "
+        "bitrix24, or use a whole webhook address (https://acme.bitrix24.com/rest/1/SECRET/) as the connection."
+    )
 
 
 @lru_cache(maxsize=64)

@@ -25,6 +25,7 @@ from airflow_provider_bitrix24.exceptions import (
     Bitrix24Error,
     Bitrix24SignInNeeded,
     Bitrix24TokenError,
+    certificate_advice,
 )
 
 if TYPE_CHECKING:
@@ -174,12 +175,18 @@ class _Endpoint:
         self._secrets = [value for name, value in grant.items() if name != "grant_type"]
         self._host = urlsplit(application.oauth_url).netloc
         self._who = application.kind
-        self._dead = _USED_CODE if "code" in grant else ""
+        self._server = (
+            f"The token endpoint that was asked is {self._host}. If the portal's applications belong to another one, "
+            "set the extra oauth_url: the address after a sign-in names it (server_domain)."
+        )
+        self._dead = f"{_USED_CODE} {self._server}" if "code" in grant else ""
         self.issued: Issued | None = None
 
     def judge(self, outcome: Outcome) -> Verdict:
         if isinstance(outcome, NotSent):
-            return self._trouble(f"no connection to {self._host}: {self._redact(outcome.reason)}")
+            obstacle = self._redact(outcome.reason)
+            advice = certificate_advice(obstacle, "oauth_ca_bundle")
+            return self._trouble(f"no connection to {self._host}: {obstacle}", advice)
         if isinstance(outcome, Unknown):
             return self._without_answer(self._redact(outcome.reason))
         if 300 <= outcome.status < 400:
@@ -201,7 +208,9 @@ class _Endpoint:
         if code == "INVALID_GRANT":
             return Verdict(error=Bitrix24SignInNeeded(said.code, said.status, _METHOD, said.text, self._dead))
         if code in _ADVICE and said.status < 500:
-            advice = f"There is no access token, and the call that needs it was not executed. {_ADVICE[code]}"
+            advice = (
+                f"There is no access token, and the call that needs it was not executed. {_ADVICE[code]} {self._server}"
+            )
             return Verdict(error=Bitrix24AuthError(said.code, said.status, _METHOD, said.text, advice))
         error = judge(said, _METHOD, Effect.READ, who=self._who)
         if error.final and said.status < 500:
@@ -215,8 +224,8 @@ class _Endpoint:
         )
         return self._trouble(f"no usable answer from {self._host}: {reason}")
 
-    def _trouble(self, reason: str) -> Verdict:
-        error = Bitrix24TokenError(f"No new access token: {reason}. Nothing else was sent.")
+    def _trouble(self, reason: str, advice: str = "") -> Verdict:
+        error = Bitrix24TokenError(f"No new access token: {reason}. Nothing else was sent. {advice}".rstrip())
         return Verdict(error=error, again=Again.TROUBLE)
 
     def _redirected(self) -> Bitrix24Error:

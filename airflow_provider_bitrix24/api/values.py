@@ -6,7 +6,8 @@ Light on purpose: operators import this when a DAG file is parsed.
 from __future__ import annotations
 
 import re
-from decimal import Decimal
+from decimal import Context, Decimal
+from numbers import Integral, Rational, Real
 from typing import Final
 
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
@@ -18,8 +19,16 @@ ENTITY_TYPES: Final = {"deal": DEAL, "smart_invoice": SMART_INVOICE}
 ENTITY_NAMES: Final = {DEAL: "deal", SMART_INVOICE: "smart invoice"}
 """How a person names them."""
 
+_MOST_PLACES = 8
+"""Decimals that the portal keeps."""
+_PLACES_OF_MONEY = 4
+"""Decimals that an amount of many digits may have, and be exact."""
+_DIGITS_OF_A_DOUBLE = 15
+_EXACT = Context(prec=500)
 _LARGEST_ID = 2**63 - 1
 _AMOUNT = re.compile(r"[0-9]+(\.[0-9]+)?")
+_WRITTEN_BY_PEOPLE = re.compile(r"[0-9][0-9.,'\u2019\s]*[0-9]")
+"""With commas, thousands separators, or both."""
 _NUMBER = re.compile(r"[+-]?([0-9]{1,99}\.?[0-9]{0,99}|\.[0-9]{1,99})(e[+-]?[0-9]{1,3})?", re.IGNORECASE)
 """What a portal writes; Python would also take 1_000 and digits of other scripts."""
 
@@ -33,19 +42,33 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def described(value: object) -> str:
+    """`shown`, and where an unwanted value probably comes from."""
+    if value is None or (isinstance(value, str) and value.strip() == "None"):
+        return f"{shown(value)} (a template or the task before gave None)"
+    if isinstance(value, str) and not value.strip():
+        return f"{shown(value)} (an empty text)"
+    return shown(value)
+
+
+def whole(value: object) -> int | None:
+    """The value of a whole number of whatever class, such as numpy's; None for anything else, True and False too."""
+    return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else None
+
+
 def positive_id(value: object, field: str) -> int:
     """A whole positive number from ``123`` or ``"123"``.
 
     :raises Bitrix24ConfigError: for anything else, naming the field.
     """
-    number = value if isinstance(value, int) and not isinstance(value, bool) else 0
+    number = whole(value) or 0
     if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit() and len(value.strip()) < 20:
-        number = int(value)
+        number = int(value.strip())
     if not 0 < number <= _LARGEST_ID:
         raise Bitrix24ConfigError(
-            f"{field} must be a whole positive number such as 123 or '123', not {shown(value)}. Nothing was sent."
+            f"{field} must be a whole positive number such as 123 or '123', not {described(value)}. Nothing was sent."
         )
-    return int(number)
+    return number
 
 
 def entity_type_id(value: object, field: str = "entity_type_id") -> int:
@@ -56,11 +79,11 @@ def entity_type_id(value: object, field: str = "entity_type_id") -> int:
     number = ENTITY_TYPES.get(value.strip().lower()) if isinstance(value, str) else None
     if isinstance(value, str) and value.strip() in ("2", "31"):
         number = int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and value in ENTITY_NAMES:
-        number = int(value)
+    if whole(value) in ENTITY_NAMES:
+        number = whole(value)
     if number is None:
         raise Bitrix24ConfigError(
-            f"{field} must be 2 or 'deal', 31 or 'smart_invoice', not {shown(value)}: no other CRM object has "
+            f"{field} must be 2 or 'deal', 31 or 'smart_invoice', not {described(value)}: no other CRM object has "
             "payments. Nothing was sent."
         )
     return number
@@ -79,17 +102,60 @@ def money_amount(value: object, field: str) -> Decimal:
             amount = None
     if amount is None or amount < 0:
         raise Bitrix24ConfigError(
-            f"{field} must be an amount of 0 or more as text such as '1500.00', or a Decimal, not {shown(value)}. "
-            "Nothing was sent."
+            f"{field} must be an amount of 0 or more as text such as '1500.00', or a Decimal, not {described(value)}"
+            f"{_why_no_amount(value)}. Nothing was sent."
         )
     return amount
+
+
+def _why_no_amount(value: object) -> str:
+    """What a person has to change in an amount, where that can be told."""
+    if isinstance(value, str) and _WRITTEN_BY_PEOPLE.fullmatch(value.strip()):
+        return ": write it with a decimal point and without thousands separators, such as '1999.99'"
+    if isinstance(value, Real) and not isinstance(value, Rational):
+        return f": a {type(value).__name__} may have lost digits, so give a text"
+    return ""
+
+
+def _exact(value: object) -> Decimal | None:
+    """The value of a number of an exact class; None for anything else, and for fractions such as 1/3."""
+    if isinstance(value, Decimal):
+        return Decimal(value)
+    if not isinstance(value, Rational) or isinstance(value, bool):
+        return None
+    over, under = int(value.numerator), int(value.denominator)
+    number = _EXACT.divide(Decimal(over), Decimal(under)) if under != 1 else Decimal(over)
+    return number if number.is_finite() and number.as_integer_ratio() == (over, under) else None
+
+
+def portal_number(value: object) -> Decimal:
+    """A number of the portal, without the tail that its arithmetic on doubles leaves: 99.900000000000006 is 99.9.
+
+    The portal keeps up to 8 decimals. A double knows 15 digits for certain; what follows is noise where rounding by no
+    more than a few of the last places gives a shorter number.
+    """
+    number = decimal_number(value)
+    _, digits, exponent = number.as_tuple()
+    assert isinstance(exponent, int)  # noqa: S101 - the number is finite
+    if len(digits) > _DIGITS_OF_A_DOUBLE and exponent < -_PLACES_OF_MONEY:
+        noise = abs(number).scaleb(-_DIGITS_OF_A_DOUBLE)
+        for places in range(_MOST_PLACES):
+            shorter = rounded(number, places)
+            if abs(_EXACT.subtract(shorter, number)) <= noise:
+                return shorter
+    return number if exponent >= -_MOST_PLACES else rounded(number, _MOST_PLACES)
+
+
+def rounded(number: Decimal, places: int) -> Decimal:
+    """Return a number with as many decimals."""
+    return number.quantize(Decimal(1).scaleb(-places), context=_EXACT)
 
 
 def decimal_number(value: object) -> Decimal:
     """A finite number of a sane size, exactly as it was written."""
     if isinstance(value, str):
         value = Decimal(value.strip()) if _NUMBER.fullmatch(value.strip()) else None
-    number = Decimal(value) if isinstance(value, int | Decimal) and not isinstance(value, bool) else Decimal("NaN")
-    if not number.is_finite() or (number and abs(number.adjusted()) > 30):
+    number = _exact(value)
+    if number is None or not number.is_finite() or (number and abs(number.adjusted()) > 30):
         raise ValueError(f"not a number: {shown(value)}")
     return number

@@ -51,7 +51,7 @@ def read_settings(connection: Connection, extra: Mapping[str, Any], conn_id: str
 
     try:
         extra = pacing.with_rate_limit(extra)
-        return api.settings.Settings.from_connection_values(
+        settings = api.settings.Settings.from_connection_values(
             host=connection.host,
             login=connection.login,
             password=connection.password,
@@ -60,6 +60,7 @@ def read_settings(connection: Connection, extra: Mapping[str, Any], conn_id: str
             extra=extra,
             conn_type=connection.conn_type,
         )
+        return settings.model_copy(update={"conn_id": conn_id})
     except Bitrix24ConfigError as error:
         reason = str(error)
     raise Bitrix24ConfigError(f"The Airflow connection {conn_id!r} cannot be used: {reason}")
@@ -133,7 +134,8 @@ class Bitrix24Hook(RestMethods, BaseHook):
         """The portal, for the flows of `api`; reads the connection when first used. In a coroutine: `acaller`."""
         if self._caller is None:
             connection = connections.find(self.bitrix24_conn_id, self.conn_name_attr, self.get_connection)
-            settings = read_settings(connection, connection.extra_dejson, self.bitrix24_conn_id)
+            extra = connections.read_extra(connection, self.bitrix24_conn_id)
+            settings = read_settings(connection, extra, self.bitrix24_conn_id)
             masking.mask(settings.secrets)
             self._keeper = _keeper(settings, self.bitrix24_conn_id)
             self._pacer = _pacer(settings, self.pace_conn_id)
@@ -143,10 +145,9 @@ class Bitrix24Hook(RestMethods, BaseHook):
     async def acaller(self) -> Caller:
         """The portal, for the flows of `api`; reads the connection when first used."""
         if self._caller is None:
-            from airflow.providers.common.compat.connection import get_async_extra_dejson
-
             connection = await connections.afind(self.bitrix24_conn_id, self.conn_name_attr)
-            settings = read_settings(connection, await get_async_extra_dejson(connection), self.bitrix24_conn_id)
+            extra = await connections.aread_extra(connection, self.bitrix24_conn_id)
+            settings = read_settings(connection, extra, self.bitrix24_conn_id)
             await masking.amask(settings.secrets)
             from airflow_provider_bitrix24.hooks.threads import ato_the_end
 

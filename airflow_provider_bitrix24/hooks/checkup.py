@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_bitrix24 import api, drivers, options
+from airflow_provider_bitrix24 import api, connections, drivers, options
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Error
 from airflow_provider_bitrix24.hooks import masking
 from airflow_provider_bitrix24.hooks.bitrix24 import read_settings
@@ -80,8 +80,8 @@ class _Attempt:
         self.hangs_in = "reading the Airflow connection takes longer; does a secrets backend not answer?"
 
     def run(self) -> tuple[bool, str]:
-        connection = self._get_connection(self._conn_id)
-        settings = read_settings(connection, connection.extra_dejson, self._conn_id)
+        connection = connections.find(self._conn_id, "conn_id", self._get_connection)
+        settings = read_settings(connection, connections.read_extra(connection, self._conn_id), self._conn_id)
         masking.mask(settings.secrets)
         token = None
         if settings.application is not None:

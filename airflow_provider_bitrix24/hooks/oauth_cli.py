@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 from airflow_provider_bitrix24 import api, connections
-from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Error
+from airflow_provider_bitrix24.api.address import Written, same_host
+from airflow_provider_bitrix24.exceptions import Bitrix24AuthError, Bitrix24ConfigError, Bitrix24Error
 
 if TYPE_CHECKING:
+    from airflow_provider_bitrix24.api.credentials import OAuthAuth
     from airflow_provider_bitrix24.api.settings import Settings
     from airflow_provider_bitrix24.api.tokens import Tokens
+    from airflow_provider_bitrix24.hooks.tokens import TokenKeeper
 
 _CODE = re.compile(r"[A-Za-z0-9._~-]{1,200}")
 _EXPLAINED = """\
@@ -63,7 +66,7 @@ def _sign_in(conn_id: str, answer: str | None, state: str | None) -> int:
     from airflow_provider_bitrix24.hooks.tokens import make_keeper
 
     connection = connections.find(conn_id, "--conn-id")
-    settings = read_settings(connection, connection.extra_dejson, conn_id)
+    settings = read_settings(connection, connections.read_extra(connection, conn_id), conn_id)
     masking.mask(settings.secrets)
     application = settings.application
     if application is None:
@@ -78,10 +81,40 @@ def _sign_in(conn_id: str, answer: str | None, state: str | None) -> int:
         address = api.tokens.consent_url(settings, application, state)
         print(_EXPLAINED.format(host=settings.host, address=address), flush=True)
         answer = getpass("Address or code: ") if sys.stdin.isatty() else sys.stdin.readline()
-    tokens = keeper.sign_in(read_code(answer, settings, state))
+    tokens = _exchange(keeper, read_code(answer, settings, state), _other_server(answer, application))
     _say_who(settings, tokens)
     print(f"The tokens are in {keeper.place}, and tasks can begin.")
     return 0
+
+
+def _exchange(keeper: TokenKeeper, code: str, hint: str) -> Tokens:
+    try:
+        return keeper.sign_in(code)
+    except Bitrix24AuthError as error:
+        refused = error
+    advice = f"{hint} {refused.advice}".strip()
+    raise type(refused)(refused.code, refused.status, refused.method, refused.description, advice)
+
+
+def _other_server(answer: str, application: OAuthAuth) -> str:
+    """What to correct if the pasted address names another token endpoint than the connection; else empty."""
+    server = _fields(answer).get("server_domain", [""])[-1]
+    if not server or same_host(server, application.oauth_url):
+        return ""
+    try:
+        host = Written.take_apart(server).host
+    except Bitrix24ConfigError:
+        return ""
+    return (
+        f"The pasted address says that the token endpoint is {host} (server_domain): set the connection's extra "
+        f"oauth_url to https://{host}."
+    )
+
+
+def _fields(answer: str) -> dict[str, list[str]]:
+    """The fields in what a person has pasted; none if it is a code alone."""
+    text = answer.strip()
+    return parse_qs(urlsplit(text).query or text.partition("?")[2] or text) if set("?=") & set(text) else {}
 
 
 def _say_who(settings: Settings, tokens: Tokens) -> None:
@@ -110,11 +143,7 @@ def read_code(answer: str, settings: Settings, state: str | None) -> str:
     :param state: what must come back with it, if it is known; a code alone comes without.
     :raises Bitrix24ConfigError: there is no code in it, or it is the answer to something else.
     """
-    text = answer.strip()
-    if "?" not in text and "=" not in text:
-        found = {"code": [text]}
-    else:
-        found = parse_qs(urlsplit(text).query or text.partition("?")[2] or text)
+    found = _fields(answer) or {"code": [answer.strip()]}
     code = found.get("code", [""])[-1]
     if _CODE.fullmatch(code) is None:
         raise Bitrix24ConfigError("There is no code in that. Open the address again: a new code is made each time.")
@@ -123,8 +152,7 @@ def read_code(answer: str, settings: Settings, state: str | None) -> str:
             "That is the answer to another request (its state is not ours). Nothing was stored. Open the address that "
             "was printed, and paste what comes of it."
         )
-    domain = found.get("domain", [settings.host])[-1].partition(":")[0].lower()
-    if domain != settings.host:
+    if not same_host(found.get("domain", [settings.host])[-1], settings.host):
         raise Bitrix24ConfigError(
             f"The consent was given at another portal than {settings.host}, which the connection is for. Nothing was "
             f"stored. Open the address in a browser in which you are signed in to {settings.host}."

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import pendulum
 
 from airflow_provider_bitrix24.api import tokens as protocol
+from airflow_provider_bitrix24.api.address import same_host
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ConfigError,
     Bitrix24Error,
@@ -224,7 +225,7 @@ class TokenKeeper:
         return issued
 
     def _is_elsewhere(self, issued: Issued) -> bool:
-        return issued.portal is not None and issued.portal != self._settings.host
+        return issued.portal is not None and not same_host(issued.portal, self._settings.host)
 
     def _changed_by_another(self, tokens: Tokens, dead: Bitrix24SignInNeeded, earlier: Note | None) -> Tokens:
         """The pair that somebody else has got for ours, if that is why ours is dead.
@@ -326,7 +327,7 @@ def make_keeper(settings: Settings, application: OAuthAuth, conn_id: str) -> Tok
         from airflow_provider_bitrix24.hooks.token_table import SqlTokenStore
         from airflow_provider_bitrix24.sql import Database
 
-        named_by = f"The extra token_conn_id of the connection {conn_id!r}"
+        named_by = f"extra token_conn_id of the connection {conn_id!r}"
         database = Database.from_connection(application.token_conn_id, named_by=named_by)
         store = SqlTokenStore(database, settings.portal, application.client_id, key)
     return TokenKeeper(settings, application, store, conn_id)

@@ -7,7 +7,7 @@ self-hosted portal may have changed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, runtime_checkable
 
 from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
 
@@ -15,6 +15,18 @@ from airflow_provider_bitrix24.api.values import DEAL, SMART_INVOICE
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator, Context
+
+
+_STORED: Final = "_bitrix24_links"
+"""Where a running operator remembers the links that it has stored."""
+
+
+@runtime_checkable
+class TellsItsLinks(Protocol):
+    """An operator whose arguments say which of its links there can be."""
+
+    def stores_link(self, link: Bitrix24Link) -> bool:
+        """Tell whether this task stores a link."""
 
 
 class Bitrix24Link(BaseOperatorLink):
@@ -32,10 +44,22 @@ class Bitrix24Link(BaseOperatorLink):
         :param origin: address of the portal, without a path and a secret: ``https://acme.bitrix24.com``.
         :param object_id: of the deal, invoice or payment.
         """
-        context["ti"].xcom_push(key=self.xcom_key, value=origin + self.path.format(object_id))
+        address = origin + self.path.format(object_id)
+        context["ti"].xcom_push(key=self.xcom_key, value=address)
+        if operator := context.get("task"):
+            vars(operator).setdefault(_STORED, {})[self.xcom_key] = address
 
     def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
-        """Return what :meth:`persist` stored, or an empty string: no button is better than an error on a page."""
+        """Return what :meth:`persist` stored, or an empty string: no button is better than an error on a page.
+
+        Airflow logs an error for each XCom that is not there, so only a link that can be there is looked for: after the
+        task in the same process it is known, and a task that was resumed can tell by its arguments.
+        """
+        stored = vars(operator).get(_STORED)
+        if stored is not None:
+            return str(stored.get(self.xcom_key, ""))
+        if isinstance(operator, TellsItsLinks) and not operator.stores_link(self):
+            return ""
         try:
             return str(XCom.get_value(key=self.xcom_key, ti_key=ti_key) or "")
         except Exception:  # noqa: BLE001 - a page must not break because a link cannot be read

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from airflow_provider_bitrix24.api import payments, tags
+from airflow_provider_bitrix24.api.models import Money
 from airflow_provider_bitrix24.api.preflight import ObjectView, read_before_add
 from airflow_provider_bitrix24.api.products import plan_products, sum_of
 from airflow_provider_bitrix24.exceptions import (
@@ -256,7 +257,7 @@ class _Adding:
         rows = self.view.rows
         plan = plan_products(rows, of=self.addition.of)
         total = sum_of(rows)
-        if self.max_amount is not None and total > self.max_amount:
+        if self.max_amount is not None and Money(total, "").exceeds(self.max_amount):
             raise PaymentRefused(
                 f"The product rows of {self.addition.of} that are available for payment add up to {total:f}, which is "
                 f"more than the max_amount {self.max_amount:f} of this task. Nothing was sent. Raise max_amount if "
@@ -266,7 +267,7 @@ class _Adding:
 
     def _plan_for(self, payment: Payment) -> dict[str, int]:
         """The same for a payment that is there; nothing goes into one that has a sum, because it is somebody else's."""
-        fits = self.addition.fill_products and payment.money.amount == 0 and not payment.paid
+        fits = self.addition.fill_products and payment.money.is_zero and not payment.paid
         return self._plan() if fits else {}
 
     def _at(self) -> float | None:

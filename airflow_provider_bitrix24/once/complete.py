@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.api import payments
+from airflow_provider_bitrix24.api.models import Money
 from airflow_provider_bitrix24.api.products import Contents, add_payment_product, read_contents
 from airflow_provider_bitrix24.api.tags import read_evidence, tag_crm_payment
 from airflow_provider_bitrix24.exceptions import (
@@ -162,7 +163,7 @@ class _Filling:
 
         def full(contents: Contents) -> bool:
             complete = all(contents.quantities.get(row_id) == quantity for row_id, quantity in rows.items())
-            return complete and contents.payment.money.amount > 0
+            return complete and contents.payment.money.is_positive
 
         contents = self.attempt.find(self._read, full, self.addition.story.ended())
         if contents is None:
@@ -171,7 +172,7 @@ class _Filling:
                 f"(wanted: {', '.join(f'row {row_id} x {quantity}' for row_id, quantity in rows.items())})"
             )
         limit = self.addition.max_amount
-        if limit is not None and contents.payment.money.amount > limit:
+        if limit is not None and contents.payment.money.exceeds(limit):
             raise PaymentMismatch(
                 f"it is for {contents.payment.money} now, which is more than the max_amount {limit:f} of this task: "
                 "prices have changed meanwhile"
@@ -181,10 +182,11 @@ class _Filling:
     def _check_limit(self, missing: dict[int, int]) -> None:
         """Refuse to put in what has become too expensive since it was planned."""
         total = sum(
-            (self.addition.prices.get(row_id, 0) * quantity for row_id, quantity in missing.items()), Decimal(0)
+            (self.addition.prices.get(row_id, Decimal(0)) * quantity for row_id, quantity in missing.items()),
+            Decimal(0),
         )
         limit = self.addition.max_amount
-        if limit is not None and total > limit:
+        if limit is not None and Money(total, "").exceeds(limit):
             raise PaymentMismatch(
                 f"the product rows that go in add up to {total:f} now, which is more than the max_amount {limit:f} of "
                 "this task, and were not put in"
@@ -196,7 +198,7 @@ class _Filling:
     def _check_untouched(self, found: Contents) -> None:
         """Refuse to write into a payment of which no answer says that we added it, if somebody is at work on it."""
         partly_in = ", ".join(map(str, found.quantities.keys() & self.addition.rows.keys()))
-        if found.payment.paid or found.payment.money.amount or partly_in:
+        if found.payment.paid or not found.payment.money.is_zero or partly_in:
             rows = f" and holds a part of product row {partly_in}" if partly_in else ""
             raise PaymentMismatch(
                 f"it is {'paid' if found.payment.paid else 'unpaid'} and for {found.payment.money} now{rows}, so "

@@ -206,7 +206,7 @@ def _why_not_ours(payment: Payment, shown: Shown) -> str:
     """What a payment that we have just added cannot be; empty if it may be ours, whatever its pay system."""
     not_ours = [
         *(["paid"] if payment.paid else []),
-        *([f"for {payment.money}"] if payment.money.amount else []),
+        *([f"for {payment.money}"] if not payment.money.is_zero else []),
         *(
             ["by somebody else, or at another time"]
             if shown.fitting is not None and payment.id not in shown.fitting

@@ -53,7 +53,7 @@ def pay_invoice(
         invoice = view.invoice
         _refuse_if(invoice.cancelled, f"{what} is cancelled")
         _refuse_if(invoice.declined, f"{what} is declined (status D)")
-        _refuse_if(invoice.money.amount <= 0, f"{what} is for {invoice.money}: there is nothing to pay")
+        _refuse_if(not invoice.money.is_positive, f"{what} is for {invoice.money}: there is nothing to pay")
         system = view.pay_systems.check_for_invoice(pay_system_id=pay_system_id, bx_rest_handler=bx_rest_handler)
         proved = view.pay_systems.prove_rest_handler(bx_rest_handler=bx_rest_handler)
         return Chosen(pay_system_id=system, trap=INVOICE_TRAP if proved else HANDLER_TRAP)
@@ -103,7 +103,7 @@ def pay_crm_payment(story: Story, *, payment_id: int, guards: Guards, allow_zero
 
     def chosen(view: PaymentView) -> Chosen:
         _refuse_if(
-            view.payment.money.amount <= 0 and not allow_zero,
+            not view.payment.money.is_positive and not allow_zero,
             f"{what} is for {view.payment.money}: it is empty, and marking it would make an order of 0 count as "
             "fully paid. Put products into it first (AddCrmPaymentOperator(fill_products=True) does), or say "
             "allow_zero=True",

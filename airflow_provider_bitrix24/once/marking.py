@@ -53,7 +53,7 @@ class Guards:
 
         :raises PaymentRefused: it is for more.
         """
-        if self.max_amount is not None and money.amount > self.max_amount:
+        if self.max_amount is not None and money.exceeds(self.max_amount):
             raise PaymentRefused(
                 f"{what} is for {money}, which is more than the max_amount {self.max_amount:f} of this task. Nothing "
                 "was sent. Raise max_amount if that is right, or pay it by hand."

@@ -6,7 +6,7 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_provider_bitrix24.api.values import money_amount, positive_id, shown
+from airflow_provider_bitrix24.api.values import described, money_amount, positive_id, shown
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
 from airflow_provider_bitrix24.identifiers import hidden_character, normalised
 
@@ -24,12 +24,34 @@ def given(task: Any) -> frozenset[str]:
     return frozenset(field for field in task.template_fields if getattr(task, field, None) is not None)
 
 
+_WITHOUT_HARM: dict[str, Any] = {
+    "pay_system_id": None,
+    "bx_rest_handler": None,
+    "if_paid": "succeed",
+    "on_unknown": "fail",
+}
+"""Arguments that a template may leave empty -> their defaults. Without a guard, such as max_amount or the key, a task
+would pay what the author wanted refused."""
+
+
+def is_empty(value: Any) -> bool:
+    """Tell whether a template left nothing: None, its text, or empty text."""
+    return value is None or (isinstance(value, str) and value.strip() in ("", "None"))
+
+
+def leave_out_what_is_empty(task: Any) -> None:
+    """Take an optional argument that rendered to nothing for one that was not given."""
+    for field in set(task.template_fields) & _WITHOUT_HARM.keys():
+        if is_empty(getattr(task, field)):
+            setattr(task, field, _WITHOUT_HARM[field])
+
+
 def refuse_lost(task: Any, were_given: frozenset[str]) -> None:
     """Refuse an argument that was given and rendered to None: a guard must not switch itself off.
 
     :raises Bitrix24ConfigError: names it.
     """
-    for field in sorted(were_given | _mapped(task)):
+    for field in sorted((were_given | _mapped(task)) - _WITHOUT_HARM.keys()):
         if getattr(task, field) is None:
             raise Bitrix24ConfigError(
                 f"{field} was given, but rendered to None. Nothing was sent. Look at what its template or the task "
@@ -57,7 +79,8 @@ def optional_amount(value: Any, field: str) -> Decimal | None:
     """
     if value is None:
         return None
-    return money_amount(repr(value) if isinstance(value, float) else value, field)
+    # Not `repr`: a subclass, such as numpy's, may write something around the number.
+    return money_amount(float.__repr__(value) if isinstance(value, float) else value, field)
 
 
 def business_key(value: Any) -> str | None:
@@ -79,7 +102,7 @@ def business_key(value: Any) -> str | None:
     if not 0 < len(text) <= LONGEST_KEY or text == "None":
         raise Bitrix24ConfigError(
             f"idempotency_key must be a text of 1 to {LONGEST_KEY} printable characters that names the business case, "
-            f"such as 'order-4711-deposit', not {shown(value)}. Nothing was sent."
+            f"such as 'order-4711-deposit', not {described(value)}. Nothing was sent."
         )
     return text
 
@@ -87,7 +110,7 @@ def business_key(value: Any) -> str | None:
 def time_span(value: Any, field: str) -> timedelta:
     """Return a time span above 0."""
     if not isinstance(value, timedelta) or value <= timedelta(0):
-        raise Bitrix24ConfigError(f"{field} must be a timedelta above 0, not {shown(value)}. Nothing was sent.")
+        raise Bitrix24ConfigError(f"{field} must be a timedelta above 0, not {described(value)}. Nothing was sent.")
     return value
 
 
@@ -104,7 +127,7 @@ def expected_money(amount: Any, currency: Any) -> Expected:
         return Expected(amount=wanted)
     if not isinstance(currency, str) or not re.fullmatch(r"[A-Za-z]{3}", currency.strip()):
         raise Bitrix24ConfigError(
-            f"expected_currency must be three letters such as 'EUR', not {shown(currency)}. Nothing was sent."
+            f"expected_currency must be three letters such as 'EUR', not {described(currency)}. Nothing was sent."
         )
     return Expected(amount=wanted, currency=currency.strip().upper())
 
@@ -114,11 +137,11 @@ def one_of(value: Any, field: str, choices: tuple[T, ...]) -> T:
     for choice in choices:
         if value == choice:
             return choice
-    raise Bitrix24ConfigError(f"{field} must be one of {', '.join(choices)}, not {shown(value)}. Nothing was sent.")
+    raise Bitrix24ConfigError(f"{field} must be one of {', '.join(choices)}, not {described(value)}. Nothing was sent.")
 
 
 def switch(value: Any, field: str) -> bool:
     """Return a switch; a text such as "False" would count as true, so only True and False are taken."""
     if not isinstance(value, bool):
-        raise Bitrix24ConfigError(f"{field} must be True or False, not {shown(value)}. Nothing was sent.")
+        raise Bitrix24ConfigError(f"{field} must be True or False, not {described(value)}. Nothing was sent.")
     return value

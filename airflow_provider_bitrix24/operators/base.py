@@ -17,7 +17,14 @@ from airflow_provider_bitrix24.exceptions import PaymentAmbiguous, PaymentRefuse
 from airflow_provider_bitrix24.failures import fail_if_final
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.operators import brakes
-from airflow_provider_bitrix24.operators.arguments import one_of, optional_amount, refuse_lost, switch, time_span
+from airflow_provider_bitrix24.operators.arguments import (
+    leave_out_what_is_empty,
+    one_of,
+    optional_amount,
+    refuse_lost,
+    switch,
+    time_span,
+)
 from airflow_provider_bitrix24.operators.journals import identity, journal_of, named_journal, with_what_is_known
 from airflow_provider_bitrix24.operators.rendering import LiteralText
 
@@ -172,6 +179,7 @@ class PaymentOperator(LiteralText, BaseOperator):
         return journal_of(context, self.journal_conn_id, self.log, host=self.hook.settings.address)
 
     def _checked_plan(self, context: Context) -> Plan:
+        leave_out_what_is_empty(self)
         refuse_lost(self, self.were_given)
         if one_of(self.on_unknown, "on_unknown", self.unknown_answers) == "ask":
             from airflow_provider_bitrix24.operators.questions import refuse_if_nobody_can_be_asked

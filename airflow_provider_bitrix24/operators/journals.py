@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_bitrix24 import options
+from airflow_provider_bitrix24.api.values import described
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Error
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def named_journal(journal_conn_id: Any) -> NamedJournal | None:
     else:
         raise Bitrix24ConfigError(
             f"journal_conn_id must be the id of an Airflow connection, or {TASK_STATE!r} for a journal in Airflow's "
-            f"task state, not {journal_conn_id!r}. Nothing was sent."
+            f"task state, not {described(journal_conn_id)}. Nothing was sent."
         )
     return None if conn_id is None or conn_id == TASK_STATE else NamedJournal(conn_id, named_by)
 

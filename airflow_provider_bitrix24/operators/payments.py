@@ -9,6 +9,7 @@ from airflow_provider_bitrix24.api.values import entity_type_id as read_entity_t
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
 from airflow_provider_bitrix24.links.bitrix24 import (
     OBJECT_LINKS,
+    Bitrix24Link,
     CrmPaymentLink,
     DealLink,
     InvoiceLink,
@@ -342,6 +343,13 @@ class AddCrmPaymentOperator(PaymentOperator):
                 decision=decision,
             ),
         )
+
+    def stores_link(self, link: Bitrix24Link) -> bool:
+        """Tell whether it is the link of the object; that of the payment is stored at the very end."""
+        try:
+            return type(OBJECT_LINKS[read_entity_type_id(self.entity_type_id)]) is type(link)
+        except Bitrix24ConfigError:
+            return False
 
     def _key_in_portal(self, context: Context, *, tag: bool) -> str:
         """Return the key: the author's, if there is something that keeps it across runs, else the task's identity."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
     AirflowSensorTimeout,
+    AirflowSkipException,
     BaseSensorOperator,
     PokeReturnValue,
     conf,
@@ -23,6 +24,7 @@ from airflow_provider_bitrix24.failures import fail_if_final
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.links.bitrix24 import (
     OBJECT_LINKS,
+    Bitrix24Link,
     CrmPaymentLink,
     DealLink,
     InvoiceLink,
@@ -140,6 +142,9 @@ class PaidSensor(LiteralText, BaseSensorOperator):
             raise AirflowFailException(verdict.message)
         if verdict.reason is Reason.TIMEOUT:
             raise AirflowSensorTimeout(f"Not paid within {self.timeout:g} s: {verdict.message}")
+        if verdict.reason is Reason.UNREADABLE and self.never_fail:
+            # Airflow turns only its own exceptions into this after a deferral, and every exception in a worker.
+            raise AirflowSkipException(f"Skipping due to never_fail: {verdict.message}")
         if verdict.reason is Reason.UNREADABLE:
             raise Bitrix24NoAnswer("the sensor's reads", verdict.message)
         return verdict.items if many else verdict.items[0]
@@ -151,9 +156,22 @@ class PaidSensor(LiteralText, BaseSensorOperator):
             poke_interval=self.poke_interval,
             end_time=time.time() + self.timeout,
             read_failures_allowed=None if self.silent_fail else READ_FAILURES_ALLOWED,
+            exponential_backoff=self.exponential_backoff,
+            max_wait=_seconds(self.max_wait),
         )
         patience = timedelta(seconds=self.timeout) + DEFERRAL_GRACE
         self.defer(trigger=trigger, method_name="execute_complete", timeout=patience)
+
+
+def _seconds(wait: timedelta | float | None) -> float | None:
+    return wait.total_seconds() if isinstance(wait, timedelta) else wait
+
+
+def _is_one(ids: Any, field: str) -> bool:
+    try:
+        return len(read_ids(ids, field)[0]) == 1
+    except Bitrix24ConfigError:
+        return False
 
 
 class InvoicePaidSensor(PaidSensor):
@@ -201,6 +219,10 @@ class InvoicePaidSensor(PaidSensor):
         """Store the invoice's link, if there is one invoice."""
         if len(ids) == 1:
             InvoiceLink().persist(context, origin=self.hook.settings.origin, object_id=ids[0])
+
+    def stores_link(self, link: Bitrix24Link) -> bool:
+        """Tell whether there is one invoice."""
+        return _is_one(self.invoice_id, "invoice_id")
 
 
 class CrmPaymentPaidSensor(PaidSensor):
@@ -269,6 +291,16 @@ class CrmPaymentPaidSensor(PaidSensor):
             CrmPaymentLink().persist(context, origin=origin, object_id=ids[0])
         if owner := self._read_object():
             OBJECT_LINKS[owner[0]].persist(context, origin=origin, object_id=owner[1])
+
+    def stores_link(self, link: Bitrix24Link) -> bool:
+        """Tell whether there is one payment, or an object of that type."""
+        if isinstance(link, CrmPaymentLink):
+            return _is_one(self.payment_id, "payment_id")
+        try:
+            owner = self._read_object()
+        except Bitrix24ConfigError:
+            return False
+        return owner is not None and type(OBJECT_LINKS[owner[0]]) is type(link)
 
     def _read_object(self) -> tuple[int, int] | None:
         """Return entity type and id of the object, or None if it was not given."""

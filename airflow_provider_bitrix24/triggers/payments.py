@@ -7,6 +7,7 @@ among them the absolute end of the wait.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,8 @@ class PaidTrigger(BaseTrigger):
     :param poke_interval: seconds between two looks.
     :param end_time: when the wait ends, in seconds since the epoch. Absolute, so that a restart does not extend it.
     :param read_failures_allowed: how many looks in a row may fail; None for any number.
+    :param exponential_backoff: wait longer and longer, as Airflow's sensors do in a worker.
+    :param max_wait: seconds that one wait may take with it; None for any number.
     """
 
     def __init__(
@@ -42,12 +45,16 @@ class PaidTrigger(BaseTrigger):
         poke_interval: float,
         end_time: float,
         read_failures_allowed: int | None = READ_FAILURES_ALLOWED,
+        exponential_backoff: bool = False,
+        max_wait: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's class
         self.bitrix24_conn_id = bitrix24_conn_id
         self.poke_interval = poke_interval
         self.end_time = end_time
         self.read_failures_allowed = read_failures_allowed
+        self.exponential_backoff = exponential_backoff
+        self.max_wait = max_wait
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and everything the constructor takes."""
@@ -57,6 +64,8 @@ class PaidTrigger(BaseTrigger):
             "poke_interval": self.poke_interval,
             "end_time": self.end_time,
             "read_failures_allowed": self.read_failures_allowed,
+            "exponential_backoff": self.exponential_backoff,
+            "max_wait": self.max_wait,
         }
         return path, {**self.subject(), **waiting}
 
@@ -75,10 +84,11 @@ class PaidTrigger(BaseTrigger):
         seconds can overtake Airflow's own end of the deferral, whereupon the scheduler marks the task as failed.
         """
         hook = Bitrix24Hook(self.bitrix24_conn_id)
-        failures, wait = 0, self.poke_interval
+        failures, looks, wait = 0, 1, self._wait_after(1)  # the sensor's was the first look
         while True:
             await asyncio.sleep(max(0.0, min(wait, self.end_time - time.time())))
-            wait = self.poke_interval
+            looks += 1
+            wait = self._wait_after(looks)
             try:
                 verdict = await self.look(hook)
                 failures = 0
@@ -96,6 +106,14 @@ class PaidTrigger(BaseTrigger):
             if time.time() >= self.end_time:
                 yield _event(Verdict(reason=Reason.TIMEOUT, message=verdict.message))
                 return
+
+    def _wait_after(self, looks: int) -> float:
+        """Seconds until the next look: Airflow's own rule, so that a sensor waits alike in worker and triggerer."""
+        if not self.exponential_backoff:
+            return self.poke_interval
+        least = max(int(self.poke_interval * 2.0 ** min(looks - 2, 40)), 1)
+        jitter = int(hashlib.sha256(f"{self.subject()}#{looks}".encode()).hexdigest(), 16) % least
+        return least + jitter if self.max_wait is None else min(least + jitter, self.max_wait)
 
     @property
     def _no_connection(self) -> str:

@@ -77,8 +77,8 @@ def judge_invoices(ids: Sequence[int], found: Mapping[int, Invoice]) -> Verdict:
             return Verdict(
                 reason=Reason.DELETED,
                 message=f"Invoice {invoice_id} is not among the legacy invoices that this connection can see: it was "
-                "deleted, or its user may not read it, or the number is a smart invoice's (those have payments: use "
-                "CrmPaymentPaidSensor). Waiting for it would not end.",
+                "deleted, or there never was one with this id, or its user may not read it, or the number is a smart "
+                "invoice's (those have payments: use CrmPaymentPaidSensor). Waiting for it would not end.",
             )
         if invoice.paid:
             continue
@@ -86,7 +86,7 @@ def judge_invoices(ids: Sequence[int], found: Mapping[int, Invoice]) -> Verdict:
             return Verdict(reason=Reason.CANCELLED, message=f"Invoice {invoice_id} was cancelled; it will not be paid.")
         if invoice.declined:
             return Verdict(reason=Reason.DECLINED, message=f"Invoice {invoice_id} was declined; it will not be paid.")
-    return _paid_or_waiting("invoice_id", "invoices", {invoice_id: found[invoice_id] for invoice_id in ids})
+    return _paid_or_waiting("invoice_id", "invoice", {invoice_id: found[invoice_id] for invoice_id in ids})
 
 
 def judge_payments(ids: Sequence[int], found: Mapping[int, Payment | Bitrix24ApiError], where: str = "") -> Verdict:
@@ -100,16 +100,16 @@ def judge_payments(ids: Sequence[int], found: Mapping[int, Payment | Bitrix24Api
     for payment_id in ids:
         payment = found.get(payment_id)
         if payment is None or isinstance(payment, Bitrix24NotFound):
-            elsewhere = ", or belongs to another object" if where else ""
+            elsewhere = ", or it belongs to another object" if where else ", or it is the payment of a legacy invoice"
             return Verdict(
                 reason=Reason.DELETED,
-                message=f"Payment {payment_id} is not among the payments{where}: it was deleted{elsewhere}. "
-                "Waiting for it would not end.",
+                message=f"Payment {payment_id} is not among the payments{where} that this connection can see: it was "
+                f"deleted, or there never was one with this id{elsewhere}. Waiting for it would not end.",
             )
         if isinstance(payment, Bitrix24ApiError):
             raise payment
         payments[payment_id] = payment
-    return _paid_or_waiting("payment_id", "payments", payments)
+    return _paid_or_waiting("payment_id", "payment", payments)
 
 
 def judge_failure(error: Bitrix24Error, *, failures: int, allowed: int | None) -> Verdict:
@@ -126,11 +126,19 @@ def judge_failure(error: Bitrix24Error, *, failures: int, allowed: int | None) -
     return Verdict(reason=Reason.WAITING, message=message)
 
 
+def _count(number: int, what: str) -> str:
+    """``1 payment``, ``2 payments``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def _paid_or_waiting(id_field: str, what: str, found: Mapping[int, Invoice | Payment]) -> Verdict:
     waiting = [number for number, thing in found.items() if not thing.paid]
     if waiting:
         listed = ", ".join(map(str, waiting[:20])) + (" ..." if len(waiting) > 20 else "")
-        return Verdict(reason=Reason.WAITING, message=f"{len(waiting)} of {len(found)} {what} unpaid: {listed}")
+        unpaid = "is" if len(waiting) == 1 else "are"
+        return Verdict(
+            reason=Reason.WAITING, message=f"{len(waiting)} of {_count(len(found), what)} {unpaid} unpaid: {listed}"
+        )
     items = [
         {
             id_field: number,
@@ -142,4 +150,4 @@ def _paid_or_waiting(id_field: str, what: str, found: Mapping[int, Invoice | Pay
         }
         for number, thing in found.items()
     ]
-    return Verdict(reason=Reason.PAID, message=f"{len(items)} {what} paid", items=items)
+    return Verdict(reason=Reason.PAID, message=f"{_count(len(items), what)} paid", items=items)

@@ -17,6 +17,7 @@ from airflow_provider_bitrix24 import exceptions
 from airflow_provider_bitrix24.api.effects import Effect, Lease, NotSent, Response, Unknown
 from airflow_provider_bitrix24.api.envelope import Garbled, Moved, Refusal, Reply, open_envelope
 from airflow_provider_bitrix24.api.flow import Caller, keyed
+from airflow_provider_bitrix24.api.settings import Settings
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ApiError,
     Bitrix24AuthError,
@@ -308,6 +309,13 @@ def test_a_redirect_names_the_new_host_and_what_to_do(status: int, effect: Effec
 def test_other_redirects_are_explained() -> None:
     same = call(READ, says(b"", 302, location="http://acme.bitrix24.com/auth/")).error
     assert "schema (it points to http)" in str(same)
+    for path in ("/login/", "login.php?backurl=/rest/", "?x=1"):
+        relative = str(call(READ, says(b"", 302, location=path)).error)
+        assert "redirect to another path on the same host" in relative
+        assert "renamed" not in relative
+        assert "login" not in relative.replace("login page", "")
+    for spelling in ("http://ACME.bitrix24.com./", "http://acme.bitrix24.com:80/x"):
+        assert "schema (it points to http)" in str(call(READ, says(b"", 302, location=spelling)).error)
     for nowhere in (says(b"", 302), says(b"", 302, location="http://[")):
         assert "an address it did not name" in str(call(READ, nowhere).error)
 
@@ -500,3 +508,33 @@ def test_no_error_ever_makes_a_write_go_out_twice(code: Any, text: Any, status: 
 def test_a_caller_tries_as_often_as_told() -> None:
     once = Caller(portal(), tries=1)
     assert isinstance(play(once.call(METHOD, effect=READ), Unknown("x")).error, Bitrix24NoAnswer)
+
+
+@pytest.mark.parametrize("status", [200, 401, 403, 404, 405])
+@pytest.mark.parametrize("page", [b"<!DOCTYPE html><title>x</title>", b"\xef\xbb\xbf\n <html>login</html>"])
+def test_a_web_page_asks_whether_this_is_the_portal(status: int, page: bytes) -> None:
+    said = str(call(READ, *[says(page, status)] * 3).error)
+    assert f"HTTP {status} with an HTML page: is https://acme.bitrix24.com the address of the portal?" in said
+    assert "a login page" in said
+
+
+def test_a_page_of_a_portal_in_trouble_says_no_more_than_that() -> None:
+    assert "the address of the portal" not in str(call(READ, *[says(b"<html>", 502)] * 3).error)
+
+
+def test_a_connection_that_fails_names_where_it_goes() -> None:
+    made = Settings.from_connection_values(host="acme.bitrix24.com", port=8443, login="1", password=SECRET)
+    caller = Caller(made.model_copy(update={"conn_id": "finance"}), tries=1)
+    told = {
+        "connection refused": "Nothing was sent by this call (crm.deal.get).",
+        "the host name cannot be resolved": "Nothing was sent by this call (crm.deal.get).",
+        "TLS: self-signed certificate": "extra ca_bundle",
+        "TLS could not be agreed": "Check schema and port",
+    }
+    for obstacle, words in told.items():
+        error = play(caller.call("crm.deal.get", {}, effect=READ), NotSent(obstacle)).error
+        assert str(error).startswith(
+            f"Cannot connect to https://acme.bitrix24.com:8443 (connection 'finance'): {obstacle}. Nothing was sent"
+        )
+        assert words in str(error)
+        assert error.reason == f"cannot connect to https://acme.bitrix24.com:8443 (connection 'finance'): {obstacle}"

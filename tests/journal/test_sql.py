@@ -92,7 +92,7 @@ def test_the_connection_of_airflow_is_taken(monkeypatch: pytest.MonkeyPatch, tmp
 
 def test_a_connection_that_is_not_there_is_told() -> None:
     with pytest.raises(
-        Bitrix24ConnectionNotFound, match="journal_conn_id names the Airflow connection 'nowhere', which does not exist"
+        Bitrix24ConnectionNotFound, match=r"The Airflow connection 'nowhere' \(journal_conn_id\) was not found"
     ) as caught:
         Database.from_connection("nowhere")
     assert caught.value.__context__ is None

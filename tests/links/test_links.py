@@ -68,3 +68,53 @@ def test_each_task_has_the_links_of_what_it_deals_with() -> None:
     }
     for operator, links in kinds.items():
         assert [type(link) for link in operator.operator_extra_links] == links
+
+
+class Reads:
+    """What looks for XComs, and would make Airflow log an error where there is none."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.keys: list[str] = []
+        monkeypatch.setattr("airflow_provider_bitrix24.links.bitrix24.XCom", self)
+
+    def get_value(self, *, key: str, ti_key: Any) -> str:
+        self.keys.append(key)
+        return f"stored {key}"
+
+
+@pytest.mark.parametrize(
+    ("operator", "there"),
+    [
+        (AddCrmPaymentOperator(task_id="t", entity_id=1), ["DealLink"]),
+        (AddCrmPaymentOperator(task_id="t", entity_id=1, entity_type_id="31"), ["SmartInvoiceLink"]),
+        (AddCrmPaymentOperator(task_id="t", entity_id=1, entity_type_id="None"), []),
+        (PayInvoiceOperator(task_id="t", invoice_id=1), ["InvoiceLink"]),
+        (InvoicePaidSensor(task_id="t", invoice_id=1), ["InvoiceLink"]),
+        (InvoicePaidSensor(task_id="t", invoice_id=[1, 2]), []),
+        (InvoicePaidSensor(task_id="t", invoice_id="x"), []),
+        (CrmPaymentPaidSensor(task_id="t", payment_id="[1]"), ["CrmPaymentLink"]),
+        (CrmPaymentPaidSensor(task_id="t", payment_id=[1, 2], entity_id=1, entity_type_id="deal"), ["DealLink"]),
+        (
+            CrmPaymentPaidSensor(task_id="t", payment_id=1, entity_id=1, entity_type_id=31),
+            ["CrmPaymentLink", "SmartInvoiceLink"],
+        ),
+        (CrmPaymentPaidSensor(task_id="t", payment_id=1, entity_id=1), ["CrmPaymentLink"]),
+    ],
+)
+def test_a_resumed_task_looks_only_for_links_that_there_can_be(
+    monkeypatch: pytest.MonkeyPatch, operator: Any, there: list[str]
+) -> None:
+    reads = Reads(monkeypatch)
+    for link in operator.operator_extra_links:
+        link.get_link(operator, ti_key=None)
+    assert reads.keys == [f"_link_{name}" for name in there]
+
+
+def test_a_task_that_has_just_run_looks_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = Reads(monkeypatch)
+    operator = AddCrmPaymentOperator(task_id="t", entity_id=7)
+    context: Any = {"ti": SimpleNamespace(xcom_push=lambda key, value: None), "task": operator}
+    DealLink().persist(context, origin="https://acme.bitrix24.com", object_id=7)
+    found = [link.get_link(operator, ti_key=None) for link in operator.operator_extra_links]
+    assert found == ["https://acme.bitrix24.com/crm/deal/details/7/", "", ""]
+    assert reads.keys == []

@@ -118,3 +118,25 @@ def test_what_is_wrong_is_named_without_the_secret(values: dict[str, Any], words
     assert not [
         secret for secret in (SECRET, REFRESH, ACCESS, KEY) if secret in f"{caught.value}{caught.value.__context__}"
     ]
+
+
+@pytest.mark.parametrize(
+    ("host", "extra", "trusted"),
+    [
+        ("b24.example.com", {"ca_bundle": "/own.pem"}, None),
+        ("b24.example.com", {"ca_bundle": "/own.pem", "oauth_ca_bundle": "/other.pem"}, "/other.pem"),
+        ("b24.example.com", {"ca_bundle": "/own.pem", "oauth_url": "https://B24.example.com:8443"}, "/own.pem"),
+        ("b24.example.com", {"ca_bundle": "/own.pem", "oauth_url": "https://auth.example.com"}, None),
+        ("b24.example.com", {"oauth_ca_bundle": "/other.pem"}, "/other.pem"),
+        ("b24.example.com", {}, None),
+    ],
+)
+def test_what_is_trusted_of_the_portal_is_not_trusted_of_its_token_endpoint(
+    host: str, extra: dict[str, str], trusted: str | None
+) -> None:
+    made = Settings.from_connection_values(
+        host=host, login="local.1", password="cl13nts3cr3t", extra={"auth": "oauth", **extra}
+    )
+    assert made.application is not None
+    assert made.at(made.application.oauth_url).ca_bundle == trusted
+    assert made.ca_bundle == extra.get("ca_bundle")

@@ -44,6 +44,53 @@ def test_the_code_in_what_is_pasted(pasted: str) -> None:
     assert read_code(pasted, SETTINGS, None) == "c0d3"
 
 
+CYRILLIC = Settings.from_connection_values(
+    host="xn--80awhdgm.xn--p1ai", login="local.1", password="cl13nts3cr3t", extra={"auth": "oauth"}
+)
+
+
+@pytest.mark.parametrize(
+    "domain",
+    [
+        *("портал.рф", "ПОРТАЛ.РФ", "xn--80awhdgm.xn--p1ai", "XN--80AWHDGM.xn--p1ai.", "портал.рф:443", "портал.рф."),
+        *(
+            "https%3A%2F%2F%D0%BF%D0%BE%D1%80%D1%82%D0%B0%D0%BB.%D1%80%D1%84%2F",
+            "%D0%BF%D0%BE%D1%80%D1%82%D0%B0%D0%BB.%D1%80%D1%84",
+        ),
+    ],
+)
+def test_the_domain_is_that_of_the_portal_however_it_is_written(domain: str) -> None:
+    assert read_code(f"https://app.example.com/?code=c0d3&domain={domain}", CYRILLIC, None) == "c0d3"
+
+
+@pytest.mark.parametrize("domain", ["партал.рф", "портал.рф.evil.com", "порта\u0301л.рф", "[", "", "рф"])
+def test_another_domain_is_another_domain(domain: str) -> None:
+    if domain:
+        with pytest.raises(Bitrix24ConfigError, match="at another portal than"):
+            read_code(f"code=c0d3&domain={domain}", CYRILLIC, None)
+    else:
+        assert read_code("code=c0d3&domain=", CYRILLIC, None) == "c0d3"
+
+
+@pytest.mark.parametrize(
+    ("server", "named"),
+    [
+        ("oauth.bitrix24.tech", "set the connection's extra oauth_url to https://oauth.bitrix24.tech."),
+        ("OAUTH.bitrix24.TECH.", "set the connection's extra oauth_url to https://oauth.bitrix24.tech."),
+        ("127.0.0.1", ""),
+        ("%5B", ""),
+    ],
+)
+def test_another_token_endpoint_is_named_when_a_code_is_refused(
+    application: Application, capsys: pytest.CaptureFixture[str], server: str, named: str
+) -> None:
+    assert main(["oauth", "--code", f"https://app.example.com/?code=n0tac0d3&server_domain={server}"]) == 1
+    said = capsys.readouterr().err
+    assert "The token endpoint that was asked is 127.0.0.1:" in said
+    assert named in said
+    assert ("says that the token endpoint" in said) is bool(named)
+
+
 @pytest.mark.parametrize(
     ("pasted", "words"),
     [

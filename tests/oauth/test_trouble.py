@@ -181,7 +181,7 @@ def test_a_store_that_is_away(application: Application, monkeypatch: pytest.Monk
 
 def test_a_store_that_nobody_knows(application: Application) -> None:
     application.connect(token_conn_id="nowhere")
-    with pytest.raises(Bitrix24ConfigError, match="'nowhere', which does not exist here"):
+    with pytest.raises(Bitrix24ConfigError, match=r"'nowhere' \(extra token_conn_id of the connection"):
         Bitrix24Hook().call("profile")
     works, said = Bitrix24Hook().test_connection()
     assert (works, "token_conn_id" in said) == (False, True)

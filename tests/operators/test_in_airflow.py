@@ -218,7 +218,7 @@ def test_a_guard_that_renders_to_none_is_refused(world: World) -> None:
         "pay_from_param": "expected_amount",
         "pay_mapped": "expected_amount",
         "mark": "expected_amount",
-        "add": "pay_system_id",
+        "add": "if_unpaid_exists",
         "wait": "entity_id",
     }
     for task_id, field in fields.items():

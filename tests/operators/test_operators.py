@@ -6,6 +6,8 @@ import hashlib
 import json
 from datetime import timedelta
 from decimal import Decimal
+from fractions import Fraction
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -112,8 +114,8 @@ def adopting(operation: str) -> dict[str, str]:
     ],
 )
 def test_what_is_no_id_is_refused_by_name(portal: Any, task: Task, operation: str, field: str, value: Any) -> None:
-    if value is None and field == "pay_system_id":
-        return
+    if value in (None, "None", "") and field == "pay_system_id":
+        return  # not given: see test_an_optional_argument_may_be_left_empty
     with pytest.raises(AirflowFailException, match=f"{field} must be a whole positive number"):
         OPERATORS[operation](**{field: value}).execute(task.context)
     assert portal.requests == []
@@ -124,8 +126,8 @@ def test_what_is_no_id_is_refused_by_name(portal: Any, task: Task, operation: st
     [
         ("pay_invoice", {"pay_system_id": None}, "exactly one of pay_system_id and bx_rest_handler"),
         ("pay_invoice", {"bx_rest_handler": "x"}, "exactly one of pay_system_id and bx_rest_handler"),
-        ("pay_invoice", {"pay_system_id": None, "bx_rest_handler": " "}, "bx_rest_handler must be the code"),
-        ("pay_invoice", {"pay_system_id": None, "bx_rest_handler": "None"}, "bx_rest_handler must be the code"),
+        ("pay_invoice", {"pay_system_id": None, "bx_rest_handler": " "}, "exactly one of"),
+        ("pay_invoice", {"pay_system_id": "", "bx_rest_handler": "None"}, "exactly one of"),
         ("pay_invoice", {"pay_system_id": None, "bx_rest_handler": 7}, "bx_rest_handler must be the code"),
         ("pay_invoice", {"expected_amount": "1,500.00"}, "expected_amount must be an amount"),
         ("pay_invoice", {"expected_amount": "None"}, "expected_amount must be an amount"),
@@ -134,7 +136,7 @@ def test_what_is_no_id_is_refused_by_name(portal: Any, task: Task, operation: st
         ("pay_invoice", {"expected_currency": "Euro"}, "expected_currency must be three letters"),
         ("pay_invoice", {"expected_currency": 978}, "expected_currency must be three letters"),
         ("pay_invoice", {"if_paid": "ignore"}, "if_paid must be one of succeed, skip, fail, not 'ignore'"),
-        ("pay_crm_payment", {"if_paid": None}, "if_paid must be one of"),
+        ("pay_crm_payment", {"if_paid": 0}, "if_paid must be one of"),
         ("pay_crm_payment", {"allow_zero": "False"}, "allow_zero must be True or False"),
         ("add_crm_payment", {"entity_type_id": 1}, "entity_type_id must be 2 or 'deal', 31 or 'smart_invoice'"),
         ("add_crm_payment", {"entity_type_id": "lead"}, "entity_type_id must be 2"),
@@ -142,7 +144,7 @@ def test_what_is_no_id_is_refused_by_name(portal: Any, task: Task, operation: st
         ("add_crm_payment", {"if_unpaid_exists": "x"}, "if_unpaid_exists must be one of add, return, fail"),
         ("add_crm_payment", {"on_unknown": "retry"}, "on_unknown must be one of fail, ask, adopt"),
         ("pay_invoice", {"on_unknown": "adopt"}, "on_unknown must be one of fail, ask, not 'adopt'"),
-        ("pay_crm_payment", {"on_unknown": None}, "on_unknown must be one of fail, ask"),
+        ("pay_crm_payment", {"on_unknown": False}, "on_unknown must be one of fail, ask"),
         ("pay_invoice", {"max_amount": "a lot"}, "max_amount must be an amount"),
         ("add_crm_payment", {"max_amount": -1}, "max_amount must be an amount"),
         ("pay_crm_payment", {"ask_timeout": 60}, "ask_timeout must be a timedelta above 0"),
@@ -177,17 +179,15 @@ def test_other_wrong_arguments_are_refused_by_name(
     ("operation", "field", "template"),
     [
         ("pay_invoice", "invoice_id", "{{ ti.xcom_pull('x') }}"),
-        ("pay_invoice", "pay_system_id", "{{ ti.xcom_pull('x') }}"),
         ("pay_invoice", "expected_amount", "{{ ti.xcom_pull('x') }}"),
         ("pay_invoice", "expected_currency", "{{ ti.xcom_pull('x') }}"),
         ("pay_crm_payment", "expected_amount", "{{ ti.xcom_pull('x') }}"),
         ("pay_crm_payment", "expected_currency", "{{ ti.xcom_pull('x') }}"),
-        ("add_crm_payment", "pay_system_id", "{{ ti.xcom_pull('x') }}"),
         ("add_crm_payment", "if_unpaid_exists", "{{ ti.xcom_pull('x') }}"),
         ("add_crm_payment", "idempotency_key", "{{ ti.xcom_pull('x') }}"),
         ("add_crm_payment", "journal_conn_id", "{{ ti.xcom_pull('x') }}"),
         ("pay_invoice", "max_amount", "{{ ti.xcom_pull('x') }}"),
-        ("pay_crm_payment", "on_unknown", "{{ ti.xcom_pull('x') }}"),
+        ("add_crm_payment", "entity_type_id", "{{ ti.xcom_pull('x') }}"),
     ],
 )
 def test_what_rendered_to_none_is_refused_by_name(
@@ -200,11 +200,143 @@ def test_what_rendered_to_none_is_refused_by_name(
     assert portal.requests == []
 
 
-def test_a_handler_that_rendered_to_none_is_refused_by_name(portal: Any, task: Task) -> None:
-    operator = OPERATORS["pay_invoice"](pay_system_id=None, bx_rest_handler="{{ none }}")
-    operator.bx_rest_handler = None
-    with pytest.raises(AirflowFailException, match="bx_rest_handler was given, but rendered to None"):
+EMPTY = pytest.mark.parametrize("empty", [None, "None", "", " "])
+"""What templates and form fields make of nothing."""
+
+
+@EMPTY
+@pytest.mark.parametrize(
+    ("operation", "fields"),
+    [
+        ("pay_invoice", ("bx_rest_handler",)),
+        ("pay_invoice", ("bx_rest_handler", "if_paid", "on_unknown")),
+        ("pay_crm_payment", ("if_paid", "on_unknown")),
+        ("add_crm_payment", ("pay_system_id", "on_unknown")),
+    ],
+)
+def test_an_optional_argument_may_be_left_empty(
+    portal: Any, task: Task, operation: str, fields: tuple[str, ...], empty: Any
+) -> None:
+    operator = OPERATORS[operation](**dict.fromkeys(fields, "{{ params.x }}"))
+    for field in fields:
+        setattr(operator, field, empty)
+    receipt = operator.execute(task.context)
+    assert receipt["outcome"] == ("created" if operation == "add_crm_payment" else "paid")
+    assert len(write_requests(portal, operation)) == 1
+
+
+@EMPTY
+@pytest.mark.parametrize(
+    ("operation", "field"),
+    [
+        ("pay_invoice", "invoice_id"),
+        ("pay_invoice", "expected_amount"),
+        ("pay_invoice", "expected_currency"),
+        ("pay_invoice", "max_amount"),
+        ("pay_invoice", "journal_conn_id"),
+        ("pay_crm_payment", "payment_id"),
+        ("add_crm_payment", "entity_id"),
+        ("add_crm_payment", "entity_type_id"),
+        ("add_crm_payment", "idempotency_key"),
+        ("add_crm_payment", "if_unpaid_exists"),
+        ("pay_crm_payment", "bitrix24_conn_id"),
+    ],
+)
+def test_an_id_or_a_guard_may_not_be_left_empty(
+    portal: Any, task: Task, operation: str, field: str, empty: Any
+) -> None:
+    operator = OPERATORS[operation](**{field: "{{ params.x }}"})
+    setattr(operator, field, empty)
+    words = rf"{field} (was given, but rendered to None|must be .*(\(a template.* gave None\)|\(an empty text\)))"
+    with pytest.raises(AirflowFailException, match=words) as caught:
         operator.execute(task.context)
+    assert "Nothing was sent" in str(caught.value)
+    assert portal.requests == []
+
+
+class Text(str):
+    """A text of another class, such as numpy's or Markup."""
+
+    def __repr__(self) -> str:
+        return f"np.str_({str(self)!r})"
+
+
+class Float(float):
+    """A float of another class, such as numpy's."""
+
+    def __repr__(self) -> str:
+        return f"np.float64({float(self)!r})"
+
+    __str__ = __repr__
+
+
+class Cents(Decimal):
+    """A `Decimal` of another class."""
+
+    def __repr__(self) -> str:
+        return f"Cents('{self}')"
+
+
+class Whole:
+    """A whole number of another class, such as numpy's, which is no `int`."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __int__(self) -> int:
+        return self.value
+
+    def __repr__(self) -> str:
+        return f"np.int64({self.value})"
+
+    numerator = property(__int__)
+    denominator = 1
+
+
+Integral.register(Whole)
+
+
+class Single:
+    """A number of fewer digits, such as numpy's float32, which is no `float`."""
+
+    def __repr__(self) -> str:
+        return "np.float32(1500.1)"
+
+
+Real.register(Single)
+
+
+@pytest.mark.parametrize(
+    "amount",
+    [Float(1500.0), Text("1500.00"), Cents("1500.00"), Whole(1500), Fraction(3000, 2), 1500.0, Text(" 1500 ")],
+)
+def test_an_exact_number_of_another_class_is_its_value(portal: Any, task: Task, amount: Any) -> None:
+    operator = OPERATORS["pay_invoice"](
+        invoice_id=Whole(2), pay_system_id=Text("31"), expected_amount=amount, max_amount=amount
+    )
+    assert operator.execute(task.context)["amount"] == "1500.00"
+
+
+@pytest.mark.parametrize(
+    ("amount", "words"),
+    [
+        (Fraction(1, 3), r"not Fraction\(1, 3\)"),
+        (Single(), "a Single may have lost digits, so give a text"),
+        (Float("nan"), "expected_amount must be an amount"),
+        (Float("inf"), "expected_amount must be an amount"),
+        (Cents("-1"), r"not Cents\('-1'\)"),
+        ("1.999,99", "write it with a decimal point and without thousands separators, such as '1999.99'"),
+        ("1,999.99", "write it with a decimal point"),
+        ("1 999.99", "write it with a decimal point"),
+        ("1\u00a0999,99", "write it with a decimal point"),
+        ("1'999.99", "write it with a decimal point"),
+        ("310,00", "write it with a decimal point"),
+    ],
+)
+def test_what_is_no_exact_amount_is_refused_in_words(portal: Any, task: Task, amount: Any, words: str) -> None:
+    with pytest.raises(AirflowFailException, match=words) as caught:
+        OPERATORS["pay_invoice"](expected_amount=amount).execute(task.context)
+    assert "Nothing was sent" in str(caught.value)
     assert portal.requests == []
 
 
@@ -340,7 +472,7 @@ def test_a_portal_that_is_away_is_a_passing_error(task: Task, operation: str, mo
         "extra": {"allow_http": True, "connect_timeout": 0.2},
     }
     monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", json.dumps(connection))
-    with pytest.raises(Bitrix24NotSent, match="was not sent to Bitrix24") as caught:
+    with pytest.raises(Bitrix24NotSent, match="Cannot connect to") as caught:
         OPERATORS[operation]().execute(task.context)
     assert "canarycanary" not in str(caught.value)
 

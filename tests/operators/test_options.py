@@ -99,7 +99,7 @@ def test_a_configured_connection_that_is_not_there_is_named_by_its_option(
     portal: Any, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__BITRIX24__JOURNAL_CONN_ID", "paymnets")
-    with pytest.raises(Bitrix24ConfigError, match=r"\[bitrix24\] journal_conn_id.*'paymnets'"):
+    with pytest.raises(Bitrix24ConfigError, match=r"'paymnets' \(\[bitrix24\] journal_conn_id\)"):
         OPERATORS["pay_invoice"]().execute(task.context)
     assert portal.requests == []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -180,7 +180,7 @@ HOPELESS = pytest.mark.parametrize(
         ("invoice", {}, delete_invoice, "Invoice 2 is not among the legacy invoices"),
         ("invoice", {}, cancel_invoice, "Invoice 2 was cancelled"),
         ("invoice", {}, decline_invoice, "Invoice 2 was declined"),
-        ("payment", {}, delete_payment, "Payment 1001 is not among the payments: it was deleted"),
+        ("payment", {}, delete_payment, "is not among the payments that this connection can see: it was deleted"),
         ("payment", {"entity_type_id": 2, "entity_id": 4}, delete_payment, "Payment 1001 is not among .* object 4 "),
     ],
 )
@@ -213,7 +213,7 @@ def test_a_cancelled_invoice_that_is_paid_is_paid(portal: Any, task: Task) -> No
 
 
 def test_a_payment_of_another_object_is_told_so(portal: Any, task: Task) -> None:
-    with pytest.raises(AirflowFailException, match=r"it was deleted, or belongs to another object"):
+    with pytest.raises(AirflowFailException, match=r"or there never was one with this id, or it belongs"):
         sensor("payment", 1002, entity_type_id=2, entity_id=4).execute(task.context)
 
 
@@ -322,7 +322,7 @@ def test_a_payment_is_deferred_with_its_object(portal: Any, task: Task) -> None:
 
 PAID_EVENT = {
     "reason": "paid",
-    "message": "1 invoices paid",
+    "message": "1 invoice paid",
     "items": [
         {"invoice_id": 2, "paid": True, "amount": "1.00", "currency": "EUR", "paid_at": None, "paid_by_id": None}
     ],
@@ -416,3 +416,30 @@ def test_both_names_of_an_object_that_rendered_to_none_do_not_widen_the_search(p
     with pytest.raises(AirflowFailException, match="entity_id was given, but rendered to None"):
         waiting.execute(task.context)
     assert portal.requests == []
+
+
+@pytest.mark.parametrize("max_wait", [None, 90, 90.0, timedelta(seconds=90)])
+@pytest.mark.parametrize("poke_interval", [5, 5.0, timedelta(seconds=5)])
+@pytest.mark.parametrize("timeout", [600, timedelta(minutes=10)])
+def test_how_to_wait_reaches_the_trigger(
+    portal: Any, task: Task, max_wait: Any, poke_interval: Any, timeout: Any
+) -> None:
+    before = time.time()
+    with pytest.raises(TaskDeferred) as caught:
+        sensor(
+            "invoice", deferrable=True, exponential_backoff=True, max_wait=max_wait, poke_interval=poke_interval,
+            timeout=timeout,
+        ).execute(task.context)  # fmt: skip
+    trigger = caught.value.trigger
+    assert isinstance(trigger, InvoicePaidTrigger)
+    assert (trigger.exponential_backoff, trigger.poke_interval) == (True, 5)
+    assert trigger.max_wait == (None if max_wait is None else 90)
+    assert before + 600 <= trigger.end_time <= time.time() + 600
+
+
+def test_never_fail_skips_what_cannot_be_read_after_a_deferral_too() -> None:
+    event = {"reason": "unreadable", "message": "Look 11 in a row failed", "items": []}
+    with pytest.raises(AirflowSkipException, match="never_fail"):
+        resume(sensor("invoice", never_fail=True), event)
+    with pytest.raises(Bitrix24NoAnswer):
+        resume(sensor("invoice", soft_fail=True), event)

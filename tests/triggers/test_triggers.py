@@ -219,7 +219,7 @@ async def test_a_second_triggerer_begins_anew(portal: Any, kind: str) -> None:
 
 @BOTH
 def test_serialization_loses_nothing(kind: str) -> None:
-    first = trigger(kind, [3, 4], read_failures_allowed=None)
+    first = trigger(kind, [3, 4], read_failures_allowed=None, exponential_backoff=True, max_wait=7.5)
     path, arguments = first.serialize()
     assert json.loads(json.dumps(arguments)) == arguments
     module, name = path.rsplit(".", 1)
@@ -277,3 +277,54 @@ async def test_another_payment_than_asked_for_is_not_taken_for_it(portal: Any, k
 
         portal.portal.handle = confused
     assert (await report(other))["reason"] in ("timeout", "deleted")
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("poke_interval", "max_wait", "least", "most"),
+    [
+        (60.0, None, [30, 60, 120, 240, 480], [59, 119, 239, 479, 959]),
+        (60.0, 100.0, [30, 60, 100, 100, 100], [59, 100, 100, 100, 100]),
+        (0.05, None, [1, 1, 1, 1, 1], [1, 1, 1, 1, 1]),
+        (8.0, 5.0, [4, 5, 5, 5, 5], [5, 5, 5, 5, 5]),
+    ],
+)
+async def test_waits_grow_as_they_do_in_a_worker(
+    portal: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    poke_interval: float,
+    max_wait: float | None,
+    least: list[float],
+    most: list[float],
+) -> None:
+    """The clock is the test's: each wait passes at once."""
+    now, waits = time.time(), list[float]()
+
+    async def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == len(least):
+            pay(portal, kind)
+
+    waiting = trigger(
+        kind, poke_interval=poke_interval, exponential_backoff=True, max_wait=max_wait, end_time=now + 10**6
+    )
+    monkeypatch.setattr("airflow_provider_bitrix24.triggers.payments.asyncio.sleep", wait)
+    assert (await report(waiting))["reason"] == "paid"
+    assert len(waits) == len(least)
+    for low, waited, high in zip(least, waits, most, strict=True):
+        assert low <= waited <= high
+
+
+async def test_without_back_off_each_wait_is_the_same(portal: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    async def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 4:
+            pay(portal, "invoice")
+
+    waiting = trigger("invoice", poke_interval=60.0, max_wait=5.0)
+    monkeypatch.setattr("airflow_provider_bitrix24.triggers.payments.asyncio.sleep", wait)
+    assert (await report(waiting))["reason"] == "paid"
+    assert waits == [60.0] * 4

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_bitrix24.api.effects import Response
+from airflow_provider_bitrix24.api.envelope import Reply, open_envelope
 from airflow_provider_bitrix24.api.models import Invoice, Money, PayableProduct, Payment, PaySystem, ProductRow, Profile
 from airflow_provider_bitrix24.api.values import entity_type_id, money_amount, positive_id, shown
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
@@ -209,10 +211,6 @@ def test_a_payment_in_text_and_with_little_in_it() -> None:
         {"paid": None},
         {"paid": 1},
         {"paid": "yes"},
-        {"datePaid": "tomorrow"},
-        {"datePaid": "P1D"},
-        {"datePaid": 5},
-        {"empPaidId": "me"},
         {"sum": ""},
         {"sum": None},
         {"sum": "NaN"},
@@ -258,3 +256,103 @@ def test_a_profile(flag: Any, admin: bool) -> None:
     profile = Profile.from_wire({"ID": "1", "ADMIN": flag, "NAME": "Anna", "LAST_NAME": "Berg"})
     assert (profile.user_id, profile.name, profile.is_admin) == (1, "Anna Berg", admin)
     assert Profile.from_wire({"ID": 1}).name == ""
+
+
+FLOATS = [
+    ("99.900000000000006", "99.90"),
+    ("8.1999999999999993", "8.20"),
+    ("99.89999999999999", "99.90"),
+    ("0.30000000000000004", "0.30"),
+    ("1.0000000000000001e2", "100.00"),
+    ("1.5E+2", "150.00"),
+    ("9.9900000000000006E1", "99.90"),
+    ("98765432109.869995", "98765432109.87"),
+    ("123456789.12000000477", "123456789.12"),
+    ("1e-15", "0.00"),
+    ("-1e-20", "0.00"),
+    ("33.333333333333336", "33.33333333"),
+    ("12345678901234.5678", "12345678901234.5678"),
+    ("12345678.12345678", "12345678.12345678"),
+    ("0.125", "0.125"),
+    ("0.00000001", "0.00000001"),
+    ("1500.00", "1500.00"),
+    ("1500", "1500.00"),
+]
+"""What a portal writes, and what it means."""
+
+
+@pytest.mark.parametrize(("written", "meant"), FLOATS)
+def test_the_tail_of_a_double_is_no_money(written: str, meant: str) -> None:
+    """As JSON number and as text, in each kind of object that holds money or a quantity."""
+    body = f'{{"result": {{"id": 1, "sum": {written}, "currency": "EUR", "text": "{written}"}}}}'.encode()
+    reply = open_envelope(Response(status=200, headers={}, body=body, at=0.0), str)
+    assert isinstance(reply, Reply)
+    for value in (reply.result["sum"], reply.result["text"]):
+        payment = Payment.from_wire({"id": 1, "paid": "N", "sum": value, "currency": "EUR"})
+        invoice = Invoice.from_wire({"ID": 1, "PAYED": "N", "PRICE": value, "CURRENCY": "EUR"})
+        row = ProductRow.from_wire({"id": 1, "price": value, "quantity": value})
+        assert payment.money.amount_text == invoice.money.amount_text == meant
+        assert row.price == row.quantity == Decimal(meant)
+
+
+@pytest.mark.parametrize(
+    ("amount", "limit", "more"),
+    [
+        ("99.90", "99.90", False),
+        ("99.9", "99.90000", False),
+        ("99.99999999", "100", False),
+        ("100.00000001", "100", False),
+        ("99.91", "99.90", True),
+        ("99.9001", "99.90", True),
+        ("100000000000000000000000000000.01", "100000000000000000000000000000", True),
+        ("0", "0", False),
+    ],
+)
+def test_more_than_a_limit(amount: str, limit: str, more: bool) -> None:
+    assert Money(Decimal(amount), "EUR").exceeds(Decimal(limit)) is more
+
+
+@given(st.decimals(min_value=0, max_value=10**11, places=2), st.integers(1, 3))
+def test_no_way_in_which_php_writes_a_double_changes_the_money(amount: Decimal, digits: int) -> None:
+    written = f"{float(amount):.{14 + digits}g}"
+    payment = Payment.from_wire({"id": 1, "paid": "N", "sum": Decimal(written), "currency": "EUR"})
+    assert payment.money.amount == amount
+
+
+@pytest.mark.parametrize(
+    "unreadable",
+    [
+        *("27.11.2026 14:05:00", "11/27/2026 02:05:00 pm", "27 ноября 2026", "tomorrow", "P1D", "0000-00-00 00:00:00"),
+        *("2026-11-27T14:05:00", "2026-11-27 14:05:00", "2026-11-27", "14:05:00", "2026-13-45T99:00:00+00:00"),
+        *("", " ", "0", "N", 0, 5, 1763800000, Decimal("1763800000.5"), True, False, [], {}, ["2026-11-27"], None),
+    ],
+)
+def test_a_time_that_cannot_be_known_is_none(unreadable: Any) -> None:
+    """Never refused, and never UTC by silence: the mark is what counts, and when it was made is only shown."""
+    payment = Payment.from_wire({"id": 1, "paid": "Y", "sum": 5, "currency": "EUR", "datePaid": unreadable})
+    invoice = Invoice.from_wire({"ID": 1, "PAYED": "Y", "PRICE": 5, "CURRENCY": "EUR", "DATE_PAYED": unreadable})
+    assert (payment.paid, payment.paid_at) == (invoice.paid, invoice.paid_at) == (True, None)
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        *("2026-11-27T14:05:00+03:00", "2026-11-27T11:05:00Z", " 2026-11-27 14:05:00+03:00", "2026-11-27T14:05+0300"),
+        *("2026-11-27T14:05:00.000000+03", "2026-11-27T06:05:00,000-05:00"),
+    ],
+)
+def test_a_time_with_its_zone_is_known(known: str) -> None:
+    payment = Payment.from_wire({"id": 1, "paid": "Y", "sum": 5, "currency": "EUR", "datePaid": known})
+    assert payment.paid_at == pendulum.datetime(2026, 11, 27, 11, 5)
+
+
+@pytest.mark.parametrize("unreadable", [[], {}, True, "me", "12 (Anna)", Decimal("1.5"), "\u0661"])
+def test_what_is_only_shown_stops_nothing(unreadable: Any) -> None:
+    shown = dict.fromkeys(("accountNumber", "paySystemName", "empPaidId", "datePaid"), unreadable)
+    payment = Payment.from_wire({"id": 1, "paid": "Y", "sum": 5, "currency": "EUR", **shown})
+    assert (payment.paid, payment.paid_by_id, payment.paid_at) == (True, None, None)
+    shown = dict.fromkeys(("ACCOUNT_NUMBER", "ORDER_TOPIC", "EMP_PAYED_ID", "DATE_PAYED"), unreadable)
+    invoice = Invoice.from_wire({"ID": 1, "PAYED": "Y", "PRICE": 5, "CURRENCY": "EUR", **shown})
+    assert (invoice.paid, invoice.paid_by_id, invoice.paid_at) == (True, None, None)
+    assert Profile.from_wire({"ID": 1, "NAME": unreadable, "LAST_NAME": unreadable}).user_id == 1
+    assert ProductRow.from_wire({"id": 1, "productName": unreadable, "price": 1, "quantity": 1}).quantity == 1

@@ -58,7 +58,7 @@ def test_the_secret_does_not_show() -> None:
     [
         ({"host": "127.0.0.1", "port": 8080, "schema": "http"}, "http://127.0.0.1:8080"),
         ({"host": "http://127.0.0.1:8080"}, "http://127.0.0.1:8080"),
-        ({"host": "localhost", "port": "80", "conn_type": "http"}, "http://localhost"),
+        ({"host": "localhost", "port": "80", "schema": "http", "conn_type": "Bitrix24"}, "http://localhost"),
         ({"host": "portal.localhost", "schema": "HTTP"}, "http://portal.localhost"),
         ({"host": "::1", "port": 80, "schema": "http"}, "http://[::1]"),
         ({"host": "[::1]:81", "schema": "http"}, "http://[::1]:81"),

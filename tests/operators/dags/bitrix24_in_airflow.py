@@ -145,7 +145,7 @@ with DAG(
         task_id="pay_mapped", pay_system_id=31, expected_amount="{{ dag_run.conf.get('amout') }}"
     ).expand(invoice_id=[2])
     PayCrmPaymentOperator(task_id="mark", payment_id=1001, expected_amount="{{ params.amount }}")
-    AddCrmPaymentOperator(task_id="add", entity_id=3, pay_system_id="{{ params.amount }}")
+    AddCrmPaymentOperator(task_id="add", entity_id=3, if_unpaid_exists="{{ params.amount }}")
     PayInvoiceOperator(
         task_id="pay_from_param",
         invoice_id=2,
