@@ -36,12 +36,12 @@ def make_pacer(settings: Settings, pace_conn_id: str | None = None) -> Pacer:
     """Return who keeps the slots of a portal. Raises nothing.
 
     :param settings: of a portal that has limits.
-    :param pace_conn_id: Airflow connection of a database, if there is one beside ``[bitrix24] pace_conn_id``, which
-        comes first: all tasks have that in common.
+    :param pace_conn_id: Airflow connection of a database. ``[bitrix24] pace_conn_id`` comes first: all tasks have
+        that in common, and ``off`` there means no database. ``[bitrix24] journal_conn_id`` comes last.
     """
     host = HostPacer(settings.portal, settings.rate_limit)
-    conn_id = option("pace_conn_id") or pace_conn_id
-    if not isinstance(conn_id, str) or conn_id.strip() in ("", "None"):
+    conn_id = option("pace_conn_id") or pace_conn_id or option("journal_conn_id")
+    if not isinstance(conn_id, str) or conn_id.strip() in ("", "None", "off"):
         return host
     try:
         return ClusterPacer(_row(settings, conn_id.strip()), host)
@@ -107,7 +107,9 @@ class ClusterPacer:
 
 
 def _words(error: Exception) -> str:
-    return error.reason if isinstance(error, Bitrix24Error) else f"its connection cannot be read ({type(error).__name__})"
+    return (
+        error.reason if isinstance(error, Bitrix24Error) else f"its connection cannot be read ({type(error).__name__})"
+    )
 
 
 def _warn_once(reason: str) -> None:
