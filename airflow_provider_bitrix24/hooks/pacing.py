@@ -30,6 +30,7 @@ AWAY_FOR: Final = 60.0
 """Seconds for which a database that failed is not asked again."""
 LONGEST: Final = 5.0
 """Seconds to wait for the database."""
+_NO_DATABASE: Final = (None, "off", "task_state")
 _warned: set[str] = set()
 
 
@@ -37,13 +38,14 @@ def make_pacer(settings: Settings, pace_conn_id: str | None = None) -> Pacer:
     """Return who keeps the slots of a portal. Raises nothing.
 
     :param settings: of a portal that has limits.
-    :param pace_conn_id: Airflow connection of a database, if there is one beside ``[bitrix24] pace_conn_id``, which
-        comes first: all tasks have that in common.
+    :param pace_conn_id: Airflow connection of a database. ``[bitrix24] pace_conn_id`` comes first: all tasks have
+        that in common, and ``off`` there means no database. ``[bitrix24] journal_conn_id`` comes last.
     """
     host = HostPacer(settings.portal, settings.rate_limit)
     try:
-        conn_id = options.read("pace_conn_id") or pace_conn_id
-        return ClusterPacer(_row(settings, conn_id), host) if conn_id else host
+        conn_id = options.read("pace_conn_id") or pace_conn_id or options.read("journal_conn_id")
+        if conn_id not in _NO_DATABASE:
+            return ClusterPacer(_row(settings, conn_id), host)
     except Exception as error:  # noqa: BLE001 - a secrets backend may raise whatever it likes
         _warn_once(_words(error))
     return host

@@ -183,6 +183,25 @@ def test_an_operators_journal_is_shared_too(connect: Any, database: Path, tmp_pa
     assert len(booked_here(tmp_path)) == 1
 
 
+def test_the_journal_of_all_dags_is_shared_too(
+    connect: Any, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__BITRIX24__JOURNAL_CONN_ID", "paces")
+    connect().call(*READ)
+    assert len(booked_everywhere(database)) == 1
+
+
+def test_hosts_that_share_a_journal_and_no_limit(
+    connect: Any, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__BITRIX24__JOURNAL_CONN_ID", "paces")
+    monkeypatch.setenv(PACE, "off")
+    connect()
+    Bitrix24Hook(pace_conn_id="paces").call(*READ)
+    assert not database.exists()
+    assert len(booked_here(tmp_path)) == 1
+
+
 @pytest.mark.parametrize("conn_id", ["paces", "wrong_kind"])
 def test_a_database_that_is_away_stops_no_payment(
     connect: Any,
