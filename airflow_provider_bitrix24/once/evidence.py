@@ -239,7 +239,7 @@ class _Search:
         raise Bitrix24OutcomeUnknown(
             self.doubt.method,
             self.doubt.answered,
-            self.doubt.code,
+            self.doubt.portal_code,
             self.doubt.text,
             f"{happened} Nothing is sent again by itself. {self.addition.what_to_do}",
         )

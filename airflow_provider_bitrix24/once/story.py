@@ -6,7 +6,7 @@ Every time in it is by the portal's clock, as far as the portal shows one: worke
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar
 
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24Error,
@@ -129,6 +129,7 @@ class Story:
                 f"{self.page.busy.owner} is at work on {self.wanted.key!r} ({self.wanted.subject}) and has gone on "
                 "since this task began to wait. Nothing was sent by this attempt; the next one reads what came of it."
             )
+        self._noted = entry is not None
         if entry is None:
             return self.wanted
         if entry.free:
@@ -219,7 +220,19 @@ class Story:
     def place(self, error: Bitrix24Error) -> Bitrix24Error:
         """Return an error as the end of this story: it does not deny what was sent before."""
         known = self._known
-        return error.after(known, sent=self.has_sent) if known else error
+        told = error.after(known, sent=self.has_sent) if known else error
+        told.sent = self._changed
+        return told
+
+    @property
+    def _changed(self) -> Literal["no", "unknown", "yes"]:
+        """Whether this key has changed something on the portal."""
+        entry = self.entry
+        if entry.may_have_run and (entry.receipt is not None or entry.payment_id is not None):
+            return "yes"
+        # Where nothing is noted, an earlier attempt may have been forgotten.
+        certain = self.task.try_number == 1 or (self.journal.durable and self._noted)
+        return "no" if certain and entry.free and not self.has_sent else "unknown"
 
     @property
     def has_sent(self) -> bool:

@@ -130,7 +130,7 @@ class PaymentOperator(BaseOperator):
         spare = (PaymentAmbiguous,) if self.on_unknown == "ask" else ()
         try:
             receipt, skip = fail_if_final(lambda: self._attempt(context, decision), spare=spare)
-        except PaymentAmbiguous as error:
+        except spare as error:
             unclear = error
         else:
             if skip:
@@ -240,7 +240,9 @@ class MarkOperator(PaymentOperator):
             )
             return False
         if if_paid == "fail":
-            raise PaymentRefused(f"{_paid_already(receipt)}, and if_paid is 'fail'. This attempt sent nothing.")
+            refused = PaymentRefused(f"{_paid_already(receipt)}, and if_paid is 'fail'. This attempt sent nothing.")
+            refused.sent = "no" if attempt == 1 or remembers else "unknown"
+            raise refused
         return True
 
 
