@@ -269,6 +269,10 @@ class Entry(_Part):
         waiting = [self.decision] if self.decision is not None else []
         return any(decision.is_the_same_as(one) for one in (*self.decisions, *waiting))
 
+    def has_refused(self, decision: Decision) -> bool:
+        """Whether the decision was turned down."""
+        return any(one.refused is not None and one.is_the_same_as(decision) for one in self.decisions)
+
     def note(self, decision: Decision) -> Self:
         """Return a copy with one more decision in the record."""
         return self.but(decisions=(*self.decisions, decision))

@@ -107,6 +107,18 @@ def test_what_is_left_of_several_is_not_proved_to_be_ours(
     assert writes(world) == [ADD]
 
 
+def test_a_new_payment_joins_those_that_a_person_was_shown(database: VirtualDatabase) -> None:
+    """What is gone stays in the question: it may have been ours."""
+    world = World("sql", database)
+    parked(world)
+    world.portal.act.delete_payment(1033, user_id=7)
+    world.people("adds")
+    error = world.worker("a", 2).attempt(adding()).error
+    assert isinstance(error, PaymentAmbiguous)
+    assert (error.candidates, entry_of(world).candidates) == ((1033, 1034, 1035), (1033, 1034, 1035))
+    assert writes(world) == [ADD]
+
+
 @pytest.mark.parametrize("attempts", [1, 2])
 def test_what_a_person_has_chosen_wrongly_does_not_make_the_other_one_ours(
     attempts: int, database: VirtualDatabase
