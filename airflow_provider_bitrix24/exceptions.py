@@ -32,7 +32,7 @@ Every class survives pickling, and none holds a URL, a response object or a secr
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, ClassVar, Final, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -61,6 +61,13 @@ class Bitrix24Error(Exception):
 
     final: ClassVar[bool] = True
     """Whether repeating the task cannot help, so that Airflow must not retry it."""
+    code: ClassVar[str] = "bitrix24.error"
+    """What went wrong, for code that reads errors: stable, listed in the documentation."""
+    candidates: tuple[int, ...] = ()
+    """Ids of the payments that may be the task's."""
+    sent: Literal["no", "unknown", "yes"] = "unknown"
+    """Whether the task has changed something on the portal, in this attempt or an earlier one: certainly not, perhaps,
+    or the portal has confirmed it."""
 
     @property
     def reason(self) -> str:
@@ -79,16 +86,21 @@ class Bitrix24Error(Exception):
             words = by_this_attempt if found[0] == "Nothing was sent." else found[0]
             return f"{words} {known}".rstrip()
 
-        return type(self)(*(_DENIALS.sub(tell, part) if isinstance(part, str) else part for part in self.args))
+        told = type(self)(*(_DENIALS.sub(tell, part) if isinstance(part, str) else part for part in self.args))
+        told.sent = self.sent
+        return told
 
 
 class Bitrix24ConfigError(Bitrix24Error):
     """The connection or the arguments are wrong; the portal executed nothing."""
 
+    code = "config.invalid"
+
 
 class Bitrix24ConnectionNotFound(Bitrix24ConfigError):
     """Airflow has no such connection, or cannot reach what keeps it: it says the same of both."""
 
+    code = "config.connection_not_found"
     final = False
 
 
@@ -101,6 +113,7 @@ class Bitrix24NotSent(Bitrix24Error):
     :param place: where there was no connection to: scheme, host and port, and the Airflow connection; never a secret.
     """
 
+    code = "portal.not_sent"
     final = False
 
     def __init__(self, method: str, obstacle: str, lease_over: bool = False, place: str = "") -> None:
@@ -134,6 +147,7 @@ class Bitrix24NoAnswer(Bitrix24Error):
     :param instead: what came instead of an answer.
     """
 
+    code = "portal.no_answer"
     final = False
 
     def __init__(self, method: str, instead: str) -> None:
@@ -158,10 +172,12 @@ class Bitrix24OutcomeUnknown(Bitrix24Error):
     :param method: REST method.
     :param answered: True if this is the method's own reply, only unclear: the request has ended. False if the answer
         is missing: the request may still be running.
-    :param code: the portal's error code, if there was one.
+    :param code: the portal's error code, if there was one; kept as ``portal_code``.
     :param text: the portal's words, or what came instead of an answer.
     :param message: the whole message, where the caller can say more than this class.
     """
+
+    code = "portal.outcome_unknown"
 
     def __init__(
         self,
@@ -174,7 +190,7 @@ class Bitrix24OutcomeUnknown(Bitrix24Error):
         super().__init__(method, answered, code, text, message)
         self.method = method
         self.answered = answered
-        self.code = code
+        self.portal_code = code
         self.text = text
         self.message = message
 
@@ -187,7 +203,10 @@ class Bitrix24OutcomeUnknown(Bitrix24Error):
     @property
     def words(self) -> str:
         """The portal's own code and words, or what came instead of them."""
-        return ", ".join(part for part in (self.code and f"code {self.code}", self.text) if part) or "no details"
+        return (
+            ", ".join(part for part in (self.portal_code and f"code {self.portal_code}", self.text) if part)
+            or "no details"
+        )
 
     def __str__(self) -> str:
         if self.message:
@@ -200,12 +219,13 @@ class Bitrix24OutcomeUnknown(Bitrix24Error):
 class Bitrix24ApiError(Bitrix24Error):
     """The portal refused; a write was certainly not executed.
 
-    :param code: the portal's error code as text; may be ``"0"`` or empty.
+    :param code: the portal's error code as text; may be ``"0"`` or empty; kept as ``portal_code``.
     :param status: HTTP status; inside a batch the status of the batch.
     :param method: REST method.
     :param description: the portal's words, in the portal's language; may be empty.
     """
 
+    code = "portal.refused"
     advice: str = ""
     """What to do about it; ``{who}`` stands for `who`."""
     who: str = "webhook or application"
@@ -213,7 +233,7 @@ class Bitrix24ApiError(Bitrix24Error):
 
     def __init__(self, code: str, status: int, method: str, description: str = "") -> None:
         super().__init__(code, status, method, description)
-        self.code = code
+        self.portal_code = code
         self.status = status
         self.method = method
         self.description = description
@@ -227,10 +247,10 @@ class Bitrix24ApiError(Bitrix24Error):
     @property
     def reason(self) -> str:
         """The portal's own code and words."""
-        return f"{self.method}: {self.code or 'no code'} {self.description}".strip().rstrip(".")
+        return f"{self.method}: {self.portal_code or 'no code'} {self.description}".strip().rstrip(".")
 
     def __str__(self) -> str:
-        said = f"Bitrix24 refused {self.method} (code {self.code!r}, HTTP {self.status})"
+        said = f"Bitrix24 refused {self.method} (code {self.portal_code!r}, HTTP {self.status})"
         said += f": {self.description}" if self.description else ""
         said += "" if said.endswith((".", "!", "?")) else "."
         return f"{said} {self.advice.replace('{who}', self.who)}".rstrip()
@@ -242,6 +262,7 @@ class Bitrix24AuthError(Bitrix24ApiError):
     :param advice: what to do, where more is known than this class says.
     """
 
+    code = "portal.authentication"
     advice = "Check the {who} in the Airflow connection: it may have been deleted, changed, expired or blocked."
 
     def __init__(self, code: str, status: int, method: str, description: str = "", advice: str = "") -> None:
@@ -256,6 +277,7 @@ class Bitrix24SignInNeeded(Bitrix24AuthError):
     :param advice: what happened to them as far as is known, and what to do.
     """
 
+    code = "portal.sign_in_needed"
     advice = ""
 
     @property
@@ -272,6 +294,8 @@ class Bitrix24PermissionError(Bitrix24ApiError):
 
     :param missing_scopes: scopes that the webhook or application lacks, as far as the portal's answer tells.
     """
+
+    code = "portal.permission"
 
     def __init__(
         self, code: str, status: int, method: str, description: str = "", missing_scopes: tuple[str, ...] = ()
@@ -293,12 +317,14 @@ class Bitrix24PermissionError(Bitrix24ApiError):
 class Bitrix24NotFound(Bitrix24ApiError):
     """The object that was asked for does not exist."""
 
+    code = "portal.not_found"
     advice = "It was deleted, the id is that of another kind of object, or the user of the {who} may not see it."
 
 
 class Bitrix24InvalidRequest(Bitrix24ApiError):
     """The portal does not accept these parameters, or does not know the method."""
 
+    code = "portal.invalid_request"
     advice = "Compare the method's name and parameters with its page on https://apidocs.bitrix24.com."
 
 
@@ -310,6 +336,7 @@ class Bitrix24RateLimited(Bitrix24ApiError):
     :param resets_at: the same as a point in time.
     """
 
+    code = "portal.rate_limited"
     final = False
 
     def __init__(
@@ -343,18 +370,21 @@ class Bitrix24RateLimited(Bitrix24ApiError):
 class Bitrix24Overloaded(Bitrix24ApiError):
     """Bitrix24 has blocked the portal's REST by hand."""
 
+    code = "portal.overloaded"
     advice = "Bitrix24 has blocked these calls by hand; only Bitrix24's support can lift it."
 
 
 class Bitrix24ServerError(Bitrix24ApiError):
     """The portal is in trouble; what was asked for was not executed, or only reads."""
 
+    code = "portal.server_error"
     final = False
 
 
 class Bitrix24TokenError(Bitrix24Error):
     """There is no new access token now; what needed it was not executed."""
 
+    code = "token.unavailable"
     final = False
 
 
@@ -365,6 +395,7 @@ class Bitrix24StoreError(Bitrix24Error):
     :param trouble: what it said, without secrets.
     """
 
+    code = "store.unavailable"
     final = False
 
     def __init__(self, store: str, trouble: str) -> None:
@@ -384,21 +415,27 @@ class Bitrix24StoreError(Bitrix24Error):
 class PaymentInProgress(Bitrix24Error):
     """Another task or attempt is at work on the same key; this one sent nothing, or has been overtaken."""
 
+    code = "payment.in_progress"
     final = False
 
 
 class PaymentUnresolved(Bitrix24Error):
     """Something was sent, and the portal cannot be read now; the journal knows, and the next attempt reads first."""
 
+    code = "payment.unresolved"
     final = False
 
 
 class PaymentRefused(Bitrix24Error):
     """Not sent by us, because what the portal showed forbids it."""
 
+    code = "payment.refused"
+
 
 class PaymentNotApplied(Bitrix24Error):
     """The portal answered, but does not show the payment."""
+
+    code = "payment.not_applied"
 
 
 class PaymentAmbiguous(Bitrix24Error):
@@ -407,6 +444,8 @@ class PaymentAmbiguous(Bitrix24Error):
     :param message: what happened and what to do.
     :param candidates: ids of the payments that may be ours.
     """
+
+    code = "payment.ambiguous"
 
     def __init__(self, message: str, candidates: tuple[int, ...] = ()) -> None:
         super().__init__(message, candidates)
@@ -419,3 +458,5 @@ class PaymentAmbiguous(Bitrix24Error):
 
 class PaymentMismatch(Bitrix24Error):
     """Amount, currency or parameters differ from what was expected."""
+
+    code = "payment.mismatch"

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_bitrix24.exceptions import Bitrix24Error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 T = TypeVar("T")
 
 
 def fail_if_final(work: Callable[[], T], *, spare: tuple[type[Bitrix24Error], ...] = ()) -> T:
-    """Do the work; turn an error that no retry can mend into :class:`AirflowFailException`.
+    """Do the work; turn an error that no retry can mend into one that Airflow does not retry.
 
     :param work: what to do, without arguments.
     :param spare: final errors that the caller deals with itself.
     :return: what the work returns.
-    :raises AirflowFailException: a :class:`Bitrix24Error` that is final. It carries the class and the words of the
-        error and nothing else: no cause and no context, so that a log shows one error.
+    :raises AirflowFailException: a :class:`Bitrix24Error` that is final, as :func:`failure_of` makes it. It has no
+        cause and no context, so that a log shows one error.
     :raises Bitrix24Error: one that is worth an ordinary retry, or is spared, unchanged.
     """
     try:
@@ -31,6 +31,40 @@ def fail_if_final(work: Callable[[], T], *, spare: tuple[type[Bitrix24Error], ..
     except Bitrix24Error as error:
         if not error.final:
             raise
-        failure = AirflowFailException(f"{type(error).__name__}: {error}")
+        failure = failure_of(error)
     # Raised outside the handler, so that Python does not chain the first error to it.
     raise failure
+
+
+class TaskFailure(AirflowFailException):
+    """What ends a task without a retry; each instance is of the class of our error too, with all of its fields."""
+
+    kind: ClassVar[type[Bitrix24Error]]
+
+    def __str__(self) -> str:
+        return f"{self.kind.__name__}: {self.kind.__str__(self)}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _made, (self.kind, self.args, self.__dict__)
+
+
+def failure_of(error: Bitrix24Error) -> TaskFailure:
+    """Return the error as one that ends a task for good: it is of both classes, ours and Airflow's."""
+    return _made(type(error), error.args, error.__dict__)
+
+
+def _made(kind: type[Bitrix24Error], arguments: tuple[Any, ...], fields: Mapping[str, Any]) -> TaskFailure:
+    failure = _class_for(kind)
+    made = failure.__new__(failure, *arguments)
+    made.__dict__.update(fields)
+    return made
+
+
+_CLASSES: Final[dict[type[Bitrix24Error], type[TaskFailure]]] = {}
+
+
+def _class_for(kind: type[Bitrix24Error]) -> type[TaskFailure]:
+    """Return the one class that is both: ``FinalPaymentAmbiguous``."""
+    if kind not in _CLASSES:
+        _CLASSES[kind] = type(f"Final{kind.__name__}", (TaskFailure, kind), {"kind": kind, "__doc__": kind.__doc__})
+    return _CLASSES[kind]

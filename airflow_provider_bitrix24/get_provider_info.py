@@ -82,7 +82,12 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "sensors": [{"integration-name": "Bitrix24", "python-modules": [f"{_PACKAGE}.sensors.payments"]}],
         "hooks": [{"integration-name": "Bitrix24", "python-modules": [f"{_PACKAGE}.hooks.bitrix24"]}],
-        "triggers": [{"integration-name": "Bitrix24", "python-modules": [f"{_PACKAGE}.triggers.payments"]}],
+        "triggers": [
+            {
+                "integration-name": "Bitrix24",
+                "python-modules": [f"{_PACKAGE}.triggers.{name}" for name in ("answers", "payments")],
+            }
+        ],
         "connection-types": [
             {
                 "connection-type": "bitrix24",

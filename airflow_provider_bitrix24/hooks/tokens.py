@@ -238,7 +238,7 @@ class TokenKeeper:
             if stored is not None and stored.mark != tokens.mark:
                 return self._take(stored)
         raise Bitrix24SignInNeeded(
-            dead.code, dead.status, dead.method, dead.description, self._what_happened(dead, earlier)
+            dead.portal_code, dead.status, dead.method, dead.description, self._what_happened(dead, earlier)
         )
 
     def _put_again(self, old: Tokens, new: Tokens) -> Tokens:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Protocol
 from airflow_provider_bitrix24.journal.entry import Decision, Entry, Send
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping
 
     from airflow_provider_bitrix24.journal.commands import Verb
-    from airflow_provider_bitrix24.journal.entry import Evidence
+    from airflow_provider_bitrix24.journal.entry import Evidence, Unreadable
 
 __all__ = ["Busy", "Claimed", "Decision", "Entry", "Forgetful", "Journal", "Page", "Send"]
 
@@ -83,7 +83,7 @@ class Page(Protocol):
     def claimed_by_others(self, payment_ids: Collection[int]) -> Mapping[int, Evidence | None]:
         """Return those payments that other keys have claimed, and on what evidence; None if that cannot be told."""
 
-    def rivals(self, subject: str) -> Sequence[str]:
+    def rivals(self, subject: str) -> Mapping[str, Entry | Unreadable]:
         """Return the keys that may have written to the same object since our snapshot, with an unknown result.
 
         A key whose payment is claimed is none: its payment is known.
@@ -149,5 +149,5 @@ class _Sheet:
     def claimed_by_others(self, payment_ids: Collection[int]) -> Mapping[int, Evidence | None]:
         return {}
 
-    def rivals(self, subject: str) -> Sequence[str]:
-        return ()
+    def rivals(self, subject: str) -> Mapping[str, Entry | Unreadable]:
+        return {}

@@ -20,7 +20,7 @@ from airflow_provider_bitrix24.journal.entry import Entry, Unreadable, read_or_s
 from airflow_provider_bitrix24.sql import Schema
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping
 
     from airflow_provider_bitrix24.journal import Journal, Page
     from airflow_provider_bitrix24.journal.commands import Verb
@@ -261,9 +261,9 @@ class _Row:
             claims = connection.execute(query).all()
         return {claim.payment_id: _evidence_for(claim.payment_id, claim.document) for claim in claims}
 
-    def rivals(self, subject: str) -> Sequence[str]:
+    def rivals(self, subject: str) -> Mapping[str, Entry | Unreadable]:
         since = sa.select(_KEYS.c.snapshot_after).where(*self._mine(_KEYS)).scalar_subquery()
-        query = sa.select(_KEYS.c.journal_key).where(
+        query = sa.select(_KEYS.c.journal_key, _KEYS.c.document).where(
             _KEYS.c.portal == self._portal,
             _KEYS.c.subject == subject,
             _KEYS.c.key_digest != self._digest,
@@ -272,7 +272,13 @@ class _Row:
             sa.or_(since.is_(None), _KEYS.c.settle_until.is_(None), _KEYS.c.settle_until >= since),
         )
         with self._database.begin(reads=True) as connection:
-            return list(connection.execute(query).scalars())
+            rows = connection.execute(query).all()
+        return {
+            row.journal_key: read_or_say(
+                row.document, portal=self._portal, key=row.journal_key, where=self._database.name
+            )
+            for row in rows
+        }
 
     # -- one transaction's parts
 

@@ -162,6 +162,8 @@ class Entry(_Part):
     """What a person is asked; None if nobody is."""
     candidates: tuple[int, ...] = ()
     """Payments that may be ours."""
+    rivals: tuple[str, ...] = ()
+    """Keys that wrote to the same object with an unknown outcome, so that its payments cannot be told apart."""
     decision: Decision | None = None
     """A decision that no attempt has carried out yet."""
     decisions: tuple[Decision, ...] = ()
@@ -249,6 +251,15 @@ class Entry(_Part):
         """The decision by which it was given up, if nobody has taken it up again since."""
         return self.carried_out[-1] if self.carried_out and self.carried_out[-1].what == "give_up" else None
 
+    def unasked(self) -> Self:
+        """Return a copy in which no person is asked any more."""
+        return self.but(question=None, candidates=(), rivals=())
+
+    def may_have_added(self, payment_id: int) -> bool:
+        """Whether a payment of unknown origin may be this key's: who gave it up was shown all that may be its own."""
+        shown = self.given_up.candidates if self.given_up is not None else ()
+        return not shown or payment_id in shown
+
     def decide(self, decision: Decision) -> Self:
         """Return a copy with a decision to carry out; one that was still waiting stays in the record."""
         return self.refuse(f"{decision.by} has decided anew").but(decision=decision)
@@ -257,6 +268,10 @@ class Entry(_Part):
         """Whether the decision is waiting or in the record already."""
         waiting = [self.decision] if self.decision is not None else []
         return any(decision.is_the_same_as(one) for one in (*self.decisions, *waiting))
+
+    def has_refused(self, decision: Decision) -> bool:
+        """Whether the decision was turned down."""
+        return any(one.refused is not None and one.is_the_same_as(decision) for one in self.decisions)
 
     def note(self, decision: Decision) -> Self:
         """Return a copy with one more decision in the record."""
@@ -286,7 +301,7 @@ class Entry(_Part):
         """
         proved = self.payment_id is None or self.evidence in PROVED
         before = (self.payment_id,) if self.payment_id is not None and self.evidence == "state" else ()
-        given_up = self.carry_out(before).but(question=None, candidates=())
+        given_up = self.carry_out(before).unasked()
         return given_up if proved else given_up.but(payment_id=None, evidence=None, steps={}, receipt=None)
 
     def hear(self, decisions: Iterable[Decision]) -> Self:

@@ -57,7 +57,8 @@ def line(entry: Entry | Unreadable) -> list[str]:
     if isinstance(entry, Unreadable):
         return [f"{entry.state:<13}{entry.portal}", f"  {entry.key}", *wrap(entry.why, first="  ", indent="  ")]
     sent = f"sent {_time(entry.sends[-1].at)}" if entry.sends else "never sent"
-    return [f"{entry.state:<13}{entry.subject:<20}{sent}", f"  {entry.key}"]
+    because = [f"  ambiguous because of the key {key}" for key in entry.rivals]
+    return [f"{entry.state:<13}{entry.subject:<20}{sent}", f"  {entry.key}", *because]
 
 
 def story(entry: Entry | Unreadable) -> list[str]:
@@ -91,6 +92,8 @@ def story(entry: Entry | Unreadable) -> list[str]:
         lines += _field("receipt", ", ".join(f"{name}={value}" for name, value in entry.receipt.items()))
     if entry.question is not None:
         lines += _field("question", entry.question)
+    for key in entry.rivals:
+        lines.append(f"{'because of':<{_INDENT}}{key} (its outcome is unknown as well: decide about it first)")
     if entry.candidates:
         lines += _field("candidates", ", ".join(map(str, entry.candidates)))
     return lines

@@ -15,11 +15,11 @@ from airflow_provider_bitrix24.journal.commands import TaskName
 from airflow_provider_bitrix24.journal.entry import Decision, Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping
 
     from airflow_provider_bitrix24.journal import Page
     from airflow_provider_bitrix24.journal.commands import Verb
-    from airflow_provider_bitrix24.journal.entry import Evidence
+    from airflow_provider_bitrix24.journal.entry import Evidence, Unreadable
 
 DOCUMENT: Final = "bitrix24_payment"
 """Name of the document in the Storage tab: only attempts write it."""
@@ -116,8 +116,8 @@ class _Document:
     def claimed_by_others(self, payment_ids: Collection[int]) -> Mapping[int, Evidence | None]:
         return {}
 
-    def rivals(self, subject: str) -> Sequence[str]:
-        return ()
+    def rivals(self, subject: str) -> Mapping[str, Entry | Unreadable]:
+        return {}
 
 
 def heard(entry: Entry, decisions: Any, *, where: str) -> Entry:

@@ -201,7 +201,7 @@ class Attempt:
 
 def _resets_in_minutes(error: Bitrix24Error) -> bool:
     """Whether the portal blocks the method for its working time, and not for the number of requests."""
-    return isinstance(error, Bitrix24RateLimited) and error.code.upper() != TOO_MANY_REQUESTS
+    return isinstance(error, Bitrix24RateLimited) and error.portal_code.upper() != TOO_MANY_REQUESTS
 
 
 def pause(seconds: float, reason: str) -> Flow[None]:

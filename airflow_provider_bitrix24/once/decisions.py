@@ -27,6 +27,7 @@ def heed(story: Story, candidates: Collection[int], shown: Collection[int] = ())
     decision = story.entry.decision
     if decision is None:
         _refuse_if_given_up(story)
+        _refuse_if_turned_down(story)
         return None
     if decision.what == "give_up":
         story.keep(story.entry.give_up(), hold=0)
@@ -50,10 +51,9 @@ def turn_down(story: Story, decision: Decision, why: str, candidates: Collection
 
     :raises PaymentAmbiguous: always.
     """
-    decided = f"decided to adopt payment {decision.payment_id}" if decision.payment_id else "decided to pay again"
     question = (
-        f"{decision.by} {decided}, but {why}. Nothing was sent by this attempt. Look at {story.entry.subject} "
-        f"in Bitrix24, and decide anew by {story.how_to_decide()}; then clear this task."
+        f"{decision.by} {_decided(decision)}, but {why}. Nothing was sent by this attempt. Look at "
+        f"{story.entry.subject} in Bitrix24, and decide anew by {story.how_to_decide()}; then clear this task."
     )
     if story.entry.payment_id is None:
         story.park(question, candidates, why=why)
@@ -76,8 +76,6 @@ def adopt(story: Story, payment_id: int, plan: dict[str, int]) -> None:
     story.identify(
         payment_id,
         entry.evidence if same and entry.evidence else "person",
-        question=None,
-        candidates=(),
         receipt=None,
         plan=plan,
         steps=entry.steps if same else {},
@@ -90,10 +88,28 @@ def _as_if_not_there(entry: Entry, decision: Decision, candidates: Collection[in
     """The entry after a person has said that nothing on the portal is this key's."""
     known = [entry.payment_id] if entry.payment_id is not None else []
     entry = entry.carry_out({*candidates, *decision.candidates, *known})
-    entry = entry.but(receipt=None, payment_id=None, evidence=None, steps={})
+    entry = entry.unasked().but(receipt=None, payment_id=None, evidence=None, steps={})
     if entry.last is not None and entry.last.result in ("answered", "unclear", "not_shown"):
         return entry.last_send(result="absent")
     return entry
+
+
+def _refuse_if_turned_down(story: Story) -> None:
+    """End here if the answer of this attempt was not taken over, and nothing else has settled the key."""
+    entry = story.entry
+    if story.turned_down is None or entry.receipt is not None or entry.payment_id is not None:
+        return
+    decision, why = story.turned_down
+    raise PaymentAmbiguous(
+        f"{decision.by} {_decided(decision)} ({decision.through}), but {why}. The decision is not carried out, and "
+        f"nothing was sent by this attempt. {entry.known}".rstrip()
+        + f" Look at {entry.subject} in Bitrix24, and decide anew by {story.how_to_decide()}; then clear this task.",
+        entry.candidates,
+    )
+
+
+def _decided(decision: Decision) -> str:
+    return f"decided to adopt payment {decision.payment_id}" if decision.payment_id else "decided to pay again"
 
 
 def _refuse_if_given_up(story: Story) -> None:

@@ -10,6 +10,7 @@ from airflow_provider_bitrix24.exceptions import (
     PaymentNotApplied,
     PaymentUnresolved,
 )
+from airflow_provider_bitrix24.journal import Entry
 from airflow_provider_bitrix24.once.attempt import Sent, Unreadable
 from airflow_provider_bitrix24.once.complete import answer_words
 
@@ -97,14 +98,17 @@ class _Search:
             self.story.identify(tagged.id, "tag")
             return tagged
         candidates = self.addition.candidates(shown)
+        self._refuse_if_only_a_person_can_tell(candidates, shown)
         new = [payment for payment in shown.payments if payment.id in candidates]
         if not new:
             self._none()
             return None
+        new = self._without_those_of_others(new)
         listed = ", ".join(f"{payment.id} of {payment.money}" for payment in new)
         if len(new) > 1:
             self._ambiguous(
                 new,
+                shown,
                 f"{self.happened}, and {len(new)} new payments are there: {listed}. At most one of them is ours, and "
                 "nothing proves which.",
             )
@@ -113,6 +117,7 @@ class _Search:
         if strange:
             self._ambiguous(
                 new,
+                shown,
                 f"{self.happened}. One new payment is there, {listed}, but it cannot be the one this task sent, or "
                 f"somebody is at work on it already: {strange}. A payment of ours is added by our user, unpaid and "
                 "of 0. It is left alone, whatever on_unknown says.",
@@ -122,7 +127,7 @@ class _Search:
     def _believe(self, one: Payment, shown: Shown) -> Payment:
         """Exactly one new payment that could be ours."""
         journal, story = self.story.journal, self.story
-        rivals = story.page.rivals(story.entry.subject) if journal.knows_rivals else ()
+        rivals = self._rivals([one])
         listed = f"{one.id} of {one.money}"
         if journal.knows_rivals and not rivals and shown.fitting is not None:
             story.identify(one.id, "difference")
@@ -143,23 +148,61 @@ class _Search:
                 listed,
             )
             return one
-        others = f"; the keys {', '.join(map(repr, rivals))} may have added it as well" if rivals else ""
         self._ambiguous(
             [one],
-            f"{self.happened}. One new payment is there, {listed}: probably ours, but somebody else may have added it"
-            f"{others}. Where nobody else adds payments to such objects, on_unknown='adopt' takes it.",
+            shown,
+            f"{self.happened}. One new payment is there, {listed}: probably ours, but somebody else may have added "
+            "it. Where nobody else adds payments to such objects, on_unknown='adopt' takes it.",
         )
 
-    def _ambiguous(self, new: list[Payment], message: str) -> NoReturn:
+    def _refuse_if_only_a_person_can_tell(self, candidates: list[int], shown: Shown) -> None:
+        """Conclude nothing from what is left of the payments that a person was shown, or has wrongly decided about."""
+        entry = self.story.entry
+        if not self._gone(shown) and not (entry.decisions and entry.decisions[-1].refused):
+            return
+        if set(candidates) <= set(entry.candidates):
+            self.story.refuse_undecided()
+
+    def _gone(self, shown: Shown) -> set[int]:
+        """The payments that may be ours, as a person was told, and are not there any more."""
+        asked = self.story.entry.candidates if self.story.entry.question is not None else ()
+        return set(asked) - {payment.id for payment in shown.payments}
+
+    def _without_those_of_others(self, new: list[Payment]) -> list[Payment]:
+        """Leave out what people have given to other keys, if one payment is left that may be ours."""
+        claims = self.story.page.claimed_by_others([payment.id for payment in new]) if len(new) > 1 else {}
+        left = [payment for payment in new if claims.get(payment.id) != "person"]
+        return left if len(left) == 1 else new
+
+    def _rivals(self, new: list[Payment]) -> list[str]:
+        """The other keys that may have added one of these payments."""
+        if not self.story.journal.knows_rivals:
+            return []
+        found = self.story.page.rivals(self.story.entry.subject)
+        return [
+            key
+            for key, entry in found.items()
+            if not isinstance(entry, Entry) or any(entry.may_have_added(payment.id) for payment in new)
+        ]
+
+    def _ambiguous(self, new: list[Payment], shown: Shown, message: str) -> NoReturn:
+        journal, rivals = self.story.journal, self._rivals(new)
+        others = "".join(
+            f" The key {key!r} may have added it as well, and its outcome is unknown too: decide about it first by "
+            f"`{journal.command('resolve', key)}`."
+            for key in rivals
+        )
         self.story.park(
-            f"{message} Nothing is sent again by itself. {self.addition.what_to_do}",
-            [payment.id for payment in new],
+            f"{message}{others} Nothing is sent again by itself. {self.addition.what_to_do}",
+            {*(payment.id for payment in new), *self._gone(shown)},
+            rivals=rivals,
         )
 
     def _none(self) -> None:
         """Nothing new is there; returns if it may be sent again."""
         story, addition, last = self.story, self.addition, self.story.entry.last
         assert last is not None  # noqa: S101 - only what may have run is searched for
+        story.refuse_undecided()
         if self.settled_before and (last.result == "absent" or story.task.was_cleared_since(last)):
             return
         if self.doubt.answered:
@@ -196,7 +239,7 @@ class _Search:
         raise Bitrix24OutcomeUnknown(
             self.doubt.method,
             self.doubt.answered,
-            self.doubt.code,
+            self.doubt.portal_code,
             self.doubt.text,
             f"{happened} Nothing is sent again by itself. {self.addition.what_to_do}",
         )

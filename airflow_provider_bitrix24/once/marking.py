@@ -344,4 +344,4 @@ class Marking:
         if doubt is None:
             raise Bitrix24OutcomeUnknown(method, True, message=f"{happened} {self.mark.advice}")
         message = f"{happened} {self.mark.advice}"
-        raise Bitrix24OutcomeUnknown(method, doubt.answered, doubt.code, doubt.text, message)
+        raise Bitrix24OutcomeUnknown(method, doubt.answered, doubt.portal_code, doubt.text, message)

@@ -6,7 +6,7 @@ Every time in it is by the portal's clock, as far as the portal shows one: worke
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar
 
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24Error,
@@ -64,6 +64,8 @@ class Story:
         self.page = journal.page(entry.portal, entry.key)
         self.sent_now = False
         """Whether this attempt sent the write."""
+        self.turned_down: tuple[Decision, str] | None = None
+        """The answer of this attempt that does not apply any more, and why."""
         self.clock = PortalClock(attempt.clock)
         self.entry = self._read()
         if self.page.behind:
@@ -78,12 +80,13 @@ class Story:
         return not self.entry.free
 
     def _take(self, decision: Decision) -> None:
-        """Take over what a person has answered, once, if the question still stands."""
+        """Take over what a person has answered, once, if the question still stands; *give up* needs no question."""
         entry, shown = self.entry, tuple(sorted(decision.candidates))
         if entry.knows(decision):
             return
         asked_here = entry.state == "parked" and entry.task == self.task.identity
-        if asked_here and (decision.what == "give_up" or entry.candidates == shown):
+        given_up = decision.what == "give_up" and entry.receipt is None
+        if given_up or (asked_here and entry.candidates == shown):
             # Airflow hands it over only once.
             self.keep(entry.decide(decision))
             return
@@ -95,6 +98,7 @@ class Story:
             decision.what,
             why,
         )
+        self.turned_down = decision, why
         self.keep(entry.note(decision.but(refused=why)))
 
     # -- what the journal says ---------------------------------------------------------------------------------------
@@ -125,10 +129,11 @@ class Story:
                 f"{self.page.busy.owner} is at work on {self.wanted.key!r} ({self.wanted.subject}) and has gone on "
                 "since this task began to wait. Nothing was sent by this attempt; the next one reads what came of it."
             )
+        self._noted = entry is not None
         if entry is None:
             return self.wanted
         if entry.free:
-            asked = {"question": entry.question, "candidates": entry.candidates}
+            asked = {"question": entry.question, "candidates": entry.candidates, "rivals": entry.rivals}
             said = {"decision": entry.decision, "decisions": entry.decisions, "dismissed": entry.dismissed}
             return self.wanted.but(sends=entry.sends, **asked, **said)
         return entry
@@ -215,7 +220,19 @@ class Story:
     def place(self, error: Bitrix24Error) -> Bitrix24Error:
         """Return an error as the end of this story: it does not deny what was sent before."""
         known = self._known
-        return error.after(known, sent=self.has_sent) if known else error
+        told = error.after(known, sent=self.has_sent) if known else error
+        told.sent = self._changed
+        return told
+
+    @property
+    def _changed(self) -> Literal["no", "unknown", "yes"]:
+        """Whether this key has changed something on the portal."""
+        entry = self.entry
+        if entry.may_have_run and (entry.receipt is not None or entry.payment_id is not None):
+            return "yes"
+        # Where nothing is noted, an earlier attempt may have been forgotten.
+        certain = self.task.try_number == 1 or (self.journal.durable and self._noted)
+        return "no" if certain and entry.free and not self.has_sent else "unknown"
 
     @property
     def has_sent(self) -> bool:
@@ -240,14 +257,16 @@ class Story:
         """The intent to send the write itself.
 
         :param facts: what the portal showed before the first send; kept as long as anything may have run.
+        :raises PaymentAmbiguous: a person is asked about this key and has not decided.
         """
+        self.refuse_undecided()
         if not self.entry.may_have_run:
             # Nothing of an earlier try counts, so that what is wanted now counts alone.
             self.entry = self.afresh(**facts)
         else:
             renewed = {name: facts[name] for name in ("amount", "currency") if name in facts}
             self.entry = self.entry.but(parameters=self.wanted.parameters, **renewed)
-        self.entry = self.entry.but(question=None, candidates=())
+        self.entry = self.entry.unasked()
         return Intent(self, None)
 
     def afresh(self, **facts: Any) -> Entry:
@@ -257,7 +276,7 @@ class Story:
 
     def step(self, name: str) -> Intent:
         """The intent to send something that completes the payment, so that it is taken for this key's."""
-        self.entry = self.entry.but(question=None, candidates=())
+        self.entry = self.entry.unasked()
         return Intent(self, name)
 
     def new_send(self) -> Send:
@@ -318,8 +337,7 @@ class Story:
 
         :raises PaymentAmbiguous: another key has claimed it.
         """
-        settled = {"payment_id": payment_id, "evidence": evidence, "question": None, "candidates": (), **changes}
-        self.keep(self.entry.but(**settled))
+        self.keep(self.entry.unasked().but(payment_id=payment_id, evidence=evidence, **changes))
 
     def _park_as_claimed(self, entry: Entry, claim: Claimed) -> NoReturn:
         """Leave to a person whose payment it is."""
@@ -341,22 +359,43 @@ class Story:
         """Write down the receipt, let go of the key, and return the receipt."""
         if receipt.evidence == "state" and not self.entry.may_have_run and self.entry.payment_id is None:
             return receipt  # nothing was sent and nothing found: the portal itself is the record
-        self.keep(self.entry.but(receipt=receipt.as_dict(), question=None, candidates=()), hold=0)
+        self.keep(self.entry.unasked().but(receipt=receipt.as_dict()), hold=0)
         return receipt
 
     # -- people ------------------------------------------------------------------------------------------------------
 
-    def park(self, question: str, candidates: Collection[int] = (), *, why: str | None = None) -> NoReturn:
+    def refuse_undecided(self) -> None:
+        """Send nothing for a key of which a person is asked, whatever the portal shows by now.
+
+        :raises PaymentAmbiguous: the person has not decided.
+        """
+        entry = self.entry
+        if entry.question is not None:
+            raise PaymentAmbiguous(
+                f"The key {entry.key!r} still needs a person's decision. What the portal shows now does not replace "
+                f"it, and nothing was sent by this attempt. {entry.question}",
+                entry.candidates,
+            )
+
+    def park(
+        self,
+        question: str,
+        candidates: Collection[int] = (),
+        *,
+        why: str | None = None,
+        rivals: Collection[str] = (),
+    ) -> NoReturn:
         """Leave it to a person.
 
         :param why: why a decision that waits is not carried out; by default, the question says it.
+        :param rivals: the keys whose unknown outcome makes this one ambiguous.
         :raises PaymentAmbiguous: always.
         """
         shown = tuple(sorted(candidates))
         unclear = PaymentAmbiguous(question, shown)
         # From now on it is this task through which a person is asked.
         waiting = self.entry.refuse(why or unclear.reason)
-        parked = waiting.but(question=question, candidates=shown, task=self.task.identity)
+        parked = waiting.but(question=question, candidates=shown, rivals=tuple(rivals), task=self.task.identity)
         self.keep(parked, hold=0)
         raise unclear
 

@@ -9,12 +9,12 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NoReturn, get_args
 
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, BaseOperator
+from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
 from airflow_provider_bitrix24 import options
 from airflow_provider_bitrix24.exceptions import PaymentAmbiguous, PaymentRefused
-from airflow_provider_bitrix24.failures import fail_if_final
+from airflow_provider_bitrix24.failures import fail_if_final, failure_of
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.operators import brakes
 from airflow_provider_bitrix24.operators.arguments import (
@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from airflow_provider_bitrix24.journal import Decision, Journal
+    from airflow_provider_bitrix24.journal import Decision, Entry, Journal
     from airflow_provider_bitrix24.once import Once, Receipt
+    from airflow_provider_bitrix24.operators.questions import Answer
 
 IfPaid = Literal["succeed", "skip", "fail"]
 OnUnknown = Literal["fail", "ask"]
@@ -68,7 +69,7 @@ class PaymentOperator(LiteralText, BaseOperator):
     """The templated arguments that the constructor was given."""
     unknown_answers: ClassVar[tuple[str, ...]] = ON_UNKNOWN
     """What ``on_unknown`` may be."""
-    send_again: ClassVar[str] = "Mark again"
+    send_again: ClassVar[str] = "Mark again (may pay twice)"
     """The option of a question that sends once more."""
 
     def __init__(
@@ -140,24 +141,30 @@ class PaymentOperator(LiteralText, BaseOperator):
         :param asked: what was asked.
         :return: the receipt, as :meth:`execute`.
         """
-        from airflow_provider_bitrix24.operators.questions import decision_of
+        from airflow_provider_bitrix24.operators import questions
 
-        decision = fail_if_final(lambda: decision_of(event, asked))
+        decision = fail_if_final(lambda: questions.decision_of(event, asked))
+        if decision is None:
+            return self._work(context, answer="not there")
+        if questions.was_heard(context, decision):
+            return self._work(context, answer="heard")
         self.log.info("%s has decided: %s", decision.by, decision.what)
-        return self._work(context, decision)
+        return self._work(context, decision, answer="heard")
 
-    def _work(self, context: Context, decision: Decision | None = None) -> dict[str, Any]:
+    def _work(
+        self, context: Context, decision: Decision | None = None, *, answer: Answer = "may be there"
+    ) -> dict[str, Any]:
         spare = (PaymentAmbiguous,) if self.on_unknown == "ask" else ()
         try:
             receipt, skip = fail_if_final(lambda: self._attempt(context, decision), spare=spare)
-        except PaymentAmbiguous as error:
+        except spare as error:
             unclear = error
         else:
             if skip:
                 raise AirflowSkipException(_paid_already(receipt))
             return receipt.as_dict()
         # Outside the handler: nothing is chained to what is raised now.
-        self._ask(context, unclear)
+        self._ask(context, unclear, decision, answer)
 
     def _attempt(self, context: Context, decision: Decision | None) -> tuple[Receipt, bool]:
         plan, journal = with_what_is_known(context, lambda: self._prepared(context))
@@ -198,25 +205,34 @@ class PaymentOperator(LiteralText, BaseOperator):
         task = Task(identity=identity(context), try_number=ti.try_number, max_tries=ti.max_tries, hint=hint)
         return Once(self.hook.caller, self.hook.run, time, self.log, journal=journal, task=task)
 
-    def _ask(self, context: Context, unclear: PaymentAmbiguous) -> NoReturn:
+    def _ask(self, context: Context, unclear: PaymentAmbiguous, decision: Decision | None, answer: Answer) -> NoReturn:
         from airflow_provider_bitrix24.operators import questions
 
-        plan, command = fail_if_final(lambda: self._parked_here(context))
-        if command is None:
-            raise AirflowFailException(f"PaymentAmbiguous: {unclear}")
+        plan, command, entry = fail_if_final(lambda: self._parked_here(context))
+        if decision is not None:
+            questions.note_heard(context, decision)
+        # A decision that was turned down ends the task: whoever clears it is asked again.
+        if command is None or entry is None or (decision is not None and entry.has_refused(decision)):
+            raise failure_of(unclear)
+        self.log.warning("%s", unclear)
         questions.ask(
             context,
             unclear,
-            name=plan.name,
-            path=plan.path,
-            again=self.send_again,
-            timeout=self.ask_timeout,
-            command=command,
-            hook=self.hook,
-            method_name="answered",
+            questions.Question(
+                name=plan.name,
+                path=plan.path,
+                again=self.send_again,
+                timeout=self.ask_timeout,
+                command=command,
+                method_name="answered",
+                candidates=unclear.candidates,
+                rivals=entry.rivals,
+            ),
+            self.hook,
+            answer=answer,
         )
 
-    def _parked_here(self, context: Context) -> tuple[Plan, str | None]:
+    def _parked_here(self, context: Context) -> tuple[Plan, str | None, Entry | None]:
         """The command that decides instead, if the journal waits for a decision through this task.
 
         It does not where another task asks already, or where nothing was sent and there is nothing to decide.
@@ -225,7 +241,7 @@ class PaymentOperator(LiteralText, BaseOperator):
         key = plan.key(self._once(context, journal))
         entry = journal.page(self.hook.portal, key).read()
         parked_here = entry is not None and entry.state == "parked" and entry.task == identity(context)
-        return plan, journal.command("resolve", key) if parked_here else None
+        return plan, journal.command("resolve", key) if parked_here else None, entry
 
     def _warn_of_short_timeout(self) -> None:
         settings, allowed = self.hook.settings, self.execution_timeout
@@ -264,7 +280,9 @@ class MarkOperator(PaymentOperator):
             )
             return False
         if if_paid == "fail":
-            raise PaymentRefused(f"{_paid_already(receipt)}, and if_paid is 'fail'. This attempt sent nothing.")
+            refused = PaymentRefused(f"{_paid_already(receipt)}, and if_paid is 'fail'. This attempt sent nothing.")
+            refused.sent = "no" if attempt == 1 or remembers else "unknown"
+            raise refused
         return True
 
 

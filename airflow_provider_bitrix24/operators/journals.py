@@ -98,6 +98,7 @@ def with_what_is_known(context: Context, work: Callable[[], T]) -> T:
     except Bitrix24Error as error:
         known = _known(context)
         trouble = error if known is None else error.after(known)
+        trouble.sent = "no" if known is None else "unknown"
     raise trouble
 
 

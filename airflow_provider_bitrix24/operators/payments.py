@@ -289,7 +289,7 @@ class AddCrmPaymentOperator(PaymentOperator):
     )
     operator_extra_links: Sequence[BaseOperatorLink] = (DealLink(), SmartInvoiceLink(), CrmPaymentLink())
     unknown_answers: ClassVar[tuple[str, ...]] = get_args(OnUnknownAdd)
-    send_again: ClassVar[str] = "Add again"
+    send_again: ClassVar[str] = "Add again (may pay twice)"
 
     def __init__(
         self,

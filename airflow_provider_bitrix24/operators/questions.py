@@ -2,35 +2,43 @@
 
 Airflow keeps one question for a task instance, in all of its attempts, and never changes it: asked again, it shows what
 it showed first. So what was asked is noted, and a question that would have to be another one is not put.
+
+An answer that Airflow holds and has not handed over (a new attempt began instead, or it came after the time-out) is
+read by a trigger before the question is put again, which would drop the answer.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
-from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Error, PaymentAmbiguous
+from airflow_provider_bitrix24.failures import TaskFailure, failure_of
 from airflow_provider_bitrix24.journal.commands import PROGRAM
 from airflow_provider_bitrix24.journal.entry import Decision
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import timedelta
 
     from airflow.sdk import Context
 
     from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 
 ASKED: Final = "bitrix24_question"
-"""Where the task state store keeps which options Airflow shows."""
+"""Where the task state store keeps which options Airflow shows, and which answer was heard last."""
 GIVE_UP: Final = "Give up"
-_MEANING: Final = """
-- **{again}** sends the call once more, after another look at the portal: only if nothing new has appeared there since.
-- **{give_up}** sends nothing and ends this task red."""
+Answer = Literal["may be there", "not there", "heard"]
+"""What is known of the answer that Airflow may hold: nothing, that there was none just now, or that it was heard."""
+LOOK: Final = timedelta(minutes=10)
+"""How long a task waits for a triggerer, which reads the answer that Airflow may hold already."""
 _ADOPTION: Final = """
 - **Use payment …** takes that payment for the one that this task was to add: nothing is added."""
+_MEANING: Final = """
+- **{give_up}** sends nothing; the task fails.
+- **{again}** sends the call once more. Choose it only if you have looked, and the payment is not there."""
 
 
 def refuse_if_nobody_can_be_asked() -> None:
@@ -45,78 +53,150 @@ def refuse_if_nobody_can_be_asked() -> None:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is asked, and how the task goes on."""
+
+    name: str
+    """What it is about: "deal 4"."""
+    path: str
+    """Its path on the portal."""
+    again: str
+    """The option to send once more: "Add again"."""
+    timeout: timedelta
+    """How long to wait for an answer."""
+    command: str
+    """How to decide at a terminal instead."""
+    method_name: str
+    """The operator's method that goes on."""
+    candidates: tuple[int, ...]
+    rivals: tuple[str, ...]
+    """Other keys with an unknown outcome on the same object."""
+
+    def body(self, origin: str) -> str:
+        """The text, in Markdown."""
+        body = f"It is not known whether {self.name} was changed by this task; its log says why.\n\n"
+        if self.rivals:
+            body += f"Not known either, for the same object: {', '.join(self.rivals)}. Decide about that first.\n\n"
+        body += f"[Open {self.name} in Bitrix24]({origin}{self.path}), look, and choose:\n"
+        body += (_ADOPTION if self.candidates else "") + _MEANING.format(again=self.again, give_up=GIVE_UP)
+        return f"{body}\n\nWithout an answer within {span(self.timeout)} the task fails, and nothing is sent."
+
+
 def ask(
-    context: Context,
-    unclear: PaymentAmbiguous,
-    *,
-    name: str,
-    path: str,
-    again: str,
-    timeout: timedelta,
-    command: str,
-    hook: Bitrix24Hook,
-    method_name: str,
+    context: Context, unclear: PaymentAmbiguous, question: Question, hook: Bitrix24Hook, *, answer: Answer
 ) -> NoReturn:
     """Park the task until a person has answered.
 
-    :param name: what the question is about: "deal 4".
-    :param path: its path on the portal.
-    :param again: the option to send once more: "Add again".
-    :param timeout: how long to wait for an answer.
-    :param command: how to decide at a terminal instead.
-    :param hook: the connection to the portal.
-    :param method_name: the operator's method that goes on.
-    :raises AirflowFailException: Airflow would show an older question, with other options.
+    :param answer: what is known of the answer that Airflow may hold to the question before.
+    :raises AirflowFailException: Airflow would show an older question, with other options; or nobody would wake the
+        task up.
     :raises TaskAwaitingInput: the task is parked.
+    :raises TaskDeferred: the answer that Airflow may hold is read first.
     """
-    from airflow.sdk.exceptions import TaskAwaitingInput
+    from airflow.sdk.exceptions import TaskAwaitingInput, TaskDeferred
     from airflow.sdk.execution_time.context import NEVER_EXPIRE
     from airflow.sdk.execution_time.hitl import upsert_hitl_detail
 
-    options = _options(unclear.candidates, again, hook)
-    store: Any = context["task_state_store"]
-    if store.get(ASKED, list(options)) != list(options):
-        raise AirflowFailException(
-            f"PaymentAmbiguous: {unclear} Nobody is asked in Airflow this time: it has asked about this task before, "
-            "and would show that older question, with other payments to choose from."
+    from airflow_provider_bitrix24.triggers.answers import StoredAnswerTrigger
+
+    if _runs_without_a_scheduler():
+        raise _unasked(
+            unclear,
+            "Nobody is asked: `airflow dags test` and `dag.test()` have no scheduler, which would end the wait. Decide "
+            "by the command above, or run the DAG in an Airflow with a scheduler.",
         )
-    store.set(ASKED, list(options), retention=NEVER_EXPIRE)
-    body = f"{unclear}\n\n[Open {name} in Bitrix24]({hook.settings.origin}{path}), look, and choose:\n"
-    body += (_ADOPTION if unclear.candidates else "") + _MEANING.format(again=again, give_up=GIVE_UP)
-    body += f"\n\nWithout an answer within {timeout} the task ends red, and nothing is sent."
-    upsert_hitl_detail(
-        ti_id=context["ti"].id,
-        options=list(options),
-        subject=f"{name[:1].upper()}{name[1:]}: what has become of the payment?",
-        body=body,
-        multiple=False,
-        params={},
-    )
-    asked = {"options": options, "candidates": list(unclear.candidates), "timeout": str(timeout), "command": command}
-    raise TaskAwaitingInput(
-        method_name=method_name,
-        kwargs={"asked": asked},
-        timeout=timeout,
-    )
+    store: Any = context["task_state_store"]
+    before = _noted(store)
+    same = before is not None and before["candidates"] == list(question.candidates)
+    options = before["options"] if before is not None and same else _options(question.candidates, question.again, hook)
+    asked = {"options": options, "candidates": list(question.candidates)}
+    more = {"timeout": span(question.timeout), "command": question.command}
+    park: dict[str, Any] = {"method_name": question.method_name}
+    if answer == "may be there" and before is not None:
+        trigger = StoredAnswerTrigger(str(context["ti"].id))
+        raise TaskDeferred(trigger=trigger, **park, kwargs={"asked": {**before, **more, "looking": True}}, timeout=LOOK)
+    if before is not None and not same:
+        raise _unasked(
+            unclear,
+            "Nobody is asked in Airflow this time: it has asked about this task before, and would show that older "
+            "question, with other payments to choose from.",
+        )
+    if before is None or answer == "heard":
+        # It shows the question, and drops the answer to it.
+        upsert_hitl_detail(
+            ti_id=context["ti"].id,
+            options=list(options),
+            subject=f"{question.name[:1].upper()}{question.name[1:]}: what has become of the payment?",
+            body=question.body(hook.settings.origin),
+            multiple=False,
+            params={},
+        )
+    store.set(ASKED, asked, retention=NEVER_EXPIRE)
+    raise TaskAwaitingInput(**park, kwargs={"asked": {**asked, **more}}, timeout=question.timeout)
 
 
-def decision_of(event: Any, asked: Mapping[str, Any]) -> Decision:
+def note_heard(context: Context, decision: Decision) -> None:
+    """Note that the answer was heard, so that a later attempt, to which Airflow hands it again, asks anew."""
+    from airflow.sdk.execution_time.context import NEVER_EXPIRE
+
+    store: Any = context["task_state_store"]
+    before = _noted(store)
+    if before is not None:
+        store.set(ASKED, {**before, "heard": decision.at}, retention=NEVER_EXPIRE)
+
+
+def was_heard(context: Context, decision: Decision) -> bool:
+    """Whether it is an answer that was heard before."""
+    return (_noted(context["task_state_store"]) or {}).get("heard") == decision.at
+
+
+def _noted(store: Any) -> dict[str, Any] | None:
+    noted = store.get(ASKED)
+    return noted if isinstance(noted, dict) else None
+
+
+def _runs_without_a_scheduler() -> bool:
+    """Whether the task runs inside `dag.test()`, which would wait for ever."""
+    from airflow.sdk.execution_time import task_runner
+
+    return type(getattr(task_runner, "SUPERVISOR_COMMS", None)).__name__ == "InProcessSupervisorComms"
+
+
+def _unasked(unclear: PaymentAmbiguous, why: str) -> TaskFailure:
+    told = PaymentAmbiguous(f"{unclear} {why}", unclear.candidates)
+    told.sent = unclear.sent
+    return failure_of(told)
+
+
+def span(length: timedelta) -> str:
+    """Return a length of time in words: "1 day", "8 hours 30 minutes"."""
+    minutes, seconds = divmod(int(length.total_seconds()), 60)
+    parts = {"day": minutes // 1440, "hour": minutes // 60 % 24, "minute": minutes % 60, "second": seconds}
+    return " ".join(f"{number} {name}{'s' if number > 1 else ''}" for name, number in parts.items() if number)
+
+
+def decision_of(event: Any, asked: Mapping[str, Any]) -> Decision | None:
     """Return what the person has decided.
 
     :param event: what Airflow hands over: ``chosen_options``, ``responded_at``, ``responded_by_user``.
     :param asked: what :func:`ask` has noted.
+    :return: the decision; None if the task only looked for an answer, and there is none.
     :raises PaymentAmbiguous: nobody has answered in time, or the answer is none of the options.
     """
     chosen = event.get("chosen_options") if isinstance(event, dict) else None
     option = asked["options"].get(chosen[0]) if chosen and len(chosen) == 1 else None
+    if not chosen and asked.get("looking"):
+        return None
     if option is None or event.get("timedout"):
         # A release before may have asked, without a command.
         command = asked.get("command", f"{PROGRAM} resolve")
         what = f"Airflow handed over no answer to it ({chosen})" if chosen else "nobody has answered it"
         raise PaymentAmbiguous(
             f"A person was asked what has become of the payment, and {what} within {asked['timeout']}. Nothing was "
-            f"sent by this task since. Clear it to be asked again; or decide by `{command}` with --adopt ID, "
-            "--pay-again or --give-up, and clear it then.",
+            "sent by this task since. An answer that is given in the Airflow UI from now on has no effect until this "
+            f"task is cleared. Clear it: an answer that is there is carried out, else the question is put again. Or "
+            f"decide by `{command}` with --adopt ID, --pay-again or --give-up, and clear it then.",
             tuple(asked["candidates"]),
         )
     return Decision(
@@ -138,8 +218,8 @@ def _options(candidates: Sequence[int], again: str, hook: Bitrix24Hook) -> dict[
     }
     return {
         **options,
-        again: {"what": "pay_again", "payment_id": None},
         GIVE_UP: {"what": "give_up", "payment_id": None},
+        again: {"what": "pay_again", "payment_id": None},
     }
 
 

@@ -135,7 +135,7 @@ def test_phps_arrays_in_all_their_forms() -> None:
     reply = batch(numbers, answered(["x", "y"])).value
     assert (reply.value("0"), reply.value("1")) == ("x", "y")
     reply = batch(numbers, answered([], [{"error": 100}, {"error": "", "error_description": ""}])).value
-    assert {key: error.code for key, error in reply.errors.items()} == {"0": "100", "1": ""}
+    assert {key: error.portal_code for key, error in reply.errors.items()} == {"0": "100", "1": ""}
     reply = batch(TWO, answered({"a": None, "b": False})).value
     assert (reply.value("a"), reply.value("b")) == (None, False)
 

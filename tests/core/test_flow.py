@@ -86,7 +86,12 @@ def call(effect: Effect, *outcomes: Any, lease: Lease | None = None, **extra: An
 def test_what_certainly_did_not_run_is_final_and_told_by_its_code(code: Any, status: int, effect: Effect) -> None:
     error = call(effect, refuses(code, "words", status)).error
     assert type(error) is CERTAIN[code]
-    assert (error.code, error.status, error.method, error.description) == (str(code).strip(), status, METHOD, "words")
+    assert (error.portal_code, error.status, error.method, error.description) == (
+        str(code).strip(),
+        status,
+        METHOD,
+        "words",
+    )
 
 
 @pytest.mark.parametrize("code", [100, "100"])
@@ -97,7 +102,7 @@ def test_a_bad_parameter_is_certain_unless_the_server_broke(code: Any) -> None:
     for effect in WRITES:
         error = call(effect, refuses(code, "words", 500)).error
         assert isinstance(error, Bitrix24OutcomeUnknown)
-        assert (error.answered, error.code) == (False, "100")
+        assert (error.answered, error.portal_code) == (False, "100")
 
 
 @pytest.mark.parametrize(
@@ -114,7 +119,7 @@ def test_codes_that_may_also_come_after_a_write_are_certain_only_for_reads(code:
         for effect in WRITES:
             error = call(effect, refuses(code, "words", status)).error
             assert isinstance(error, Bitrix24OutcomeUnknown)
-            assert (error.answered, error.code, error.text) == (answered, code, "words")
+            assert (error.answered, error.portal_code, error.text) == (answered, code, "words")
 
 
 @pytest.mark.parametrize("effect", Effect)
@@ -131,7 +136,7 @@ def test_words_that_nobody_knows_are_an_answer_but_an_unclear_one(code: Any) -> 
     for effect in WRITES:
         error = call(effect, refuses(code, "Etwas ging schief")).error
         assert isinstance(error, Bitrix24OutcomeUnknown)
-        assert (error.answered, error.code, error.text) == (True, str(code), "Etwas ging schief")
+        assert (error.answered, error.portal_code, error.text) == (True, str(code), "Etwas ging schief")
 
 
 def test_the_text_of_another_check_after_the_write_stays_unclear() -> None:
@@ -340,7 +345,7 @@ def test_a_missing_scope_is_named() -> None:
 def test_newer_error_objects_are_read() -> None:
     body = {"error": {"code": "BITRIX_REST_V3_EXCEPTION_ACCESSDENIED", "message": "no"}}
     error = call(READ, says(body, 400)).error
-    assert (error.code, error.description) == ("BITRIX_REST_V3_EXCEPTION_ACCESSDENIED", "no")
+    assert (error.portal_code, error.description) == ("BITRIX_REST_V3_EXCEPTION_ACCESSDENIED", "no")
 
 
 def test_a_portal_that_repeats_the_secret_is_not_quoted() -> None:

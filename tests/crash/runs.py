@@ -8,6 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import psutil
 
 if TYPE_CHECKING:
@@ -143,12 +144,19 @@ class Run:
         ended = [line for line in log.splitlines() if f"TaskInstance Finished: dag_id={self._dag_id}," in line]
         return bool(ended) and "state=awaiting_input" in ended[-1]
 
+    def _question(self) -> dict[str, Any] | None:
+        """The question, once it is put: a task may be parked before, to look for an answer that is there already."""
+        try:
+            return self._airflow.question(self._dag_id, self.run_id, "task")
+        except httpx.HTTPStatusError:
+            return None
+
     def answer(self, words: str) -> None:
         """Wait for the question and give the answer that has these words in it."""
         self.until("awaiting_input", *ENDED)
         assert self.state == "awaiting_input", self.said()
         # An answer that overtakes the executor's word that the task is parked makes Airflow start another attempt.
         until(self._is_parked, "the scheduler to know that the task is parked", every=0.5)
-        question = self._airflow.question(self._dag_id, self.run_id, "task")
+        question = until(self._question, "the question", every=0.5)
         (option,) = [option for option in question["options"] if words.lower() in option.lower()]
         self._airflow.answer(self._dag_id, self.run_id, "task", option)

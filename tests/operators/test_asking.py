@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
@@ -19,10 +18,10 @@ from airflow_provider_bitrix24.operators.payments import AddCrmPaymentOperator
 from airflow_provider_bitrix24.sandbox.faults import Fault
 from airflow_provider_bitrix24.sandbox.portal import Portal
 from airflow_provider_bitrix24.sandbox.server import SandboxServer
-from tests.tools.local_airflow import free_port
+from tests.tools.local_airflow import LocalAirflow, Processes, free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from conftest import Task
 
@@ -30,7 +29,8 @@ pytestmark = pytest.mark.airflow
 
 HERE = Path(__file__).resolve().parent
 ADD, INVOICE, MARK = "crm.item.payment.add", "sale.paysystem.pay.invoice", "crm.item.payment.pay"
-DAGS = ["adopted", "timed_out", "left_red", "added_again", "changed", "marked_again", "given_up"]
+DAGS = ["adopted", "timed_out", "left_red", "added_again", "changed", "marked_again", "given_up", "answered_late"]
+AGAIN = "again (may pay twice)"
 FAULTS = [
     Fault(kind="drop_after", method=ADD, occurrence=1),  # adopted: the payment is there, its answer is not
     Fault(kind="hold", method=ADD, occurrence=2, when="after"),  # timed_out
@@ -39,13 +39,15 @@ FAULTS = [
     Fault(kind="drop_before", method=ADD, occurrence=7, times=2),  # changed: lost twice, after the one above was added
     Fault(kind="drop_before", method=INVOICE, occurrence=1, times=2),
     Fault(kind="drop_before", method=MARK, occurrence=1, times=2),
+    Fault(kind="drop_before", method=ADD, occurrence=9, times=2),  # answered_late
+    Fault(kind="drop_after", method=ADD, occurrence=11, times=2),  # overtaken, and tried_out
 ]
 ANSWERS = {
-    "adopted": ["Use payment 1033 (0.00 EUR)"],
-    "added_again": ["Add again"],
-    "changed": ["Add again"],
-    "marked_again": ["Mark again"],
-    "given_up": ["Give up"],
+    "adopted": "Use payment 1033 (0.00 EUR)",
+    "added_again": f"Add {AGAIN}",
+    "changed": f"Add {AGAIN}",
+    "marked_again": f"Mark {AGAIN}",
+    "given_up": "Give up",
 }
 
 
@@ -53,59 +55,105 @@ ANSWERS = {
 class World:
     """What became of all DAGs, what was asked, and the portal that they worked on."""
 
-    api: httpx.Client
-    env: dict[str, str]
+    airflow: LocalAirflow
     portal: Portal
     secret: str
-    dags: dict[str, Any] = field(default_factory=dict)
+    runs: dict[str, str] = field(default_factory=dict)
+    asked: dict[str, dict[str, Any]] = field(default_factory=dict)
     printed: str = ""
-    asked: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """The ends of the logs."""
 
     def task(self, dag_id: str) -> dict[str, Any]:
-        (ti,) = self.dags[dag_id]["pay"]
-        return dict(ti)
+        (ti,) = self.airflow.tasks(dag_id, self.runs[dag_id])
+        return ti
 
     def receipt(self, dag_id: str) -> dict[str, Any]:
-        return dict(self.task(dag_id)["xcoms"]["return_value"])
+        return dict(self.airflow.result(dag_id, self.runs[dag_id], self.task(dag_id)))
+
+    def log(self, dag_id: str) -> str:
+        return self.airflow.log(dag_id, self.runs[dag_id], self.task(dag_id))
 
     def added(self, entity_id: int) -> list[dict[str, Any]]:
         return [e for e in self.portal.ledger if (e["event"], e["entity_id"]) == ("payment_added", entity_id)]
 
-    def run_id(self, dag_id: str) -> str:
-        (run,) = self.api.get(f"/dags/{dag_id}/dagRuns").raise_for_status().json()["dag_runs"]
-        return str(run["dag_run_id"])
-
     def journal(self, dag_id: str, document: str = "bitrix24_payment") -> Any:
-        path = f"/dags/{dag_id}/dagRuns/{self.run_id(dag_id)}/taskInstances/pay/state-store/{document}"
-        return self.api.get(path).raise_for_status().json()["value"]
+        path = f"dags/{dag_id}/dagRuns/{self.runs[dag_id]}/taskInstances/pay/state-store/{document}"
+        return self.airflow.get(path)["value"]
 
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "airflow_provider_bitrix24", "journal", *arguments]
-        url = str(self.api.base_url).removesuffix("/api/v2/")
-        return subprocess.run(
-            command, env=self.env | {"AIRFLOW_URL": url}, capture_output=True, text=True, timeout=300, check=False
-        )
+        env = self.airflow.env | {"AIRFLOW_URL": self.airflow.url}
+        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False)
 
+    def start(self, dag_id: str) -> None:
+        self.runs[dag_id] = self.airflow.trigger(dag_id, {})
 
-def until(condition: Callable[[], Any], what: str) -> Any:
-    """Wait for something that has to come; how long it takes is not judged."""
-    deadline = time.monotonic() + 300
-    while not (found := condition()):
-        if time.monotonic() > deadline:
-            raise TimeoutError(what)
-        time.sleep(0.2)
-    return found
+    def until(self, dag_id: str, *states: str) -> str:
+        """Wait for what has to come; how long it takes is not judged."""
+        deadline = time.monotonic() + 300
+        while (state := self.task(dag_id)["state"]) not in states:
+            self.airflow.processes.check()
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{dag_id} is {state}, and never was {' or '.join(states)}")
+            time.sleep(0.5)
+        return str(state)
+
+    def answer(self, dag_id: str, option: str) -> None:
+        self.airflow.answer(dag_id, self.runs[dag_id], "pay", option)
+
+    def run(self, dag_id: str) -> None:
+        """Run a DAG, and be the person at night who reads the question, looks at the portal, and answers."""
+        self.start(dag_id)
+        if dag_id in ANSWERS:
+            self.until(dag_id, "awaiting_input")
+            self.until_known_to_be_parked(dag_id)
+            self.asked[dag_id] = self.airflow.question(dag_id, self.runs[dag_id], "pay")
+            if dag_id == "changed":
+                # A colleague is faster: what is decided now is decided without knowing it.
+                self.portal.act.add_payment(2, 3, amount="5.00", user_id=7)
+            self.answer(dag_id, ANSWERS[dag_id])
+        self.until(dag_id, "success", "failed")
+        self.printed += self.log(dag_id)
+
+    def until_known_to_be_parked(self, dag_id: str) -> None:
+        log = self.airflow.processes.logs / "scheduler.log"
+        deadline = time.monotonic() + 300
+        while f"TaskInstance Finished: dag_id={dag_id}," not in log.read_text(errors="replace"):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the scheduler does not know that {dag_id} is parked")
+            time.sleep(0.5)
+
+    def answer_before_the_scheduler_knows(self, dag_id: str) -> None:
+        """Airflow may then start another attempt instead of going on with the answer."""
+        scheduler = self.airflow.processes.children["scheduler"]
+        self.start(dag_id)
+        self.until(dag_id, "running")
+        scheduler.send_signal(signal.SIGSTOP)
+        try:
+            self.until(dag_id, "awaiting_input")
+            self.asked[dag_id] = self.airflow.question(dag_id, self.runs[dag_id], "pay")
+            self.answer(dag_id, self.asked[dag_id]["options"][0])
+        finally:
+            scheduler.send_signal(signal.SIGCONT)
+        self.until(dag_id, "success", "failed")
+
+    def answer_late(self, dag_id: str) -> None:
+        """Answer when the question has timed out and the task has failed; then clear it."""
+        self.answer(dag_id, "Give up")
+        self.airflow.clear(dag_id, self.runs[dag_id])
+        self.until(dag_id, "running", "queued", "scheduled", "awaiting_input")
+        self.until(dag_id, "failed")
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory, short_waits: dict[str, Any]) -> Iterator[World]:
-    """Run all DAGs in one process, beside an API server; a thread answers what they ask."""
+    """Run all DAGs, one after another, in a real Airflow."""
     home = tmp_path_factory.mktemp("airflow")
     portal = Portal()
     webhook = portal.add_webhook()
     for fault in FAULTS:
         portal.faults.add(fault)
-    url = f"http://127.0.0.1:{free_port()}"
+    processes = Processes(home)
     with SandboxServer(portal) as server:
         connection = {
             "conn_type": "bitrix24",
@@ -116,84 +164,24 @@ def world(tmp_path_factory: pytest.TempPathFactory, short_waits: dict[str, Any])
             "password": webhook.secret,
             "extra": short_waits | {"read_timeout": 60},
         }
-        env = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")} | {
-            "AIRFLOW_HOME": str(home),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(HERE / "asking"),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__BITRIX24__RATE_LIMIT": "off",  # the sandbox has none
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
-            "AIRFLOW__API__BASE_URL": url,
+        env = {
             "AIRFLOW_CONN_BITRIX24_DEFAULT": json.dumps(connection),
             "PYTHONPATH": str(HERE.parents[1]),
             "PYTHONWARNINGS": "ignore",  # Airflow's own
-            "NO_PROXY": "127.0.0.1",
         }
-        airflow = [sys.executable, "-m", "airflow"]
-        done = subprocess.run([*airflow, "db", "migrate"], env=env, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stdout + done.stderr
-        serve = [*airflow, "api-server", "--host", "127.0.0.1", "--port", url.rsplit(":", 1)[1], "--workers", "1"]
-        with (
-            (home / "api-server.log").open("wb") as log,
-            subprocess.Popen(serve, env=env, stdout=log, stderr=log, start_new_session=True) as api_server,
-            httpx.Client(base_url=f"{url}/api/v2", timeout=30, trust_env=False) as api,
-        ):
-            try:
-                until(lambda: is_up(api), "the API server is up")
-                world = World(api, env, portal, webhook.secret)
-                run_and_answer(world)
-                yield world
-            finally:
-                api_server.terminate()
-
-
-def is_up(api: httpx.Client) -> bool:
-    try:
-        return api.get("/version").is_success
-    except httpx.TransportError:
-        return False
-
-
-def run_and_answer(world: World) -> None:
-    """Run all DAGs; whenever Airflow waits for a person, be that person."""
-    run = [sys.executable, str(HERE / "run_dags.py"), *DAGS]
-    env = world.env | {"PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(run, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
-        assert running.stdout is not None
-        lines = []
+        airflow = LocalAirflow(home, HERE / "asking", processes, env=env)
         try:
-            for line in running.stdout:
-                lines.append(line)
-                # Not before: `dag.test` writes the state of a task that has just parked once more.
-                if "Waiting for Human-in-the-loop input" in line:
-                    answer(world)
-        except BaseException:
-            running.kill()  # or it would wait for ever
-            raise
-    world.printed = "".join(lines)
-    assert running.returncode == 0, world.printed[-5000:]
-    world.dags = json.loads(next(line for line in reversed(lines) if line.startswith('{"')))
-
-
-def answer(world: World) -> None:
-    """The person at night: reads the question, looks at the portal, and answers."""
-    for dag_id, answers in ANSWERS.items():
-        asked = world.asked.setdefault(dag_id, [])
-        question = open_question(world.api, dag_id)
-        if question is None:
-            continue
-        if dag_id == "changed":
-            # A colleague is faster: what is decided now is decided without knowing it.
-            world.portal.act.add_payment(2, 3, amount="5.00", user_id=7)
-        path = f"/dags/{dag_id}/dagRuns/{question['task_instance']['dag_run_id']}/taskInstances/pay/-1/hitlDetails"
-        chosen = {"chosen_options": [answers[len(asked)]], "params_input": {}}
-        asked.append(question)
-        world.api.patch(path, json=chosen).raise_for_status()
-
-
-def open_question(api: httpx.Client, dag_id: str) -> dict[str, Any] | None:
-    details = api.get(f"/dags/{dag_id}/dagRuns/~/hitlDetails").raise_for_status().json()["hitl_details"]
-    parked = [one for one in details if one["task_instance"]["state"] == "awaiting_input"]
-    return next((one for one in parked if not one["response_received"]), None)
+            airflow.migrate()
+            airflow.start()
+            airflow.wait_until_ready(set(DAGS), print)
+            world = World(airflow, portal, webhook.secret)
+            for dag_id in DAGS:
+                world.run(dag_id)
+            world.answer_late("answered_late")
+            world.answer_before_the_scheduler_knows("overtaken")
+            yield world
+        finally:
+            processes.stop()
 
 
 def test_a_person_adopts_the_payment(world: World) -> None:
@@ -209,34 +197,32 @@ def test_a_person_adopts_the_payment(world: World) -> None:
 
 
 def test_the_question_is_for_a_person_at_night(world: World) -> None:
-    (question,) = world.asked["adopted"]
+    question, mark = world.asked["adopted"], world.asked["marked_again"]
     assert question["subject"] == "Deal 3: what has become of the payment?"
-    assert question["options"] == ["Use payment 1033 (0.00 EUR)", "Add again", "Give up"]
-    for words in ("deal 3", "/crm/deal/details/3/", "1033", "**Add again** sends the call once more", "1 day, 0:00:00"):
+    # What may pay twice is last, and says so.
+    assert question["options"] == ["Use payment 1033 (0.00 EUR)", "Give up", "Add again (may pay twice)"]
+    for words in ("deal 3", "/crm/deal/details/3/", "**Add again (may pay twice)** sends the call", "within 1 day the"):
         assert words in question["body"], words
-    (mark,) = world.asked["marked_again"]
-    assert mark["options"] == ["Mark again", "Give up"]
+    assert "journal resolve" not in question["body"]
+    assert mark["options"] == ["Give up", "Mark again (may pay twice)"]
     assert "Use payment" not in mark["body"]
-    assert "8:30:00" in world.asked["added_again"][0]["body"]
+    assert "within 8 hours 30 minutes" in world.asked["added_again"]["body"]
 
 
 def test_a_person_lets_it_be_added_again(world: World) -> None:
-    (question,) = world.asked["added_again"]
-    assert question["options"] == ["Add again", "Give up"]
+    assert world.asked["added_again"]["options"] == ["Give up", "Add again (may pay twice)"]
     receipt = world.receipt("added_again")
     assert [entry["payment_id"] for entry in world.added(2)] == [receipt["payment_id"]]
     assert (receipt["outcome"], receipt["evidence"]) == ("created", "answer")
 
 
 def test_adding_again_is_refused_if_something_appeared_that_was_not_shown(world: World) -> None:
-    """Airflow would go on showing the first question, so it is left to the terminal."""
-    assert len(world.asked["changed"]) == 1
+    """The task fails: nothing begins anew."""
     task = world.task("changed")
     assert (task["state"], task["try_number"]) == ("failed", 1)
     assert [entry["by"] for entry in world.added(3)] == ["rest", "person"]  # ours is that of "adopted"
     theirs = world.added(3)[-1]["payment_id"]
     assert f"decided to pay again, but meanwhile payment {theirs} appeared" in world.printed
-    assert "would show that older question" in world.printed
     entry = world.journal("changed")
     assert (entry["state"], entry["candidates"]) == ("parked", [theirs])
 
@@ -268,7 +254,7 @@ def test_a_time_out_in_the_middle_of_a_request_is_resolved_by_the_next_attempt(w
 def test_what_was_left_red_is_settled_at_a_terminal(world: World) -> None:
     assert world.task("left_red")["state"] == "failed"
     (ours,) = world.added(101)
-    place = ("--dag", "left_red", "--run", world.run_id("left_red"))
+    place = ("--dag", "left_red", "--run", world.runs["left_red"])
     listed = world.cli("list", *place)
     assert listed.returncode == 0, listed.stderr
     assert "parked       smart invoice 101" in listed.stdout
@@ -288,7 +274,7 @@ def test_what_is_not_there_is_told(world: World) -> None:
     refused = world.cli("list", "--dag", "left_red", "--run", "no_such_run")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "does not know" in refused.stderr
-    place = ("--dag", "left_red", "--run", world.run_id("left_red"))
+    place = ("--dag", "left_red", "--run", world.runs["left_red"])
     assert "has no task 'other'" in world.cli("show", *place, "--task", "other").stderr
     away = world.cli("list", *place, "--airflow-url", f"http://127.0.0.1:{free_port()}")
     assert away.returncode == 1
@@ -298,7 +284,7 @@ def test_what_is_not_there_is_told(world: World) -> None:
 
 def test_the_secret_is_nowhere(world: World) -> None:
     journals = [world.journal(dag_id) for dag_id in DAGS]
-    assert world.secret not in json.dumps([world.dags, world.asked, journals]) + world.printed
+    assert world.secret not in json.dumps([world.asked, journals]) + world.printed
 
 
 def test_where_there_is_nothing_to_decide_nobody_is_asked(portal: Any, task: Task) -> None:
@@ -308,3 +294,34 @@ def test_where_there_is_nothing_to_decide_nobody_is_asked(portal: Any, task: Tas
     operator = AddCrmPaymentOperator(task_id="add", entity_id=1, if_unpaid_exists="return", on_unknown="ask")
     with pytest.raises(AirflowFailException, match="PaymentAmbiguous: The deal 1 has 2 unpaid payments"):
         operator.execute(task.context)
+
+
+# -- answers that Airflow does not hand over by itself
+
+
+def test_a_question_that_nobody_has_answered_says_what_a_late_answer_does(world: World) -> None:
+    assert "nobody has answered it within 1 second" in world.printed
+    assert "has no effect until this task is cleared" in world.printed
+
+
+def test_an_answer_that_came_too_late_is_heard_when_the_task_is_cleared(world: World) -> None:
+    assert "has given deal 2 up" in world.log("answered_late")
+    (decision,) = world.journal("answered_late")["decisions"]
+    assert (decision["what"], decision["through"]) == ("give_up", "Airflow")
+    assert len(world.added(2)) == 1  # that of "added_again"
+
+
+def test_an_answer_that_is_overtaken_is_heard(world: World) -> None:
+    """Whether Airflow goes on with the answer or starts another attempt."""
+    receipt = world.receipt("overtaken")
+    (decision,) = world.journal("overtaken")["decisions"]
+    assert (decision["what"], decision["payment_id"]) == ("adopt", receipt["payment_id"])
+    assert (receipt["evidence"], receipt["recovered"]) == ("person", True)
+
+
+def test_nobody_waits_for_ever_where_there_is_no_scheduler(world: World) -> None:
+    command = [sys.executable, str(HERE / "run_dags.py"), "tried_out"]
+    done = subprocess.run(command, env=world.airflow.env, capture_output=True, text=True, timeout=300, check=True)
+    [task] = json.loads(done.stdout.splitlines()[-1])["tried_out"]["pay"]
+    assert task["state"] == "failed"
+    assert "Nobody is asked: `airflow dags test` and `dag.test()` have no scheduler" in done.stdout

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import os
 import pickle
-from typing import TYPE_CHECKING, Any
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_bitrix24 import exceptions
+from airflow_provider_bitrix24.exceptions import Bitrix24Error
 from airflow_provider_bitrix24.failures import fail_if_final
+from airflow_provider_bitrix24.sandbox.faults import Fault
+from airflow_provider_bitrix24.sandbox.portal import Portal
+from airflow_provider_bitrix24.sandbox.server import SandboxServer
 
-if TYPE_CHECKING:
-    from airflow_provider_bitrix24.exceptions import Bitrix24Error
+HERE = Path(__file__).resolve().parent
 
 EXAMPLES: list[Bitrix24Error] = [
     exceptions.Bitrix24ConfigError("wrong"),
@@ -68,7 +76,12 @@ def test_every_error_is_either_final_or_retried(error: Bitrix24Error) -> None:
         assert str(caught.value).startswith(f"{type(error).__name__}: ")
         assert caught.value.__cause__ is None
         assert caught.value.__context__ is None
-        assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+        assert isinstance(caught.value, type(error))
+        assert (caught.value.args, vars(caught.value)) == (error.args, vars(error))
+        assert (caught.value.code, caught.value.candidates) == (error.code, error.candidates)
+        copy = pickle.loads(pickle.dumps(caught.value))
+        assert (type(copy), str(copy), vars(copy)) == (type(caught.value), str(caught.value), vars(error))
+        assert type(copy).__name__ == f"Final{type(error).__name__}"
 
 
 def test_a_final_error_that_the_caller_deals_with_passes() -> None:
@@ -89,3 +102,75 @@ def test_what_is_not_ours_passes(error: BaseException) -> None:
 
 def test_a_result_passes() -> None:
     assert fail_if_final(lambda: 7) == 7
+
+
+def test_every_class_has_a_code_of_its_own_that_the_docs_list() -> None:
+    classes = [kind for kind in vars(exceptions).values() if isinstance(kind, type) and issubclass(kind, Bitrix24Error)]
+    codes = {kind.code: kind.__name__ for kind in classes}
+    assert len(codes) == len(classes)
+    page = (HERE.parents[1] / "docs" / "errors.md").read_text()
+    assert [name for code, name in codes.items() if f"| `{code}` | `{name}` |" not in page] == []
+
+
+# -- in a real Airflow
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory, short_waits: dict[str, Any]) -> dict[str, Any]:
+    """What the callback of each DAG saw, and under "printed" what Airflow logged."""
+    home = tmp_path_factory.mktemp("airflow")
+    portal = Portal()
+    webhook = portal.add_webhook()
+    portal.faults.add(Fault(kind="drop_after", method="crm.item.payment.add"))
+    with SandboxServer(portal) as server:
+        connection = {
+            "conn_type": "bitrix24",
+            "host": "127.0.0.1",
+            "schema": "http",
+            "port": int(server.url.rsplit(":", 1)[1]),
+            "login": str(webhook.user_id),
+            "password": webhook.secret,
+            "extra": short_waits,
+        }
+        env = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")} | {
+            "AIRFLOW_HOME": str(home),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(HERE / "failing"),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW_CONN_BITRIX24_DEFAULT": json.dumps(connection),
+            "PYTHONPATH": str(HERE.parents[1]),
+            "PYTHONWARNINGS": "ignore",  # Airflow's own
+            "SEEN": str(home),
+        }
+        for command in (["-m", "airflow", "db", "migrate"], [str(HERE / "run_dags.py"), *DAGS]):
+            done = subprocess.run([sys.executable, *command], env=env, capture_output=True, text=True, timeout=300)
+            assert done.returncode == 0, done.stdout + done.stderr
+    found = {dag_id: json.loads((home / f"{dag_id}.json").read_text()) for dag_id in DAGS}
+    return {**found, "printed": done.stdout + done.stderr}
+
+
+DAGS = ["refused", "misspelled", "ambiguous"]
+
+
+@pytest.mark.airflow
+@pytest.mark.parametrize(
+    ("dag_id", "kind", "code", "sent", "candidates"),
+    [
+        ("refused", "PaymentRefused", "payment.refused", "no", []),
+        ("misspelled", "Bitrix24ConfigError", "config.invalid", "no", []),
+        ("ambiguous", "PaymentAmbiguous", "payment.ambiguous", "unknown", [1033]),
+    ],
+)
+def test_a_callback_is_given_our_error(
+    seen: dict[str, Any], dag_id: str, kind: str, code: str, sent: str, candidates: list[int]
+) -> None:
+    error = seen[dag_id]
+    assert {kind, "Bitrix24Error", "AirflowFailException"} <= set(error["classes"])
+    assert (error["code"], error["sent"], error["candidates"]) == (code, sent, candidates)
+    assert error["words"].startswith(f"{kind}: ")
+    assert error["words"] in seen["printed"].replace("\\'", "'")
+
+
+@pytest.mark.airflow
+def test_the_example_of_the_docs_tells_people(seen: dict[str, Any]) -> None:
+    assert "Finance decides: which of the payments 1033 is that of pay?" in seen["printed"]
+    assert "payment.refused (something was sent: no): PaymentRefused: " in seen["printed"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 ASKED: dict[str, Any] = {
     "options": {
         "Use payment 1034 (0.00 EUR)": {"what": "adopt", "payment_id": 1034},
-        "Add again": {"what": "pay_again", "payment_id": None},
         "Give up": {"what": "give_up", "payment_id": None},
+        "Add again (may pay twice)": {"what": "pay_again", "payment_id": None},
     },
     "candidates": [1034],
-    "timeout": "1 day, 0:00:00",
+    "timeout": "1 day",
     "command": "python -m airflow_provider_bitrix24 journal resolve KEY --conn-id payments",
 }
 AT = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
@@ -38,12 +38,13 @@ def event(option: str, **more: Any) -> dict[str, Any]:
     ("option", "what", "payment_id"),
     [
         ("Use payment 1034 (0.00 EUR)", "adopt", 1034),
-        ("Add again", "pay_again", None),
+        ("Add again (may pay twice)", "pay_again", None),
         ("Give up", "give_up", None),
     ],
 )
 def test_an_answer_is_a_decision(option: str, what: str, payment_id: int | None) -> None:
     decision = questions.decision_of(event(option), ASKED)
+    assert decision is not None
     assert decision.model_dump(exclude={"key", "about", "set_aside", "refused"}) == {
         "what": what,
         "payment_id": payment_id,
@@ -59,7 +60,9 @@ def test_an_answer_is_a_decision(option: str, what: str, payment_id: int | None)
     [({"id": "ada", "name": "ada"}, "ada"), ({"id": "7", "name": ""}, "(7)"), ({}, "unknown"), (None, "unknown")],
 )
 def test_whoever_answers_is_named(user: Any, name: str) -> None:
-    assert questions.decision_of(event("Give up", responded_by_user=user), ASKED).by == name
+    decision = questions.decision_of(event("Give up", responded_by_user=user), ASKED)
+    assert decision is not None
+    assert decision.by == name
 
 
 @pytest.mark.parametrize(
@@ -75,14 +78,12 @@ def test_whoever_answers_is_named(user: Any, name: str) -> None:
     ],
 )
 def test_what_is_no_answer_ends_red_and_sends_nothing(portal: Any, task: Task, answer: Any) -> None:
-    with pytest.raises(
-        PaymentAmbiguous, match=r"within 1 day, 0:00:00\. Nothing was sent by this task since"
-    ) as caught:
+    with pytest.raises(PaymentAmbiguous, match=r"within 1 day\. Nothing was sent by this task since") as caught:
         questions.decision_of(answer, ASKED)
     assert caught.value.candidates == (1034,)
     assert f"decide by `{ASKED['command']}` with --adopt ID" in str(caught.value)
     operator = AddCrmPaymentOperator(task_id="add", entity_id=1, on_unknown="ask")
-    with pytest.raises(AirflowFailException, match=r"PaymentAmbiguous: .*Clear it to be asked again"):
+    with pytest.raises(AirflowFailException, match=r"PaymentAmbiguous: .*has no effect until this task is cleared"):
         operator.answered(task.context, answer, ASKED)
     assert portal.requests == []
 
@@ -91,6 +92,27 @@ def test_a_question_of_the_release_before_named_no_command() -> None:
     asked = {name: value for name, value in ASKED.items() if name != "command"}
     with pytest.raises(PaymentAmbiguous, match="decide by `python -m airflow_provider_bitrix24 journal resolve` with"):
         questions.decision_of(event("Give up", timedout=True), asked)
+
+
+def test_a_task_that_only_looks_for_an_answer_and_finds_none_goes_on() -> None:
+    timed_out = {"error": "The response timeout has passed.", "error_type": "timeout"}
+    assert questions.decision_of(timed_out, {**ASKED, "looking": True}) is None
+    found = questions.decision_of(event("Give up"), {**ASKED, "looking": True})
+    assert found is not None
+    assert found.what == "give_up"
+
+
+@pytest.mark.parametrize(
+    ("length", "words"),
+    [
+        (timedelta(days=1), "1 day"),
+        (timedelta(hours=8, minutes=30), "8 hours 30 minutes"),
+        (timedelta(days=2, seconds=1), "2 days 1 second"),
+        (timedelta(minutes=1), "1 minute"),
+    ],
+)
+def test_a_length_of_time_is_told_in_words(length: timedelta, words: str) -> None:
+    assert questions.span(length) == words
 
 
 def test_nobody_can_be_asked_in_an_older_airflow(portal: Any, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:

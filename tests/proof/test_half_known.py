@@ -58,7 +58,7 @@ def test_what_only_the_task_state_knew_is_a_rival(database: VirtualDatabase) -> 
     error = world.worker("k", 2).attempt(adding("key-k")).error
     assert isinstance(error, PaymentAmbiguous)
     assert error.candidates == (1033,)
-    assert "the keys 'key-r' may have added it as well" in str(error)
+    assert "The key 'key-r' may have added it as well" in str(error)
     assert (added(world, "key-k"), added(world, "key-r")) == ([], [1033])
 
 
@@ -72,7 +72,7 @@ def test_what_was_sent_before_there_was_a_database_is_a_rival(database: VirtualD
     assert world.worker("k", 2).attempt(adding("key-k")).timed_out
     error = world.worker("r", 1).attempt(adding("key-r")).error
     assert isinstance(error, PaymentAmbiguous)
-    assert "the keys 'key-k' may have added it as well" in str(error)
+    assert "The key 'key-k' may have added it as well" in str(error)
     assert (added(world, "key-k"), added(world, "key-r")) == ([1033], [])
 
 

@@ -165,7 +165,12 @@ def test_who_was_asked_about_a_payment_does_not_take_it_from_another_key(
     world.director = Script({})
     error = world.worker("a", 2).attempt(adding(on_unknown="adopt")).error
     assert isinstance(error, PaymentAmbiguous)
-    assert "Payment 1033 (difference) looks like that of the key" in str(error)
+    assert "still needs a person's decision" in str(error)
+    assert (entry_of(world).state, entry_of(world).payment_id) == ("parked", None)
+    resolve(world, "adopt", 1033)
+    error = world.worker("a", 3).attempt(adding()).error
+    assert isinstance(error, PaymentAmbiguous)
+    assert "Payment 1033 (person) looks like that of the key" in str(error)
     assert (entry_of(world).state, entry_of(world).payment_id) == ("parked", None)
 
 

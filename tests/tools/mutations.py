@@ -30,6 +30,7 @@ JOURNALS = "tests/operators/test_journals.py"
 RENDERING = "tests/operators/test_rendering.py"
 OPTIONS = "tests/operators/test_options.py"
 SETTINGS = "tests/unit/test_settings.py"
+UNDECIDED = "tests/proof/test_undecided.py"
 
 
 @dataclass(frozen=True)
@@ -518,6 +519,54 @@ MUTATIONS = [
 """,
         "test_what_a_person_decides",
         DEATH,
+    ),
+    Mutation(
+        "a parked key sends only after a decision",
+        "once/story.py",
+        "        if entry.question is not None:\n            raise PaymentAmbiguous(\n",
+        "        if False:\n            raise PaymentAmbiguous(\n",
+        "test_what_is_deleted_meanwhile_is_no_decision",
+        UNDECIDED,
+    ),
+    Mutation(
+        "what is left of several proves nothing",
+        "once/evidence.py",
+        "        if not self._gone(shown) and not (entry.decisions and entry.decisions[-1].refused):\n",
+        "        if entry:\n",
+        "test_what_is_left_of_several or test_what_a_person_has_chosen_wrongly",
+        UNDECIDED,
+    ),
+    Mutation(
+        "who gives up is always heard",
+        "once/story.py",
+        'given_up = decision.what == "give_up" and entry.receipt is None',
+        "given_up = False",
+        "test_who_gives_up_is_always_heard",
+        UNDECIDED,
+    ),
+    Mutation(
+        "an answer that does not apply begins nothing",
+        "once/decisions.py",
+        "        _refuse_if_turned_down(story)\n",
+        "",
+        "test_an_answer_about_what_the_journal_does_not_know_sends_nothing",
+        UNDECIDED,
+    ),
+    Mutation(
+        "a decision that was begun still counts",
+        "once/decisions.py",
+        "entry = entry.unasked().but(receipt=None, payment_id=None, evidence=None, steps={})",
+        "entry = entry.but(receipt=None, payment_id=None, evidence=None, steps={})",
+        "test_what_is_deleted_meanwhile_is_sent_once or test_a_decision_that_a_dying_attempt",
+        UNDECIDED,
+    ),
+    Mutation(
+        "who gave another key up was shown what may be its own",
+        "journal/entry.py",
+        "return not shown or payment_id in shown",
+        "return not shown",
+        "test_who_gave_the_other_key_up",
+        UNDECIDED,
     ),
 ]
 

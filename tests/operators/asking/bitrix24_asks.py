@@ -41,3 +41,12 @@ with DAG("timed_out", default_args=NOW):
 
 with DAG("left_red"):
     AddCrmPaymentOperator(task_id="pay", entity_type_id="smart_invoice", entity_id=101)
+
+with DAG("answered_late"):
+    AddCrmPaymentOperator(task_id="pay", entity_id=2, on_unknown="ask", ask_timeout=timedelta(seconds=1))
+
+with DAG("overtaken", default_args=NOW):
+    AddCrmPaymentOperator(task_id="pay", entity_id=4, on_unknown="ask", retries=2)
+
+with DAG("tried_out"):
+    AddCrmPaymentOperator(task_id="pay", entity_id=4, on_unknown="ask")
