@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, PaymentAmbiguous
 from airflow_provider_bitrix24.operators import questions
 from airflow_provider_bitrix24.operators.payments import AddCrmPaymentOperator, PayInvoiceOperator
+from airflow_provider_bitrix24.triggers.answers import StoredAnswerTrigger
 
 if TYPE_CHECKING:
     from conftest import Task
@@ -122,3 +123,10 @@ def test_nobody_can_be_asked_in_an_older_airflow(portal: Any, task: Task, monkey
     with pytest.raises(AirflowFailException, match=r"on_unknown='ask' needs Airflow 3\.3 or newer.*Nothing was sent"):
         PayInvoiceOperator(task_id="pay", invoice_id=2, pay_system_id=31, on_unknown="ask").execute(task.context)
     assert portal.requests == []
+
+
+def test_the_trigger_that_reads_an_answer_is_made_again_from_what_airflow_keeps() -> None:
+    trigger = StoredAnswerTrigger("0199")
+    path, arguments = trigger.serialize()
+    assert path == "airflow_provider_bitrix24.triggers.answers.StoredAnswerTrigger"
+    assert StoredAnswerTrigger(**arguments).serialize() == trigger.serialize()

@@ -147,7 +147,7 @@ class LocalAirflow:
         port = free_port()
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
-        self.api = httpx.Client(base_url=f"{self.url}/api/v2", timeout=30, trust_env=False)
+        self.api = httpx.Client(base_url=f"{self.url}/api/v2", timeout=90, trust_env=False)
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")}
         self.env = inherited | {
             "AIRFLOW_HOME": str(home),
