@@ -218,9 +218,7 @@ def test_a_cancelled_invoice_that_is_paid_is_paid(portal: Any, task: Task) -> No
 
 
 def test_a_payment_of_another_object_is_told_so(portal: Any, task: Task) -> None:
-    with pytest.raises(
-        AirflowFailException, match="there never was one .*, or it belongs to another object"
-    ):
+    with pytest.raises(AirflowFailException, match=r"there never was one .*, or it belongs to another object"):
         sensor("payment", 1002, entity_type_id=2, entity_id=4).execute(task.context)
 
 
