@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from datetime import timedelta
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pendulum
 from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.sdk import DAG, task
+from finance_files import amount_in, read_rows
 
 from airflow_provider_bitrix24.operators.payments import PayInvoiceOperator
 
@@ -26,31 +26,33 @@ BANK_TRANSFER = 31
 @task
 def read_open_items(folder: str) -> list[dict[str, Any]]:
     """Read `open_items.csv` (invoice_id, amount, currency): one set of arguments for each invoice."""
-    with (Path(folder) / "open_items.csv").open(newline="", encoding="utf-8") as file:
-        return [
-            {
-                "invoice_id": row["invoice_id"],
-                "expected_amount": row["amount"],  # text from the file to the portal: never a float
-                "expected_currency": row["currency"],
-            }
-            for row in csv.DictReader(file)
-        ]
+    path = Path(folder) / "open_items.csv"
+    return [
+        {
+            "invoice_id": row["invoice_id"],
+            "expected_amount": amount_in(path, row),  # text from the file to the portal: never a float
+            "expected_currency": row["currency"],
+        }
+        for row in read_rows(path, "invoice_id", "amount", "currency")
+    ]
 
 
 @task(trigger_rule="all_done")
-def write_receipts(folder: str, run: str, items: list[dict[str, Any]], receipts: Iterable[dict[str, Any]]) -> str:
+def write_receipts(
+    folder: str, run: str, items: list[dict[str, Any]], receipts: Iterable[dict[str, Any]] | None
+) -> str:
     """Write the receipts of this run to one file, whole or not at all, then fail if an item has none."""
-    written = sorted(receipts, key=lambda receipt: receipt["invoice_id"])
+    written = sorted(receipts or (), key=lambda receipt: receipt["invoice_id"])
     target = Path(folder) / "receipts" / f"{run}.jsonl"
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_suffix(f".{os.getpid()}.part")
     draft.write_text("".join(f"{json.dumps(receipt, sort_keys=True)}\n" for receipt in written), encoding="utf-8")
     draft.replace(target)
 
-    missing = {int(item["invoice_id"]) for item in items} - {receipt["invoice_id"] for receipt in written}
+    missing = {str(item["invoice_id"]) for item in items} - {str(receipt["invoice_id"]) for receipt in written}
     if missing:
         raise AirflowFailException(
-            f"No receipt for invoices {sorted(missing)}: see their tasks. The others are in {target}."
+            f"No receipt for invoices {', '.join(sorted(missing))}: see their tasks. The others are in {target}."
         )
     return str(target)
 

@@ -59,7 +59,9 @@ class Written:
                 f"{field} holds a user or password before an @: use the fields login and password."
             )
         if split.query or split.fragment:
-            raise Bitrix24ConfigError(f"{field} holds a ? or # and what follows it: leave it out.")
+            raise Bitrix24ConfigError(
+                f"{field} holds a ? or # and what follows it: leave it out, and the name of a method before it."
+            )
         path, schema_scheme = (schema, "") if schema.lower() not in ("", *PORTS) else ("", schema.lower())
         scheme = split.scheme.lower() or schema_scheme or (conn_type if conn_type in PORTS else "")
         if scheme and scheme not in PORTS:

@@ -73,9 +73,10 @@ class BatchReply:
         return self.results[key]
 
 
-def encode(commands: Commands) -> dict[str, str]:
+def encode(commands: Commands, *, halt: bool) -> dict[str, str]:
     """The commands as the portal wants them: a method and a PHP query each.
 
+    :param halt: whether the portal stops at the first error.
     :raises Bitrix24ConfigError: more than 50, a name or a value that cannot travel in a batch.
     """
     if not 0 < len(commands) <= MOST_COMMANDS:
@@ -88,8 +89,19 @@ def encode(commands: Commands) -> dict[str, str]:
             raise Bitrix24ConfigError(f"The name {key!r:.60} of a batch command must be letters, digits and _.")
         if method.lower() in ("batch", "download", "upload"):
             raise Bitrix24ConfigError(f"{method} cannot be part of a batch.")
+        if not halt and _refers(params):
+            raise Bitrix24ConfigError(
+                f"The batch command {key} refers to the result of another one: give halt=True. Without it, a reference "
+                "to a command that failed stands for all results so far. Nothing was sent."
+            )
         encoded[key] = f"{method}?{query(params)}"
     return encoded
+
+
+def _refers(value: Any) -> bool:
+    """Whether a reference is anywhere in it."""
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return isinstance(value, Reference) or any(map(_refers, inner))
 
 
 def query(params: Mapping[str, Any]) -> str:

@@ -43,16 +43,18 @@ class Checkup:
     """Whether the connection can do any of it."""
     who: str
     """The user that it acts as: name, id, administrator or not."""
+    problems: tuple[str, ...]
+    """What it cannot do, and why: said first, since the form shows the text for some seconds only."""
     greeting: str
     abilities: tuple[str, ...]
-    """What it can and cannot do, and the tariff."""
+    """What it can do, and the tariff."""
     limits: tuple[str, ...]
     """What is different for somebody who is no administrator."""
 
     @property
     def text(self) -> str:
         """All of it."""
-        return " ".join((self.greeting, *self.abilities, *self.limits))
+        return " ".join((*self.problems, self.greeting, *self.abilities, *self.limits))
 
 
 def check(caller: Caller) -> Flow[Checkup]:
@@ -83,11 +85,11 @@ def check(caller: Caller) -> Flow[Checkup]:
     return Checkup(
         works=bool(able),
         who=who,
+        problems=(f"The {kind} cannot {'; '.join(unable)}.",) if unable else (),
         greeting=f"Connected to {caller.settings.portal} as {who}; scopes: {', '.join(sorted(scopes)) or 'none'}; the "
         f"portal's clock says {clock}.",
         abilities=(
             *([f"The {kind} can {', '.join(able)}."] if able else []),
-            *([f"It cannot {'; '.join(unable)}."] if unable else []),
             _tariff(answer),
         ),
         limits=() if profile.is_admin else _limits(scopes),

@@ -18,9 +18,10 @@ _TRUE = ("true", "1", "yes", "y", "on")
 _FALSE = ("false", "0", "no", "n", "off")
 
 
-def read_extras(extra: Mapping[str, Any]) -> dict[str, Any]:
+def read_extras(extra: Mapping[str, Any], *, of_address: bool = False) -> dict[str, Any]:
     """Return the extras by name, each in its own type; what is empty is left out.
 
+    :param of_address: whether the whole connection is a webhook's address, so that they stood behind its question mark.
     :raises Bitrix24ConfigError: names the extra that is not known or not right; never repeats a value.
     """
     options: dict[str, Any] = {}
@@ -28,6 +29,11 @@ def read_extras(extra: Mapping[str, Any]) -> dict[str, Any]:
         if name not in EXTRAS:
             near = difflib.get_close_matches(name, EXTRAS, 1)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(EXTRAS)}."
+            if of_address:
+                hint = (
+                    "the connection is a webhook's address, which must end with the secret: leave out the name of the "
+                    f"method, the ? and what follows it. {hint}"
+                )
             which = repr(name) if _EXTRA_NAME.fullmatch(name) else "a name that is not shown"
             raise Bitrix24ConfigError(f"extra: {which} is not known; {hint}")
         if value is not None and plain(value):

@@ -116,7 +116,7 @@ class Caller:
         :raises Bitrix24ConfigError: too many commands, or a value that cannot travel in a batch.
         """
         plain = {key: (_known_method(method), _plain(params)) for key, (method, params) in commands.items()}
-        encoded = batches.encode(plain)
+        encoded = batches.encode(plain, halt=halt)
         reply = yield from self.call(
             "batch", {"halt": int(halt), "cmd": encoded}, effect=effect, lease=lease, headers=headers
         )

@@ -65,8 +65,21 @@ class Money:
         """Whether it is for more than a limit in the same currency; what is beyond 6 decimals does not count."""
         return rounded(self.amount, 6) > limit
 
+    def as_dict(self) -> dict[str, str]:
+        """Return plain JSON, such as ``{"amount": "1500.00", "currency": "EUR"}``."""
+        return {"amount": self.amount_text, "currency": self.currency}
+
     def __str__(self) -> str:
         return f"{self.amount_text} {self.currency}"
+
+
+def _plain(value: object) -> Any:
+    """A value of a model as JSON."""
+    if isinstance(value, Money):
+        return value.as_dict()
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    return value.isoformat() if isinstance(value, pendulum.DateTime) else value
 
 
 def _flag(value: object) -> bool:
@@ -133,7 +146,10 @@ def _who_or_none(value: object) -> int | None:
 
 def _money(amount: object, currency: object) -> Money:
     """Money from two fields of the wire."""
-    return Money(portal_number(amount), _text(currency).strip().upper())
+    number = portal_number(amount)
+    # With two decimals at least, as people write it: invoices come as "990.00", payments as 990.
+    two = number if int(number.as_tuple().exponent) <= -2 else rounded(number, 2)
+    return Money(two, _text(currency).strip().upper())
 
 
 Flag = Annotated[bool, BeforeValidator(_flag)]
@@ -150,6 +166,14 @@ class _Wire(BaseModel):
     """Base of what is read from the portal: frozen, and blind to fields it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON, amounts and times as text: what a task can return, for the next task to read.
+
+        Airflow's XCom takes the object itself, too, but gives it to nobody unless its class is listed in the option
+        ``[core] allowed_deserialization_classes``.
+        """
+        return {name: _plain(getattr(self, name)) for name in type(self).model_fields}
 
 
 class Payment(_Wire):

@@ -131,7 +131,7 @@ class Settings(BaseModel):
         """
         written = Written.take_apart(plain(host), plain(schema), plain(conn_type))
         _refuse_other_type(plain(conn_type).lower(), written)
-        options = read_extras(extra or {})
+        options = read_extras(extra or {}, of_address=plain(conn_type).lower() in PORTS)
         allow_http = options.get("allow_http", False)
         scheme = written.scheme or "https"
         if scheme == "http" and not allow_http and not is_loopback(written.host):

@@ -107,7 +107,7 @@ class _Attempt:
         address = f"{connection.host}/{connection.schema}"
         if any(secret in address for secret in settings.secrets):
             advice = "The host holds the webhook's secret, where everybody can read it: put it into the password."
-            return checkup.works, f"{checkup.text} {advice} {_journal()}".rstrip()
+            return checkup.works, f"{advice} {checkup.text} {_journal()}".rstrip()
         return checkup.works, f"{checkup.text} {_journal()}".rstrip()
 
     def _stored_token(self, settings: Settings, application: OAuthAuth) -> str | None:

@@ -74,14 +74,14 @@ class RestMethods(ABC):
             )
         )
 
-    def get_invoice(self, *, invoice_id: int) -> Invoice:
+    def get_invoice(self, invoice_id: int) -> Invoice:
         """One legacy invoice: ``crm.invoice.get``.
 
         https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-invoice-get.html
         """
         return self.run(api.payments.get_invoice(self.caller, invoice_id=invoice_id))
 
-    async def aget_invoice(self, *, invoice_id: int) -> Invoice:
+    async def aget_invoice(self, invoice_id: int) -> Invoice:
         """Async twin of `get_invoice`."""
         return await self.arun(api.payments.get_invoice(await self.acaller(), invoice_id=invoice_id))
 
@@ -125,14 +125,14 @@ class RestMethods(ABC):
             )
         )
 
-    def get_crm_payment(self, *, payment_id: int) -> Payment:
+    def get_crm_payment(self, payment_id: int) -> Payment:
         """One payment: ``crm.item.payment.get``.
 
         https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-get.html
         """
         return self.run(api.payments.get_crm_payment(self.caller, payment_id=payment_id))
 
-    async def aget_crm_payment(self, *, payment_id: int) -> Payment:
+    async def aget_crm_payment(self, payment_id: int) -> Payment:
         """Async twin of `get_crm_payment`."""
         return await self.arun(api.payments.get_crm_payment(await self.acaller(), payment_id=payment_id))
 

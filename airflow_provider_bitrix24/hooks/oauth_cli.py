@@ -130,7 +130,7 @@ def _say_who(settings: Settings, tokens: Tokens) -> None:
         print(f"Signed in to {settings.portal}.")
         print(f"Warning: the portal does not say as whom, or what that user may do: {trouble}", file=sys.stderr)
         return
-    print("\n".join([f"Signed in to {settings.portal} as {found.who}.", *found.abilities]))
+    print("\n".join([f"Signed in to {settings.portal} as {found.who}.", *found.problems, *found.abilities]))
     if found.limits:
         print("Warning: this user is not an administrator.", *found.limits, file=sys.stderr)
 

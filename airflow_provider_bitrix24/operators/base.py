@@ -178,6 +178,7 @@ class PaymentOperator(LiteralText, BaseOperator):
         """What comes before journal and portal are read."""
         plan = self._checked_plan(context)
         brakes.refuse_backfill(context, allow_backfill=self._may_backfill())
+        brakes.refuse_temporary_run(context)
         brakes.refuse_if_stopped(self.bitrix24_conn_id)
         self._warn_of_short_timeout()
         return plan, self._journal(context)

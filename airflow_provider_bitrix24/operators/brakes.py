@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bitrix24 import options
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
 
 SWITCH: Final = "bitrix24_payments_stopped_{}"
 """Name of the Airflow Variable that stops all payments through a connection."""
+TEMPORARY: Final = "__airflow_temporary_run_"
+"""How the ids of the runs begin that ``airflow tasks test`` makes, in each Airflow from 3.1 on."""
+ALLOW_TEMPORARY: Final = "BITRIX24_ALLOW_TASKS_TEST"
+"""Environment variable that lets a process write in such a run."""
 _STOP: Final = ("true", "t", "1", "yes", "y", "on", "stop", "stopped")
 _GO: Final = ("false", "f", "0", "no", "n", "off", "")
 
@@ -79,6 +84,25 @@ def refuse_backfill(context: Context, *, allow_backfill: bool) -> None:
             "This attempt read and sent nothing. If that is what you want, set allow_backfill=True in the operator, or "
             "[bitrix24] allow_backfill for all of them."
         )
+
+
+def refuse_temporary_run(context: Context) -> None:
+    """Refuse to write in the run that ``airflow tasks test`` makes: it is deleted afterwards, with what it has noted.
+
+    While a scheduler runs, that run's other tasks are executed too, by ordinary workers.
+
+    :raises PaymentRefused: it is such a run, and the environment of this process does not allow it.
+    """
+    run: Any = context["dag_run"]
+    if not str(run.run_id).startswith(TEMPORARY) or os.environ.get(ALLOW_TEMPORARY, "").strip().lower() in _STOP[:5]:
+        return
+    raise PaymentRefused(
+        f"{run.run_id} is a temporary run, as `airflow tasks test` makes it. It would make a real payment, and Airflow "
+        "deletes the run and its notes of the payment afterwards; a scheduler also executes the other tasks of the "
+        "run. This attempt read and sent nothing. To pay, trigger the DAG (`airflow dags trigger`). To test against a "
+        f"portal where payments do no harm, such as the sandbox, set the environment variable {ALLOW_TEMPORARY}=true "
+        "for that command."
+    )
 
 
 def _read_variable(name: str) -> str | None:

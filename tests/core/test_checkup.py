@@ -61,8 +61,8 @@ def test_methods_that_are_missing_or_not_allowed() -> None:
     text = checked(["crm", "pay_system"], crm_invoice_get=gone).value.text
     without = "this portal, or its tariff, has no method crm.invoice.get"
     assert (
-        f"It cannot pay legacy invoices (PayInvoiceOperator): {without}; wait for legacy invoices (InvoicePaidSensor): "
-        f"{without}." in text
+        f"The webhook cannot pay legacy invoices (PayInvoiceOperator): {without}; wait for legacy invoices "
+        f"(InvoicePaidSensor): {without}." in text
     )
     denied = {"isExisting": True, "isAvailable": False}
     text = checked(["crm", "pay_system"], crm_item_payment_pay=denied).value.text

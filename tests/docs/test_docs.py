@@ -47,7 +47,7 @@ def test_every_extra_of_the_connection_is_explained_with_its_default() -> None:
     table = (ROOT / "docs" / "connection.md").read_text()
     rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", table.partition("| extra |")[2], re.MULTILINE))
     fields = {name: field.default for name, field in Settings.model_fields.items() if not field.is_required()}
-    assert set(rows) == set(fields) - {"scheme", "port"}
+    assert set(rows) == set(fields) - {"scheme", "port", "conn_id"}
     for name, default in fields.items():
         if isinstance(default, (int, float)) and not isinstance(default, bool) and name != "max_response_bytes":
             assert rows[name] == f"{default:g} s", name

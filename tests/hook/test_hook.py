@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 import airflow_provider_bitrix24
+from airflow_provider_bitrix24.api.batch import Reference
 from airflow_provider_bitrix24.api.effects import Effect
 from airflow_provider_bitrix24.api.models import Money
 from airflow_provider_bitrix24.exceptions import (
@@ -215,3 +216,20 @@ def test_a_missing_scope_is_said(bitrix24_sandbox: Any, monkeypatch: pytest.Monk
     with pytest.raises(Bitrix24PermissionError) as caught:
         Bitrix24Hook().pay_invoice(invoice_id=2, pay_system_id=31)
     assert caught.value.missing_scopes == ("pay_system",)
+
+
+def test_the_result_of_one_command_goes_into_the_next(bitrix24_sandbox: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the documentation of the hook shows it."""
+    monkeypatch.setenv(CONNECTION, bitrix24_sandbox.connection)
+    hook = Bitrix24Hook()
+    added = hook.call("crm.item.payment.add", {"entityTypeId": 2, "entityId": 4})
+    commands: dict[str, tuple[str, dict[str, Any]]] = {
+        "deals": ("crm.deal.list", {"filter": {"ID": 4}, "select": ["ID"]}),
+        "payments": ("crm.item.payment.list", {"entityTypeId": 2, "entityId": Reference("$result[deals][0][ID]")}),
+    }
+    reply = hook.batch(commands, halt=True)
+    assert added in [payment["id"] for payment in reply.value("payments")]
+    with pytest.raises(Bitrix24ConfigError):
+        hook.batch(commands)
+    assert hook.get_invoice(2) == hook.get_invoice(invoice_id=2)
+    assert hook.get_crm_payment(added).as_dict()["id"] == added

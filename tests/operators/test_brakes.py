@@ -261,3 +261,33 @@ def test_a_time_out_that_is_too_short_is_warned_about(
     task.store.kept.clear()
     OPERATORS["add_crm_payment"](execution_timeout=timedelta(minutes=2)).execute(task.context)
     assert "can take 165 s" in capfd.readouterr().out
+
+
+TEMPORARY_RUNS = ("__airflow_temporary_run_2026-11-27T12:00:00+00:00__", "__airflow_temporary_run_x")
+
+
+@EACH
+@pytest.mark.parametrize("run_id", TEMPORARY_RUNS)
+@pytest.mark.parametrize("allowed", [None, "", "false", "no", "maybe"])
+def test_a_temporary_run_pays_nothing(
+    portal: Any, task: Task, operation: str, run_id: str, allowed: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("BITRIX24_ALLOW_TASKS_TEST", raising=False)
+    if allowed is not None:
+        monkeypatch.setenv("BITRIX24_ALLOW_TASKS_TEST", allowed)
+    task.run.run_id = task.ti.run_id = run_id
+    with pytest.raises(AirflowFailException, match="is a temporary run, as `airflow tasks test` makes it") as caught:
+        OPERATORS[operation]().execute(task.context)
+    assert "This attempt read and sent nothing" in str(caught.value)
+    assert "airflow dags trigger" in str(caught.value)
+    assert portal.requests == []
+
+
+@EACH
+@pytest.mark.parametrize("run_id", [*TEMPORARY_RUNS, "manual__1", "my__airflow_temporary_run_"])
+def test_a_temporary_run_may_be_allowed_for_one_command(
+    portal: Any, task: Task, operation: str, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BITRIX24_ALLOW_TASKS_TEST", "true" if run_id in TEMPORARY_RUNS else "false")
+    task.run.run_id = task.ti.run_id = run_id
+    assert OPERATORS[operation]().execute(task.context)["outcome"] in ("paid", "created")

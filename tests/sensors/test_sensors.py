@@ -180,7 +180,12 @@ HOPELESS = pytest.mark.parametrize(
         ("invoice", {}, delete_invoice, "Invoice 2 is not among the legacy invoices"),
         ("invoice", {}, cancel_invoice, "Invoice 2 was cancelled"),
         ("invoice", {}, decline_invoice, "Invoice 2 was declined"),
-        ("payment", {}, delete_payment, "is not among the payments that this connection can see: it was deleted"),
+        (
+            "payment",
+            {},
+            delete_payment,
+            "Payment 1001 is not among .* it was deleted, or there never was",
+        ),
         ("payment", {"entity_type_id": 2, "entity_id": 4}, delete_payment, "Payment 1001 is not among .* object 4 "),
     ],
 )
@@ -213,7 +218,7 @@ def test_a_cancelled_invoice_that_is_paid_is_paid(portal: Any, task: Task) -> No
 
 
 def test_a_payment_of_another_object_is_told_so(portal: Any, task: Task) -> None:
-    with pytest.raises(AirflowFailException, match=r"or there never was one with this id, or it belongs"):
+    with pytest.raises(AirflowFailException, match=r"there never was one .*, or it belongs to another object"):
         sensor("payment", 1002, entity_type_id=2, entity_id=4).execute(task.context)
 
 

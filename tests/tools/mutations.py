@@ -568,6 +568,43 @@ MUTATIONS = [
         "test_who_gave_the_other_key_up",
         UNDECIDED,
     ),
+    Mutation(
+        "a temporary run pays nothing",
+        "operators/base.py",
+        """        brakes.refuse_temporary_run(context)
+""",
+        "",
+        "test_a_temporary_run_pays_nothing",
+        "tests/operators/test_brakes.py",
+    ),
+    Mutation(
+        "an extra that cannot be read is refused",
+        "connections.py",
+        """    trouble = _trouble(extra)
+    if trouble:
+        raise""",
+        """    trouble = _trouble(extra)
+    if not trouble and trouble:
+        raise""",
+        "test_the_hook_refuses",
+        "tests/hook/test_connections.py",
+    ),
+    Mutation(
+        "the tail of a double is no money",
+        "api/models.py",
+        "    number = portal_number(amount)\n",
+        "    number = decimal_number(amount)\n",
+        "test_what_is_filled_may_be_as_much_as_the_limit",
+        "tests/once/test_spellings.py",
+    ),
+    Mutation(
+        "a guard may not be left empty",
+        "operators/base.py",
+        "        refuse_lost(self, self.were_given)\n",
+        "",
+        "test_an_id_or_a_guard_may_not_be_left_empty",
+        "tests/operators/test_operators.py",
+    ),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from typing import Any
 
@@ -356,3 +357,53 @@ def test_what_is_only_shown_stops_nothing(unreadable: Any) -> None:
     assert (invoice.paid, invoice.paid_by_id, invoice.paid_at) == (True, None, None)
     assert Profile.from_wire({"ID": 1, "NAME": unreadable, "LAST_NAME": unreadable}).user_id == 1
     assert ProductRow.from_wire({"id": 1, "productName": unreadable, "price": 1, "quantity": 1}).quantity == 1
+
+
+def through_xcom(value: Any) -> Any:
+    """What the next task gets of what a task returns, by Airflow's own way to and from the database."""
+    from airflow.sdk.serde import deserialize, serialize
+
+    return deserialize(json.loads(json.dumps(serialize(value))))
+
+
+THINGS: list[Any] = [
+    Payment.from_wire(
+        {"id": 1, "paid": "Y", "sum": Decimal("5.1"), "currency": "EUR", "datePaid": "2026-01-02T03:04:05+03:00"}
+    ),
+    Payment.from_wire({"id": 1, "paid": "N", "sum": 990, "currency": "JPY"}),
+    Invoice.from_wire({"ID": "2", "PAYED": "N", "PRICE": "1500.00", "CURRENCY": "EUR", "CANCELED": "Y"}),
+    PaySystem.from_wire({"ID": 3, "ACTIVE": "Y", "NAME": "Cash"}),
+    ProductRow.from_wire({"id": 4, "price": "0.125", "quantity": 2}),
+    PayableProduct.from_wire({"id": 4, "paymentId": 5, "rowId": 6, "quantity": 2}),
+    Profile.from_wire({"ID": "1", "NAME": "Anna", "ADMIN": True}),
+    Money(Decimal("1E+3"), "EUR"),
+]
+
+
+@pytest.mark.parametrize("thing", THINGS, ids=lambda thing: type(thing).__name__)
+def test_what_the_hook_returns_passes_through_xcom_as_plain_data(thing: Any) -> None:
+    plain = thing.as_dict()
+    assert through_xcom(plain) == plain
+    assert through_xcom([plain, {"first": plain}]) == [plain, {"first": plain}]
+    assert json.loads(json.dumps(plain)) == plain
+
+
+def test_plain_data_says_what_the_object_says() -> None:
+    assert THINGS[0].as_dict() == {
+        "id": 1,
+        "account_number": "",
+        "paid": True,
+        "paid_at": "2026-01-02T03:04:05+03:00",
+        "paid_by_id": None,
+        "pay_system_id": None,
+        "pay_system_name": "",
+        "money": {"amount": "5.10", "currency": "EUR"},
+    }
+    assert THINGS[-1].as_dict() == {"amount": "1000.00", "currency": "EUR"}
+
+
+@pytest.mark.parametrize("written", [990, "990", "990.0", Decimal(990), "990.00", "9.9e2"])
+def test_money_is_written_alike_wherever_it_comes_from(written: Any) -> None:
+    payment = Payment.from_wire({"id": 1, "paid": "N", "sum": written, "currency": "EUR"})
+    invoice = Invoice.from_wire({"ID": 1, "PAYED": "N", "PRICE": written, "CURRENCY": "EUR"})
+    assert str(payment.money.amount) == str(invoice.money.amount) == "990.00"

@@ -219,3 +219,22 @@ def test_what_is_wrong_is_named_without_the_secret(values: dict[str, Any], field
     assert field in str(caught.value)
     assert SECRET not in str(caught.value)
     assert SECRET not in str(caught.value.__context__)
+
+
+@pytest.mark.parametrize(
+    ("method", "extra"),
+    [
+        ("crm.lead.add.json", {"FIELDS[TITLE]": "x"}),
+        ("crm.deal.get", {"id": "5"}),
+        ("crm.deal.list.xml", {"filter[STAGE_ID]": "WON", "select[]": "ID"}),
+        ("", {"auth_token": "x"}),
+    ],
+)
+def test_a_copied_call_is_told_what_to_leave_out(method: str, extra: dict[str, str]) -> None:
+    with pytest.raises(
+        Bitrix24ConfigError, match=r"leave out the name of the method, the \? and what follows"
+    ) as caught:
+        settings(host="acme.bitrix24.com", schema=f"rest/1/{SECRET}/{method}", conn_type="https", extra=extra)
+    assert SECRET not in str(caught.value)
+    with pytest.raises(Bitrix24ConfigError, match="leave it out, and the name of a method before it"):
+        settings(host=f"https://acme.bitrix24.com/rest/1/{SECRET}/{method}?{next(iter(extra))}=1")
