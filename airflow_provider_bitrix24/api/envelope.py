@@ -66,11 +66,12 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """A redirect: it was not executed."""
+    """A redirect, from the portal or from something in front of it: it does not say whether the method ran."""
 
     host: str
     """Where to, without path; empty if the portal did not say."""
     scheme: str = ""
+    status: int = 302
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,8 @@ def open_envelope(response: Response, redact: Callable[[str], str]) -> Reply | R
     :param redact: takes secrets out of a text.
     """
     if 300 <= response.status < 400:
-        return Moved(*map(redact, _split(response.headers.get("location", ""))))
+        host, scheme = map(redact, _split(response.headers.get("location", "")))
+        return Moved(host, scheme, response.status)
     body = _json_object(response.body, redact)
     if body is None:
         kind = "an HTML page" if response.body.lstrip()[:1] == b"<" else "a body that is not the JSON of the method"

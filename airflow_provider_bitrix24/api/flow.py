@@ -173,7 +173,7 @@ class Caller:
         if isinstance(answer, Refusal):
             return self._refused(request, answer)
         if isinstance(answer, Moved):
-            return Verdict(error=self._moved(answer))
+            return Verdict(error=self._moved(request, answer))
         if isinstance(answer, Garbled):
             return self._lost(request, answer.reason)
         assert_never(answer)
@@ -191,7 +191,8 @@ class Caller:
         error = _no_answer(request.method, request.effect, self.settings.redact(reason))
         return Verdict(error=error, again=Again.TROUBLE if request.effect is Effect.READ else None)
 
-    def _moved(self, moved: Moved) -> Bitrix24ConfigError:
+    def _moved(self, request: Request, moved: Moved) -> Bitrix24Error:
+        """A redirect is never followed. A gateway may send one after the portal has executed a write."""
         target = moved.host or "an address it did not name"
         if moved.host == self.settings.host:
             advice = f"Check the schema (it points to {moved.scheme or 'the same'}) and the port of the connection."
@@ -201,9 +202,14 @@ class Caller:
                 f"{self.settings.portal!r}, so that receipts and keys stay the same. If it was not, somebody "
                 "redirects your portal."
             )
-        return Bitrix24ConfigError(
+        happened = (
             f"{self.settings.address} answered with a redirect to {target}, which is not followed: the "
-            f"{self.settings.auth.kind}'s secret would go there. The call was not executed. {advice}"
+            f"{self.settings.auth.kind}'s secret would go there"
+        )
+        if request.effect is Effect.READ:
+            return Bitrix24ConfigError(f"{happened}. The call was not executed. {advice}")
+        return Bitrix24OutcomeUnknown(
+            request.method, answered=False, text=f"HTTP {moved.status}: {happened}. {advice.rstrip('.')}"
         )
 
 
