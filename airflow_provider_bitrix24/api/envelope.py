@@ -128,8 +128,8 @@ def _reply(body: Mapping[str, Any], headers: Mapping[str, str]) -> Reply:
     time = body.get("time")
     return Reply(
         result=body["result"],
-        total=_whole(body.get("total")),
-        next=_whole(body.get("next")),
+        total=whole_number(body.get("total")),
+        next=whole_number(body.get("next")),
         at=_portal_time(time, headers),
         operating_reset_at=operating_reset(time),
     )
@@ -202,7 +202,7 @@ def _visible(text: str) -> str:
     return "".join(filter(str.isprintable, text))
 
 
-def _whole(number: object) -> int | None:
+def whole_number(number: object) -> int | None:
     """A whole number, or numeric text, or nothing."""
     if isinstance(number, str) and number.isascii() and number.isdigit():
         return int(number[:18])

@@ -64,17 +64,17 @@ class Caller:
         :param method: name, such as ``crm.item.payment.get``.
         :param params: parameters; dates become ISO 8601, `Decimal` becomes text.
         :param effect: what executing it does; decides whether it may be repeated.
-        :param lease: until when a write may leave.
+        :param lease: until when a write may leave; with a lease, it is sent once, whatever comes of it.
         :param headers: more HTTP headers.
         :raises Bitrix24Error: see `airflow_provider_bitrix24.exceptions`.
         """
         request = self._request(method, params or {}, effect, lease, headers or {})
-        waits = self.settings.rate_limit_wait
+        # Who gave a lease judges again before another try.
         verdict = yield from persist(
             request,
             lambda outcome: self._verdict(request, outcome),
-            longest_wait=min(waits, self.settings.lease) if lease else waits,
-            tries=self._tries,
+            longest_wait=0 if lease else self.settings.rate_limit_wait,
+            tries=1 if lease else self._tries,
         )
         if verdict.error is not None:
             raise verdict.error

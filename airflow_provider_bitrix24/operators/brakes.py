@@ -16,9 +16,10 @@ _STOP: Final = ("true", "1", "yes", "y", "on", "stop", "stopped")
 _GO: Final = ("false", "0", "no", "n", "off", "")
 
 
-def refuse_if_stopped(bitrix24_conn_id: str) -> None:
+def refuse_if_stopped(bitrix24_conn_id: str, so_far: str = "This attempt read and sent nothing.") -> None:
     """Refuse while somebody has stopped all payments through this connection.
 
+    :param so_far: what this attempt has done by now, as a sentence.
     :raises PaymentRefused: the Airflow Variable says so, or says something that nobody understands.
     :raises Bitrix24StoreError: it cannot be read.
     """
@@ -34,12 +35,12 @@ def refuse_if_stopped(bitrix24_conn_id: str) -> None:
         why = "" if text in _STOP else f" (its value {shown(value)} is neither true nor false, which counts as true)"
         raise PaymentRefused(
             f"Somebody has stopped all payments through the connection {bitrix24_conn_id!r}: the Airflow Variable "
-            f"{name} is set{why}. This attempt read and sent nothing. When payments may go on, set the Variable to "
-            "false or delete it, and clear this task."
+            f"{name} is set{why}. {so_far} When payments may go on, set the Variable to false or delete it, and clear "
+            "this task."
         )
     raise Bitrix24StoreError(
         f"the Airflow Variable {name}, which can stop all payments,",
-        f"{trouble}. This attempt read and sent nothing; the next one looks again",
+        f"{trouble}. {so_far} The next one looks again",
     )
 
 

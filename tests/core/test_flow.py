@@ -244,7 +244,7 @@ def test_what_was_not_sent_is_sent_again_a_few_times(effect: Effect) -> None:
 
 @pytest.mark.parametrize("effect", Effect)
 def test_when_the_lease_is_over_the_flow_ends(effect: Effect) -> None:
-    error = call(effect, NotSent("x"), NotSent("too late", lease_over=True), lease=LEASE).error
+    error = call(effect, NotSent("too late", lease_over=True), lease=LEASE).error
     assert isinstance(error, Bitrix24NotSent)
     assert error.lease_over
 
@@ -284,10 +284,13 @@ def test_waits_for_the_rate_limit_are_bounded_and_spread() -> None:
     assert len({played.sleeps[0].seconds for played in first}) > 15
 
 
-def test_inside_a_lease_nobody_waits_longer_than_the_lease() -> None:
-    played = endless(caller(lease=3).call(METHOD, effect=SET, lease=LEASE), BUSY)
-    assert isinstance(played.error, Bitrix24RateLimited)
-    assert played.waited <= 3
+@pytest.mark.parametrize("outcome", [BUSY, NotSent("connection refused")])
+@pytest.mark.parametrize("effect", WRITES)
+def test_with_a_lease_it_is_tried_once(effect: Effect, outcome: Any) -> None:
+    """After a wait, whoever gave the lease judges again whether it may be sent."""
+    played = call(effect, outcome, lease=LEASE)
+    assert isinstance(played.error, Bitrix24RateLimited | Bitrix24NotSent)
+    assert played.sleeps == []
 
 
 def test_no_waiting_at_all_if_asked_so() -> None:

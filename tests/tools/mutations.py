@@ -24,6 +24,9 @@ TERMINAL = "tests/proof/test_terminal.py"
 DECISIONS = "tests/proof/test_decisions.py"
 DEATH = "tests/proof/test_death_before_red.py"
 HALF_KNOWN = "tests/proof/test_half_known.py"
+PERMISSION = "tests/once/test_permission.py"
+FLOW = "tests/core/test_flow.py"
+LISTS = "tests/core/test_whole_lists.py"
 
 
 @dataclass(frozen=True)
@@ -40,24 +43,97 @@ class Mutation:
 
 MUTATIONS = [
     Mutation(
+        "the switch is read right before each send",
+        "once/attempt.py",
+        "        self.safeguard()\n",
+        "        pass\n",
+        "test_a_switch_that_is_set_during_a_wait",
+        PERMISSION,
+    ),
+    Mutation(
+        "a wait ends what permits a send",
+        "once/attempt.py",
+        "        self._observed = None\n        self.run(pause(seconds, reason))\n",
+        "        self.run(pause(seconds, reason))\n",
+        "test_a_later_attempt_that_has_waited or test_a_sum_that_changes",
+        PERMISSION,
+    ),
+    Mutation(
+        "an unpaid payment counts before every send",
+        "once/add.py",
+        "self._existing() if story.entry.free else self._return_unpaid()",
+        "self._existing() if story.entry.free else None",
+        "test_an_unpaid_payment_of_another_key_counts",
+    ),
+    Mutation(
+        "one too many with our tag is noticed",
+        "once/complete.py",
+        "    if others:\n        raise PaymentMismatch(",
+        "    if False:\n        raise PaymentMismatch(",
+        "test_two_payments_with_our_tag",
+        PERMISSION,
+    ),
+    Mutation(
+        "one too many without a tag is noticed",
+        "once/read_back.py",
+        "    if unexplained:\n",
+        "    if False:\n",
+        "test_a_repeated_request_is_noticed",
+    ),
+    Mutation(
+        "a redirect does not deny a write",
+        "api/flow.py",
+        "        if request.effect is Effect.READ:\n            return Bitrix24ConfigError",
+        "        if True:\n            return Bitrix24ConfigError",
+        "test_a_redirect_names_the_new_host",
+        FLOW,
+    ),
+    Mutation(
+        "what comes before writing is known by method",
+        "api/refusals.py",
+        "elif kind is None and _says_before_writing(method, code, refusal.text):",
+        "elif kind is None:",
+        "test_an_add_that_does_not_find_its_own_payment",
+        FLOW,
+    ),
+    Mutation(
+        "a full page is not the whole list",
+        "api/paging.py",
+        "(total is not None and total > rows) or rows == PAGE_SIZE",
+        "(total is not None and total > rows)",
+        "test_the_rest_of_a_list",
+        LISTS,
+    ),
+    Mutation(
+        "a list that leaves out what was there is no answer",
+        "api/tags.py",
+        "    if found:\n        ids = ",
+        "    if False:\n        ids = ",
+        "test_what_was_there_before",
+        LISTS,
+    ),
+    Mutation(
         "intent before send",
         "once/attempt.py",
-        """            intent.write()
-            answer, doubt = None, None
-            try:
-                answer = self.run(write(lease, digest))
+        """        intent.write()
+        # Whatever comes of it, the next write needs another look, unless this one has succeeded.
+        observed, self._observed = self._observed, None
+        answer, doubt = None, None
+        try:
+            answer = self.run(write(lease, digest))
 """,
-        """            answer, doubt = None, None
-            try:
-                answer = self.run(write(lease, digest))
-                intent.write()
+        """        observed, self._observed = self._observed, None
+        answer, doubt = None, None
+        try:
+            answer = self.run(write(lease, digest))
+            intent.write()
 """,
         "test_a_worker_that_dies_after_sending_has_left_its_intent",
     ),
     Mutation(
         "lease",
         "once/attempt.py",
-        "Lease(monotonic=decided + settings.lease, wall=self.clock.time() + settings.lease)",
+        "Lease(monotonic=self._observed[0] + settings.lease, wall=self._observed[1] + settings.lease)",
         "Lease(monotonic=decided + 1e9, wall=self.clock.time() + 1e9)",
         "test_who_wakes_up_after_the_lease_sends_nothing",
     ),
@@ -66,9 +142,9 @@ MUTATIONS = [
         "once/add.py",
         """        story.identify(payment_id, "answer", sends=story.entry.last_send(result="answered").sends)
         attempt.log.info("The portal added payment %s to %s; reading it back.", payment_id, addition.of)
-        return self._read_back_sent(payment_id)
+        return read_back(addition, payment_id, on_unknown=self.on_unknown)
 """,
-        """        payment = self._read_back_sent(payment_id)
+        """        payment = read_back(addition, payment_id, on_unknown=self.on_unknown)
         story.identify(payment_id, "answer", sends=story.entry.last_send(result="answered").sends)
         return payment
 """,
@@ -142,8 +218,8 @@ MUTATIONS = [
     Mutation(
         "compare rows",
         "api/tags.py",
-        'for row in rows if row.get("xmlId") == tag)',
-        "for row in rows)",
+        'if not all(row.get("xmlId") == tag for row in rows):',
+        "if False:",
         "test_rows_of_a_dropped_filter_are_not_tagged",
     ),
     Mutation(
@@ -244,8 +320,8 @@ MUTATIONS = [
     Mutation(
         "an answered row is not sent again",
         "once/complete.py",
-        "        elif intent.answered:\n",
-        "        elif intent is None:\n",
+        "        if intent.answered:\n",
+        "        if intent is None:\n",
         "test_a_row_that_was_answered_is_not_sent_again",
     ),
     Mutation(
@@ -397,8 +473,8 @@ MUTATIONS = [
     Mutation(
         "nor is a product row",
         "once/complete.py",
-        'elif intent.last is not None and intent.last.result == "not_shown" and _may_be_sent(intent):',
-        "elif False:",
+        'if intent.last is not None and intent.last.result == "not_shown" and _may_be_sent(intent):',
+        "if False:",
         "test_nothing_is_sent and fill",
         DEATH,
     ),
