@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_bitrix24.api.effects import Effect
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24NotSent,
     Bitrix24StoreError,
@@ -16,6 +18,7 @@ from airflow_provider_bitrix24.exceptions import (
     PaymentRefused,
 )
 from airflow_provider_bitrix24.once import Expected, Once
+from airflow_provider_bitrix24.once.attempt import Attempt
 from tests.once.test_recovery import Job, die
 
 if TYPE_CHECKING:
@@ -528,3 +531,12 @@ def test_what_the_add_says_after_executing_is_looked_into(job: Job) -> None:
     with pytest.raises(PaymentAmbiguous):
         job.add()
     assert job.world.writes() == [ADD]
+
+
+def test_even_a_short_wait_ends_what_permits_a_send(world: World) -> None:
+    attempt = Attempt(caller=world.caller, run=world.run, clock=world, log=logging.getLogger("once"))
+    assert not attempt.is_fresh
+    attempt.observe(world.caller.call("profile", effect=Effect.READ))
+    assert attempt.is_fresh
+    attempt.wait(0.1, "a moment")
+    assert not attempt.is_fresh

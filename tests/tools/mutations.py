@@ -55,7 +55,7 @@ MUTATIONS = [
         "once/attempt.py",
         "        self._observed = None\n        self.run(pause(seconds, reason))\n",
         "        self.run(pause(seconds, reason))\n",
-        "test_a_later_attempt_that_has_waited or test_a_sum_that_changes",
+        "test_even_a_short_wait",
         PERMISSION,
     ),
     Mutation(
@@ -511,7 +511,7 @@ def _copy(folder: Path) -> None:
     """The package, and what the tests need."""
     without = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / PACKAGE, folder / PACKAGE, ignore=without)
-    for tests in ("proof", "oauth"):
+    for tests in ("core", "oauth", "once", "proof"):
         shutil.copytree(ROOT / "tests" / tests, folder / "tests" / tests, ignore=without)
     shutil.copy(ROOT / "tests" / "conftest.py", folder / "tests" / "conftest.py")
     shutil.copy(ROOT / "pyproject.toml", folder / "pyproject.toml")
