@@ -1,7 +1,8 @@
 """Run a flow over real sockets: `run` on requests, `arun` on httpx, side by side.
 
 Neither library repeats, follows redirects, reads ``.netrc`` or keeps cookies, and none of their exceptions, which print
-addresses, gets out of here: outcomes are values. `passage` decides which.
+addresses, gets out of here: outcomes are values. `passage` decides which. A request leaves whole, in one write, and its
+lease is checked right before that: both libraries would send the headers first, and a process may be frozen in between.
 
 This module is imported by the hook when it is first used, not when a DAG file is parsed.
 """
@@ -28,12 +29,11 @@ import urllib3
 import urllib3.connection
 
 from airflow_provider_bitrix24.api.effects import Request, Reserve, Response, Sleep, Slot
+from airflow_provider_bitrix24.departure import Departure, WholeWrites, departing
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
 from airflow_provider_bitrix24.passage import Body, Passage, Unusable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from airflow_provider_bitrix24.api.effects import Flow, Outcome
     from airflow_provider_bitrix24.api.settings import Settings
 
@@ -138,6 +138,7 @@ def make_client(settings: Settings) -> httpx.AsyncClient:
         socket_options=_socket_options(settings),
         limits=httpx.Limits(max_keepalive_connections=0),  # it would take what came early for the next answer
     )
+    transport._pool._network_backend = WholeWrites()
     client = httpx.AsyncClient(transport=transport, trust_env=False, follow_redirects=False)
     client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     return client
@@ -213,9 +214,16 @@ class _Answer(http.client.HTTPResponse):
 
 
 class _Connection(urllib3.connection.HTTPConnection):
-    """A connection that asks before the first byte of a request leaves."""
+    """A connection that sends a whole request at once, and asks right before that."""
 
     response_class = _Answer
+    debuglevel = 0
+    """Always: `http.client` would print the address with the secret in it."""
+    _held: bytearray | None = None
+    """The request, as long as it is not complete."""
+
+    def set_debuglevel(self, level: int) -> None:
+        """Print nothing."""
 
     def _new_conn(self) -> socket.socket:
         """Each address of the host in turn, as long as there is time left."""
@@ -239,13 +247,25 @@ class _Connection(urllib3.connection.HTTPConnection):
         super()._tunnel()
         self.sock.settimeout(_passage.get().left())
 
-    def endheaders(self, *args: Any, **kwargs: Any) -> None:
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        self._held = bytearray()
+        try:
+            super().request(*args, **kwargs)
+            request = bytes(self._held)
+        finally:
+            self._held = None
         if self.sock is None:
             self.connect()
         passage = _passage.get()
         passage.leave()
         self.sock.settimeout(passage.left())
-        super().endheaders(*args, **kwargs)
+        self.sock.sendall(request)
+
+    def send(self, data: Any) -> None:
+        if self._held is None:
+            super().send(data)  # what is said to a proxy
+        else:
+            self._held += data
 
 
 class _SafeConnection(_Connection, urllib3.connection.HTTPSConnection):
@@ -291,20 +311,13 @@ async def _apost(client: httpx.AsyncClient, request: Request) -> Outcome:
     passage = Passage(request)
     try:
         async with asyncio.timeout(passage.left()) as limit:
-
-            async def trace(event: str, info: Mapping[str, Any]) -> None:
-                # a proxy gets a request of its own before ours, with the method CONNECT
-                if event == "http11.send_request_headers.started" and info["request"].method == request.verb.encode():
-                    passage.leave()
-                    limit.reschedule(passage.due)
-
+            departing.set(Departure(passage, limit))
             async with client.stream(
                 request.verb,
                 request.url,
                 content=request.body,
                 headers={"Accept-Encoding": "gzip", **request.headers},
                 timeout=httpx.Timeout(request.read_timeout, connect=request.connect_timeout),
-                extensions={"trace": trace},
             ) as answer:
                 headers = {name.lower(): value for name, value in answer.headers.items()}
                 body = Body(headers, request.max_bytes)

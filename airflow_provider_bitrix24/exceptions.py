@@ -393,15 +393,21 @@ class Bitrix24StoreError(Bitrix24Error):
 
     :param store: what messages call the database.
     :param trouble: what it said, without secrets.
+    :param known: what is known of the portal besides, as sentences.
     """
 
     code = "store.unavailable"
     final = False
 
-    def __init__(self, store: str, trouble: str) -> None:
-        super().__init__(store, trouble)
+    def __init__(self, store: str, trouble: str, known: str = "") -> None:
+        super().__init__(store, trouble, *([known] if known else []))
         self.store = store
         self.trouble = trouble
+        self.known = known
+
+    def telling(self, known: str) -> Self:
+        """Return the same error, which says first what is known of the portal."""
+        return type(self)(self.store, self.trouble, known)
 
     @property
     def reason(self) -> str:
@@ -409,7 +415,7 @@ class Bitrix24StoreError(Bitrix24Error):
         return f"{self.store} cannot be used now: {self.trouble}"
 
     def __str__(self) -> str:
-        return f"{self.reason[:1].upper()}{self.reason[1:]}."
+        return f"{self.known} {self.reason[:1].upper()}{self.reason[1:]}.".lstrip()
 
 
 class PaymentInProgress(Bitrix24Error):

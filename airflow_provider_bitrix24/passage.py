@@ -1,8 +1,8 @@
 """One request on its way, and what its end means: the part of the drivers that does not depend on the library.
 
-What happened is decided by one fact: had the first byte left? Both libraries call `Passage.leave` right before that,
-on a live connection (connected, through the proxy, TLS agreed): there, and nowhere else, the lease is checked. What
-fails earlier is `NotSent`, what fails later is `Unknown`.
+What happened is decided by one fact: had the request left? Both drivers call `Passage.leave` right before they write
+it, headers and body at once, on a live connection (connected, through the proxy, TLS agreed): there, and nowhere else,
+the lease is checked. What fails earlier is `NotSent`, what fails later is `Unknown`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Passage:
         return left
 
     def leave(self) -> None:
-        """The first byte is about to go."""
+        """The whole request is about to go."""
         lease = self.request.not_after
         if lease is not None and (time.monotonic() > lease.monotonic or time.time() > lease.wall):
             raise LeaseOver

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import quote
 
 from airflow_provider_bitrix24.api.effects import Effect
-from airflow_provider_bitrix24.api.envelope import operating_reset, refusal
+from airflow_provider_bitrix24.api.envelope import operating_reset, refusal, whole_number
+from airflow_provider_bitrix24.api.paging import may_be_cut
 from airflow_provider_bitrix24.api.refusals import judge
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ConfigError,
@@ -60,6 +61,10 @@ class BatchReply:
     """REST method -> its ``operating_reset_at``."""
     missing: Mapping[str, Bitrix24Error] = field(repr=False)
     """Key -> error to raise for the commands the portal says nothing about."""
+    totals: Mapping[str, int] = field(default_factory=dict)
+    """Key -> number of rows in all, where the portal counts them."""
+    nexts: Mapping[str, int] = field(default_factory=dict)
+    """Key -> offset of the next page, where the portal says that there is one."""
 
     def value(self, key: str) -> Any:
         """The result of one command.
@@ -71,6 +76,10 @@ class BatchReply:
         if error is not None:
             raise error
         return self.results[key]
+
+    def may_be_cut(self, key: str, rows: int) -> bool:
+        """Whether the list that a command has returned may be only a part."""
+        return may_be_cut(rows, self.totals.get(key), self.nexts.get(key))
 
 
 def encode(commands: Commands, *, halt: bool) -> dict[str, str]:
@@ -181,6 +190,8 @@ def decode(
         reply.at,
         resets,
         missing,
+        _numbers(reply.result.get("result_total")),
+        _numbers(reply.result.get("result_next")),
     )
 
 
@@ -189,6 +200,12 @@ def _as_map(value: object) -> dict[str, Any]:
     if isinstance(value, list):
         return {str(index): inner for index, inner in enumerate(value)}
     return value if isinstance(value, dict) else {}
+
+
+def _numbers(value: object) -> dict[str, int]:
+    """Whole numbers by key."""
+    found = ((key, whole_number(number)) for key, number in _as_map(value).items())
+    return {key: number for key, number in found if number is not None}
 
 
 def _unmentioned(method: str, effect: Effect, *, halted: bool) -> Bitrix24Error:

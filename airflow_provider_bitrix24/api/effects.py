@@ -101,10 +101,10 @@ class Response:
     """A complete HTTP answer."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     """Names in lower case."""
-    body: bytes
-    """Unpacked."""
+    body: bytes = field(repr=False)
+    """Unpacked; may repeat a secret, so that nothing that shows local variables must show it."""
     at: float
     """When it had arrived, seconds since the epoch by our clock."""
 

@@ -66,11 +66,12 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """A redirect: it was not executed."""
+    """A redirect, from the portal or from something in front of it: it does not say whether the method ran."""
 
     host: str
     """Where to, without path; empty if the portal did not say."""
     scheme: str = ""
+    status: int = 302
     relative: bool = False
     """Whether the portal named only a path, so that it meant itself."""
 
@@ -93,7 +94,8 @@ def open_envelope(response: Response, redact: Callable[[str], str]) -> Reply | R
     if 300 <= response.status < 400:
         location = response.headers.get("location", "").strip()
         host, scheme = map(redact, _split(location))
-        return Moved(host, scheme, relative=bool(location) and not host and "//" not in location.partition("?")[0])
+        relative = bool(location) and not host and "//" not in location.partition("?")[0]
+        return Moved(host, scheme, response.status, relative)
     body = _json_object(response.body, redact)
     if body is None:
         html = response.body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
@@ -136,8 +138,8 @@ def _reply(body: Mapping[str, Any], headers: Mapping[str, str]) -> Reply:
     time = body.get("time")
     return Reply(
         result=body["result"],
-        total=_whole(body.get("total")),
-        next=_whole(body.get("next")),
+        total=whole_number(body.get("total")),
+        next=whole_number(body.get("next")),
         at=_portal_time(time, headers),
         operating_reset_at=operating_reset(time),
     )
@@ -210,7 +212,7 @@ def _visible(text: str) -> str:
     return "".join(filter(str.isprintable, text))
 
 
-def _whole(number: object) -> int | None:
+def whole_number(number: object) -> int | None:
     """A whole number, or numeric text, or nothing."""
     if isinstance(number, str) and number.isascii() and number.isdigit():
         return int(number[:18])

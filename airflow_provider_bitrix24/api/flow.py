@@ -78,17 +78,18 @@ class Caller:
         :param method: name, such as ``crm.item.payment.get``.
         :param params: parameters; dates become ISO 8601, `Decimal` becomes text.
         :param effect: what executing it does; decides whether it may be repeated.
-        :param lease: until when a write may leave; `reserve` comes before it.
+        :param lease: until when a write may leave; `reserve` comes before it. With a lease, it is sent once, whatever
+            comes of it.
         :param headers: more HTTP headers.
         :raises Bitrix24Error: see `airflow_provider_bitrix24.exceptions`.
         """
         request = self._request(method, params or {}, effect, lease, headers or {})
-        waits = self.settings.rate_limit_wait
+        # Who gave a lease judges again before another try.
         verdict = yield from persist(
             request,
             lambda outcome: self._verdict(request, outcome),
-            longest_wait=min(waits, self.settings.lease) if lease else waits,
-            tries=self._tries,
+            longest_wait=0 if lease else self.settings.rate_limit_wait,
+            tries=1 if lease else self._tries,
             quota=self._quota,
             paced=self._paced,
         )
@@ -192,7 +193,7 @@ class Caller:
         if isinstance(answer, Refusal):
             return self._refused(request, answer)
         if isinstance(answer, Moved):
-            return Verdict(error=self._moved(answer))
+            return Verdict(error=self._moved(request, answer))
         if isinstance(answer, Garbled):
             return self._lost(request, f"{answer.reason}{self._no_rest(answer)}")
         assert_never(answer)
@@ -219,7 +220,8 @@ class Caller:
             "portal (a proxy, a firewall, a login page)"
         )
 
-    def _moved(self, moved: Moved) -> Bitrix24ConfigError:
+    def _moved(self, request: Request, moved: Moved) -> Bitrix24Error:
+        """A redirect is never followed. A gateway may send one after the portal has executed a write."""
         target = "another path on the same host" if moved.relative else moved.host or "an address it did not name"
         if moved.relative:
             advice = (
@@ -235,9 +237,14 @@ class Caller:
                 f"{self.settings.portal!r}, so that receipts and keys stay the same. If it was not, somebody "
                 "redirects your portal."
             )
-        return Bitrix24ConfigError(
+        happened = (
             f"{self.settings.address} answered with a redirect to {target}, which is not followed: the "
-            f"{self.settings.auth.kind}'s secret would go there. The call was not executed. {advice}"
+            f"{self.settings.auth.kind}'s secret would go there"
+        )
+        if request.effect is Effect.READ:
+            return Bitrix24ConfigError(f"{happened}. The call was not executed. {advice}")
+        return Bitrix24OutcomeUnknown(
+            request.method, answered=False, text=f"HTTP {moved.status}: {happened}. {advice.rstrip('.')}"
         )
 
 

@@ -1,4 +1,7 @@
-"""Keyset paging: how each list method wraps its rows, and how to ask for those after a given id."""
+"""Keyset paging: how each list method wraps its rows, and how to ask for those after a given id.
+
+What is not on a list that may be cut is not known to be absent: the rest is asked for, or the read has failed.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +34,14 @@ class Page:
     rows: list[dict[str, Any]]
     after: int | None
     """Id to go on after; None if these were the last rows."""
+    last: int | None = None
+    """The largest id, where the rows come by id."""
 
 
 SHAPES: Final[Mapping[str, ListShape]] = {
-    "crm.item.payment.list": ListShape(paged=False),
-    "crm.item.payment.product.list": ListShape(paged=False),
+    # The first two are documented to have no pages, and some portals page them all the same: going on by id suits both.
+    "crm.item.payment.list": ListShape(),
+    "crm.item.payment.product.list": ListShape(),
     "crm.item.payment.delivery.list": ListShape(paged=False),
     "sale.payment.list": ListShape("payments"),
     "sale.paysystem.list": ListShape(id_field="ID", paged=False),
@@ -48,6 +54,16 @@ SHAPES: Final[Mapping[str, ListShape]] = {
     "sale.order.list": ListShape("orders"),
     "event.offline.list": ListShape(id_field="ID"),
 }
+
+
+def may_be_cut(rows: int, total: int | None, next: int | None) -> bool:
+    """Whether a list may be only a part: the portal says so, or it is exactly one full page.
+
+    :param rows: how many have come.
+    :param total: how many there are, as the portal says.
+    :param next: where the portal says that the next page begins.
+    """
+    return next is not None or (total is not None and total > rows) or rows == PAGE_SIZE
 
 
 def shape_of(method: str) -> ListShape:
@@ -104,7 +120,8 @@ def read_page(method: str, shape: ListShape, result: Any, after: int | None) -> 
     known = [number for number in ids if number is not None]
     if known != sorted(known) or (known and known[0] <= (after or 0)):
         raise Bitrix24NoAnswer(method, "the portal returned rows that were not asked for")
-    return Page(rows, known[-1] if len(rows) >= PAGE_SIZE else None)
+    last = known[-1] if known else None
+    return Page(rows, last if len(rows) >= PAGE_SIZE else None, last)
 
 
 def _row_id(row: Mapping[str, Any], field: str) -> int | None:

@@ -15,7 +15,7 @@ from airflow_provider_bitrix24.api.batch import MOST_COMMANDS
 from airflow_provider_bitrix24.api.effects import Effect
 from airflow_provider_bitrix24.api.flow import Caller, keyed
 from airflow_provider_bitrix24.api.models import Invoice, Payment
-from airflow_provider_bitrix24.api.paging import PAGE_SIZE
+from airflow_provider_bitrix24.api.paging import PAGE_SIZE, may_be_cut, page_params, read_page, shape_of
 from airflow_provider_bitrix24.api.values import entity_type_id as known_entity_type
 from airflow_provider_bitrix24.api.values import positive_id
 from airflow_provider_bitrix24.exceptions import (
@@ -128,14 +128,15 @@ def list_crm_payments(
     filter: Mapping[str, Any] | None = None,
     order: Mapping[str, str] | None = None,
 ) -> Flow[list[Payment]]:
-    """``crm.item.payment.list``: all payments of a deal or smart invoice; the method has no pages.
+    """``crm.item.payment.list``: all payments of a deal or smart invoice, also on portals that cut the list.
 
     https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-list.html
 
     :param filter: camelCase fields with operators, such as ``{">id": 1033}``.
     :param order: camelCase field -> ``"asc"`` or ``"desc"``; by id if not given.
     :return: payments; an object that does not exist has none.
-    :raises Bitrix24NoAnswer: among others if the filter ``@id`` was ignored.
+    :raises Bitrix24NoAnswer: among others if a filter by ``id`` was ignored, or the list is cut in an order that does
+        not let us go on.
     """
     method = "crm.item.payment.list"
     params: dict[str, Any] = {
@@ -145,10 +146,47 @@ def list_crm_payments(
     params |= {name: dict(value) for name, value in (("filter", filter), ("order", order)) if value}
     wanted = _wanted(filter or {})
     reply = yield from caller.call(method, params, effect=Effect.READ)
-    found = read_rows(method, Payment.from_wire, reply.result)
+    cut = may_be_cut(len(reply.result), reply.total, reply.next) if isinstance(reply.result, list) else False
+    rows = yield from the_rest(caller, method, params, reply.result, cut=cut)
+    found = read_rows(method, Payment.from_wire, rows)
     if wanted is not None and not {payment.id for payment in found} <= wanted:
         raise Bitrix24NoAnswer(method, "the portal returned payments that were not asked for")
     return found
+
+
+def the_rest(caller: Caller, method: str, params: Mapping[str, Any], rows: Any, *, cut: bool) -> Flow[Any]:
+    """The rows of a list whose first answer may be only a part: what is missing is asked for by id.
+
+    :param method: a list method that filters and orders by id.
+    :param params: what was asked for.
+    :param rows: what has come.
+    :param cut: whether it may be a part.
+    :raises Bitrix24NoAnswer: it is a part, and the rest cannot be asked for.
+    """
+    if not cut:
+        return rows
+    shape, wanted = shape_of(method), {name: value for name, value in params.items() if name != "order"}
+    bounds = dict(wanted.get("filter") or {})
+    bound = bounds.pop(">id", 0)
+    if bound not in (0, "0"):
+        bounds[">=id"] = positive_id(bound, "filter[>id]") + 1
+    wanted["filter"] = bounds
+    whole: list[Any] = []
+    after: int | None = None
+    while True:
+        reply = yield from caller.call(method, page_params(shape, wanted, after), effect=Effect.READ)
+        page = read_page(method, shape, reply.result, after)
+        whole += page.rows
+        if not may_be_cut(len(page.rows), reply.total, reply.next) and page.after is None:
+            break
+        if not page.rows:
+            raise Bitrix24NoAnswer(method, "the portal says that there are more rows, and does not show them")
+        after = page.last
+    if "order" in params:
+        if len(whole) > len(rows):
+            raise Bitrix24NoAnswer(method, "the list is cut, and only goes on in the order of the ids")
+        return rows
+    return whole
 
 
 def pay_crm_payment(

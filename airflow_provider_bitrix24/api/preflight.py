@@ -7,7 +7,7 @@ inside it without hurting the others.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.api.effects import Effect
 from airflow_provider_bitrix24.api.models import (
@@ -18,8 +18,9 @@ from airflow_provider_bitrix24.api.models import (
     Profile,
 )
 from airflow_provider_bitrix24.api.payments import read, read_rows, read_the_one
+from airflow_provider_bitrix24.api.products import ask_for_available, available_in
 from airflow_provider_bitrix24.api.tags import commands_for_evidence, shown_in
-from airflow_provider_bitrix24.api.values import DEAL, ENTITY_NAMES, SMART_INVOICE
+from airflow_provider_bitrix24.api.values import ENTITY_NAMES, SMART_INVOICE
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ApiError,
     Bitrix24ConfigError,
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.flow import Caller
     from airflow_provider_bitrix24.api.tags import Shown
 
-OWNER_TYPES: Final = {DEAL: "D", SMART_INVOICE: "SI"}
-"""How product rows name the object that they belong to."""
-
 _PAY_SYSTEM_FIELDS = ["ID", "NAME", "ACTION_FILE", "ENTITY_REGISTRY_TYPE", "ACTIVE"]
 _WHO_AM_I: Mapping[str, tuple[str, Mapping[str, Any]]] = {"scope": ("scope", {}), "profile": ("profile", {})}
 _PAY_SYSTEMS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
@@ -56,7 +54,9 @@ class PaySystems:
     known: tuple[PaySystem, ...] | None
     """None: the connection may not see them, so nothing can be said."""
     handlers: frozenset[str] | None
-    """None: the connection may not see them."""
+    """None: the connection may not see them, or not all of them have come."""
+    complete: bool = True
+    """Whether all pay systems have come: of one that is missing nothing can be said else."""
 
     def prove_rest_handler(self, *, bx_rest_handler: str | None) -> bool:
         """Whether a pay system that passed `check_for_invoice` was seen to have a REST handler."""
@@ -98,6 +98,8 @@ class PaySystems:
         if self.known is None:
             return None
         fitting = [one for one in self.known if one.action_file == code and one.entity_registry_type == "CRM_INVOICE"]
+        if not self.complete:
+            return None
         if not any(one.active for one in fitting):
             raise PaymentRefused(
                 f"No active pay system for legacy invoices uses the REST handler {code!r} (bx_rest_handler). Nothing "
@@ -110,14 +112,14 @@ class PaySystems:
             return
         chosen = self._find(pay_system_id)
         trouble = None
-        if chosen is None:
+        if chosen is None and self.complete:
             trouble = f"Pay system {pay_system_id} does not exist on the portal"
-        elif chosen.entity_registry_type != registry:
+        elif chosen is not None and chosen.entity_registry_type != registry:
             kind = chosen.entity_registry_type
             trouble = (
                 f"Pay system {chosen.id} {chosen.name!r} is one of kind {kind}, not {registry}: it is not for {purpose}"
             )
-        elif not chosen.active:
+        elif chosen is not None and not chosen.active:
             trouble = f"Pay system {chosen.id} {chosen.name!r} is switched off"
         if trouble:
             raise PaymentRefused(f"{trouble}. Nothing was sent. {self._usable(registry)}")
@@ -233,6 +235,7 @@ def read_before_add(
     with_rows: bool,
     with_pay_systems: bool,
     tag: str | None = None,
+    known: Collection[int] = (),
 ) -> Flow[ObjectView]:
     """Read an object, its payments and orders, and, if wanted, its product rows, the pay systems and who has a tag.
 
@@ -240,8 +243,10 @@ def read_before_add(
     ``crm.orderentity.list``, ``crm.item.productrow.getAvailableForPayment`` and ``sale.paysystem.list``
     (https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-list.html).
 
+    :param known: payments that were on the object before.
     :raises Bitrix24ConfigError: the webhook or application lacks a scope.
     :raises PaymentRefused: there is no such object.
+    :raises Bitrix24NoAnswer: among others if a list is not complete.
     """
     owner = {"entityId": entity_id, "entityTypeId": entity_type_id}
     commands: dict[str, tuple[str, Mapping[str, Any]]] = {
@@ -254,8 +259,7 @@ def read_before_add(
         ),
     }
     if with_rows:
-        rows_of = {"ownerType": OWNER_TYPES[entity_type_id], "ownerId": entity_id}
-        commands["rows"] = ("crm.item.productrow.getAvailableForPayment", rows_of)
+        commands["rows"] = ask_for_available(entity_type_id, entity_id)
     if with_pay_systems:
         commands["pay_systems"] = _PAY_SYSTEMS["pay_systems"]
     reply = yield from caller.batch(commands)
@@ -265,15 +269,12 @@ def read_before_add(
             f"There is no {ENTITY_NAMES[entity_type_id]} {entity_id} (entity_id) on the portal: it was deleted, or the "
             "number is that of another kind of object. Nothing was sent."
         )
-    available = reply.value("rows") if with_rows else []
-    if isinstance(available, dict):
-        available = available.get("productRows")
     return ObjectView(
         at=reply.at,
         profile=read("profile", Profile.from_wire, reply.value("profile")),
-        shown=shown_in(reply, tag=tag),
+        shown=(yield from shown_in(caller, reply, owner, tag=tag, known=known)),
         order_ids=_order_ids(reply),
-        rows=tuple(read_rows("crm.item.productrow.getAvailableForPayment", ProductRow.from_wire, available)),
+        rows=available_in(reply) if with_rows else (),
         pay_systems=_pay_systems(reply),
     )
 
@@ -293,7 +294,10 @@ def _check_scopes(caller: Caller, reply: BatchReply, *, needed: Collection[str])
 def _pay_systems(reply: BatchReply) -> PaySystems:
     listed, handlers = _if_allowed(reply, "pay_systems"), _if_allowed(reply, "handlers")
     known = None if listed is None else tuple(read_rows("sale.paysystem.list", PaySystem.from_wire, listed))
-    return PaySystems(known=known, handlers=_codes(handlers))
+    if isinstance(handlers, list) and reply.may_be_cut("handlers", len(handlers)):
+        handlers = None
+    complete = known is None or not reply.may_be_cut("pay_systems", len(known))
+    return PaySystems(known=known, handlers=_codes(handlers), complete=complete)
 
 
 def _codes(handlers: Any) -> frozenset[str] | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bitrix24.api.effects import Effect
 from airflow_provider_bitrix24.api.flow import keyed
 from airflow_provider_bitrix24.api.models import PayableProduct, Payment, ProductRow
-from airflow_provider_bitrix24.api.payments import read_rows, read_the_one
-from airflow_provider_bitrix24.api.values import positive_id
+from airflow_provider_bitrix24.api.payments import read_rows, read_the_one, the_rest
+from airflow_provider_bitrix24.api.values import DEAL, SMART_INVOICE, positive_id
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ConfigError,
     Bitrix24NoAnswer,
@@ -21,8 +21,15 @@ from airflow_provider_bitrix24.exceptions import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from airflow_provider_bitrix24.api.batch import BatchReply
     from airflow_provider_bitrix24.api.effects import Flow, Lease
     from airflow_provider_bitrix24.api.flow import Caller
+
+
+OWNER_TYPES: Final = {DEAL: "D", SMART_INVOICE: "SI"}
+"""How product rows name the object that they belong to."""
+_AVAILABLE: Final = "crm.item.productrow.getAvailableForPayment"
+_INSIDE: Final = "crm.item.payment.product.list"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +39,8 @@ class Contents:
     payment: Payment
     quantities: Mapping[int, Decimal]
     """Quantity by product row."""
+    available: tuple[ProductRow, ...] = ()
+    """Product rows of the object that are still available for payment; only if they were asked for."""
 
 
 def plan_products(rows: Iterable[ProductRow], *, of: str) -> dict[int, int]:
@@ -100,27 +109,50 @@ def add_payment_product(
     raise Bitrix24OutcomeUnknown("crm.item.payment.product.add", answered=True, text="a success without an id")
 
 
-def read_contents(caller: Caller, *, payment_id: int) -> Flow[Contents]:
+def ask_for_available(entity_type_id: int, entity_id: int) -> tuple[str, dict[str, Any]]:
+    """Return the command of a batch that :func:`available_in` reads."""
+    return _AVAILABLE, {"ownerType": OWNER_TYPES[entity_type_id], "ownerId": entity_id}
+
+
+def available_in(reply: BatchReply) -> tuple[ProductRow, ...]:
+    """Read the product rows that are still available for payment: the command "rows" of a batch.
+
+    :raises Bitrix24NoAnswer: they cannot be read, or the portal says that there are more of them.
+    """
+    listed = reply.value("rows")
+    if isinstance(listed, dict):
+        listed = listed.get("productRows")
+    rows = tuple(read_rows(_AVAILABLE, ProductRow.from_wire, listed))
+    # The method has no pages, so that a full one says nothing here; whoever says that there are more is believed.
+    if "rows" in reply.nexts or reply.totals.get("rows", 0) > len(rows):
+        raise Bitrix24NoAnswer(_AVAILABLE, "not all product rows came back")
+    return rows
+
+
+def read_contents(caller: Caller, *, payment_id: int, prices_of: tuple[int, int] | None = None) -> Flow[Contents]:
     """Read a payment and the product rows in it, in one request.
 
     REST methods ``batch`` of ``crm.item.payment.get`` and ``crm.item.payment.product.list``
     (https://apidocs.bitrix24.com/api-reference/crm/universal/payment/products-in-payment/crm-item-payment-product-list.html).
 
+    :param prices_of: type and id of the object whose product rows that are still available are to be read as well.
     :raises Bitrix24NoAnswer: among others if the portal shows another payment, or what is in another one.
     """
-    reply = yield from caller.batch(
-        {
-            "payment": ("crm.item.payment.get", {"id": payment_id}),
-            "products": ("crm.item.payment.product.list", {"paymentId": payment_id}),
-        }
-    )
-    products = read_rows("crm.item.payment.product.list", PayableProduct.from_wire, reply.value("products"))
+    commands: dict[str, tuple[str, dict[str, Any]]] = {
+        "payment": ("crm.item.payment.get", {"id": payment_id}),
+        "products": (_INSIDE, {"paymentId": payment_id}),
+    }
+    if prices_of is not None:
+        commands["rows"] = ask_for_available(*prices_of)
+    reply = yield from caller.batch(commands)
+    listed = reply.value("products")
+    cut = isinstance(listed, list) and reply.may_be_cut("products", len(listed))
+    rows = yield from the_rest(caller, _INSIDE, {"paymentId": payment_id}, listed, cut=cut)
     quantities: dict[int, Decimal] = {}
-    for product in products:
+    for product in read_rows(_INSIDE, PayableProduct.from_wire, rows):
         if product.payment_id != payment_id:
-            raise Bitrix24NoAnswer(
-                "crm.item.payment.product.list", f"it shows what is in payment {product.payment_id}, not {payment_id}"
-            )
+            raise Bitrix24NoAnswer(_INSIDE, f"it shows what is in payment {product.payment_id}, not {payment_id}")
         quantities[product.row_id] = quantities.get(product.row_id, Decimal(0)) + product.quantity
     payment = read_the_one("crm.item.payment.get", Payment.from_wire, reply.value("payment"), payment_id)
-    return Contents(payment=payment, quantities=quantities)
+    available = () if prices_of is None else available_in(reply)
+    return Contents(payment=payment, quantities=quantities, available=available)

@@ -1,13 +1,14 @@
-"""Which failure means what: the table of certain refusals, by the portal's code first and the HTTP status second.
+"""Which failure means what: the table of certain refusals, by method and the portal's code, the HTTP status second.
 
-Whoever writes must know whether the method ran. What is listed here certainly did not run; everything else that a write
-gets back as an error is an unknown outcome. A read has nothing at stake and is told as much as can be guessed.
+Whoever writes must know whether the method ran. What the REST server itself says before any method runs is certain, and
+what `_BEFORE_WRITING` lists for the method; everything else that a write gets back as an error is an unknown outcome. A
+read has nothing at stake and is told as much as can be guessed.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pendulum
 
@@ -35,8 +36,6 @@ NO_SCOPE: Final = "INSUFFICIENT_SCOPE"
 _IN_TROUBLE = frozenset({"INTERNAL_SERVER_ERROR", "ERROR_UNEXPECTED_ANSWER", "ERROR_CORE"})
 """Codes that say that something broke, and not whether the method had run by then."""
 
-_ALSO_LATER = frozenset({"NOT_FOUND", "OWNER_NOT_FOUND", "ENTITY_TYPE_NOT_SUPPORTED"})
-"""Codes that a method may also give after it has written: certain only for a read."""
 _BAD_PARAMETER = "100"
 
 _CERTAIN: Final[dict[str, type[Bitrix24ApiError]]] = {
@@ -66,19 +65,31 @@ _CERTAIN: Final[dict[str, type[Bitrix24ApiError]]] = {
             "ALLOWED_ONLY_INTRANET_USER",
             "WRONG_AUTH_TYPE",
             "WRONG_LICENSE",
-            "200040300010",
-            "200040300020",
         ),
         Bitrix24PermissionError,
     ),
-    **dict.fromkeys(("ERROR_INTERNAL_INVOICE_NOT_FOUND", "NOT_FOUND", "200640400001"), Bitrix24NotFound),
     **dict.fromkeys(
         (
             _BAD_PARAMETER,
-            "ERROR_CHECK_FAILURE",
             "ERROR_METHOD_NOT_FOUND",
             "ERROR_BATCH_LENGTH_EXCEEDED",
             "ERROR_BATCH_METHOD_NOT_ALLOWED",
+        ),
+        Bitrix24InvalidRequest,
+    ),
+    TOO_MANY_REQUESTS: Bitrix24RateLimited,
+    TOO_MUCH_TIME: Bitrix24RateLimited,
+    "OVERLOAD_LIMIT": Bitrix24Overloaded,
+    "CONNECTION_ERROR": Bitrix24ServerError,  # the portal could not check the credentials
+}
+"""Codes of the REST server itself, which come before any method runs."""
+
+_OF_METHODS: Final[dict[str, type[Bitrix24ApiError]]] = {
+    **dict.fromkeys(("200040300010", "200040300020"), Bitrix24PermissionError),
+    **dict.fromkeys(("ERROR_INTERNAL_INVOICE_NOT_FOUND", "NOT_FOUND", "200640400001"), Bitrix24NotFound),
+    **dict.fromkeys(
+        (
+            "ERROR_CHECK_FAILURE",
             "ERROR_PAY_SYSTEM_NOT_FOUND",
             "ERROR_PERSON_TYPE_NOT_FOUND",
             "ERROR_HANDLER_NOT_FOUND",
@@ -90,19 +101,76 @@ _CERTAIN: Final[dict[str, type[Bitrix24ApiError]]] = {
         ),
         Bitrix24InvalidRequest,
     ),
-    TOO_MANY_REQUESTS: Bitrix24RateLimited,
-    TOO_MUCH_TIME: Bitrix24RateLimited,
-    "OVERLOAD_LIMIT": Bitrix24Overloaded,
-    "CONNECTION_ERROR": Bitrix24ServerError,  # the portal could not check the credentials
 }
+"""Codes of the methods: what they mean to a read, and to a write whose checks before executing give them."""
+
+_DENIED: Final = re.compile(r"(access denied|insufficient permissions)[.!]?", re.I)
+_NO_OBJECT: Final = re.compile(r"entity with identifier \D*\d+ does not exist\.?", re.I)
+_NO_PAYMENT: Final = re.compile(r"payment has not been found\.?", re.I)
+_NO_ITEM: Final = re.compile(r"payable item has not been found\.?", re.I)
+_NO_PAY_SYSTEM: Final = re.compile(r"payment system has not been found\.?", re.I)
+_NO_FIELDS: Final = re.compile(r"empty fields\.?", re.I)
 
 _SPEAKING: Final[tuple[tuple[re.Pattern[str], type[Bitrix24ApiError]], ...]] = (
-    (re.compile(r"(access denied|insufficient permissions)[.!]?", re.I), Bitrix24PermissionError),
-    (re.compile(r"entity with identifier \D*\d+ does not exist\.?", re.I), Bitrix24NotFound),
-    (re.compile(r"(payment|payable item) has not been found\.?", re.I), Bitrix24NotFound),
-    (re.compile(r"(payment system has not been found|empty fields)\.?", re.I), Bitrix24InvalidRequest),
+    (_DENIED, Bitrix24PermissionError),
+    (_NO_OBJECT, Bitrix24NotFound),
+    (_NO_PAYMENT, Bitrix24NotFound),
+    (_NO_ITEM, Bitrix24NotFound),
+    (_NO_PAY_SYSTEM, Bitrix24InvalidRequest),
+    (_NO_FIELDS, Bitrix24InvalidRequest),
 )
-"""Texts of the checks before a method runs, whose code says nothing (``0`` or empty)."""
+"""Texts whose code says nothing (``0`` or empty)."""
+
+
+class _Checks(NamedTuple):
+    """What a method that writes can say only before it has written anything."""
+
+    codes: tuple[str, ...] = ()
+    texts: tuple[re.Pattern[str], ...] = ()
+
+
+_PAYING: Final = _Checks(
+    codes=(
+        "ERROR_CHECK_FAILURE",
+        "ERROR_INTERNAL_INVOICE_NOT_FOUND",
+        "ERROR_INVOICE_NO_SUPPORTED",
+        "ERROR_PAY_INVOICE_NOT_SUPPORTED",
+    )
+)
+_ONE_PAYMENT: Final = _Checks(texts=(_DENIED, _NO_PAYMENT))
+_ONE_ITEM: Final = _Checks(texts=(_DENIED, _NO_ITEM))
+_SALE: Final = _Checks(codes=("200040300020",))
+_PAY_SYSTEM: Final = _Checks(codes=("ERROR_CHECK_FAILURE", "ERROR_PAY_SYSTEM_NOT_FOUND", "ERROR_PERSON_TYPE_NOT_FOUND"))
+_HANDLER: Final = _Checks(codes=("ERROR_CHECK_FAILURE", "ERROR_HANDLER_NOT_FOUND", "ERROR_HANDLER_ALREADY_EXIST"))
+
+_BEFORE_WRITING: Final[dict[str, _Checks]] = {
+    # It looks for "its" payment after it has added it: "Payment has not been found" proves nothing here.
+    "crm.item.payment.add": _Checks(texts=(_DENIED, _NO_OBJECT)),
+    "crm.item.payment.pay": _ONE_PAYMENT,
+    "crm.item.payment.unpay": _ONE_PAYMENT,
+    "crm.item.payment.delete": _ONE_PAYMENT,
+    "crm.item.payment.update": _Checks(texts=(_DENIED, _NO_PAYMENT, _NO_PAY_SYSTEM, _NO_FIELDS)),
+    "crm.item.payment.product.add": _ONE_PAYMENT,
+    "crm.item.payment.product.setquantity": _ONE_ITEM,
+    "crm.item.payment.product.delete": _ONE_ITEM,
+    "crm.item.payment.delivery.add": _ONE_PAYMENT,
+    "crm.item.payment.delivery.setdelivery": _ONE_ITEM,
+    "crm.item.payment.delivery.delete": _ONE_ITEM,
+    "sale.payment.add": _SALE,
+    "sale.payment.update": _SALE,
+    "sale.payment.delete": _SALE,
+    "sale.paysystem.pay.invoice": _PAYING,
+    "sale.paysystem.pay.payment": _PAYING,
+    "sale.paysystem.add": _PAY_SYSTEM,
+    "sale.paysystem.update": _PAY_SYSTEM,
+    "sale.paysystem.delete": _PAY_SYSTEM,
+    "sale.paysystem.settings.update": _PAY_SYSTEM,
+    "sale.paysystem.handler.add": _HANDLER,
+    "sale.paysystem.handler.update": _HANDLER,
+    "sale.paysystem.handler.delete": _HANDLER,
+    "salescenter.payment.getpublicurl": _Checks(codes=("200640400001",)),
+}
+"""Per method that writes. A method that is not here has no checks that are known, so its own errors prove nothing."""
 
 _CODE_WITHOUT_MEANING = ("", "0")
 _MISSING = re.compile(r"\bnot (been )?found\b|\b(does|is|do) not exists?\b", re.I)
@@ -141,11 +209,13 @@ def judge(
 
 def _judged(refusal: Refusal, method: str, effect: Effect, resets_at: float | None) -> Bitrix24Error:
     code = refusal.code.upper()
-    kind = _certain(code, refusal.text)
+    kind = _CERTAIN.get(code)
     if effect is Effect.READ:
-        kind = kind or _guess(code, refusal)
-    elif code in _ALSO_LATER or (code == _BAD_PARAMETER and refusal.status >= 500):
+        kind = kind or _of_the_method(code, refusal.text) or _guess(code, refusal)
+    elif code == _BAD_PARAMETER and refusal.status >= 500:
         kind = None
+    elif kind is None and _says_before_writing(method, code, refusal.text):
+        kind = _of_the_method(code, refusal.text)
     if kind is None:
         ended = code not in _IN_TROUBLE and refusal.status < 500
         return Bitrix24OutcomeUnknown(method, ended, refusal.code, refusal.text)
@@ -158,14 +228,21 @@ def _judged(refusal: Refusal, method: str, effect: Effect, resets_at: float | No
     return kind(*known)
 
 
-def _certain(code: str, text: str) -> type[Bitrix24ApiError] | None:
-    """The class of a failure that certainly did not run, or nothing."""
-    kind = _CERTAIN.get(code)
+def _says_before_writing(method: str, code: str, text: str) -> bool:
+    """Whether a method that writes can say this only before it has written anything."""
+    checks = _BEFORE_WRITING.get(method.lower(), _Checks())
+    if code in _CODE_WITHOUT_MEANING:
+        return any(pattern.fullmatch(text) for pattern in checks.texts)
+    return code in checks.codes
+
+
+def _of_the_method(code: str, text: str) -> type[Bitrix24ApiError] | None:
+    """The class of an error that a method gives by itself, or nothing."""
     if code == "ERROR_CHECK_FAILURE" and _MISSING_INVOICE.match(text):
         return Bitrix24NotFound
-    if kind is None and code in _CODE_WITHOUT_MEANING:
+    if code in _CODE_WITHOUT_MEANING:
         return next((speaking for pattern, speaking in _SPEAKING if pattern.fullmatch(text)), None)
-    return kind
+    return _OF_METHODS.get(code)
 
 
 def _guess(code: str, refusal: Refusal) -> type[Bitrix24ApiError]:

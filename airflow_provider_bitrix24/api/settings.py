@@ -5,9 +5,10 @@ No Airflow in here: the hook hands over what its connection holds. Secrets never
 
 from __future__ import annotations
 
+import base64
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -19,6 +20,10 @@ from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+_SHORTEST_FORM: Final = 8
+"""Characters in base64: a shorter part could be of anything."""
 
 
 class Settings(BaseModel):
@@ -39,7 +44,7 @@ class Settings(BaseModel):
     read_timeout: float = 75
     """From sending a request until its whole answer has arrived: longer than the portal's own 60 s cut."""
     lease: float = 5
-    """How long after it was decided a write may still leave; a term of the settle window."""
+    """How long after the portal was read a write may still leave; a term of the settle window."""
     delivery: float = 10
     """How long sent bytes may be on their way; a term of the settle window."""
     server_limit: float = 120
@@ -107,8 +112,9 @@ class Settings(BaseModel):
         return self.auth.secrets
 
     def redact(self, text: str) -> str:
-        """The text without any secret that is known by now, in upper or lower case."""
-        return _any_of(self.secrets).sub("***", text)
+        """The text without any secret known by now, in any case, in base64, in hexadecimal, or percent-encoded."""
+        text = _any_of(self.secrets).sub("***", text)
+        return _percent_encoded(self.secrets).sub("***", text) if "%" in text else text
 
     @classmethod
     def from_connection_values(
@@ -168,4 +174,28 @@ def _refuse_other_type(conn_type: str, written: Written) -> None:
 @lru_cache(maxsize=64)
 def _any_of(secrets: tuple[str, ...]) -> re.Pattern[str]:
     """The longest first: one may be part of another."""
-    return re.compile("|".join(map(re.escape, sorted(secrets, key=len, reverse=True))), re.IGNORECASE)
+    forms = {form for secret in secrets for form in (secret, secret.encode().hex(), *_in_base64(secret))}
+    return re.compile("|".join(map(re.escape, sorted(forms, key=len, reverse=True))), re.IGNORECASE)
+
+
+@lru_cache(maxsize=64)
+def _percent_encoded(secrets: tuple[str, ...]) -> re.Pattern[str]:
+    """Any of the characters may be encoded, once or several times."""
+    ordered = sorted(secrets, key=len, reverse=True)
+    return re.compile("|".join("".join(map(_or_encoded, secret)) for secret in ordered), re.IGNORECASE)
+
+
+def _or_encoded(character: str) -> str:
+    code = "".join(f"%(?:25)*{byte:02x}" for byte in character.encode())
+    return f"(?:{re.escape(character)}|{code})"
+
+
+def _in_base64(secret: str) -> set[str]:
+    """What is left of a secret in base64, wherever in the encoded text it stands: its whole groups of four."""
+    forms = set()
+    for before in range(3):
+        encoded = base64.b64encode(b"\0" * before + secret.encode())
+        # What the neighbours of the secret have a part in is cut off.
+        inner = encoded.decode()[4 if before else 0 : (before + len(secret.encode())) // 3 * 4]
+        forms |= {inner, inner.replace("+", "-").replace("/", "_")}
+    return {form for form in forms if len(form) >= _SHORTEST_FORM}

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from airflow_provider_bitrix24.api.batch import Reference
 from airflow_provider_bitrix24.api.effects import Effect
 from airflow_provider_bitrix24.api.flow import keyed
 from airflow_provider_bitrix24.api.models import Payment
-from airflow_provider_bitrix24.api.payments import read_rows
+from airflow_provider_bitrix24.api.payments import read_rows, the_rest
 from airflow_provider_bitrix24.api.values import positive_id
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ApiError,
@@ -24,11 +24,14 @@ from airflow_provider_bitrix24.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from airflow_provider_bitrix24.api.batch import BatchReply
     from airflow_provider_bitrix24.api.effects import Flow, Lease
     from airflow_provider_bitrix24.api.flow import Caller
+
+
+_LIST: Final = "crm.item.payment.list"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,11 @@ class Shown:
     tagged_elsewhere: frozenset[int]
     """Payments of other objects that carry it."""
 
+    @classmethod
+    def of(cls, payments: Iterable[Payment]) -> Self:
+        """What a mere list shows: nothing about whose they are."""
+        return cls(payments=tuple(payments), fitting=None, tagged=frozenset(), tagged_elsewhere=frozenset())
+
 
 def tag_of(portal: str, key: str) -> str:
     """Return the tag of a key: ``af-`` and 40 hexadecimal digits."""
@@ -53,25 +61,33 @@ def tag_of(portal: str, key: str) -> str:
 
 def commands_for_evidence(owner: Mapping[str, int], *, tag: str | None) -> dict[str, tuple[str, dict[str, Any]]]:
     """Return the commands of a batch that :func:`shown_in` reads: all payments of an object, and a tag's."""
-    commands: dict[str, tuple[str, dict[str, Any]]] = {"payments": ("crm.item.payment.list", {**owner})}
+    commands: dict[str, tuple[str, dict[str, Any]]] = {"payments": (_LIST, {**owner})}
     if tag is not None:
         wanted = {"select": ["id", "xmlId"], "filter": {"=xmlId": tag}, "order": {"id": "asc"}}
         commands["tagged"] = ("sale.payment.list", wanted)
     return commands
 
 
-def shown_in(reply: BatchReply, *, tag: str | None) -> Shown:
-    """Read the answer to :func:`commands_for_evidence`.
+def shown_in(
+    caller: Caller, reply: BatchReply, owner: Mapping[str, int], *, tag: str | None, known: Collection[int] = ()
+) -> Flow[Shown]:
+    """Read the answer to :func:`commands_for_evidence`, and ask for what is missing in it.
 
+    :param owner: the object.
+    :param known: payments that were on the object before.
     :raises Bitrix24ConfigError: the connection may not see tags.
-    :raises Bitrix24Error: the payments cannot be read.
+    :raises Bitrix24Error: the payments cannot be read, or not all of them.
     """
-    payments = tuple(read_rows("crm.item.payment.list", Payment.from_wire, reply.value("payments")))
+    listed = reply.value("payments")
+    cut = isinstance(listed, list) and reply.may_be_cut("payments", len(listed))
+    rows = yield from the_rest(caller, _LIST, owner, listed, cut=cut)
+    payments = tuple(read_rows(_LIST, Payment.from_wire, rows))
     there = frozenset(payment.id for payment in payments)
+    yield from _refuse_if_lost(caller, owner, set(known) - there)
     tagged = _tagged(reply, tag) if tag is not None else frozenset()
     return Shown(
         payments=payments,
-        fitting=_fitting(reply, there),
+        fitting=_fitting(reply, there, known),
         tagged=tagged & there,
         tagged_elsewhere=tagged - there,
     )
@@ -86,6 +102,7 @@ def read_evidence(
     since: float,
     until: float,
     tag: str | None,
+    known: Collection[int] = (),
 ) -> Flow[Shown]:
     """Read the payments of an object, and which of them may be ours, in one request.
 
@@ -98,6 +115,7 @@ def read_evidence(
     :param user_id: our user.
     :param since: seconds since the epoch, by the portal's clock.
     :param until: the same.
+    :param known: payments that were on the object before that time.
     """
     owner = {"entityId": entity_id, "entityTypeId": entity_type_id}
     fits = {
@@ -105,9 +123,14 @@ def read_evidence(
         ">=xmlId": f"bx_{int(since) - 1:08x}",
         "<=xmlId": f"bx_{int(until) + 2:08x}",
     }
-    commands = commands_for_evidence(owner, tag=tag) | {"fitting": ("crm.item.payment.list", {**owner, "filter": fits})}
+    # Nothing lies between these: where something comes back, the filter was dropped on the way.
+    nothing = {**fits, ">=xmlId": "bx_1", "<=xmlId": "bx_0"}
+    commands = commands_for_evidence(owner, tag=tag) | {
+        "fitting": (_LIST, {**owner, "filter": fits}),
+        "nothing": (_LIST, {**owner, "filter": nothing}),
+    }
     reply = yield from caller.batch(commands)
-    return shown_in(reply, tag=tag)
+    return (yield from shown_in(caller, reply, owner, tag=tag, known=known))
 
 
 def add_tagged_crm_payment(
@@ -174,16 +197,38 @@ def tag_crm_payment(
     )
 
 
-def _fitting(reply: BatchReply, there: frozenset[int]) -> frozenset[int] | None:
+def _refuse_if_lost(caller: Caller, owner: Mapping[str, int], lost: Collection[int]) -> Flow[None]:
+    """Ask for payments that were there before by their ids: those that are still there were left out of the list.
+
+    :raises Bitrix24NoAnswer: the list was not complete.
+    """
+    if not lost:
+        return
+    asked = {**owner, "filter": {"@id": sorted(lost)}}
+    reply = yield from caller.call(_LIST, asked, effect=Effect.READ)
+    found = {payment.id for payment in read_rows(_LIST, Payment.from_wire, reply.result)}
+    if found:
+        ids = ", ".join(map(str, sorted(found)))
+        raise Bitrix24NoAnswer(_LIST, f"the list is not complete: it leaves out {ids}, which the portal shows by id")
+
+
+def _fitting(reply: BatchReply, there: frozenset[int], known: Collection[int]) -> frozenset[int] | None:
+    """Who fits; None if the portal does not tell, or drops the filter and calls everything fitting."""
     error = reply.errors.get("fitting")
     if "fitting" not in reply.results and (error is None or error.final):
         return None  # not asked for, or a portal that does not know such a filter
-    ours = read_rows("crm.item.payment.list", Payment.from_wire, reply.value("fitting"))
-    return frozenset(payment.id for payment in ours) & there
+    ours = read_rows(_LIST, Payment.from_wire, reply.value("fitting"))
+    fitting = frozenset(payment.id for payment in ours)
+    if reply.results.get("nothing") or fitting & set(known) or reply.may_be_cut("fitting", len(ours)):
+        return None
+    return fitting & there
 
 
 def _tagged(reply: BatchReply, tag: str) -> frozenset[int]:
-    """The payments whose tag is the one asked for: a portal may drop a filter and show others."""
+    """The payments with the tag that was asked for.
+
+    :raises Bitrix24NoAnswer: others have come as well, because the filter was dropped, or not all have come.
+    """
     error = reply.errors.get("tagged")
     if isinstance(error, Bitrix24ApiError) and error.final:
         refused = error.reason
@@ -192,8 +237,12 @@ def _tagged(reply: BatchReply, tag: str) -> frozenset[int]:
         rows = found.get("payments") if isinstance(found, dict) else None
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise Bitrix24NoAnswer("sale.payment.list", "the result is not a list of payments")
+        if not all(row.get("xmlId") == tag for row in rows):
+            raise Bitrix24NoAnswer("sale.payment.list", "payments without the tag came back: its filter was dropped")
+        if reply.may_be_cut("tagged", len(rows)):
+            raise Bitrix24NoAnswer("sale.payment.list", "not all payments with the tag came back")
         try:
-            return frozenset(positive_id(row.get("id"), "id") for row in rows if row.get("xmlId") == tag)
+            return frozenset(positive_id(row.get("id"), "id") for row in rows)
         except Bitrix24ConfigError:
             pass
         raise Bitrix24NoAnswer("sale.payment.list", "a payment without an id")

@@ -231,7 +231,8 @@ class _Endpoint:
     def _redirected(self) -> Bitrix24Error:
         return Bitrix24ConfigError(
             f"The token endpoint {self._host} answered with a redirect, which is not followed: the client secret would "
-            "go there. Check the extra oauth_url of the connection. Nothing else was sent."
+            "go there. Whether it gave out a new pair of tokens before is not known. Check the extra oauth_url of the "
+            "connection; if the tokens are dead afterwards, sign in again. Nothing else was sent."
         )
 
     def _redact(self, text: str) -> str:

@@ -18,7 +18,7 @@ from airflow_provider_bitrix24.exceptions import (
 )
 from airflow_provider_bitrix24.journal import Decision, Entry, Forgetful
 from airflow_provider_bitrix24.once.add import add_crm_payment
-from airflow_provider_bitrix24.once.attempt import Attempt, Clock, Log, Run
+from airflow_provider_bitrix24.once.attempt import Attempt, Clock, Log, Run, no_safeguard
 from airflow_provider_bitrix24.once.mark import pay_crm_payment, pay_invoice
 from airflow_provider_bitrix24.once.marking import Guards
 from airflow_provider_bitrix24.once.receipt import Expected, Receipt
@@ -47,6 +47,7 @@ class Once:
     :param log: where the steps are logged.
     :param journal: where it is written down what is sent; by default nowhere.
     :param task: who asks.
+    :param safeguard: raises if nothing may be sent now; asked right before each send. By default nothing is asked.
     """
 
     def __init__(
@@ -57,8 +58,9 @@ class Once:
         log: Log,
         journal: Journal | None = None,
         task: Task | None = None,
+        safeguard: Callable[[], None] | None = None,
     ) -> None:
-        self._attempt = Attempt(caller=caller, run=run, clock=clock, log=log)
+        self._attempt = Attempt(caller=caller, run=run, clock=clock, log=log, safeguard=safeguard or no_safeguard)
         self._journal = journal or Forgetful()
         self._task = task or Task(identity="unnamed task")
 

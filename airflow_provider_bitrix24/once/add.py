@@ -14,13 +14,13 @@ from airflow_provider_bitrix24.exceptions import (
     PaymentMismatch,
     PaymentNotApplied,
     PaymentRefused,
-    PaymentUnresolved,
 )
 from airflow_provider_bitrix24.once.addition import Addition
 from airflow_provider_bitrix24.once.attempt import Unreadable
 from airflow_provider_bitrix24.once.complete import complete
 from airflow_provider_bitrix24.once.decisions import adopt, heed, turn_down
 from airflow_provider_bitrix24.once.evidence import find_ours
+from airflow_provider_bitrix24.once.read_back import read_back, unresolved
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -94,11 +94,7 @@ class _Adding:
             return self._done_before()
         if self.story.entry.payment_id is not None:
             return self._go_on(self._read_back(self.story.entry.payment_id))
-        if not self.story.found:
-            receipt = self._existing()
-            if receipt is not None:
-                return receipt
-        return self._go_on(self._find_or_send())
+        return self._find_or_send()
 
     def _learn_from_the_overtaken(self) -> None:
         """An attempt that was overtaken may have been told the payment's id: it was added, whether it shows or not."""
@@ -109,21 +105,28 @@ class _Adding:
         if observed is not None and observed not in entry.dismissed:
             self.story.identify(observed, "answer", sends=entry.last_send(result="answered").sends)
 
-    def _find_or_send(self) -> Payment:
+    def _find_or_send(self) -> Receipt:
         """Find what was sent before; send what certainly is not there, until it is."""
-        look_for_ours = bool(self.story.entry.may_have_run)
+        story = self.story
+        look_for_ours = story.found
         while True:
             if look_for_ours:
                 found = find_ours(self.addition, on_unknown=self.on_unknown)
                 if found is not None:
-                    return found
-                self.story.refuse_other_parameters("No payment of it is on the portal.")
+                    return self._go_on(found)
+                story.refuse_other_parameters("No payment of it is on the portal.")
+            if not self.attempt.is_fresh:
+                self._look()
+            # It was absent, and may have appeared after all.
+            look_for_ours = not self.addition.judged.issuperset(self.addition.candidates(self.view.shown))
+            if look_for_ours:
+                continue
+            existing = self._existing() if story.entry.free else self._return_unpaid()
+            if existing is not None:
+                return existing
             sent = self._send()
             if sent is not None:
-                return sent
-            self._look()
-            # It was absent, and may have appeared after all.
-            look_for_ours = bool(self.addition.candidates(self.view.shown))
+                return self._go_on(sent)
 
     def _look(self) -> None:
         addition = self.addition
@@ -135,6 +138,7 @@ class _Adding:
                 with_rows=addition.fill_products,
                 with_pay_systems=addition.pay_system_id is not None,
                 tag=addition.tag,
+                known=self.story.entry.seen,
             )
         )
         addition.user_id = self.view.profile.user_id
@@ -179,7 +183,7 @@ class _Adding:
                 f"itself. Look at the payments of {addition.of} in Bitrix24: if another one has taken its place, adopt "
                 f"that; if one must be added again, pay again. Decide by {story.how_to_decide()}; then clear this task."
             )
-        raise self._unresolved(f"Payment {payment_id} of {addition.of} could not be read ({trouble}).")
+        raise unresolved(story, f"Payment {payment_id} of {addition.of} could not be read ({trouble}).")
 
     def _adopt(self, decision: Decision) -> None:
         """Take the payment that a person has chosen."""
@@ -212,9 +216,11 @@ class _Adding:
                 "it; if not, start a new run of the DAG. With Airflow 3.3, or with journal_conn_id, later attempts "
                 "find out by themselves."
             )
-        if self.if_unpaid_exists == "add":
-            return None
-        existing = self._unpaid()
+        return self._return_unpaid()
+
+    def _return_unpaid(self) -> Receipt | None:
+        """Whatever was sent before, an unpaid payment may have appeared meanwhile."""
+        existing = None if self.if_unpaid_exists == "add" else self._unpaid()
         return None if existing is None else self._return_existing(existing, "state")
 
     def _unpaid(self) -> Payment | None:
@@ -246,7 +252,8 @@ class _Adding:
                 f"{payment.pay_system_id} {payment.pay_system_name!r} instead of {addition.pay_system_id}. Nothing was "
                 "sent. Change it in Bitrix24, or ask for its pay system."
             )
-        self.story.entry = self.story.afresh(decided_at=self._at())
+        if self.story.entry.free:
+            self.story.entry = self.story.afresh(decided_at=self._at())
         self.story.identify(payment.id, evidence, plan=self._plan_for(payment))
         return self._go_on(payment)
 
@@ -286,6 +293,8 @@ class _Adding:
         before = tuple(payment.id for payment in view.shown.payments)
         intent = story.intent(decided_at=self._at(), seen=before, plan=plan)
         sent = attempt.send(self._write, key=story.entry.key, intent=intent)
+        if sent is None:
+            return None
         doubt = sent.doubt
         if doubt is None and sent.answer in before:
             text = f"the id {sent.answer}, which is that of a payment that was there before"
@@ -297,7 +306,7 @@ class _Adding:
         payment_id = int(sent.answer)
         story.identify(payment_id, "answer", sends=story.entry.last_send(result="answered").sends)
         attempt.log.info("The portal added payment %s to %s; reading it back.", payment_id, addition.of)
-        return self._read_back_sent(payment_id)
+        return read_back(addition, payment_id, on_unknown=self.on_unknown)
 
     def _write(self, lease: Lease, digest: str) -> Flow[int]:
         addition = self.addition
@@ -318,30 +327,6 @@ class _Adding:
             tag=addition.tag,
             lease=lease,
             idempotency=digest,
-        )
-
-    def _read_back_sent(self, payment_id: int) -> Payment:
-        addition = self.addition
-        try:
-            listed = self.attempt.find(lambda: addition.read_payments(payment_id), bool, self.story.ended())
-        except Unreadable as error:
-            trouble = f"it could not be read afterwards ({error})"
-        else:
-            if listed:
-                return listed[0]
-            raise PaymentNotApplied(
-                f"The portal answered that payment {payment_id} was added to {addition.of}, but the portal does not "
-                f"show it among the object's payments. {addition.look_for(payment_id)}"
-            )
-        happened = f"The portal answered that payment {payment_id} was added to {addition.of}, but {trouble}."
-        if self.story.journal.durable:
-            raise self._unresolved(happened)
-        raise PaymentNotApplied(f"{happened} {addition.look_for(payment_id)}")
-
-    def _unresolved(self, happened: str) -> PaymentUnresolved:
-        return PaymentUnresolved(
-            f"{happened} It is in the journal ({self.story.journal.name}): the next attempt reads first and adds no "
-            "second one. If there is none, clear this task when the portal is back."
         )
 
     def _warn_about_order(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from airflow_provider_bitrix24.api import payments
-from airflow_provider_bitrix24.api.tags import tag_of
+from airflow_provider_bitrix24.api.tags import read_evidence, tag_of
 from airflow_provider_bitrix24.api.values import ENTITY_NAMES
 from airflow_provider_bitrix24.exceptions import PaymentMismatch
 from airflow_provider_bitrix24.journal.entry import PROVED
@@ -35,6 +35,8 @@ class Addition:
         self.tag = tag_of(story.entry.portal, story.entry.key) if tag else None
         self.user_id = 0
         self.max_amount = max_amount
+        self.judged: set[int] = set()
+        """The payments of which the last search for ours has judged whose they are."""
         self.prices: Mapping[int, Decimal] = {}
         """What the product rows that are still available cost now, by row."""
 
@@ -74,6 +76,12 @@ class Addition:
         """The object, for messages: "deal 1"."""
         return f"{ENTITY_NAMES[self.entity_type_id]} {self.entity_id}"
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether this key has added the payment, so that it was not there before, or added by somebody else."""
+        entry = self.story.entry
+        return bool(entry.may_have_run) and entry.evidence != "state"
+
     def read_payments(self, *payment_ids: int) -> Flow[list[Payment]]:
         """Read payments of the object; without ids all of them, unfiltered."""
         return payments.list_crm_payments(
@@ -81,6 +89,21 @@ class Addition:
             entity_id=self.entity_id,
             entity_type_id=self.entity_type_id,
             filter={"@id": list(payment_ids)} if payment_ids else None,
+        )
+
+    def read_evidence(self) -> Flow[Shown]:
+        """Read all payments of the object, and which of them our user made since the first send."""
+        entry = self.story.entry
+        first, last = entry.sends[0], entry.sends[-1]
+        return read_evidence(
+            self.attempt.caller,
+            entity_id=self.entity_id,
+            entity_type_id=self.entity_type_id,
+            user_id=self.user_id,
+            since=first.at if entry.decided_at is None else min(first.at, entry.decided_at),
+            until=last.settle_until,
+            tag=self.tag,
+            known=entry.seen,
         )
 
     def candidates(self, shown: Shown) -> list[int]:

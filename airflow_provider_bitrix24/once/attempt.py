@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 
 from airflow_provider_bitrix24.api.effects import Lease, Sleep
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LEASES: Final = 3
+LEASES: Final = 5
 """In how many leases a write that did not leave is tried."""
 READ_FAILURES_ALLOWED: Final = 5
 """How many reads in a row may fail once nothing can appear any more (each after the flow's own repeats)."""
 _FIRST_PAUSE: Final = 1.0
+_LONGEST_PAUSE: Final = 8.0
 
 
 class Run(Protocol):
@@ -67,6 +68,10 @@ class Intent(Protocol):
         """Take it back: the write certainly was not executed."""
 
 
+def no_safeguard() -> None:
+    """Let everything pass."""
+
+
 class Unreadable(Exception):
     """The portal could not be read while we wanted to find out."""
 
@@ -94,69 +99,128 @@ class Sent:
         return replace(self, answer=None, doubt=doubt)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True)
+class _Tries:
+    """How often one write was tried without being executed."""
+
+    started: float
+    not_sent: int = 0
+    pause: float = _FIRST_PAUSE
+
+
+@dataclass(slots=True, kw_only=True)
 class Attempt:
-    """One attempt at one portal."""
+    """One attempt at one portal.
+
+    A write leaves only within a lease that begins when the portal was observed: what permits it was judged on what the
+    portal showed then. Every wait ends the lease, so that after a wait the portal is observed, and judged, again.
+    """
 
     caller: Caller
     run: Run
     clock: Clock
     log: Log
+    safeguard: Callable[[], None] = no_safeguard
+    """Raises if nothing may be sent now: called right before each send."""
+    _observed: tuple[float, float] | None = None
+    """Both clocks when the portal had shown what permits the next write."""
+    _has_slot: bool = False
+    """Whether the next write has its slot of the portal's rate limit."""
+    _tries: dict[str, _Tries] = field(default_factory=dict)
 
     @property
     def portal(self) -> str:
         """The portal's name in keys, receipts and messages."""
         return self.caller.settings.portal
 
-    def send(self, write: Callable[[Lease, str], Flow[Any]], *, key: str, intent: Intent) -> Sent:
-        """Send a write once.
+    @property
+    def is_fresh(self) -> bool:
+        """Whether a write may leave on what the portal showed last."""
+        if self._observed is None:
+            return False
+        monotonic, wall = self._observed
+        age = max(self.clock.monotonic() - monotonic, self.clock.time() - wall)
+        return age <= self.caller.settings.lease
 
-        Only what certainly was not executed is tried again, each time with a new intent and in a new lease: what did
-        not leave a few times, what the portal's rate limit refused for as long as ``rate_limit_wait``. A lost answer is
-        not an error here: it is for the caller to find out what became of the write.
+    def observe(self, look: Flow[T]) -> T:
+        """Read what permits the next write."""
+        self._observed = None
+        seen = self.run(look)
+        self._observed = self.clock.monotonic(), self.clock.time()
+        return seen
+
+    def wait(self, seconds: float, reason: str) -> None:
+        """Wait; what the portal showed before permits nothing any more."""
+        self._observed = None
+        self.run(pause(seconds, reason))
+
+    def send(self, write: Callable[[Lease, str], Flow[Any]], *, key: str, intent: Intent) -> Sent | None:
+        """Send a write once, if what the portal showed last still permits it.
+
+        Only what certainly was not executed may be tried again, and only on a new observation: what did not leave a few
+        times, what the portal's rate limit refused for as long as ``rate_limit_wait``. A lost answer is not an error
+        here: it is for the caller to find out what became of the write.
 
         :param write: makes the flow from a lease and the digest that goes into the header ``Idempotency-Key``.
         :param key: whose write it is.
         :param intent: written down before each lease.
-        :raises Bitrix24NotSent: nothing left, in any of the leases.
+        :return: None if it certainly was not executed: the caller observes the portal, judges again, and comes back.
+        :raises Bitrix24NotSent: nothing left, as often as it was tried.
         :raises Bitrix24ApiError: the portal refused; nothing was executed.
         :raises PaymentInProgress: another attempt has taken over; nothing was sent.
-        :raises Bitrix24StoreError: the intent could not be written down; nothing was sent.
+        :raises PaymentRefused: the safeguard forbids it; nothing was sent.
+        :raises Bitrix24StoreError: the intent could not be written down, or the safeguard not be read; nothing was
+            sent.
         """
         digest = hashlib.sha256(key.encode()).hexdigest()
-        settings = self.caller.settings
-        started, not_sent = self.clock.monotonic(), 0
-        while True:
-            self.run(self.caller.reserve())  # before the lease begins: waiting for a slot does not use it up
-            decided = self.clock.monotonic()
-            lease = Lease(monotonic=decided + settings.lease, wall=self.clock.time() + settings.lease)
-            # The lease runs while the intent is written: a slow journal makes it shorter, never longer.
-            intent.write()
-            answer, doubt = None, None
-            try:
-                answer = self.run(write(lease, digest))
-            except (Bitrix24NotSent, Bitrix24RateLimited) as error:
-                wait, why = getattr(error, "retry_after", None) or _FIRST_PAUSE, error.reason
-                intent.withdraw("not_sent", error)
-                not_sent += isinstance(error, Bitrix24NotSent) and not error.lease_over
-                patient = decided + wait <= started + settings.rate_limit_wait
-                if not_sent >= LEASES or not patient or _resets_in_minutes(error):
-                    raise
-            except Bitrix24OutcomeUnknown as error:
-                doubt = error
-                break
-            except Bitrix24Error as error:
-                intent.withdraw("refused", error)
+        settings, decided = self.caller.settings, self.clock.monotonic()
+        tries = self._tries.setdefault(digest, _Tries(decided))
+        self._take_slot()
+        self.safeguard()
+        if self._observed is None or not self.is_fresh:
+            if self.clock.monotonic() > tries.started + settings.rate_limit_wait + settings.lease:
+                raise Bitrix24NotSent("a write", "reading what permits it takes longer than its lease", True)
+            return None
+        lease = Lease(monotonic=self._observed[0] + settings.lease, wall=self._observed[1] + settings.lease)
+        # The lease runs while the intent is written: a slow journal makes it shorter, never longer.
+        intent.write()
+        # Whatever comes of it, the next write needs another look, unless this one has succeeded; and a slot of its own.
+        observed, self._observed, self._has_slot = self._observed, None, False
+        answer, doubt = None, None
+        try:
+            answer = self.run(write(lease, digest))
+        except (Bitrix24NotSent, Bitrix24RateLimited) as error:
+            wait, why = getattr(error, "retry_after", None) or tries.pause, error.reason
+            intent.withdraw("not_sent", error)
+            tries.not_sent += isinstance(error, Bitrix24NotSent) and not error.lease_over
+            patient = decided + wait <= tries.started + settings.rate_limit_wait
+            if tries.not_sent >= LEASES or not patient or _resets_in_minutes(error):
                 raise
-            else:
-                break
-            self.log.warning("Not executed (%s). It is tried again in a new lease.", why)
-            self.run(pause(wait, "waiting for a new lease"))
-        if doubt is None or doubt.answered:
+        except Bitrix24OutcomeUnknown as error:
+            doubt = error
+        except Bitrix24Error as error:
+            intent.withdraw("refused", error)
+            raise
+        else:
+            self._observed = observed
             # The request has ended: only what reads are behind by can still hide its result.
-            return Sent(answer=answer, doubt=doubt, absent_after=self.clock.monotonic() + settings.read_lag, proofs=1)
+            return Sent(answer=answer, doubt=None, absent_after=self.clock.monotonic() + settings.read_lag, proofs=1)
+        if doubt is None:
+            tries.pause = min(2 * tries.pause, _LONGEST_PAUSE)
+            self.log.warning("Not executed (%s). The portal is read, and it is tried again.", why)
+            self.wait(wait, "waiting for a new lease")
+            return None
+        if doubt.answered:
+            return Sent(answer=None, doubt=doubt, absent_after=self.clock.monotonic() + settings.read_lag, proofs=1)
         self.log.warning("%s. Reading for up to %.0f s what became of it.", doubt.reason, settings.settle_window)
         return Sent(answer=None, doubt=doubt, absent_after=decided + settings.settle_window, proofs=2)
+
+    def _take_slot(self) -> None:
+        """Wait for the next write's slot of the rate limit, before its lease begins; a wait ends what was observed."""
+        if not self._has_slot:
+            waited = self.run(self.caller.reserve())
+            self._has_slot = True
+            self._observed = None if waited else self._observed
 
     def find(self, read: Callable[[], Flow[T]], shows: Callable[[T], bool], sent: Sent) -> T | None:
         """Read until the portal shows the write, or cannot show it any more.
@@ -188,7 +252,7 @@ class Attempt:
                 if proofs >= sent.proofs:
                     return None
             wait = self._until_next_read(sent, proofs, step, lag)
-            self.run(pause(wait, "finding out what the portal has recorded"))
+            self.wait(wait, "finding out what the portal has recorded")
             step = min(2 * step, max(lag, _FIRST_PAUSE))
         raise unreadable
 

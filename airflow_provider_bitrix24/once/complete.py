@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_bitrix24.api import payments
 from airflow_provider_bitrix24.api.models import Money
@@ -11,18 +11,24 @@ from airflow_provider_bitrix24.api.products import Contents, add_payment_product
 from airflow_provider_bitrix24.api.tags import read_evidence, tag_crm_payment
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24Error,
+    Bitrix24PermissionError,
     Bitrix24StoreError,
     PaymentAmbiguous,
     PaymentInProgress,
     PaymentMismatch,
     PaymentNotApplied,
+    PaymentRefused,
     PaymentUnresolved,
 )
 from airflow_provider_bitrix24.once.attempt import Sent, Unreadable
+from airflow_provider_bitrix24.once.story import listed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow_provider_bitrix24.api.effects import Flow, Lease
     from airflow_provider_bitrix24.api.models import Payment
+    from airflow_provider_bitrix24.api.tags import Shown
     from airflow_provider_bitrix24.exceptions import Bitrix24OutcomeUnknown
     from airflow_provider_bitrix24.journal import Send
     from airflow_provider_bitrix24.once.addition import Addition
@@ -48,13 +54,10 @@ def complete(addition: Addition, payment: Payment) -> Receipt:
         if addition.pay_system_id is not None and addition.pay_system_id != payment.pay_system_id:
             payment = _correct_pay_system(addition, payment, addition.pay_system_id)
         if addition.rows:
-            payment = _Filling(addition, payment.id).run()
-        sent = bool(story.entry.may_have_run)
-        receipt = addition.receipt(
-            payment, outcome="created" if sent else "existing", recovered=story.found and not story.sent_now
-        )
-        return story.finish(receipt)
-    except (Bitrix24StoreError, PaymentInProgress, PaymentAmbiguous):
+            payment = _Filling(addition, payment).run()
+        outcome: Literal["created", "existing"] = "created" if addition.is_ours else "existing"
+        return story.finish(addition.receipt(payment, outcome=outcome, recovered=story.found and not story.sent_now))
+    except (Bitrix24StoreError, PaymentInProgress, PaymentAmbiguous, PaymentRefused):
         raise
     except (PaymentMismatch, PaymentNotApplied) as error:
         mismatch, trouble = isinstance(error, PaymentMismatch), str(error)
@@ -62,7 +65,7 @@ def complete(addition: Addition, payment: Payment) -> Receipt:
         mismatch, trouble, passing = False, error.reason, not error.final
     except Unreadable as error:
         mismatch, trouble, passing = False, f"it could not be read ({error})", True
-    state = "HAS been added to" if story.entry.may_have_run else "is a payment of"
+    state = "HAS been added to" if addition.is_ours else "is a payment of"
     happened = f"Payment {payment.id} {state} {addition.of}, but is not complete: {trouble}."
     if passing and story.journal.durable:
         raise PaymentUnresolved(
@@ -75,12 +78,20 @@ def complete(addition: Addition, payment: Payment) -> Receipt:
 
 def _tag(addition: Addition, payment: Payment, tag: str) -> None:
     """Make sure that the payment carries the tag, which was sent together with it."""
-    attempt, entity = addition.attempt, {"entity_id": addition.entity_id, "entity_type_id": addition.entity_type_id}
+    attempt = addition.attempt
 
-    def read() -> Flow[Any]:
-        return read_evidence(attempt.caller, **entity, user_id=addition.user_id, since=0, until=0, tag=tag)
+    def read() -> Flow[Shown]:
+        return read_evidence(
+            attempt.caller,
+            entity_id=addition.entity_id,
+            entity_type_id=addition.entity_type_id,
+            user_id=addition.user_id,
+            since=0,
+            until=0,
+            tag=tag,
+        )
 
-    if payment.id in attempt.run(read()).tagged:
+    if payment.id in _only_ours(addition, attempt.observe(read()), payment.id):
         return
 
     def write(lease: Lease, digest: str) -> Flow[None]:
@@ -93,11 +104,31 @@ def _tag(addition: Addition, payment: Payment, tag: str) -> None:
             idempotency=digest,
         )
 
-    sent = _set(addition, payment, write, name="tag")
-    if attempt.find(read, lambda shown: payment.id in shown.tagged, sent) is None:
+    sent = _set(addition, payment, write, name="tag", look=read)
+    shown = attempt.find(read, lambda shown: payment.id in shown.tagged, sent)
+    if shown is None:
         raise PaymentMismatch(
             f"it does not carry the tag of its key, so another run with this key would not find it{_portal_said(sent)}"
         )
+
+    _only_ours(addition, shown, payment.id)
+
+
+def _only_ours(addition: Addition, shown: Shown, payment_id: int) -> frozenset[int]:
+    """The payments that carry the tag: at most this one.
+
+    :raises PaymentMismatch: others do, so that something has sent our request more than once.
+    """
+    entry = addition.story.entry
+    decided = {one for decision in entry.carried_out for one in decision.candidates}
+    others = sorted((shown.tagged | shown.tagged_elsewhere) - {payment_id, *entry.dismissed, *decided})
+    if others:
+        raise PaymentMismatch(
+            f"{listed(others)} {'carries' if len(others) == 1 else 'carry'} the tag of its key as well. One key stands "
+            "for one payment, so something between Airflow and the portal (a proxy that repeats requests) or another "
+            "run has added one too many. Look at them in Bitrix24, delete what is too many, and clear this task"
+        )
+    return shown.tagged
 
 
 def _correct_pay_system(addition: Addition, payment: Payment, wanted: int) -> Payment:
@@ -112,7 +143,13 @@ def _correct_pay_system(addition: Addition, payment: Payment, wanted: int) -> Pa
             attempt.caller, payment_id=payment.id, pay_system_id=wanted, lease=lease, idempotency=digest
         )
 
-    sent = _set(addition, payment, write, name=f"pay_system {wanted}")
+    def look() -> Flow[Any]:
+        shown = yield from addition.read_payments(payment.id)
+        if any(one.paid for one in shown):
+            system = shown[0].pay_system_id
+            raise PaymentMismatch(f"it is paid by now, with pay system {system} instead of {wanted}, which stays so")
+
+    sent = _set(addition, payment, write, name=f"pay_system {wanted}", look=look)
     shown = attempt.find(
         lambda: addition.read_payments(payment.id),
         lambda listed: any(one.pay_system_id == wanted for one in listed),
@@ -126,10 +163,17 @@ def _correct_pay_system(addition: Addition, payment: Payment, wanted: int) -> Pa
     return shown[0]
 
 
-def _set(addition: Addition, payment: Payment, write: Any, *, name: str) -> Sent:
-    """Send something that may be repeated, because it only sets a value."""
+def _set(addition: Addition, payment: Payment, write: Any, *, name: str, look: Callable[[], Flow[Any]]) -> Sent:
+    """Send something that may be repeated, because it only sets a value.
+
+    :param look: reads what permits it, and raises what forbids it.
+    """
     intent = addition.story.step(name)
-    sent = addition.attempt.send(write, key=_key(addition, payment.id, name), intent=intent)
+    sent: Sent | None = None
+    while sent is None:
+        if not addition.attempt.is_fresh:
+            addition.attempt.observe(look())
+        sent = addition.attempt.send(write, key=_key(addition, payment.id, name), intent=intent)
     if sent.doubt is None:
         intent.settle("answered")
     return sent
@@ -143,22 +187,27 @@ def _key(addition: Addition, payment_id: int, step: str) -> str:
 class _Filling:
     """Put the product rows into the payment, each at most once, and check what it holds then."""
 
-    def __init__(self, addition: Addition, payment_id: int) -> None:
+    def __init__(self, addition: Addition, payment: Payment) -> None:
         self.addition = addition
         self.attempt = addition.attempt
-        self.payment_id = payment_id
+        self.payment_id = payment.id
+        self.amount = payment.money.amount
+        """What the payment was for when the portal was observed."""
+        self.inside: set[int] = set()
+        """The product rows that were in it then."""
 
     def run(self) -> Payment:
         rows, entry = self.addition.rows, self.addition.story.entry
         begun = any(name.startswith("row ") for name in entry.steps)
-        inside: set[int] = set()
-        if begun:
-            inside = set(self.attempt.run(self._read()).quantities)
-        elif entry.evidence != "answer":
-            self._check_untouched(self.attempt.run(self._read()))
-        self._check_limit({row_id: quantity for row_id, quantity in rows.items() if row_id not in inside})
+        if begun or entry.evidence != "answer":
+            found = self._observe()
+            if not begun:
+                self._check_untouched(found)
+            elif found.payment.paid and not rows.keys() <= self.inside:
+                raise self._paid_meanwhile(found.payment)
+        self._check_limit()
         for row_id, quantity in rows.items():
-            if row_id not in inside:
+            if row_id not in self.inside:
                 self._put(row_id, quantity)
 
         def full(contents: Contents) -> bool:
@@ -179,18 +228,41 @@ class _Filling:
             )
         return contents.payment
 
-    def _check_limit(self, missing: dict[int, int]) -> None:
+    def _observe(self) -> Contents:
+        """Read what is in the payment, and what the rows that may still go in cost now."""
+        owner = self.addition.entity_type_id, self.addition.entity_id
+        found = self.attempt.observe(read_contents(self.attempt.caller, payment_id=self.payment_id, prices_of=owner))
+        self.amount, self.inside = found.payment.money.amount, set(found.quantities)
+        self.addition.prices = {row.id: row.price for row in found.available}
+        return found
+
+    def _check_limit(self) -> None:
         """Refuse to put in what has become too expensive since it was planned."""
+        missing = {row_id: many for row_id, many in self.addition.rows.items() if row_id not in self.inside}
         total = sum(
-            (self.addition.prices.get(row_id, Decimal(0)) * quantity for row_id, quantity in missing.items()),
-            Decimal(0),
+            (self.addition.prices.get(row_id, Decimal(0)) * many for row_id, many in missing.items()), self.amount
         )
         limit = self.addition.max_amount
-        if limit is not None and Money(total, "").exceeds(limit):
+        if missing and limit is not None and Money(total, "").exceeds(limit):
             raise PaymentMismatch(
-                f"the product rows that go in add up to {total:f} now, which is more than the max_amount {limit:f} of "
-                "this task, and were not put in"
+                f"with the product rows that go in, it would be for {total:f} now, which is more than the max_amount "
+                f"{limit:f} of this task, and they were not put in"
             )
+
+    def _permit(self) -> None:
+        """See that the next row may go in, on what the portal shows after the last wait."""
+        if not self.attempt.is_fresh:
+            found = self._observe()
+            if found.payment.paid:
+                raise self._paid_meanwhile(found.payment)
+            self._check_limit()
+
+    def _paid_meanwhile(self, payment: Payment) -> PaymentMismatch:
+        missing = [str(row_id) for row_id in self.addition.rows if row_id not in self.inside]
+        return PaymentMismatch(
+            f"it is paid by now, for {payment.money}, so no more product rows can go in; missing: "
+            f"{', '.join(missing) or 'none'}"
+        )
 
     def _read(self) -> Flow[Contents]:
         return read_contents(self.attempt.caller, payment_id=self.payment_id)
@@ -207,24 +279,48 @@ class _Filling:
 
     def _put(self, row_id: int, quantity: int) -> None:
         """Put one row in. What is proved to be absent after a lost answer is sent once more, then it is over."""
-        name, row = f"row {row_id}", f"product row {row_id} x {quantity}"
-        intent = self.addition.story.step(name)
-        sent: Sent | None = None
+        row = f"product row {row_id} x {quantity}"
+        intent = self.addition.story.step(f"row {row_id}")
+        sent, is_in = self._find_earlier(row_id, row, intent)
+        if is_in:
+            return None
+        while _may_be_sent(intent):
+            sent = self._send(row_id, quantity, intent)
+            if row_id in self.inside:
+                return None
+            if sent is None:
+                continue
+            if sent.doubt is None or self._is_in(row_id, sent):
+                return intent.settle("answered")
+            intent.settle("not_shown" if sent.doubt.answered else "absent", sent.doubt.words)
+            if sent.doubt.answered:
+                break
+        raise PaymentNotApplied(f"{row} is not in it{_portal_said(sent) or _said_then(intent)}")
+
+    def _find_earlier(self, row_id: int, row: str, intent: Intent) -> tuple[Sent | None, bool]:
+        """Find out what became of a send of an earlier attempt: what is known of it, and whether the row is in."""
         if intent.open is not None:
             sent = self.addition.story.lost(intent.open, "crm.item.payment.product.add")
-            if self._is_in(row_id, sent):
-                return intent.settle("answered")
-            intent.settle("absent")
-        elif intent.answered:
+            is_in = self._is_in(row_id, sent)
+            intent.settle("answered" if is_in else "absent")
+            return sent, is_in
+        if intent.answered:
             if self._is_in(row_id, self.addition.story.ended()):
-                return None
+                return None, True
             intent.settle("not_shown")
             raise PaymentNotApplied(
                 f"{row} is not in it, although the portal had accepted it: somebody has "
                 "taken it out, or it was never kept"
             )
-        elif intent.last is not None and intent.last.result == "not_shown" and _may_be_sent(intent):
+        if intent.last is not None and intent.last.result == "not_shown" and _may_be_sent(intent):
             self._refuse_if_nobody_has_looked(intent, intent.last, row)
+        return None, False
+
+    def _send(self, row_id: int, quantity: int, intent: Intent) -> Sent | None:
+        """Send a row, if what the portal shows permits that. None: it was not executed, or is in by now."""
+        self._permit()
+        if row_id in self.inside:
+            return None
 
         def write(lease: Lease, digest: str) -> Flow[Any]:
             return add_payment_product(
@@ -236,14 +332,13 @@ class _Filling:
                 idempotency=digest,
             )
 
-        while _may_be_sent(intent):
-            sent = self.attempt.send(write, key=_key(self.addition, self.payment_id, name), intent=intent)
-            if sent.doubt is None or self._is_in(row_id, sent):
-                return intent.settle("answered")
-            intent.settle("not_shown" if sent.doubt.answered else "absent", sent.doubt.words)
-            if sent.doubt.answered:
-                break
-        raise PaymentNotApplied(f"{row} is not in it{_portal_said(sent) or _said_then(intent)}")
+        try:
+            return self.attempt.send(write, key=_key(self.addition, self.payment_id, f"row {row_id}"), intent=intent)
+        except Bitrix24PermissionError as error:
+            refused = error
+        # A payment that is paid by now is no longer to be changed, which the portal calls a right that is missing.
+        found = self._observe()
+        raise self._paid_meanwhile(found.payment) if found.payment.paid else refused
 
     def _refuse_if_nobody_has_looked(self, intent: Intent, last: Send, row: str) -> None:
         if not self.addition.story.task.was_cleared_since(last):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NoReturn
 
-from airflow_provider_bitrix24.api.tags import Shown, read_evidence
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24OutcomeUnknown,
     PaymentNotApplied,
@@ -15,8 +14,8 @@ from airflow_provider_bitrix24.once.attempt import Sent, Unreadable
 from airflow_provider_bitrix24.once.complete import answer_words
 
 if TYPE_CHECKING:
-    from airflow_provider_bitrix24.api.effects import Flow
     from airflow_provider_bitrix24.api.models import Payment
+    from airflow_provider_bitrix24.api.tags import Shown
     from airflow_provider_bitrix24.once.addition import Addition
 
 METHOD = "crm.item.payment.add"
@@ -71,28 +70,15 @@ class _Search:
 
         # Whatever may appear is waited for, so that two candidates are not taken for one.
         try:
-            self.addition.attempt.find(self._read, proved, self.sent)
+            self.addition.attempt.find(self.addition.read_evidence, proved, self.sent)
         except Unreadable as error:
             trouble = str(error)
         else:
             return self._judge(latest[0])
         self._not_readable(trouble)
 
-    def _read(self) -> Flow[Shown]:
-        entry, addition = self.story.entry, self.addition
-        first, last = entry.sends[0], entry.sends[-1]
-        since = first.at if entry.decided_at is None else min(first.at, entry.decided_at)
-        return read_evidence(
-            addition.attempt.caller,
-            entity_id=addition.entity_id,
-            entity_type_id=addition.entity_type_id,
-            user_id=addition.user_id,
-            since=since,
-            until=last.settle_until,
-            tag=addition.tag,
-        )
-
     def _judge(self, shown: Shown) -> Payment | None:
+        self.addition.judged = {payment.id for payment in shown.payments}
         tagged = self.addition.tagged(shown)
         if tagged is not None:
             self.story.identify(tagged.id, "tag")

@@ -127,20 +127,15 @@ class Marking:
             turn_down(self.story, decision, "a mark is there or not, so there is nothing to adopt", ())
         if self.story.entry.receipt is not None:
             return self._done_before(self.story.entry.receipt)
-        if self.story.found:
-            seen = self._find_earlier()
-            if seen is not None:
-                return self._shown(seen)
-        elif self.view.thing.paid:
-            self.guards.check(self.view.thing, self.mark.what, "It is paid already. Nothing was sent.")
-            return self.story.finish(self._receipt(self.view.thing, ours=False))
-        while True:
-            seen = self._send()
-            if seen is not None:
-                return self._shown(seen)
-            self._look()
-            if self.view.thing.paid:
-                return self._shown(self.view.thing)
+        seen = self._find_earlier() if self.story.found else None
+        while seen is None:
+            if not self.attempt.is_fresh:
+                self._look()
+            if self.view.thing.paid and self.story.entry.free:
+                self.guards.check(self.view.thing, self.mark.what, "It is paid already. Nothing was sent.")
+                return self.story.finish(self._receipt(self.view.thing, ours=False))
+            seen = self.view.thing if self.view.thing.paid else self._send()
+        return self._shown(seen)
 
     def _look(self) -> None:
         self.view = self.story.ask(self.mark.look())
@@ -161,7 +156,7 @@ class Marking:
         return self._find(self.story.ended(unclear if last.result == "unclear" else None))
 
     def _send(self) -> Thing | None:
-        """Send it once; None if it is known not to be there, and may be sent again."""
+        """Send it once, if what the portal has just shown permits that; None if it may be sent again."""
         thing, what = self.view.thing, self.mark.what
         self.guards.check(thing, what, "Nothing was sent.")
         self.chosen = self.view.chosen()
@@ -174,6 +169,8 @@ class Marking:
             currency=thing.money.currency,
         )
         sent = self.attempt.send(self.mark.write, key=self.mark.key, intent=intent)
+        if sent is None:
+            return None
         if sent.doubt is None:
             self.story.settle("answered")
         elif sent.doubt.answered:

@@ -18,7 +18,7 @@ from airflow_provider_bitrix24.exceptions import (
     PaymentUnresolved,
 )
 from airflow_provider_bitrix24.journal import Claimed, Decision, Entry, Send
-from airflow_provider_bitrix24.once.attempt import Sent, pause
+from airflow_provider_bitrix24.once.attempt import Sent
 from airflow_provider_bitrix24.once.intent import Intent
 from airflow_provider_bitrix24.once.portal_clock import PortalClock, Shows
 
@@ -115,7 +115,7 @@ class Story:
                     "%s is at work on %s. Waiting for up to %.0f s.", busy.owner, self.wanted.key, busy.seconds
                 )
             waited_for = busy.epoch
-            self.attempt.run(pause(min(busy.seconds + 0.1, _LOOK_AGAIN), "waiting for another task on the same key"))
+            self.attempt.wait(min(busy.seconds + 0.1, _LOOK_AGAIN), "waiting for another task on the same key")
             entry = self.page.read()
         if self._parked_elsewhere(entry):
             assert entry is not None  # noqa: S101 - only an entry is parked
@@ -185,7 +185,7 @@ class Story:
         """
         left = self.clock.reading()
         try:
-            view = self.attempt.run(look)
+            view = self.attempt.observe(look)
         except Bitrix24Error as error:
             if self.entry.free and not self._forgot:
                 raise
@@ -220,6 +220,8 @@ class Story:
     def place(self, error: Bitrix24Error) -> Bitrix24Error:
         """Return an error as the end of this story: it does not deny what was sent before."""
         known = self._known
+        if isinstance(error, Bitrix24StoreError) and known and not error.known:
+            error = error.telling(known)
         told = error.after(known, sent=self.has_sent) if known else error
         told.sent = self._changed
         return told
@@ -324,9 +326,25 @@ class Story:
                 return self.write(entry, hold=hold)
             except Bitrix24StoreError as error:
                 if not left:
-                    raise
+                    away = error.telling(self._lost_with(entry))
+                    break
                 self.attempt.log.warning("%s It is tried again.", error)
-            self.attempt.run(pause(2.0 ** (_WRITES - left - 1), "waiting for the journal"))
+            self.attempt.wait(2.0 ** (_WRITES - left - 1), "waiting for the journal")
+        raise away
+
+    def _lost_with(self, entry: Entry) -> str:
+        """What nobody but this attempt knows, because it could not be written down."""
+        last, before = entry.last, self.entry.last
+        if last is None or last.result != "answered" or before is None or before.result != "open":
+            return entry.known
+        if entry.operation == "add_crm_payment":
+            done, again = f"payment {entry.payment_id} was added to {entry.subject}", "add"
+        else:
+            done, again = f"{entry.subject} was marked as paid", "mark"
+        return (
+            f"The portal answered that {done}, and that could not be written down. By its answer the money is "
+            f"recorded: do not {again} it a second time. The next attempt reads the portal first."
+        )
 
     def settle(self, result: SendResult, said: str | None = None) -> None:
         """Write down what became of the last send of the write itself."""

@@ -204,7 +204,15 @@ class PaymentOperator(LiteralText, BaseOperator):
         hint = ASK_INSTEAD if AIRFLOW_V_3_3_PLUS and self.on_unknown != "ask" else ""
         ti = context["ti"]
         task = Task(identity=identity(context), try_number=ti.try_number, max_tries=ti.max_tries, hint=hint)
-        return Once(self.hook.caller, self.hook.run, time, self.log, journal=journal, task=task)
+        return Once(
+            self.hook.caller,
+            self.hook.run,
+            time,
+            self.log,
+            journal=journal,
+            task=task,
+            safeguard=lambda: brakes.refuse_if_stopped(self.bitrix24_conn_id, "Nothing was sent."),
+        )
 
     def _ask(self, context: Context, unclear: PaymentAmbiguous, decision: Decision | None, answer: Answer) -> NoReturn:
         from airflow_provider_bitrix24.operators import questions

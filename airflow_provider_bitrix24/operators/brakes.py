@@ -22,20 +22,21 @@ _STOP: Final = ("true", "t", "1", "yes", "y", "on", "stop", "stopped")
 _GO: Final = ("false", "f", "0", "no", "n", "off", "")
 
 
-def refuse_if_stopped(bitrix24_conn_id: str) -> None:
+def refuse_if_stopped(bitrix24_conn_id: str, so_far: str = "This attempt read and sent nothing.") -> None:
     """Refuse while somebody has stopped all payments on this Airflow, or all through this connection.
 
+    :param so_far: what this attempt has done by now, as a sentence.
     :raises PaymentRefused: the option or the Airflow Variable says so, or says something that nobody understands.
     :raises Bitrix24StoreError: the Variable cannot be read.
     :raises Bitrix24ConfigError: the option cannot be read.
     """
-    _refuse_if_all_are_stopped()
+    _refuse_if_all_are_stopped(so_far)
     # A connection in an environment variable is found in capitals and small letters; the Variable's name may be either.
     for conn_id in dict.fromkeys((bitrix24_conn_id, str(bitrix24_conn_id).lower())):
-        _refuse_by_variable(SWITCH.format(conn_id), bitrix24_conn_id)
+        _refuse_by_variable(SWITCH.format(conn_id), bitrix24_conn_id, so_far)
 
 
-def _refuse_by_variable(name: str, bitrix24_conn_id: str) -> None:
+def _refuse_by_variable(name: str, bitrix24_conn_id: str, so_far: str) -> None:
     try:
         value = _read_variable(name)
     except Exception as error:  # noqa: BLE001 - secrets backends raise what they like
@@ -47,23 +48,23 @@ def _refuse_by_variable(name: str, bitrix24_conn_id: str) -> None:
         why = _unless_understood(text, value)
         raise PaymentRefused(
             f"Somebody has stopped all payments through the connection {bitrix24_conn_id!r}: the Airflow Variable "
-            f"{name} is set{why}. This attempt read and sent nothing. When payments may go on, set the Variable to "
-            "false or delete it, and clear this task."
+            f"{name} is set{why}. {so_far} When payments may go on, set the Variable to false or delete it, and clear "
+            "this task."
         )
     raise Bitrix24StoreError(
         f"the Airflow Variable {name}, which can stop all payments,",
-        f"{trouble}. This attempt read and sent nothing; the next one looks again",
+        f"{trouble}. {so_far} The next one looks again",
     )
 
 
-def _refuse_if_all_are_stopped() -> None:
+def _refuse_if_all_are_stopped(so_far: str) -> None:
     value = options.read("kill_switch")
     text = (value or "").lower()
     if text not in _GO:
         raise PaymentRefused(
             "Somebody has stopped all payments on this Airflow: the option [bitrix24] kill_switch of its "
-            f"configuration is set{_unless_understood(text, value)}. This attempt read and sent nothing. When payments "
-            "may go on, set the option to False, and clear this task."
+            f"configuration is set{_unless_understood(text, value)}. {so_far} When payments may go on, set the option "
+            "to False, and clear this task."
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import http.client
 import socket
 import ssl
 import time
@@ -26,6 +27,7 @@ from airflow_provider_bitrix24.exceptions import (
     Bitrix24RateLimited,
     Bitrix24ServerError,
 )
+from airflow_provider_bitrix24.passage import Passage
 from tests.core.raw_server import OK, SECRET, Peer, Requests, answer, gzipped, settings_for, wait_for
 
 if TYPE_CHECKING:
@@ -201,12 +203,12 @@ FAULTS: dict[str, tuple[Any, Bitrix24Error | None, Bitrix24Error | None]] = {
     "a redirect": (
         sends(answer(HTML, status="302 Found", headers=f"Location: https://new.bitrix24.com/rest/1/{SECRET}/x\r\n")),
         Bitrix24ConfigError(...),
-        Bitrix24ConfigError(...),
+        Bitrix24OutcomeUnknown(METHOD, False, None, ...),
     ),
     "not found under 200, as a number": (
         error(0, "Payment has not been found", "200 OK"),
         Bitrix24NotFound("0", 200, METHOD, "Payment has not been found"),
-        Bitrix24NotFound("0", 200, METHOD, "Payment has not been found"),
+        Bitrix24OutcomeUnknown(METHOD, True, "0", "Payment has not been found"),
     ),
     "no words at all": (
         error("", ""),
@@ -652,3 +654,101 @@ def test_other_proxies_are_a_config_error(driver: Any, proxy: Any, monkeypatch: 
     monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1080")
     with pytest.raises(Bitrix24ConfigError, match="no http proxy"):
         driver(settings_for(80, host="portal.invalid"))
+
+
+# -- a request leaves at once ---------------------------------------------------------------------------------------
+
+
+class Sends:
+    """What sockets are given after the lease was checked, and what has arrived when each call returns."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, server: Any) -> None:
+        self.after_the_check: list[int] = []
+        self.whole_when_frozen: list[bool] = []
+        self._server = server
+        self._left = False
+        leave = Passage.leave
+
+        def leaves(passage: Passage) -> None:
+            leave(passage)
+            self._left = True
+
+        monkeypatch.setattr(Passage, "leave", leaves)
+        for name in ("send", "sendall"):
+            monkeypatch.setattr(socket.socket, name, self._watched(getattr(socket.socket, name)), raising=False)
+        monkeypatch.setattr(ssl.SSLSocket, "sendall", self._watched(ssl.SSLSocket.sendall))
+
+    def _watched(self, original: Any) -> Any:
+        def send(sock: Any, data: Any, *args: Any) -> Any:
+            mine = self._left and sock.getpeername()[1] in self._server.ports
+            if not mine:
+                return original(sock, data, *args)
+            self._left = False  # an SSL socket sends by itself
+            sent = original(sock, data, *args)
+            self._left = True
+            self.after_the_check.append(len(data))
+            # The process is frozen here: a request of which a part is still to come would have to wait for it.
+            before = self._server.expected
+            self.whole_when_frozen.append(arrives(lambda: len(self._server.requests) >= before))
+            return sent
+
+        return send
+
+
+def arrives(condition: Callable[[], bool]) -> bool:
+    """Whether it becomes true while the client stands still."""
+    end = time.monotonic() + 5
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.005)
+    return condition()
+
+
+@pytest.mark.parametrize("way", ["plain", "TLS", "proxy", "tunnel"])
+@pytest.mark.parametrize("params", [{"id": 1}, {"text": "x" * 40_000}], ids=["small", "large"])
+def test_headers_and_body_leave_in_one_send(
+    serve: Any,
+    driver: Any,
+    proxy: Any,
+    tls: ssl.SSLContext,
+    certificate: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    way: str,
+    params: dict[str, Any],
+) -> None:
+    """A process that is frozen between the two would finish the write when its lease has long been over."""
+
+    def tunnel(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        with tls.wrap_socket(peer.sock, server_side=True) as inner:
+            peer.sock = inner
+            peer.read_request()
+            peer.send(OK)
+
+    safe = way in ("TLS", "tunnel")
+    if way in ("proxy", "tunnel"):
+        server = proxy(tunnel if way == "tunnel" else sends(OK))
+    else:
+        server = serve(sends(OK), tls if safe else None)
+    host = "localhost" if safe else "portal.invalid" if way == "proxy" else "127.0.0.1"
+    port = 443 if way == "tunnel" else 80 if way == "proxy" else server.port
+    extra = {"ca_bundle": str(certificate)} if safe else {}
+    settings = settings_for(port, host=host, schema="https" if safe else "http", **extra)
+    server.ports, server.expected = {server.port}, 2 if way == "tunnel" else 1
+    drive = driver(settings)
+    watched = Sends(monkeypatch, server)
+    lease = Lease(monotonic=time.monotonic() + 60, wall=time.time() + 60)
+    assert drive(Caller(settings).call(METHOD, params, effect=Effect.CREATE, lease=lease)).result["id"] == 7
+    assert len(watched.after_the_check) == 1
+    assert watched.whole_when_frozen == [True]
+
+
+def test_http_client_prints_nothing(
+    serve: Any, blocking: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
+    server = serve(sends(answer({"result": 1}, headers=f"X-Echo: /rest/1/{SECRET}/x\r\n")))
+    settings = settings_for(server.port)
+    assert outcome(blocking(settings), settings, Effect.READ).result == 1
+    told = capsys.readouterr()
+    assert told.out + told.err == ""

@@ -19,7 +19,7 @@ from airflow_provider_bitrix24.api.flow import Caller
 from airflow_provider_bitrix24.api.pacing import Limits
 from airflow_provider_bitrix24.api.patience import REPEATS
 from airflow_provider_bitrix24.drivers import arun, make_client
-from airflow_provider_bitrix24.exceptions import Bitrix24Error, Bitrix24RateLimited
+from airflow_provider_bitrix24.exceptions import Bitrix24Error, Bitrix24NotSent, Bitrix24RateLimited
 from airflow_provider_bitrix24.pacing import HostPacer
 from tests.core.raw_server import OK as ANSWERED
 from tests.core.raw_server import Peer, settings_for
@@ -128,13 +128,11 @@ def test_a_write_has_its_slot_before_its_lease() -> None:
     assert Told(one.call(METHOD, effect=SET, lease=LEASE), OK).order == ["Request"]
 
 
-def test_inside_a_lease_a_repeat_waits_no_longer_than_the_lease() -> None:
-    told = Told(paced(lease=3).call(METHOD, effect=SET, lease=LEASE), BUSY, Slot(9.0, granted=False))
-    assert told.order == ["Request", "Sleep", "Reserve"]
-    assert told.commands[2].within == pytest.approx(3 - told.commands[1].seconds)
-    assert isinstance(told.error, Bitrix24RateLimited)
-    told = Told(paced().call(METHOD, effect=SET, lease=LEASE), NotSent("refused"), Slot(0.0), OK)
-    assert told.order == ["Request", "Sleep", "Reserve", "Request"]
+@pytest.mark.parametrize("outcome", [BUSY, NotSent("refused")])
+def test_with_a_lease_a_write_is_sent_once(outcome: Any) -> None:
+    told = Told(paced().call(METHOD, effect=SET, lease=LEASE), outcome)
+    assert told.order == ["Request"]
+    assert isinstance(told.error, Bitrix24RateLimited | Bitrix24NotSent)
 
 
 def test_what_is_not_paced_books_nothing() -> None:

@@ -95,8 +95,16 @@ def test_a_tag_is_written_later_on() -> None:
     assert request.params == {"id": 1033, "fields": {"paySystemId": 6, "xmlId": TAG}}
 
 
-def test_who_carries_the_tag_is_compared_row_by_row() -> None:
-    rows = [{"id": 1033, "xmlId": TAG}, {"id": 1034, "xmlId": "bx_1"}, {"id": 1035}, {"id": 77, "xmlId": TAG}]
+@pytest.mark.parametrize("stranger", [{"id": 1034, "xmlId": "bx_1"}, {"id": 1035}])
+def test_rows_without_the_tag_mean_that_its_filter_was_dropped(stranger: Any) -> None:
+    rows = [{"id": 1033, "xmlId": TAG}, stranger]
+    error = read({"payments": [payment(1033)], "tagged": {"payments": rows}, "fitting": []}).error
+    assert isinstance(error, Bitrix24NoAnswer)
+    assert "its filter was dropped" in str(error)
+
+
+def test_who_carries_the_tag_is_told_apart_by_object() -> None:
+    rows = [{"id": 1033, "xmlId": TAG}, {"id": 77, "xmlId": TAG}]
     found = {"payments": [payment(1033), payment(1034)], "tagged": {"payments": rows}, "fitting": [payment(1034)]}
     shown = read(found).value
     assert [one.id for one in shown.payments] == [1033, 1034]

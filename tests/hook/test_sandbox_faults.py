@@ -9,7 +9,6 @@ import pytest
 
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24AuthError,
-    Bitrix24ConfigError,
     Bitrix24Error,
     Bitrix24InvalidRequest,
     Bitrix24OutcomeUnknown,
@@ -44,7 +43,7 @@ FAULTS: list[tuple[str, dict[str, Any], type[Bitrix24Error] | None, bool]] = [
     ),
     ("error", {"code": "0", "text": "Oops", "status": 400}, Unknown, False),
     ("error_after_executing", {"code": 0, "text": "", "status": 400}, Unknown, True),
-    ("redirect", {"location": "https://new.bitrix24.com/"}, Bitrix24ConfigError, False),
+    ("redirect", {"location": "https://new.bitrix24.com/"}, Unknown, False),
     ("empty_body", {}, Unknown, True),
     ("invalid_json", {}, Unknown, True),
     ("internal_server_error", {"when": "after"}, Unknown, True),

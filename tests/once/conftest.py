@@ -42,6 +42,9 @@ class World:
         """If requests are paced, what the next reservations get; after that every slot is free."""
         self.not_sent = 0
         """How many of the next writes do not leave."""
+        self.safeguard: Callable[[], None] | None = None
+        self.cut: dict[str, int] = {}
+        """By REST method: how many of its rows come back at most, silently."""
         self.connect()
 
     def connect(self, *, user_id: int = 1, scopes: tuple[str, ...] = ("crm", "pay_system"), **extra: Any) -> None:
@@ -56,7 +59,7 @@ class World:
 
     @property
     def once(self) -> Once:
-        return Once(self.caller, self.run, self, logging.getLogger("once"))
+        return Once(self.caller, self.run, self, logging.getLogger("once"), safeguard=self.safeguard)
 
     def person(self, method: str, params: dict[str, Any]) -> Any:
         """What somebody else does through REST, beside the requests that are counted here."""

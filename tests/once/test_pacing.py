@@ -59,10 +59,11 @@ class Watched:
         return once.pay_invoice(invoice_id=2, pay_system_id=31).as_dict()
 
 
-def test_a_write_waits_for_its_slot_before_its_intent_is_saved(world: World) -> None:
+def test_a_write_waits_for_its_slot_before_the_read_that_permits_it(world: World) -> None:
     watched = Watched(world, Slot(0.0), Slot(90.0))
     assert watched.pay()["outcome"] == "paid"
-    assert watched.steps == ["slot", "batch", "slot", "90 s", "save", PAY, "save", "slot", GET, "save"]
+    read_again = ["slot", "batch"]
+    assert watched.steps == ["slot", "batch", "slot", "90 s", *read_again, "save", PAY, "save", "slot", GET, "save"]
     assert [entry["event"] for entry in world.portal.ledger] == ["invoice_paid"]
 
 
@@ -88,8 +89,8 @@ def test_each_new_lease_has_a_slot_of_its_own(world: World) -> None:
 
 
 def test_a_portal_that_is_busy_all_the_same_takes_the_attempt_into_a_new_lease(world: World) -> None:
-    watched = Watched(world, Slot(0.0), Slot(0.0), Slot(20.0, granted=False))
+    watched = Watched(world, Slot(0.0), Slot(0.0), Slot(20.0))
     world.fault("query_limit_exceeded", PAY, times=1)
     assert watched.pay()["outcome"] == "paid"
-    assert watched.steps.count("20 s") == 1, "it waits as long as there is no slot, outside of any lease"
+    assert watched.steps.count("20 s") == 1, "the read that permits the next send waits, outside of any lease"
     assert len(world.portal.ledger) == 1

@@ -52,6 +52,7 @@ SEND_STRIKES: Final = (
     "empty_body after",
     "expired_token",
     "redirect",
+    "redirect after",
     "close_idle",
     "time_missing",
     "orphan soon",

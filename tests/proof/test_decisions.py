@@ -223,11 +223,13 @@ def test_what_does_not_fit_us_and_another_key_has_adopted_is_not_waited_for(data
 
 @pytest.mark.parametrize("journal", ["task state", "sql"])
 def test_a_redirect_does_not_deny_a_mark_that_was_taken_back(journal: str, database: VirtualDatabase) -> None:
-    """What the pairs of strikes have found: the second call was not executed, the first one was."""
-    case = Case(OPERATIONS["invoice"], journal, {4: "people: takes back", 12: "redirect"})
-    told = tell(case, database)
-    [red] = [line for line in told.trace if "Bitrix24ConfigError" in line]
-    assert "The call was not executed. dag:d:run:r:task:t:map_index:-1:try:1 has sent a write for invoice 2" in red
+    """What the pairs of strikes have found: who is redirected knows nothing of this call, nor denies the one before."""
+    for strike, ended in (("redirect", "PaymentAmbiguous"), ("redirect after", "green")):
+        case = Case(OPERATIONS["invoice"], journal, {4: "people: takes back", 12: strike})
+        told = tell(case, database)
+        assert told.effects[12] == "send"
+        assert told.ended == f"PaymentNotApplied, cleared: {ended}"
+        assert [line for line in told.trace if "not executed" in line] == []
 
 
 @pytest.mark.parametrize("journal", ["task state", "sql"])

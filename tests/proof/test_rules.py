@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_bitrix24.exceptions import (
+    Bitrix24NoAnswer,
     PaymentAmbiguous,
     PaymentInProgress,
     PaymentMismatch,
@@ -17,7 +18,7 @@ from airflow_provider_bitrix24.journal.task_state import DOCUMENT
 from airflow_provider_bitrix24.sandbox.faults import Fault
 from tests.proof.campaign import IDENTITY, KEY, OPERATIONS, Case, Operation, tell
 from tests.proof.judge import Judge
-from tests.proof.stories import ADD, Script, added, adding, decision, writes
+from tests.proof.stories import ADD, Script, added, adding, decision, receipt_of, writes
 from tests.proof.virtual_journals import Accessor, VirtualDatabase
 from tests.proof.world import Strand, World
 
@@ -105,6 +106,39 @@ def test_the_snapshot_stays_that_of_the_first_intent(database: VirtualDatabase) 
     assert len(entry["sends"]) == 2
 
 
+@pytest.mark.parametrize("rule", ["fail", "return"])
+def test_an_unpaid_payment_of_another_key_counts_before_the_second_send(rule: Any, database: VirtualDatabase) -> None:
+    world = World("sql and task state", database)
+    world.director = Script(
+        {"a": {3: "drop_before", 5: lambda: world.worker("b", 1).attempt(adding("key-b"))}, "b": {}}
+    )
+    outcome = world.worker("a", 1).attempt(adding(if_unpaid_exists=rule))
+    assert (added(world), added(world, "key-b")) == ([], [1033])
+    assert writes(world) == [ADD]
+    if rule == "fail":
+        assert isinstance(outcome.error, PaymentRefused)
+    else:
+        assert receipt_of(outcome) == ("existing", "state", 1033)
+
+
+def test_a_repeated_request_is_noticed_where_no_other_key_explains_it(
+    database: VirtualDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World("sql", database)
+    handle = world.portal.handle
+
+    def twice(method: str, params: dict[str, Any], **options: Any) -> Any:
+        if method == ADD:
+            handle(method, params, **options)
+        return handle(method, params, **options)
+
+    monkeypatch.setattr(world.portal, "handle", twice)
+    error = world.worker("a", 1).attempt(adding()).error
+    assert isinstance(error, PaymentMismatch)
+    assert "Payment 1034 HAS been added to deal 1, and payment 1033 appeared with it" in str(error)
+    assert receipt_of(world.worker("a", 2).attempt(adding())) == ("created", "answer", 1034)
+
+
 def test_a_payment_that_fits_no_filter_still_counts() -> None:
     world = World("task state")
 
@@ -159,8 +193,8 @@ def test_rows_of_a_dropped_filter_are_not_tagged(monkeypatch: pytest.MonkeyPatch
     world.portal.act.add_payment(2, 1, user_id=7)
     monkeypatch.setattr(world.portal, "handle", without_filter)
     outcome = world.worker("a", 1).attempt(adding(tag=True))
-    assert outcome.receipt is not None
-    assert added(world) == [outcome.receipt.as_dict()["payment_id"]]
+    assert isinstance(outcome.error, Bitrix24NoAnswer)
+    assert added(world) == []
 
 
 def test_who_paid_decides_whose_mark_it_is() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bitrix24.api.effects import Effect, NotSent, Request, Response, Unknown
@@ -68,6 +69,11 @@ class Wire:
         if strike == "not sent":
             self.world.advance(HALF_WAY)
             return NotSent("connection refused")
+        if strike == "redirect after":
+            # A gateway speaks up when the portal has executed it.
+            outcome = self.go()
+            moved = {"location": "https://elsewhere.example/"}
+            return replace(outcome, status=302, headers=moved, body=b"") if isinstance(outcome, Response) else outcome
         if strike.startswith("orphan"):
             self._script("commit_latest" if "latest" in strike else "commit_soon", lagging="lagging" in strike)
             self.go()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import traceback
 import tracemalloc
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from airflow_provider_bitrix24.exceptions import (
     Bitrix24OutcomeUnknown,
 )
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
-from tests.core.raw_server import OK, Peer, answer, settings_for
+from tests.core.raw_server import OK, SECRET, Peer, answer, settings_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -338,3 +339,27 @@ async def test_a_token_endpoint_that_answers_with_nonsense(
     assert any(words in str(caught.value) for words in ("Nothing was", "was not sent")), caught.value
     assert memory() < MEMORY
     assert [entry for entry in bitrix24_sandbox.ledger if entry["event"] == "payment_added"] == []
+
+
+@pytest.mark.parametrize("effect", [Effect.READ, Effect.CREATE])
+def test_local_variables_do_not_show_what_the_portal_repeats(serve: Any, driver: Any, effect: Effect) -> None:
+    """Some tools record the local variables of every frame of a traceback."""
+
+    def script(peer: Peer) -> None:
+        while peer.read_request():
+            body = {"error": "0", "error_description": f"who is /rest/1/{SECRET}/?"}
+            peer.send(answer(body, status="400 Bad", headers=f"X-Echo: {SECRET}\r\n"))
+
+    server = serve(script)
+    settings = settings_for(server.port)
+    caught: BaseException | None = None
+    try:
+        driver(settings)(Caller(settings, tries=1).call("crm.item.payment.add", {"entityId": 1}, effect=effect))
+    except Bitrix24Error as error:
+        caught = error
+    assert caught is not None
+    frames = [frame for frame, _ in traceback.walk_tb(caught.__traceback__)][1:]  # the first is this test's
+    assert len(frames) >= 3
+    for frame in frames:
+        if "airflow_provider_bitrix24" in frame.f_code.co_filename:
+            assert SECRET not in repr(frame.f_locals), frame.f_code.co_qualname

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
 
 from airflow_provider_bitrix24.api.settings import Settings
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
+from tests.security.needles import Needles
 
 SECRET = "c4n4rys3cr3tc0de"
 FIELDS: dict[str, Any] = {"host": "acme.bitrix24.com", "login": "1", "password": SECRET}
@@ -238,3 +240,33 @@ def test_a_copied_call_is_told_what_to_leave_out(method: str, extra: dict[str, s
     assert SECRET not in str(caught.value)
     with pytest.raises(Bitrix24ConfigError, match="leave it out, and the name of a method before it"):
         settings(host=f"https://acme.bitrix24.com/rest/1/{SECRET}/{method}?{next(iter(extra))}=1")
+
+
+@pytest.mark.parametrize("around", ["", "a", "ab", "/rest/1/", "user:"])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode], ids=["base64", "urlsafe"])
+def test_an_echo_in_base64_is_redacted(encode: Any, around: str) -> None:
+    made = settings(host="acme.bitrix24.com", login="1", password=SECRET)
+    echo = encode(f"{around}{SECRET}{around}".encode()).decode()
+    shown = made.redact(f"you sent {echo}")
+    assert "***" in shown
+    assert Needles({"secret": SECRET}).found_in(shown) == set()
+
+
+@pytest.mark.parametrize(
+    "echo",
+    [
+        "".join(f"%{ord(character):02x}" for character in SECRET),
+        "".join(f"%25{ord(character):02X}" for character in SECRET),
+        f"%{ord(SECRET[0]):02x}{SECRET[1:]}",
+        SECRET.encode().hex(),
+        SECRET.encode().hex().upper(),
+    ],
+)
+def test_an_encoded_echo_is_redacted(echo: str) -> None:
+    made = settings(host="acme.bitrix24.com", login="1", password=SECRET)
+    assert made.redact(f"/rest/1/{echo}/profile") == "/rest/1/***/profile"
+
+
+def test_what_is_no_secret_stays() -> None:
+    made = settings(host="acme.bitrix24.com", login="1", password=SECRET)
+    assert made.redact("100 % of bx_5f3a, 20%25") == "100 % of bx_5f3a, 20%25"

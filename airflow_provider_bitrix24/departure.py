@@ -1,0 +1,74 @@
+"""How a request leaves through httpx: headers and body in one write, checked right before it.
+
+httpcore writes the headers first and the body after them. A process that is frozen between the two would finish the
+request when its lease has long been over.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import httpcore
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from airflow_provider_bitrix24.passage import Passage
+
+
+class Departure:
+    """One request that is to leave whole.
+
+    :param passage: the request; its lease is checked when it is complete.
+    :param limit: until when this must have come to an end, which begins anew when the request leaves.
+    """
+
+    def __init__(self, passage: Passage, limit: asyncio.Timeout) -> None:
+        self._passage = passage
+        self._limit = limit
+        self._held = bytearray()
+
+    def take(self, data: bytes) -> bytes:
+        """Return what is to be written now, for what the library writes."""
+        if self._passage.sent or data.startswith(b"CONNECT "):  # a proxy gets a request of its own before ours
+            return data
+        self._held += data
+        if not self._held.endswith(b"\r\n\r\n" + self._passage.request.body):
+            return b""
+        self._passage.leave()
+        self._limit.reschedule(self._passage.due)
+        return bytes(self._held)
+
+
+departing: ContextVar[Departure] = ContextVar("bitrix24_departure")
+"""The request of this task."""
+
+
+class WholeWrites(httpcore.AnyIOBackend):
+    """Opens connections on which a request leaves at once."""
+
+    async def connect_tcp(self, *args: Any, **options: Any) -> httpcore.AsyncNetworkStream:
+        """Connect."""
+        return _Stream(await super().connect_tcp(*args, **options))
+
+
+class _Stream(httpcore.AsyncNetworkStream):
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+
+    async def read(self, max_bytes: int, *args: Any, **options: Any) -> bytes:
+        return await self._stream.read(max_bytes, *args, **options)
+
+    async def write(self, buffer: bytes, *args: Any, **options: Any) -> None:
+        if buffer and (now := departing.get().take(buffer)):
+            await self._stream.write(now, *args, **options)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(self, *args: Any, **options: Any) -> httpcore.AsyncNetworkStream:
+        return _Stream(await self._stream.start_tls(*args, **options))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)

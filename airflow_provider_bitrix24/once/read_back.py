@@ -1,0 +1,93 @@
+"""Read a payment back that the portal says it has added, together with whatever else has appeared on the object."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+from airflow_provider_bitrix24.api.tags import Shown
+from airflow_provider_bitrix24.exceptions import PaymentMismatch, PaymentNotApplied, PaymentUnresolved
+from airflow_provider_bitrix24.once.attempt import Unreadable
+from airflow_provider_bitrix24.once.story import listed as listed_ids
+
+if TYPE_CHECKING:
+    from airflow_provider_bitrix24.api.models import Payment
+    from airflow_provider_bitrix24.once.addition import Addition
+    from airflow_provider_bitrix24.once.story import Story
+
+
+def read_back(addition: Addition, payment_id: int, *, on_unknown: Literal["fail", "adopt"]) -> Payment:
+    """Read until the portal shows the payment.
+
+    :param on_unknown: whether the author vouches that nobody else adds payments to this object.
+    :raises PaymentNotApplied: the portal does not show it; or cannot be read, and there is no journal.
+    :raises PaymentUnresolved: the portal cannot be read now.
+    :raises PaymentMismatch: more payments of ours have appeared than were sent.
+    """
+    happened = f"The portal answered that payment {payment_id} was added to {addition.of}, but"
+
+    def shows(listed: list[Payment]) -> bool:
+        return any(one.id == payment_id for one in listed)
+
+    try:
+        # All of them, so that one too many is seen.
+        listed = addition.attempt.find(addition.read_payments, shows, addition.story.ended())
+    except Unreadable as error:
+        trouble = str(error)
+    else:
+        if listed is None:
+            raise PaymentNotApplied(
+                f"{happened} the portal does not show it among the object's payments. {addition.look_for(payment_id)}"
+            )
+        _refuse_one_too_many(addition, payment_id, listed, on_unknown)
+        return next(one for one in listed if one.id == payment_id)
+    happened = f"{happened} it could not be read afterwards ({trouble})."
+    if addition.story.journal.durable:
+        raise unresolved(addition.story, happened)
+    raise PaymentNotApplied(f"{happened} {addition.look_for(payment_id)}")
+
+
+def unresolved(story: Story, happened: str) -> PaymentUnresolved:
+    """Return the error of a payment that is known and cannot be read now."""
+    return PaymentUnresolved(
+        f"{happened} It is in the journal ({story.journal.name}): the next attempt reads first and adds no second one. "
+        "If there is none, clear this task when the portal is back."
+    )
+
+
+def _refuse_one_too_many(
+    addition: Addition, payment_id: int, listed: list[Payment], on_unknown: Literal["fail", "adopt"]
+) -> None:
+    """Notice that more payments of ours have appeared than were sent; a second request only where others are new.
+
+    :raises PaymentMismatch: nobody else can have added them, as far as is known here.
+    """
+    story, attempt = addition.story, addition.attempt
+    if not _others(addition, payment_id, Shown.of(listed)):
+        return
+    evidence = attempt.run(addition.read_evidence())
+    others = _others(addition, payment_id, evidence)
+    ours = [one for one in others if evidence.fitting is not None and one in evidence.fitting]
+    if on_unknown == "adopt":
+        unexplained = others
+    else:
+        unexplained = ours if story.journal.knows_rivals and not story.page.rivals(story.entry.subject) else []
+    if unexplained:
+        raise PaymentMismatch(
+            f"Payment {payment_id} HAS been added to {addition.of}, and {listed_ids(unexplained)} appeared with it. "
+            "One was sent, so something between Airflow and the portal (a proxy that repeats requests) or somebody who "
+            f"works as our user has added one too many. Look at the payments of {addition.of} in Bitrix24, and delete "
+            f"what is too many. Then clear this task: it goes on with payment {payment_id} and adds none."
+        )
+    if ours:
+        attempt.log.warning(
+            "With payment %s, %s of our user appeared on %s. If no other task added that, a proxy has repeated the "
+            "request: look at the payments in Bitrix24.",
+            payment_id,
+            listed_ids(ours),
+            addition.of,
+        )
+
+
+def _others(addition: Addition, payment_id: int, shown: Shown) -> list[int]:
+    return addition.candidates(replace(shown, payments=tuple(one for one in shown.payments if one.id != payment_id)))
