@@ -10,14 +10,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NoReturn, get_args
 
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, BaseOperator
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS, AIRFLOW_V_3_4_PLUS
 
 from airflow_provider_bitrix24.exceptions import PaymentAmbiguous, PaymentRefused
 from airflow_provider_bitrix24.failures import fail_if_final
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.operators import brakes
 from airflow_provider_bitrix24.operators.arguments import one_of, refuse_lost, switch, time_span
-from airflow_provider_bitrix24.operators.journals import identity, journal_of, with_what_is_known
+from airflow_provider_bitrix24.operators.journals import begin, identity, journal_of, opened, with_what_is_known
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +34,7 @@ OnUnknown = Literal["fail", "ask"]
 IF_PAID: Final[tuple[IfPaid, ...]] = get_args(IfPaid)
 ON_UNKNOWN: Final[tuple[str, ...]] = get_args(OnUnknown)
 ASK_TIMEOUT: Final = timedelta(days=1)
+KEEP_STATE: Final = " (keep its task state when you clear it: else the decision is discarded)"
 ASK_INSTEAD: Final = " (with on_unknown='ask', Airflow asks a person instead)"
 
 
@@ -140,20 +141,24 @@ class PaymentOperator(BaseOperator):
         self._ask(context, unclear)
 
     def _attempt(self, context: Context, decision: Decision | None) -> tuple[Receipt, bool]:
-        plan, journal = with_what_is_known(context, lambda: self._prepared(context))
+        resumed = decision is not None
+        plan, once, journal = with_what_is_known(context, lambda: self._prepared(context, resumed=resumed))
         # What fails before anything was sent says what stood in the way, and this says for what.
         self.log.info("%s on %s, by the connection %r.", plan.name, self.hook.settings.origin, self.bitrix24_conn_id)
-        receipt = plan.carry_out(self._once(context, journal), decision)
+        receipt = plan.carry_out(once, decision)
         self.log.info("Receipt: %s", receipt.as_dict())
-        return receipt, self.conclude(context, receipt, remembers=journal.durable)
+        return receipt, self.conclude(context, receipt, remembers=journal.durable and not receipt.forgotten)
 
-    def _prepared(self, context: Context) -> tuple[Plan, Journal]:
+    def _prepared(self, context: Context, *, resumed: bool) -> tuple[Plan, Once, Journal]:
         """What comes before journal and portal are read."""
+        database = self.journal_conn_id is not None
+        begun = begin(context, retries=self.retries or 0, resumed=resumed, database=database)
         plan = self._checked_plan(context)
-        brakes.refuse_backfill(context, allow_backfill=self.allow_backfill)
-        brakes.refuse_if_stopped(self.bitrix24_conn_id)
+        journal = journal_of(context, self.journal_conn_id, self.log, begun.state)
+        once = self._once(context, journal, begun.lost)
+        opened(context, journal, self.hook.portal, plan.key(once))
         self._warn_of_short_timeout()
-        return plan, journal_of(context, self.journal_conn_id, self.log)
+        return plan, once, journal
 
     def _checked_plan(self, context: Context) -> Plan:
         refuse_lost(self, self.were_given)
@@ -165,14 +170,24 @@ class PaymentOperator(BaseOperator):
         switch(self.allow_backfill, "allow_backfill")
         return self.plan(context)
 
-    def _once(self, context: Context, journal: Journal) -> Once:
+    def _once(self, context: Context, journal: Journal, lost: str = "") -> Once:
         from airflow_provider_bitrix24.once import Once, Task
 
         # Not where it asks already, and not where nobody can be asked.
         hint = ASK_INSTEAD if AIRFLOW_V_3_3_PLUS and self.on_unknown != "ask" else ""
+        if AIRFLOW_V_3_4_PLUS and self.journal_conn_id is None:
+            hint += KEEP_STATE
         ti = context["ti"]
-        task = Task(identity=identity(context), try_number=ti.try_number, max_tries=ti.max_tries, hint=hint)
-        return Once(self.hook.caller, self.hook.run, time, self.log, journal=journal, task=task)
+        task = Task(identity=identity(context), try_number=ti.try_number, max_tries=ti.max_tries, lost=lost, hint=hint)
+        return Once(
+            self.hook.caller,
+            self.hook.run,
+            time,
+            self.log,
+            journal=journal,
+            task=task,
+            brake=brakes.Brakes(context, self.bitrix24_conn_id, self.allow_backfill),
+        )
 
     def _ask(self, context: Context, unclear: PaymentAmbiguous) -> NoReturn:
         from airflow_provider_bitrix24.operators import questions
@@ -232,8 +247,9 @@ class MarkOperator(PaymentOperator):
         attempt = context["ti"].try_number
         if attempt > 1 and receipt.by_our_user and not remembers:
             self.log.warning(
-                "%s, by the user that this connection acts as. This is attempt %s, and there is no journal: the mark "
-                "may be that of an earlier one, so if_paid=%r is not applied and the task succeeds.",
+                "%s, by the user that this connection acts as. This is attempt %s, and no journal knows what "
+                "the others did: the mark may be that of an earlier one, so if_paid=%r is not applied and the task "
+                "succeeds.",
                 _paid_already(receipt),
                 attempt,
                 if_paid,

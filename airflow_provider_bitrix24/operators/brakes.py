@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
 from airflow_provider_bitrix24.api.values import shown
 from airflow_provider_bitrix24.exceptions import Bitrix24StoreError, PaymentRefused
@@ -14,6 +17,24 @@ SWITCH: Final = "bitrix24_payments_stopped_{}"
 """Name of the Airflow Variable that stops all payments through a connection."""
 _STOP: Final = ("true", "1", "yes", "y", "on", "stop", "stopped")
 _GO: Final = ("false", "0", "no", "n", "off", "")
+
+
+@dataclass(frozen=True)
+class Brakes:
+    """The brakes of one attempt."""
+
+    context: Context
+    bitrix24_conn_id: str
+    allow_backfill: bool
+
+    def check(self) -> None:
+        """Refuse what may not be sent now.
+
+        :raises PaymentRefused: a brake is on.
+        :raises Bitrix24StoreError: it cannot be read.
+        """
+        refuse_backfill(self.context, allow_backfill=self.allow_backfill)
+        refuse_if_stopped(self.bitrix24_conn_id)
 
 
 def refuse_if_stopped(bitrix24_conn_id: str) -> None:
@@ -86,6 +107,21 @@ def _has_supervisor() -> bool:
 
 
 def _ask_airflow(key: str) -> str | None:
+    """Ask Airflow for a Variable; None if Airflow itself says that it is not set.
+
+    Its supervisor takes every HTTP 404 for that, also one of something in front of Airflow's API. So it is asked twice,
+    and has to show a list of Variables without this one.
+    """
+    for _ in range(2):
+        value = _ask_once(key)
+        if value is not None:
+            return value
+    if AIRFLOW_V_3_3_PLUS:
+        _refuse_if_listed(key)
+    return None
+
+
+def _ask_once(key: str) -> str | None:
     from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
     from airflow.sdk.execution_time import task_runner
     from airflow.sdk.execution_time.comms import ErrorResponse, GetVariable, VariableResult
@@ -98,3 +134,17 @@ def _ask_airflow(key: str) -> str | None:
     if not isinstance(answer, VariableResult):
         raise TypeError(f"Airflow answered with {type(answer).__name__}")
     return answer.value
+
+
+def _refuse_if_listed(key: str) -> None:
+    from airflow.sdk.exceptions import AirflowRuntimeError
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import ErrorResponse, GetVariableKeys, VariableKeysResult
+
+    answer: Any = task_runner.SUPERVISOR_COMMS.send(GetVariableKeys(prefix=key))
+    if isinstance(answer, ErrorResponse):
+        raise AirflowRuntimeError(answer)
+    if not isinstance(answer, VariableKeysResult):
+        raise TypeError(f"Airflow answered with {type(answer).__name__}")
+    if key in answer.keys:
+        raise LookupError("Airflow lists it, and says that it is not there")
