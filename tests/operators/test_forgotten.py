@@ -10,7 +10,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
-from airflow_provider_bitrix24.exceptions import Bitrix24StoreError
+from airflow_provider_bitrix24.exceptions import Bitrix24ConnectionNotFound, Bitrix24StoreError
 from airflow_provider_bitrix24.journal import Decision, Entry
 from airflow_provider_bitrix24.journal.cli import refuse_senseless
 from airflow_provider_bitrix24.journal.database import SqlJournal
@@ -244,6 +244,23 @@ def test_a_database_that_was_replaced_has_forgotten(
         task.again()
         with pytest.raises(AirflowFailException, match=f"{LOST}.*somebody has emptied it"):
             OPERATORS[operation](journal_conn_id="payments").execute(task.context)
+    assert len(write_requests(portal, operation)) == 1
+
+
+@EACH
+def test_an_attempt_that_does_not_reach_its_journal_hands_on_that_there_was_one(
+    portal: Any, forgetful_task: Task, journal: Path, operation: str
+) -> None:
+    task = forgetful_task
+    OPERATORS[operation](journal_conn_id="payments").execute(task.context)
+    undone(portal, operation)
+    journal.unlink()
+    task.again()
+    with pytest.raises(Bitrix24ConnectionNotFound):
+        OPERATORS[operation](journal_conn_id="payments", bitrix24_conn_id="nowhere").execute(task.context)
+    task.again()
+    with pytest.raises(AirflowFailException, match=f"{LOST}.*somebody has emptied it"):
+        OPERATORS[operation](journal_conn_id="payments").execute(task.context)
     assert len(write_requests(portal, operation)) == 1
 
 

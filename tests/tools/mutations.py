@@ -24,6 +24,10 @@ TERMINAL = "tests/proof/test_terminal.py"
 DECISIONS = "tests/proof/test_decisions.py"
 DEATH = "tests/proof/test_death_before_red.py"
 HALF_KNOWN = "tests/proof/test_half_known.py"
+FORGOTTEN = "tests/once/test_forgotten.py"
+CLEARED = "tests/operators/test_forgotten.py"
+BRAKES = "tests/operators/test_brakes.py"
+LOOPS = "tests/operators/test_loops.py"
 
 
 @dataclass(frozen=True)
@@ -427,6 +431,100 @@ MUTATIONS = [
 """,
         "test_what_a_person_decides",
         DEATH,
+    ),
+    Mutation(
+        "an empty journal that must know something has forgotten it",
+        "once/story.py",
+        "if (self.task.lost or self.page.forgot) and not knows_us:",
+        "if False:",
+        "test_nothing_is_sent_and_every_later_attempt_knows_that_notes_are_lost",
+        FORGOTTEN,
+    ),
+    Mutation(
+        "the free entry of another task does not speak for this one",
+        "once/story.py",
+        "knows_us = entry is not None and (not entry.free or entry.task == self.task.identity)",
+        "knows_us = entry is not None",
+        "test_the_note_of_another_task_does_not_speak_for_this_one",
+        FORGOTTEN,
+    ),
+    Mutation(
+        "what is forgotten is not known to be nothing",
+        "journal/entry.py",
+        "return nothing_known and not self.forgotten",
+        "return nothing_known",
+        "test_nothing_is_sent_and_every_later_attempt_knows_that_notes_are_lost",
+        FORGOTTEN,
+    ),
+    Mutation(
+        "a document that was written is looked for",
+        "journal/task_state.py",
+        'self.forgot = _DOCUMENT_GONE if self._attempts.opened else ""',
+        'self.forgot = ""',
+        "test_a_document_that_was_there_and_is_gone_is_noticed",
+        FORGOTTEN,
+    ),
+    Mutation(
+        "a cleared task is no first attempt",
+        "operators/journals.py",
+        "        lost = _CLEARED\n",
+        '        lost = ""\n',
+        "test_a_cleared_task_without_its_notes_is_no_first_attempt",
+        CLEARED,
+    ),
+    Mutation(
+        "a retry whose journal is empty is no first attempt",
+        "operators/journals.py",
+        "        lost = _EMPTIED\n",
+        '        lost = ""\n',
+        "test_a_task_state_that_somebody_has_emptied_is_noticed",
+        CLEARED,
+    ),
+    Mutation(
+        "that an earlier attempt has begun is handed on",
+        "operators/journals.py",
+        "    if before:\n",
+        "    if False:\n",
+        "test_an_attempt_that_does_not_reach_its_journal_hands_on_that_there_was_one",
+        CLEARED,
+    ),
+    Mutation(
+        "what is written is read again before it is believed to be kept",
+        "journal/task_state.py",
+        "if not first and _guarded(lambda: self._store.get(ATTEMPTS)) != document:",
+        "if False:",
+        "test_a_lasting_not_found_is_not_believed_either",
+        CLEARED,
+    ),
+    Mutation(
+        "the journal knows of an attempt before a brake stops it",
+        "once/__init__.py",
+        """            try:
+                if self._brake is not None:
+                    self._brake.check()
+                return work(story)
+""",
+        """            try:
+                return work(story)
+""",
+        "test_somebody_has_stopped_the_payments",
+        BRAKES,
+    ),
+    Mutation(
+        "not found counts only if Airflow lists its Variables without it",
+        "operators/brakes.py",
+        "        _refuse_if_listed(key)\n",
+        "        pass\n",
+        "test_not_found_counts_only_if_airflow_itself_says_so",
+        BRAKES,
+    ),
+    Mutation(
+        "each iteration of a loop has a key of its own",
+        "operators/journals.py",
+        """return f":loop:{context['loop'].index}" if "loop" in context else """ "",
+        'return ""',
+        "test_an_iteration_has_an_identity_of_its_own",
+        LOOPS,
     ),
 ]
 
