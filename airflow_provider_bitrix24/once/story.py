@@ -249,8 +249,8 @@ class Story:
         lost = self.task.lost or self.page.forgot
         why = f" {lost}" if lost else ""
         self.park(
-            f"{self.entry.known}{why} Nothing was sent by this attempt, and nothing is sent automatically. What to "
-            f"do: {look}, and decide by {self.how_to_decide()}; then clear this task.",
+            f"{self.entry.known}{why} Nothing was sent by this attempt, and this task does not send again "
+            f"automatically. What to do: {look}, and decide by {self.how_to_decide()}; then clear this task.",
             candidates,
         )
 

@@ -533,7 +533,7 @@ def _copy(folder: Path) -> None:
     """The package, and what the tests need."""
     without = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / PACKAGE, folder / PACKAGE, ignore=without)
-    for tests in ("proof", "oauth"):
+    for tests in ("proof", "oauth", "once", "operators", "tools"):
         shutil.copytree(ROOT / "tests" / tests, folder / "tests" / tests, ignore=without)
     shutil.copy(ROOT / "tests" / "conftest.py", folder / "tests" / "conftest.py")
     shutil.copy(ROOT / "pyproject.toml", folder / "pyproject.toml")
