@@ -521,8 +521,8 @@ MUTATIONS = [
     Mutation(
         "each iteration of a loop has a key of its own",
         "operators/journals.py",
-        """return f":loop:{context['loop'].index}" if "loop" in context else """ "",
-        'return ""',
+        """f":loop:{context['loop'].index}" if "loop" in context else """,
+        "",
         "test_an_iteration_has_an_identity_of_its_own",
         LOOPS,
     ),
