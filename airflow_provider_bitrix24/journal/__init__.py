@@ -62,6 +62,20 @@ class Page(Protocol):
     def behind(self) -> bool:
         """Whether what was last read is not kept here yet, but only in the task state of this task."""
 
+    @property
+    def forgot(self) -> str:
+        """Why there must have been an entry, if what was last read is none; empty if there need not have been one."""
+
+    def open(self, entry: Entry) -> bool:
+        """Note, before the portal is read, that work on the key has begun, where the journal has no entry yet.
+
+        A later attempt that finds no entry then knows that the journal has forgotten this one.
+
+        :return: whether the entry is the journal's now; if not, somebody else's is, and has to be read.
+        :raises PaymentInProgress: this attempt was overtaken.
+        :raises Bitrix24StoreError: the journal cannot be reached.
+        """
+
     def write(self, entry: Entry, *, hold: float | None = None) -> None:
         """Write the entry, and claim its payment, and no other, for this key. When this returns, it is kept.
 
@@ -130,12 +144,16 @@ class _Sheet:
 
     busy = None
     behind = False
+    forgot = ""
 
     def __init__(self) -> None:
         self._entry: Entry | None = None
 
     def read(self) -> Entry | None:
         return self._entry
+
+    def open(self, entry: Entry) -> bool:
+        return True
 
     def write(self, entry: Entry, *, hold: float | None = None) -> None:
         self._entry = entry

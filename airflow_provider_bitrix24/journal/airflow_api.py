@@ -37,15 +37,19 @@ class AirflowApi:
                 "task_instances"
             ]
             for one in found:
-                yield TaskName(dag_id, run_id, one["task_id"], one["map_index"])
+                region = (one["region_id"], one["region_index"]) if one.get("region_id") else None
+                yield TaskName(dag_id, run_id, one["task_id"], one["map_index"], region)
             offset += size
             if len(found) < size:
                 return
 
     def state(self, task: TaskName) -> str | None:
         """The state of a task instance."""
+        if task.region is not None:
+            state: str | None = self._call("GET", task.path, params=task.query)["state"]
+            return state
         path = task.path if task.map_index < 0 else f"{task.path}/{task.map_index}"
-        state: str | None = self._call("GET", path)["state"]
+        state = self._call("GET", path)["state"]
         return state
 
     def document(self, task: TaskName) -> Any:
@@ -63,12 +67,12 @@ class AirflowApi:
         """
         added = decision.model_dump(mode="json")
         body = {"value": [*self.decisions(task), added], "expires_at": None}
-        self._call("PUT", _path(task, DECISIONS), params={"map_index": task.map_index}, json=body)
+        self._call("PUT", _path(task, DECISIONS), params=task.query, json=body)
         if added not in self.decisions(task):
             raise Bitrix24StoreError(f"Airflow's API at {self._url}", "somebody else has decided at this very moment")
 
     def _value(self, task: TaskName, name: str) -> Any:
-        answer = self._call("GET", _path(task, name), params={"map_index": task.map_index}, may_be_missing=True)
+        answer = self._call("GET", _path(task, name), params=task.query, may_be_missing=True)
         return None if answer is None else answer["value"]
 
     def _call(self, method: str, path: str, *, may_be_missing: bool = False, **options: Any) -> Any:

@@ -53,7 +53,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m airflow_provider_bitrix24 journal",
         description="Look into the journal of the payment operators, and settle what they leave to a person.",
         epilog="Where the journal is: --conn-id for a SQL journal; --dag, --run and, if the run has several, --task "
-        f"and --map-index for task state (Airflow 3.3), through Airflow's API at --airflow-url, ${URL} or its option "
+        "and --map-index (in a task loop --region and --region-index) for task "
+        f"state (Airflow 3.3), through Airflow's API at --airflow-url, ${URL} or its option "
         f"[api] base_url, with the token in ${TOKEN} unless Airflow runs without a login.",
         allow_abbrev=False,
     )
@@ -95,6 +96,8 @@ def _place() -> argparse.ArgumentParser:
     place.add_argument("--run", help="run id")
     place.add_argument("--task", help="task id; by default all tasks of the run")
     place.add_argument("--map-index", type=_map_index, help="map index; by default all of the task")
+    place.add_argument("--region", help="region of an iteration of a task loop (Airflow 3.4), a UUID")
+    place.add_argument("--region-index", type=int, help="index in that region; by default all of it")
     place.add_argument("--airflow-url", help="address of Airflow's UI")
     place.add_argument("--json", action="store_true", help="print JSON")
     return place
@@ -217,7 +220,8 @@ def _shelf(options: argparse.Namespace) -> Shelf:
         from airflow_provider_bitrix24.journal.airflow_api import AirflowApi
 
         api = AirflowApi(options.airflow_url or os.environ.get(URL) or _configured_url(), os.environ.get(TOKEN))
-        return TaskShelf(api, options.dag, options.run, options.task, options.map_index)
+        region = options.region, options.region_index
+        return TaskShelf(api, options.dag, options.run, options.task, options.map_index, region)
     from airflow_provider_bitrix24.journal.database import SqlJournal, owner_of
 
     owner = owner_of(f"command line:{_user() or 'somebody'}")

@@ -34,10 +34,13 @@ class TaskName:
     run_id: str
     task_id: str
     map_index: int = -1
+    region: tuple[str, int] | None = None
+    """The region and the index in it of an iteration of a task loop (Airflow 3.4)."""
 
     def __str__(self) -> str:
         mapped = f", map index {self.map_index}" if self.map_index >= 0 else ""
-        return f"DAG {self.dag_id}, run {self.run_id}, task {self.task_id}{mapped}"
+        iteration = f", region {self.region[0]}, index {self.region[1]}" if self.region else ""
+        return f"DAG {self.dag_id}, run {self.run_id}, task {self.task_id}{mapped}{iteration}"
 
     @property
     def path(self) -> str:
@@ -45,8 +48,18 @@ class TaskName:
         dag_id, run_id, task_id = (quote(part, safe="") for part in (self.dag_id, self.run_id, self.task_id))
         return f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
 
+    @property
+    def query(self) -> dict[str, str | int]:
+        """What tells it from the others with this path, in Airflow's API."""
+        if self.region is None:
+            return {"map_index": self.map_index}
+        return {"region_id": self.region[0], "region_index": self.region[1]}
+
     def command(self, verb: Verb, key: str) -> str:
         """The command about a key that it has worked on."""
+        if self.region is not None:
+            region = ("--region", self.region[0], "--region-index", str(self.region[1]))
+            return _command(verb, key, "--dag", self.dag_id, "--run", self.run_id, "--task", self.task_id, *region)
         mapped = ("--map-index", str(self.map_index)) if self.map_index >= 0 else ()
         return _command(verb, key, "--dag", self.dag_id, "--run", self.run_id, "--task", self.task_id, *mapped)
 

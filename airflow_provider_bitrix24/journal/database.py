@@ -207,6 +207,22 @@ class _Row:
             return entry
         return noted
 
+    @property
+    def forgot(self) -> str:
+        return self._fence.forgot if self._fence is not None else ""
+
+    def open(self, entry: Entry) -> bool:
+        if self._fence is not None:
+            self._fence.open(entry.but(kept_in=self._database.name))
+        document = json.dumps(entry.document(), ensure_ascii=False)
+        with self._database.begin() as connection:
+            inserted = self._insert(connection, entry, document, 0)
+            if not inserted:
+                connection.rollback()
+        if inserted:
+            self._epoch = 1
+        return inserted
+
     def write(self, entry: Entry, *, hold: float | None = None) -> None:
         document = json.dumps(entry.document(), ensure_ascii=False)
         if self._fence is not None:
@@ -426,4 +442,5 @@ def _evidence_for(payment_id: int, document: str | None) -> Evidence | None:
 
 def _is_unknown(entry: Entry) -> bool:
     """Whether it is not known which payment, if any, came of the last send; a payment that is known is claimed."""
-    return entry.last is not None and entry.last.result in ("open", "unclear") and entry.payment_id is None
+    unknown = entry.forgotten or (entry.last is not None and entry.last.result in ("open", "unclear"))
+    return unknown and entry.payment_id is None

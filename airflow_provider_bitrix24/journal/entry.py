@@ -135,6 +135,8 @@ class Entry(_Part):
     """The object, for people and for finding other keys that write to it: "deal 4", "invoice 2"."""
     parameters: dict[str, Any]
     """What was asked for; compared one by one with what a later attempt asks for."""
+    forgotten: bool = False
+    """Whether earlier attempts may have sent something of which the journal has lost every note."""
     kept_in: str | None = None
     """The journal that counts, if this is only its copy in the task state."""
     task: str
@@ -177,7 +179,8 @@ class Entry(_Part):
     @property
     def free(self) -> bool:
         """Whether certainly nothing of ours was executed, so that everything may begin anew."""
-        return self.receipt is None and self.payment_id is None and not self.may_have_run
+        nothing_known = self.receipt is None and self.payment_id is None and not self.may_have_run
+        return nothing_known and not self.forgotten
 
     @property
     def open(self) -> Send | None:
@@ -200,7 +203,8 @@ class Entry(_Part):
         if self.free:
             return "nothing sent"
         last = self.last
-        assert last is not None  # noqa: S101 - else it is free
+        if last is None:
+            return "unknown"  # forgotten
         return {"open": "unknown", "unclear": "unknown"}.get(last.result, last.result)
 
     @property
@@ -214,7 +218,11 @@ class Entry(_Part):
         if self.payment_id is not None:
             return f"Payment {self.payment_id} of {self.subject} is this key's, and may not be complete yet."
         last = self.last
-        assert last is not None  # noqa: S101 - else it is free
+        if last is None:
+            return (
+                f"The journal has lost what earlier attempts of {self.task} noted: a write for {self.subject} MAY be "
+                "on the books of the portal."
+            )
         if last.result in ("absent", "not_shown"):
             return f"{last.by} has sent a write for {self.subject}, and the portal did not show it then."
         return f"{last.by} has sent a write for {self.subject}, which MAY be on the books of the portal."

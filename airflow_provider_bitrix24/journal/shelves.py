@@ -121,11 +121,20 @@ class TaskDrawer:
 class TaskShelf:
     """Task state of one run, or of one task in it."""
 
-    def __init__(self, api: AirflowApi, dag_id: str, run_id: str, task_id: str | None, map_index: int | None) -> None:
+    def __init__(
+        self,
+        api: AirflowApi,
+        dag_id: str,
+        run_id: str,
+        task_id: str | None,
+        map_index: int | None,
+        region: tuple[str | None, int | None] = (None, None),
+    ) -> None:
         self._api = api
         self._run = dag_id, run_id
         self._task_id = task_id
         self._map_index = map_index
+        self._region = region
 
     def drawers(self, key: str | None = None, *, part: bool = False) -> Iterator[Drawer]:
         """The documents of the task instances.
@@ -137,7 +146,13 @@ class TaskShelf:
             dag_id, run_id = self._run
             raise Bitrix24ConfigError(f"The run {run_id!r} of the DAG {dag_id!r} has no task {self._task_id!r}.")
         for task in tasks:
-            wanted = self._task_id in (None, task.task_id) and self._map_index in (None, task.map_index)
+            region, index = task.region or (None, None)
+            wanted = (
+                self._task_id in (None, task.task_id)
+                and self._map_index in (None, task.map_index)
+                and self._region[0] in (None, region)
+                and self._region[1] in (None, index)
+            )
             entry = _read(self._api, task) if wanted else None
             if entry is not None and (key is None or _fits(entry.key, key, part=part)):
                 yield TaskDrawer(entry, task, self._api)

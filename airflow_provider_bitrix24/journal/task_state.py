@@ -6,6 +6,7 @@ has given up fails, which makes it a fence.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pydantic import ValidationError
@@ -27,6 +28,14 @@ DECISIONS: Final = "bitrix24_decisions"
 """Name of the list of what people have decided at a terminal: only the command line writes it. So nobody overwrites
 what somebody else has just written, and an attempt takes over what it has not heard yet."""
 
+ATTEMPTS: Final = "bitrix24_attempts"
+"""Name of the list of the task's attempts, in which each one is noted before it does anything else. So that a missing
+document is either one that was never written, or one that was lost."""
+_ATTEMPTS_KEPT: Final = 20
+_READS: Final = 3
+"""How often a document is read that must be there."""
+
+_DOCUMENT_GONE: Final = f"Airflow's task state store had a document {DOCUMENT}, and has it no more."
 _ANY_TASK: Final = TaskName("YOUR_DAG", "YOUR_RUN", "YOUR_TASK")
 
 
@@ -57,10 +66,30 @@ class TaskStateJournal:
         self._store = store
         self._retention = retention
         self._task = task
+        self._attempts = _Attempts()
+
+    def begin(self, attempt: str, *, lost: str, first: bool) -> str:
+        """Note that an attempt of the task begins.
+
+        :param attempt: which one.
+        :param lost: why what earlier attempts have noted must be gone, if no note of them is found; or empty.
+        :param first: whether there is no earlier attempt.
+        :return: why it is gone; empty if it is not.
+        :raises PaymentInProgress: Airflow has given this attempt up.
+        :raises Bitrix24StoreError: the store cannot be reached, or does not show what was written a moment ago:
+            something between this worker and Airflow may answer "not found" for it.
+        """
+        known = _Attempts.of(_guarded(lambda: self._store.get(ATTEMPTS))) or _Attempts(lost=lost)
+        self._attempts = replace(known, begun=(*known.begun, attempt)[-_ATTEMPTS_KEPT:])
+        document = self._attempts.document
+        _guarded(lambda: self._store.set(ATTEMPTS, document, retention=self._retention))
+        if not first and _guarded(lambda: self._store.get(ATTEMPTS)) != document:
+            raise Bitrix24StoreError(self.name, "it does not show what was written to it a moment ago")
+        return self._attempts.lost
 
     def page(self, portal: str, key: str) -> Page:
         """Return the page; a task instance has one, and refuses to be used for a second key."""
-        return _Document(self._store, self._retention, portal, key)
+        return _Document(self._store, self._retention, self._attempts, portal, key)
 
     def noted(self) -> Entry | None:
         """What this task instance has noted, whatever its key is; None if it has noted nothing.
@@ -75,18 +104,44 @@ class TaskStateJournal:
         return self._task.command(verb, key)
 
 
+@dataclass(frozen=True)
+class _Attempts:
+    """What is noted of the attempts of a task."""
+
+    begun: tuple[str, ...] = ()
+    lost: str = ""
+    """Why what the ones before them have noted is gone; empty if it is not."""
+    opened: bool = False
+    """Whether one of them has written the document."""
+
+    @classmethod
+    def of(cls, document: Any) -> _Attempts | None:
+        """Read it; None if there is none, or if somebody has damaged it."""
+        if not isinstance(document, dict) or not isinstance(document.get("begun"), list):
+            return None
+        begun = tuple(str(one) for one in document["begun"])
+        return cls(begun, str(document.get("lost") or ""), bool(document.get("opened")))
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """As plain JSON."""
+        return {"begun": list(self.begun), "lost": self.lost, "opened": self.opened}
+
+
 class _Document:
     busy = None
     behind = False
 
-    def __init__(self, store: Store, retention: Any, portal: str, key: str) -> None:
+    def __init__(self, store: Store, retention: Any, attempts: _Attempts, portal: str, key: str) -> None:
         self._store = store
         self._retention = retention
+        self._attempts = attempts
+        self.forgot = ""
         self._portal = portal
         self._key = key
 
     def read(self) -> Entry | None:
-        entry = _noted(self._store)
+        entry = self._noted()
         if entry is None:
             return None
         if (entry.portal, entry.key) != (self._portal, self._key) and not entry.free:
@@ -102,6 +157,22 @@ class _Document:
                 f"{advice}"
             )
         return entry.but(kept_in=None) if (entry.portal, entry.key) == (self._portal, self._key) else None
+
+    def _noted(self) -> Entry | None:
+        """What was noted; what an earlier attempt has written is not believed to be missing at the first look."""
+        for _ in range(_READS if self._attempts.opened or self._attempts.lost else 1):
+            entry = _noted(self._store)
+            if entry is not None:
+                return entry
+        self.forgot = _DOCUMENT_GONE if self._attempts.opened else ""
+        return None
+
+    def open(self, entry: Entry) -> bool:
+        self.write(entry)
+        opened = replace(self._attempts, opened=True).document
+        if self._attempts.begun:
+            _guarded(lambda: self._store.set(ATTEMPTS, opened, retention=self._retention))
+        return True
 
     def write(self, entry: Entry, *, hold: float | None = None) -> None:
         document = entry.document()

@@ -6,7 +6,7 @@ no sockets, so that a test can script all four.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from airflow_provider_bitrix24.api.values import ENTITY_NAMES
 from airflow_provider_bitrix24.exceptions import (
@@ -38,6 +38,13 @@ __all__ = ["Clock", "Expected", "Log", "Once", "Receipt", "Run", "Task"]
 T = TypeVar("T")
 
 
+class Brake(Protocol):
+    """What may stop an attempt before the portal is read."""
+
+    def check(self) -> None:
+        """Raise an error if it stops it."""
+
+
 class Once:
     """One attempt at one portal.
 
@@ -48,6 +55,8 @@ class Once:
     :param journal: where it is written down what is sent; by default nowhere.
     :param task: who asks.
     :param safeguard: raises if nothing may be sent now; asked right before each send. By default nothing is asked.
+    :param brake: asked when the journal knows that the work has begun, before the portal is read: so that a later
+        attempt knows that a stopped one has sent nothing.
     """
 
     def __init__(
@@ -59,10 +68,12 @@ class Once:
         journal: Journal | None = None,
         task: Task | None = None,
         safeguard: Callable[[], None] | None = None,
+        brake: Brake | None = None,
     ) -> None:
         self._attempt = Attempt(caller=caller, run=run, clock=clock, log=log, safeguard=safeguard or no_safeguard)
         self._journal = journal or Forgetful()
         self._task = task or Task(identity="unnamed task")
+        self._brake = brake
 
     def key_of_invoice(self, invoice_id: int) -> str:
         """The key of a legacy invoice, which stands for itself."""
@@ -176,6 +187,8 @@ class Once:
             story = Story(self._attempt, self._journal, self._task, entry, None if again else decision)
             ended: Bitrix24Error | None = None
             try:
+                if self._brake is not None:
+                    self._brake.check()
                 return work(story)
             except PaymentInProgress:
                 if again or story.has_sent:

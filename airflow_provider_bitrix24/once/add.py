@@ -94,6 +94,8 @@ class _Adding:
             return self._done_before()
         if self.story.entry.payment_id is not None:
             return self._go_on(self._read_back(self.story.entry.payment_id))
+        if self.story.entry.forgotten:
+            return self._go_on(self._tagged_or_ask())
         return self._find_or_send()
 
     def _learn_from_the_overtaken(self) -> None:
@@ -104,6 +106,16 @@ class _Adding:
         observed = self.story.page.observed_payment()
         if observed is not None and observed not in entry.dismissed:
             self.story.identify(observed, "answer", sends=entry.last_send(result="answered").sends)
+
+    def _tagged_or_ask(self) -> Payment:
+        """The journal has forgotten what was sent: only the tag can say which payment is this key's."""
+        tagged = self.addition.tagged(self.view.shown)
+        if tagged is None:
+            self.story.leave_forgotten(
+                f"look at the payments of {self.addition.of} in Bitrix24", self.addition.candidates(self.view.shown)
+            )
+        self.story.identify(tagged.id, "tag", forgotten=False, plan=self._plan_for(tagged))
+        return tagged
 
     def _find_or_send(self) -> Receipt:
         """Find what was sent before; send what certainly is not there, until it is."""

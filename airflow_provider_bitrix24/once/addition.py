@@ -109,11 +109,13 @@ class Addition:
     def candidates(self, shown: Shown) -> list[int]:
         """The payments that have appeared since before the first send, and are not known to be somebody else's.
 
+        When that was is not known of what the journal has forgotten: then all of them may be ours.
+
         That another key has claimed one says so only if the portal has proved it, or if it does not fit us anyway: else
         the other key may have taken ours.
         """
         entry = self.story.entry
-        if not entry.may_have_run:
+        if not entry.may_have_run and not entry.forgotten:
             return []
         known = {*entry.seen, *entry.dismissed}
         new = [payment.id for payment in shown.payments if payment.id not in known]

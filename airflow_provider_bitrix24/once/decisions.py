@@ -79,6 +79,7 @@ def adopt(story: Story, payment_id: int, plan: dict[str, int]) -> None:
         receipt=None,
         plan=plan,
         steps=entry.steps if same else {},
+        forgotten=False,
         decision=None,
         decisions=entry.carry_out().decisions,
     )
@@ -88,7 +89,7 @@ def _as_if_not_there(entry: Entry, decision: Decision, candidates: Collection[in
     """The entry after a person has said that nothing on the portal is this key's."""
     known = [entry.payment_id] if entry.payment_id is not None else []
     entry = entry.carry_out({*candidates, *decision.candidates, *known})
-    entry = entry.unasked().but(receipt=None, payment_id=None, evidence=None, steps={})
+    entry = entry.unasked().but(receipt=None, payment_id=None, evidence=None, steps={}, forgotten=False)
     if entry.last is not None and entry.last.result in ("answered", "unclear", "not_shown"):
         return entry.last_send(result="absent")
     return entry

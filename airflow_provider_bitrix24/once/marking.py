@@ -127,6 +127,8 @@ class Marking:
             turn_down(self.story, decision, "a mark is there or not, so there is nothing to adopt", ())
         if self.story.entry.receipt is not None:
             return self._done_before(self.story.entry.receipt)
+        if self.story.entry.forgotten:
+            return self._paid_or_ask()
         seen = self._find_earlier() if self.story.found else None
         while seen is None:
             if not self.attempt.is_fresh:
@@ -136,6 +138,14 @@ class Marking:
                 return self.story.finish(self._receipt(self.view.thing, ours=False))
             seen = self.view.thing if self.view.thing.paid else self._send()
         return self._shown(seen)
+
+    def _paid_or_ask(self) -> Receipt:
+        """The journal has forgotten what was sent: if it is paid, nothing needs to be sent."""
+        thing = self.view.thing
+        if not thing.paid:
+            self.story.leave_forgotten(self.mark.where)
+        self.guards.check(thing, self.mark.what, "It is paid already. Nothing was sent.")
+        return self.story.finish(self._receipt(thing, ours=False, recovered=False))
 
     def _look(self) -> None:
         self.view = self.story.ask(self.mark.look())
@@ -257,6 +267,7 @@ class Marking:
             sent=self.story.sent_now,
             recovered=self.story.found and not self.story.sent_now if recovered is None else recovered,
             by_our_user=seen.paid_by_id == self.view.user_id,
+            forgotten=self.story.entry.forgotten,
         )
 
     def _fits_us(self, seen: Thing) -> bool:

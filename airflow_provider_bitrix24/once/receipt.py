@@ -45,6 +45,7 @@ class Receipt:
 
     :param sent: whether this attempt sent the write; not part of the receipt on paper.
     :param by_our_user: whether it was paid by the user that we act as; not part of it either.
+    :param forgotten: whether the journal has lost what earlier attempts have sent; nor is this.
     """
 
     operation: Literal["pay_invoice", "add_crm_payment", "pay_crm_payment"]
@@ -64,6 +65,7 @@ class Receipt:
     recovered: bool = False
     """Whether an earlier attempt sent it, and this one found it."""
     by_our_user: bool = False
+    forgotten: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Return the receipt as plain JSON, money and times as strings."""

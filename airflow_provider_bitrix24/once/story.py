@@ -67,7 +67,7 @@ class Story:
         self.turned_down: tuple[Decision, str] | None = None
         """The answer of this attempt that does not apply any more, and why."""
         self.clock = PortalClock(attempt.clock)
-        self.entry = self._read()
+        self.entry = self._opened()
         if self.page.behind:
             # Other runs know only what the journal itself holds.
             self.keep(self.entry)
@@ -103,7 +103,31 @@ class Story:
 
     # -- what the journal says ---------------------------------------------------------------------------------------
 
-    def _read(self) -> Entry:
+    def _opened(self) -> Entry:
+        """Read the entry; where there is none, note that work on the key has begun, before the portal is read."""
+        while True:
+            entry = self._read()
+            self._noted = entry is not None
+            mine = self.wanted if entry is None else self._as_wanted(entry)
+            # A free entry of another task does not say what this one has sent.
+            knows_us = entry is not None and (not entry.free or entry.task == self.task.identity)
+            if (self.task.lost or self.page.forgot) and not knows_us:
+                mine = mine.but(task=self.task.identity, forgotten=True)
+            if entry is None and not self.page.open(mine):
+                continue  # somebody else has begun at this very moment
+            if entry is not None and mine.forgotten and not entry.forgotten:
+                self.keep(mine)
+            return mine
+
+    def _as_wanted(self, entry: Entry) -> Entry:
+        """A free entry, with what is wanted now."""
+        if not entry.free:
+            return entry
+        asked = {"question": entry.question, "candidates": entry.candidates, "rivals": entry.rivals}
+        said = {"decision": entry.decision, "decisions": entry.decisions, "dismissed": entry.dismissed}
+        return self.wanted.but(sends=entry.sends, **asked, **said)
+
+    def _read(self) -> Entry | None:
         """Read the entry, waiting for whoever is at work on it, but not longer than it says."""
         entry, waited_for = self.page.read(), None
         while self.page.busy:
@@ -129,13 +153,6 @@ class Story:
                 f"{self.page.busy.owner} is at work on {self.wanted.key!r} ({self.wanted.subject}) and has gone on "
                 "since this task began to wait. Nothing was sent by this attempt; the next one reads what came of it."
             )
-        self._noted = entry is not None
-        if entry is None:
-            return self.wanted
-        if entry.free:
-            asked = {"question": entry.question, "candidates": entry.candidates, "rivals": entry.rivals}
-            said = {"decision": entry.decision, "decisions": entry.decisions, "dismissed": entry.dismissed}
-            return self.wanted.but(sends=entry.sends, **asked, **said)
         return entry
 
     def _parked_elsewhere(self, entry: Entry | None) -> bool:
@@ -234,13 +251,27 @@ class Story:
             return "yes"
         # Where nothing is noted, an earlier attempt may have been forgotten.
         certain = self.task.try_number == 1 or (self.journal.durable and self._noted)
-        return "no" if certain and entry.free and not self.has_sent else "unknown"
+        return "no" if certain and entry.free and not entry.forgotten and not self.has_sent else "unknown"
 
     @property
     def has_sent(self) -> bool:
         """Whether this attempt has sent anything, be it only what completes the payment."""
         steps = [send for sends in self.entry.steps.values() for send in sends]
         return self.sent_now or any(send.may_have_run and send.by == str(self.task) for send in steps)
+
+    def leave_forgotten(self, look: str, candidates: Collection[int] = ()) -> NoReturn:
+        """Leave to a person what the journal has forgotten.
+
+        :param look: where to look, as an imperative.
+        :raises PaymentAmbiguous: always.
+        """
+        lost = self.task.lost or self.page.forgot
+        why = f" {lost}" if lost else ""
+        self.park(
+            f"{self.entry.known}{why} Nothing was sent by this attempt, and this task does not send again "
+            f"automatically. What to do: {look}, and decide by {self.how_to_decide()}; then clear this task.",
+            candidates,
+        )
 
     @property
     def _sent_in_words(self) -> str:

@@ -18,6 +18,8 @@ class Task:
     try_number: int = 1
     max_tries: int | None = None
     """Airflow's, which clearing raises and a retry leaves; None if it is not known."""
+    lost: str = ""
+    """Why an empty journal has forgotten this task's earlier attempts; empty if it need not have known any."""
     hint: str = ""
     """What else, beside the command line, could let a person decide; for messages."""
 

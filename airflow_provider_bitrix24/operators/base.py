@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NoReturn, get_args
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS, AIRFLOW_V_3_4_PLUS
 
 from airflow_provider_bitrix24 import options
 from airflow_provider_bitrix24.exceptions import PaymentAmbiguous, PaymentRefused
@@ -25,7 +25,14 @@ from airflow_provider_bitrix24.operators.arguments import (
     switch,
     time_span,
 )
-from airflow_provider_bitrix24.operators.journals import identity, journal_of, named_journal, with_what_is_known
+from airflow_provider_bitrix24.operators.journals import (
+    begin,
+    identity,
+    journal_of,
+    named_journal,
+    opened,
+    with_what_is_known,
+)
 from airflow_provider_bitrix24.operators.rendering import LiteralText
 
 if TYPE_CHECKING:
@@ -35,6 +42,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_bitrix24.journal import Decision, Entry, Journal
+    from airflow_provider_bitrix24.journal.task_state import TaskStateJournal
     from airflow_provider_bitrix24.once import Once, Receipt
     from airflow_provider_bitrix24.operators.questions import Answer
 
@@ -44,6 +52,7 @@ OnUnknown = Literal["fail", "ask"]
 IF_PAID: Final[tuple[IfPaid, ...]] = get_args(IfPaid)
 ON_UNKNOWN: Final[tuple[str, ...]] = get_args(OnUnknown)
 ASK_TIMEOUT: Final = timedelta(days=1)
+KEEP_STATE: Final = " (keep its task state when you clear it: else the decision is discarded)"
 ASK_INSTEAD: Final = " (with on_unknown='ask', Airflow asks a person instead)"
 
 
@@ -156,7 +165,8 @@ class PaymentOperator(LiteralText, BaseOperator):
     ) -> dict[str, Any]:
         spare = (PaymentAmbiguous,) if self.on_unknown == "ask" else ()
         try:
-            receipt, skip = fail_if_final(lambda: self._attempt(context, decision), spare=spare)
+            resumed = answer != "may be there"
+            receipt, skip = fail_if_final(lambda: self._attempt(context, decision, resumed=resumed), spare=spare)
         except spare as error:
             unclear = error
         else:
@@ -166,25 +176,27 @@ class PaymentOperator(LiteralText, BaseOperator):
         # Outside the handler: nothing is chained to what is raised now.
         self._ask(context, unclear, decision, answer)
 
-    def _attempt(self, context: Context, decision: Decision | None) -> tuple[Receipt, bool]:
-        plan, journal = with_what_is_known(context, lambda: self._prepared(context))
+    def _attempt(self, context: Context, decision: Decision | None, *, resumed: bool = False) -> tuple[Receipt, bool]:
+        plan, once, journal = with_what_is_known(context, lambda: self._prepared(context, resumed=resumed))
         # What fails before anything was sent says what stood in the way, and this says for what.
         self.log.info("%s on %s, by the connection %r.", plan.name, self.hook.settings.origin, self.bitrix24_conn_id)
-        receipt = plan.carry_out(self._once(context, journal), decision)
+        receipt = plan.carry_out(once, decision)
         self.log.info("Receipt: %s", receipt.as_dict())
-        return receipt, self.conclude(context, receipt, remembers=journal.durable)
+        return receipt, self.conclude(context, receipt, remembers=journal.durable and not receipt.forgotten)
 
-    def _prepared(self, context: Context) -> tuple[Plan, Journal]:
+    def _prepared(self, context: Context, *, resumed: bool) -> tuple[Plan, Once, Journal]:
         """What comes before journal and portal are read."""
+        database = named_journal(self.journal_conn_id) is not None
+        begun = begin(context, retries=self.retries or 0, resumed=resumed, database=database)
         plan = self._checked_plan(context)
-        brakes.refuse_backfill(context, allow_backfill=self._may_backfill())
-        brakes.refuse_temporary_run(context)
-        brakes.refuse_if_stopped(self.bitrix24_conn_id)
+        journal = self._journal(context, begun.state)
+        once = self._once(context, journal, begun.lost)
+        opened(context, journal, self.hook.portal, plan.key(once))
         self._warn_of_short_timeout()
-        return plan, self._journal(context)
+        return plan, once, journal
 
-    def _journal(self, context: Context) -> Journal:
-        return journal_of(context, self.journal_conn_id, self.log, host=self.hook.settings.address)
+    def _journal(self, context: Context, state: TaskStateJournal | None = None) -> Journal:
+        return journal_of(context, self.journal_conn_id, self.log, state, host=self.hook.settings.address)
 
     def _checked_plan(self, context: Context) -> Plan:
         leave_out_what_is_empty(self)
@@ -197,13 +209,15 @@ class PaymentOperator(LiteralText, BaseOperator):
         self._may_backfill()
         return self.plan(context)
 
-    def _once(self, context: Context, journal: Journal) -> Once:
+    def _once(self, context: Context, journal: Journal, lost: str = "") -> Once:
         from airflow_provider_bitrix24.once import Once, Task
 
         # Not where it asks already, and not where nobody can be asked.
         hint = ASK_INSTEAD if AIRFLOW_V_3_3_PLUS and self.on_unknown != "ask" else ""
+        if AIRFLOW_V_3_4_PLUS and named_journal(self.journal_conn_id) is None:
+            hint += KEEP_STATE
         ti = context["ti"]
-        task = Task(identity=identity(context), try_number=ti.try_number, max_tries=ti.max_tries, hint=hint)
+        task = Task(identity=identity(context), try_number=ti.try_number, max_tries=ti.max_tries, lost=lost, hint=hint)
         return Once(
             self.hook.caller,
             self.hook.run,
@@ -212,6 +226,7 @@ class PaymentOperator(LiteralText, BaseOperator):
             journal=journal,
             task=task,
             safeguard=lambda: brakes.refuse_if_stopped(self.bitrix24_conn_id, "Nothing was sent."),
+            brake=brakes.Brakes(context, self.bitrix24_conn_id, self._may_backfill()),
         )
 
     def _ask(self, context: Context, unclear: PaymentAmbiguous, decision: Decision | None, answer: Answer) -> NoReturn:
@@ -281,8 +296,9 @@ class MarkOperator(PaymentOperator):
         attempt = context["ti"].try_number
         if attempt > 1 and receipt.by_our_user and not remembers:
             self.log.warning(
-                "%s, by the user that this connection acts as. This is attempt %s, and there is no journal: the mark "
-                "may be that of an earlier one, so if_paid=%r is not applied and the task succeeds.",
+                "%s, by the user that this connection acts as. This is attempt %s, and no journal knows what "
+                "the others did: the mark may be that of an earlier one, so if_paid=%r is not applied and the task "
+                "succeeds.",
                 _paid_already(receipt),
                 attempt,
                 if_paid,

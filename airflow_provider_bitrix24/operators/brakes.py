@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
 from airflow_provider_bitrix24 import options
 from airflow_provider_bitrix24.api.values import shown
@@ -20,6 +23,25 @@ ALLOW_TEMPORARY: Final = "BITRIX24_ALLOW_TASKS_TEST"
 """Environment variable that lets a process write in such a run."""
 _STOP: Final = ("true", "t", "1", "yes", "y", "on", "stop", "stopped")
 _GO: Final = ("false", "f", "0", "no", "n", "off", "")
+
+
+@dataclass(frozen=True)
+class Brakes:
+    """The brakes of one attempt."""
+
+    context: Context
+    bitrix24_conn_id: str
+    allow_backfill: bool
+
+    def check(self) -> None:
+        """Refuse what may not be sent now.
+
+        :raises PaymentRefused: a brake is on.
+        :raises Bitrix24StoreError: it cannot be read.
+        """
+        refuse_backfill(self.context, allow_backfill=self.allow_backfill)
+        refuse_temporary_run(self.context)
+        refuse_if_stopped(self.bitrix24_conn_id)
 
 
 def refuse_if_stopped(bitrix24_conn_id: str, so_far: str = "This attempt read and sent nothing.") -> None:
@@ -138,6 +160,21 @@ def _has_supervisor() -> bool:
 
 
 def _ask_airflow(key: str) -> str | None:
+    """Ask Airflow for a Variable; None if Airflow itself says that it is not set.
+
+    Its supervisor takes every HTTP 404 for that, also one of something in front of Airflow's API. So it is asked twice,
+    and has to show a list of Variables without this one.
+    """
+    for _ in range(2):
+        value = _ask_once(key)
+        if value is not None:
+            return value
+    if AIRFLOW_V_3_3_PLUS:
+        _refuse_if_listed(key)
+    return None
+
+
+def _ask_once(key: str) -> str | None:
     from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
     from airflow.sdk.execution_time import task_runner
     from airflow.sdk.execution_time.comms import ErrorResponse, GetVariable, VariableResult
@@ -150,3 +187,17 @@ def _ask_airflow(key: str) -> str | None:
     if not isinstance(answer, VariableResult):
         raise TypeError(f"Airflow answered with {type(answer).__name__}")
     return answer.value
+
+
+def _refuse_if_listed(key: str) -> None:
+    from airflow.sdk.exceptions import AirflowRuntimeError
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import ErrorResponse, GetVariableKeys, VariableKeysResult
+
+    answer: Any = task_runner.SUPERVISOR_COMMS.send(GetVariableKeys(prefix=key))
+    if isinstance(answer, ErrorResponse):
+        raise AirflowRuntimeError(answer)
+    if not isinstance(answer, VariableKeysResult):
+        raise TypeError(f"Airflow answered with {type(answer).__name__}")
+    if key in answer.keys:
+        raise LookupError("Airflow lists it, and says that it is not there")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from airflow.providers.common.compat.sdk import conf
@@ -25,6 +26,23 @@ TASK_STATE: Final = "task_state"
 """The journal_conn_id that is no connection: one task keeps its journal in the task state, whatever the configuration
 says."""
 _STORE: Final = "task_state_store"
+BEGUN: Final = "bitrix24_begun"
+"""Name of the XCom by which an attempt sees that an earlier one has begun: Airflow deletes it when the next attempt
+starts, and tells that one that it was there."""
+_KEEP: Final = (
+    "To keep the notes, clear tasks with their task state kept (keep_task_state), or give the operator a SQL journal "
+    "(journal_conn_id), which clearing does not touch."
+)
+_CLEARED: Final = (
+    "The task was cleared, and what its earlier attempts had noted is gone: Airflow 3.4 discards a task's state when "
+    f"it is cleared. {_KEEP}"
+)
+_RESUMED: Final = f"It was waiting for a person's answer, and what it had noted before is gone. {_KEEP}"
+_REPEATED: Final = (
+    "The run was cleared, and Airflow repeats the later iterations of a loop as new task instances, whose state is "
+    f"empty. {_KEEP}"
+)
+_EMPTIED: Final = "An earlier attempt has begun to work with the journal, which is empty now: somebody has emptied it."
 
 
 class NamedJournal(NamedTuple):
@@ -56,17 +74,96 @@ def named_journal(journal_conn_id: Any) -> NamedJournal | None:
 def identity(context: Context) -> str:
     """The task's identity: the same in every attempt, and never made from a clock."""
     ti: Any = context["ti"]
-    return f"dag:{ti.dag_id}:run:{ti.run_id}:task:{ti.task_id}:map_index:{ti.map_index}"
+    return f"dag:{ti.dag_id}:run:{ti.run_id}:task:{ti.task_id}:map_index:{ti.map_index}{_iteration(context)}"
 
 
-def journal_of(context: Context, journal_conn_id: Any, log: Log, *, host: str | None = None) -> Journal:
+def _iteration(context: Context) -> str:
+    """Which iteration of a task loop (Airflow 3.4) it is; all else that names a task is the same in each of them.
+
+    Its number, because clearing an iteration makes Airflow repeat the later ones in another region.
+    """
+    return f":loop:{context['loop'].index}" if "loop" in context else ""  # type: ignore[typeddict-item]
+
+
+@dataclass(frozen=True)
+class Begun:
+    """An attempt that has begun."""
+
+    lost: str
+    """Why an empty journal has forgotten earlier attempts; empty if it need not have known any."""
+    state: TaskStateJournal | None
+    """The task state, where Airflow keeps one."""
+
+
+def begin(context: Context, *, retries: int, resumed: bool, database: bool) -> Begun:
+    """Note that an attempt begins, before it does anything else.
+
+    :param retries: of the task; Airflow raises ``max_tries`` above it when the task is cleared.
+    :param resumed: whether it goes on after a person has answered.
+    :param database: whether the journal is a database, which is the same for all task instances.
+    :raises PaymentInProgress: Airflow has given this attempt up.
+    :raises Bitrix24StoreError: the task state cannot be reached.
+    """
+    ti, state = context["ti"], _task_state(context)
+    before = _begun_before(ti)
+    if before:
+        # It was deleted when this attempt started. The one after this must see it as well.
+        ti.xcom_push(key=BEGUN, value=True)
+    first = ti.try_number == 1 and not resumed
+    lost = ""
+    if resumed:
+        lost = _RESUMED
+    elif first:
+        lost = _REPEATED if "loop" in context and not database and _run_was_cleared(context) else ""
+    elif ti.max_tries != retries:
+        lost = _CLEARED
+    elif before is not False:
+        lost = _EMPTIED
+    if state is not None:
+        lost = state.begin(f"try {ti.try_number}", lost=lost, first=first)
+        if not before:
+            ti.xcom_push(key=BEGUN, value=True)
+    return Begun(lost, state)
+
+
+def _run_was_cleared(context: Context) -> bool:
+    run: Any = context["dag_run"]
+    return bool(run.clear_number)
+
+
+def opened(context: Context, journal: Journal, portal: str, key: str) -> None:
+    """Note that this attempt can use its journal, where Airflow keeps no task state that would say so.
+
+    :raises Bitrix24StoreError: the journal cannot be reached.
+    """
+    if _STORE in context or not journal.durable:
+        return
+    journal.page(portal, key)
+    context["ti"].xcom_push(key=BEGUN, value=True)
+
+
+def _begun_before(ti: Any) -> bool | None:
+    """Whether an earlier attempt has begun; None if Airflow does not say."""
+    keys = getattr(getattr(ti, "_ti_context_from_server", None), "xcom_keys_to_clear", None)
+    return None if keys is None else BEGUN in keys
+
+
+def journal_of(
+    context: Context,
+    journal_conn_id: Any,
+    log: Log,
+    state: TaskStateJournal | None = None,
+    *,
+    host: str | None = None,
+) -> Journal:
     """Return the journal of this attempt.
 
     :param journal_conn_id: the operator's argument: Airflow connection of a database, "task_state", or None.
+    :param state: the task state, if it was asked already.
     :param host: the portal's host, which has one name in a database.
     :raises Bitrix24ConfigError: there is no such database, or Airflow is set up to delete the task state too early.
     """
-    state = _task_state(context)
+    state = state or _task_state(context)
     named = named_journal(journal_conn_id)
     if named is not None:
         return _sql(context, named, state, host)
@@ -125,7 +222,8 @@ def _task_state(context: Context) -> TaskStateJournal | None:
     from airflow_provider_bitrix24.journal.task_state import TaskStateJournal
 
     ti: Any = context["ti"]
-    task = TaskName(ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
+    region = (str(ti.region_id), ti.region_index) if "loop" in context else None
+    task = TaskName(ti.dag_id, ti.run_id, ti.task_id, ti.map_index, region)
     return TaskStateJournal(context[_STORE], retention=NEVER_EXPIRE, task=task)
 
 

@@ -46,7 +46,8 @@ class Task:
             task_id="pay",
             map_index=-1,
             try_number=1,
-            max_tries=3,
+            max_tries=0,
+            _ti_context_from_server=SimpleNamespace(xcom_keys_to_clear=[]),
             xcom_push=lambda key, value: self.xcoms.__setitem__(key, value),
         )
         self.run = SimpleNamespace(run_id="manual__1", run_type="manual")
@@ -58,10 +59,12 @@ class Task:
     def again(self) -> None:
         """Let Airflow retry it."""
         self.ti.try_number += 1
+        self.ti._ti_context_from_server.xcom_keys_to_clear = list(self.xcoms)
+        self.xcoms.clear()
 
     def clear(self) -> None:
         """Let a person clear it."""
-        self.ti.max_tries = self.ti.try_number + 3
+        self.ti.max_tries = self.ti.try_number
         self.again()
 
 

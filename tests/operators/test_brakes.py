@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 from airflow.sdk.api.datamodels._generated import DagRunType
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time import supervisor, task_runner
@@ -30,21 +31,39 @@ OPERATORS: dict[str, Any] = {
     "pay_crm_payment": lambda **kwargs: PayCrmPaymentOperator(task_id="pay", payment_id=1001, **kwargs),
     "add_crm_payment": lambda **kwargs: AddCrmPaymentOperator(task_id="pay", entity_id=1, **kwargs),
 }
+NOT_FOUND = ErrorResponse(error=ErrorType.VARIABLE_NOT_FOUND, detail={})
+NAME = "bitrix24_payments_stopped_bitrix24_default"
+NONE_LISTED: Any = None
+"""What Airflow says where no such Variable is set."""
+if AIRFLOW_V_3_3_PLUS:
+    from airflow.sdk.execution_time.comms import VariableKeysResult
+
+    NONE_LISTED = VariableKeysResult(keys=[], total_entries=0)
 EACH = pytest.mark.parametrize("operation", list(OPERATORS))
 
 
 class Supervisor:
-    """Airflow's side of a task: answers what it is asked as it was told."""
+    """Airflow's side of a task: answers what it is asked as it was told.
 
-    def __init__(self, answer: Any) -> None:
+    :param answer: to the question for a Variable.
+    :param then: to each further one; by default the same.
+    :param listed: to the question which Variables there are.
+    """
+
+    def __init__(self, answer: Any, then: Any = None, listed: Any = NONE_LISTED) -> None:
         self.answer = answer
+        self.then = then or answer
+        self.listed = listed
         self.asked: list[Any] = []
 
     def send(self, msg: Any) -> Any:
         self.asked.append(msg)
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
+        if type(msg).__name__ == "GetVariableKeys":
+            return self.listed
+        answer, self.answer = self.answer, self.then
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
 
 class VariablesOf(Supervisor):
@@ -55,6 +74,8 @@ class VariablesOf(Supervisor):
         self.variables = variables
 
     def send(self, msg: Any) -> Any:
+        if type(msg).__name__ == "GetVariableKeys":
+            return self.listed
         value = self.variables.get(msg.key)
         if value is None:
             return ErrorResponse(error=ErrorType.VARIABLE_NOT_FOUND, detail={})
@@ -98,6 +119,7 @@ def test_each_connection_has_a_switch_of_its_own(portal: Any, task: Task, monkey
     monkeypatch.setenv("AIRFLOW_VAR_BITRIX24_PAYMENTS_STOPPED_OTHER", "true")
     assert OPERATORS["pay_invoice"]().execute(task.context)["outcome"] == "paid"
     monkeypatch.setenv("AIRFLOW_CONN_OTHER", portal.connection)
+    task.store.kept.clear()
     with pytest.raises(AirflowFailException, match="'other'"):
         OPERATORS["pay_crm_payment"](bitrix24_conn_id="other").execute(task.context)
 
@@ -137,7 +159,7 @@ def test_a_switch_that_cannot_be_read_is_not_off(
 @pytest.mark.parametrize(
     ("answer", "stopped"),
     [
-        (ErrorResponse(error=ErrorType.VARIABLE_NOT_FOUND, detail={}), False),
+        (NOT_FOUND, False),
         (VariableResult(key="x", value="false"), False),
         (VariableResult(key="x", value="true"), True),
     ],
@@ -154,8 +176,34 @@ def test_what_airflow_answers_decides(
     else:
         assert operator.execute(task.context)["outcome"] == "paid"
     asked = [message for message in airflow.asked if isinstance(message, GetVariable)]
-    # Before anything is read, and once more right before the send.
-    assert asked == [GetVariable(key="bitrix24_payments_stopped_bitrix24_default")] * (1 if stopped else 2)
+    # Before anything is read, and once more right before the send; "not found" is asked twice.
+    assert asked == [GetVariable(key=NAME)] * ((1 if stopped else 2) * (2 if answer == NOT_FOUND else 1))
+
+
+def test_one_not_found_of_something_in_front_of_airflow_does_not_switch_it_off(
+    portal: Any, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = VariableResult(key=NAME, value="true")
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Supervisor(NOT_FOUND, then=stop), raising=False)
+    with pytest.raises(AirflowFailException, match="has stopped"):
+        OPERATORS["pay_invoice"]().execute(task.context)
+    assert portal.requests == []
+
+
+@pytest.mark.parametrize("listed", ["it is there", NOT_FOUND, None], ids=str)
+def test_not_found_counts_only_if_airflow_itself_says_so(
+    portal: Any, task: Task, listed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in front of Airflow's API may answer 404 to everything, and the supervisor believes it."""
+    if AIRFLOW_V_3_3_PLUS and listed == "it is there":
+        listed = VariableKeysResult(keys=[NAME], total_entries=1)
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Supervisor(NOT_FOUND, listed=listed), raising=False)
+    if not AIRFLOW_V_3_3_PLUS:  # it has no such list
+        assert OPERATORS["pay_invoice"]().execute(task.context)["outcome"] == "paid"
+        return
+    with pytest.raises(Bitrix24StoreError, match=f"{NAME}.*cannot be used now"):
+        OPERATORS["pay_invoice"]().execute(task.context)
+    assert portal.requests == []
 
 
 class ConnectionsOnly(BaseSecretsBackend):

@@ -70,18 +70,26 @@ OPERATIONS: Final = {
         ),
     )
 }
+OPENS: Final = "journal.open"
 JOURNALS: Final = ("task state", "sql", "sql and task state", "none")
 
 
 @dataclass
 class Strikes:
-    """Trouble at chosen effects, counted over all attempts."""
+    """Trouble at chosen effects, counted over all attempts.
+
+    The notes that an attempt begins are counted apart, as -1, -2, ...: they come once for a key, not in every attempt.
+    """
 
     planned: Mapping[int, str]
     seen: list[str] = field(default_factory=list)
+    opens: int = 0
 
     def strike(self, worker: Worker, what: str) -> str | None:
         """Count the effect and say what strikes it."""
+        if what == OPENS:
+            self.opens += 1
+            return self.planned.get(-self.opens)
         self.seen.append(what)
         return self.planned.get(len(self.seen) - 1)
 
@@ -110,6 +118,7 @@ class Told:
     effects: list[str]
     ended: str
     trace: list[str]
+    opens: int = 0
 
 
 def tell(case: Case, database: VirtualDatabase | None) -> Told:
@@ -130,7 +139,7 @@ def tell(case: Case, database: VirtualDatabase | None) -> Told:
     except Exception as error:
         story = "\n".join([str(case), *world.trace, f"{type(error).__name__}: {error}"])
         raise Broken(story) from error
-    return Told(director.seen, ended, world.trace)
+    return Told(director.seen, ended, world.trace, director.opens)
 
 
 @dataclass
@@ -289,6 +298,8 @@ def campaign(name: str, journal: str, database: VirtualDatabase, *, stride: int,
 
 def _next(told: Told | None, operation: Operation, start: int) -> Iterator[tuple[int, str]]:
     """Everything that may strike from an effect on."""
+    for number in range(told.opens if told and not start else 0):
+        yield from ((-number - 1, strike) for strike in strikes_at(OPENS, operation))
     for effect, what in enumerate(told.effects if told else ()):
         if effect >= start:
             yield from ((effect, strike) for strike in strikes_at(what, operation))

@@ -101,7 +101,7 @@ def test_a_lost_answer_and_a_killed_worker(
     world = SimpleNamespace(portal=bitrix24_sandbox.portal, sends=[], journal="task state", name="acme")
     judge = Judge(world, made.key(world), made.operation)  # type: ignore[arg-type]
     if trouble == "killed":
-        store.dies_at = 2
+        store.dies_at = 3  # the note that it begins is the first one
     else:
         # The reads before are one batch as well.
         occurrence = 2 if operation == "tag" else 1

@@ -262,6 +262,8 @@ class Worker:
     try_number: int
     clock_off_by: float = 0.0
     max_tries: int | None = None
+    lost: str = ""
+    """Why an empty journal has forgotten earlier attempts."""
     caller: Caller = field(init=False)
     dead: bool = False
     strand: Strand | None = None
@@ -278,7 +280,7 @@ class Worker:
     @property
     def once(self) -> Once:
         """The real thing, on this worker."""
-        task = Task(identity=self.identity, try_number=self.try_number, max_tries=self.max_tries)
+        task = Task(identity=self.identity, try_number=self.try_number, max_tries=self.max_tries, lost=self.lost)
         return Once(self.caller, self.run, self, _SILENT, journal=self.journal, task=task)
 
     def time(self) -> float:

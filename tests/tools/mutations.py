@@ -34,6 +34,10 @@ UNDECIDED = "tests/proof/test_undecided.py"
 PERMISSION = "tests/once/test_permission.py"
 FLOW = "tests/core/test_flow.py"
 LISTS = "tests/core/test_whole_lists.py"
+FORGOTTEN = "tests/once/test_forgotten.py"
+CLEARED = "tests/operators/test_forgotten.py"
+BRAKES = "tests/operators/test_brakes.py"
+LOOPS = "tests/operators/test_loops.py"
 
 
 @dataclass(frozen=True)
@@ -639,8 +643,8 @@ MUTATIONS = [
     Mutation(
         "a decision that was begun still counts",
         "once/decisions.py",
-        "entry = entry.unasked().but(receipt=None, payment_id=None, evidence=None, steps={})",
-        "entry = entry.but(receipt=None, payment_id=None, evidence=None, steps={})",
+        "entry = entry.unasked().but(receipt=None, payment_id=None, evidence=None, steps={}, forgotten=False)",
+        "entry = entry.but(receipt=None, payment_id=None, evidence=None, steps={}, forgotten=False)",
         "test_what_is_deleted_meanwhile_is_sent_once or test_a_decision_that_a_dying_attempt",
         UNDECIDED,
     ),
@@ -654,9 +658,8 @@ MUTATIONS = [
     ),
     Mutation(
         "a temporary run pays nothing",
-        "operators/base.py",
-        """        brakes.refuse_temporary_run(context)
-""",
+        "operators/brakes.py",
+        "        refuse_temporary_run(self.context)\n",
         "",
         "test_a_temporary_run_pays_nothing",
         "tests/operators/test_brakes.py",
@@ -689,6 +692,100 @@ MUTATIONS = [
         "test_an_id_or_a_guard_may_not_be_left_empty",
         "tests/operators/test_operators.py",
     ),
+    Mutation(
+        "an empty journal that must know something has forgotten it",
+        "once/story.py",
+        "if (self.task.lost or self.page.forgot) and not knows_us:",
+        "if False:",
+        "test_nothing_is_sent_and_every_later_attempt_knows_that_notes_are_lost",
+        FORGOTTEN,
+    ),
+    Mutation(
+        "the free entry of another task does not speak for this one",
+        "once/story.py",
+        "knows_us = entry is not None and (not entry.free or entry.task == self.task.identity)",
+        "knows_us = entry is not None",
+        "test_the_note_of_another_task_does_not_speak_for_this_one",
+        FORGOTTEN,
+    ),
+    Mutation(
+        "what is forgotten is not known to be nothing",
+        "journal/entry.py",
+        "return nothing_known and not self.forgotten",
+        "return nothing_known",
+        "test_nothing_is_sent_and_every_later_attempt_knows_that_notes_are_lost",
+        FORGOTTEN,
+    ),
+    Mutation(
+        "a document that was written is looked for",
+        "journal/task_state.py",
+        'self.forgot = _DOCUMENT_GONE if self._attempts.opened else ""',
+        'self.forgot = ""',
+        "test_a_document_that_was_there_and_is_gone_is_noticed",
+        FORGOTTEN,
+    ),
+    Mutation(
+        "a cleared task is no first attempt",
+        "operators/journals.py",
+        "        lost = _CLEARED\n",
+        '        lost = ""\n',
+        "test_a_cleared_task_without_its_notes_is_no_first_attempt",
+        CLEARED,
+    ),
+    Mutation(
+        "a retry whose journal is empty is no first attempt",
+        "operators/journals.py",
+        "        lost = _EMPTIED\n",
+        '        lost = ""\n',
+        "test_a_task_state_that_somebody_has_emptied_is_noticed",
+        CLEARED,
+    ),
+    Mutation(
+        "that an earlier attempt has begun is handed on",
+        "operators/journals.py",
+        "    if before:\n",
+        "    if False:\n",
+        "test_an_attempt_that_does_not_reach_its_journal_hands_on_that_there_was_one",
+        CLEARED,
+    ),
+    Mutation(
+        "what is written is read again before it is believed to be kept",
+        "journal/task_state.py",
+        "if not first and _guarded(lambda: self._store.get(ATTEMPTS)) != document:",
+        "if False:",
+        "test_a_lasting_not_found_is_not_believed_either",
+        CLEARED,
+    ),
+    Mutation(
+        "the journal knows of an attempt before a brake stops it",
+        "once/__init__.py",
+        """            try:
+                if self._brake is not None:
+                    self._brake.check()
+                return work(story)
+""",
+        """            try:
+                return work(story)
+""",
+        "test_somebody_has_stopped_the_payments",
+        BRAKES,
+    ),
+    Mutation(
+        "not found counts only if Airflow lists its Variables without it",
+        "operators/brakes.py",
+        "        _refuse_if_listed(key)\n",
+        "        pass\n",
+        "test_not_found_counts_only_if_airflow_itself_says_so",
+        BRAKES,
+    ),
+    Mutation(
+        "each iteration of a loop has a key of its own",
+        "operators/journals.py",
+        """f":loop:{context['loop'].index}" if "loop" in context else """,
+        "",
+        "test_an_iteration_has_an_identity_of_its_own",
+        LOOPS,
+    ),
 ]
 
 
@@ -696,7 +793,7 @@ def _copy(folder: Path) -> None:
     """The package, and what the tests need."""
     without = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / PACKAGE, folder / PACKAGE, ignore=without)
-    for tests in ("core", "hook", "journal", "oauth", "once", "operators", "proof", "unit"):
+    for tests in ("core", "hook", "journal", "oauth", "once", "operators", "proof", "tools", "unit"):
         shutil.copytree(ROOT / "tests" / tests, folder / "tests" / tests, ignore=without)
     shutil.copy(ROOT / "tests" / "conftest.py", folder / "tests" / "conftest.py")
     shutil.copy(ROOT / "pyproject.toml", folder / "pyproject.toml")

@@ -1,0 +1,422 @@
+"""A journal that forgot: cleared on Airflow 3.4, emptied, replaced, or hidden by what is in front of Airflow's API."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
+
+from airflow_provider_bitrix24.exceptions import Bitrix24ConnectionNotFound, Bitrix24StoreError
+from airflow_provider_bitrix24.journal import Decision, Entry
+from airflow_provider_bitrix24.journal.cli import refuse_senseless
+from airflow_provider_bitrix24.journal.database import SqlJournal
+from airflow_provider_bitrix24.journal.shelves import SqlShelf
+from airflow_provider_bitrix24.journal.task_state import ATTEMPTS, DOCUMENT
+from airflow_provider_bitrix24.operators.journals import BEGUN
+from airflow_provider_bitrix24.sql import Database
+from tests.operators.test_operators import EACH, MARKS, OPERATORS, write_requests
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Task
+
+    from airflow_provider_bitrix24.sandbox.portal import Portal
+
+SWITCH = "AIRFLOW_VAR_BITRIX24_PAYMENTS_STOPPED_BITRIX24_DEFAULT"
+LOST = r"PaymentAmbiguous: The journal has lost what earlier attempts of dag:finance:run:manual__1:task:pay.* MAY be on"
+
+
+@pytest.fixture
+def stateful(task: Task) -> Task:
+    """A task with task state, as Airflow 3.3 and newer give it, on every Airflow."""
+    task.context["task_state_store"] = task.store
+    return task
+
+
+@pytest.fixture
+def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of the SQL journal "payments"."""
+    file = tmp_path / "journal.db"
+    monkeypatch.setenv("AIRFLOW_CONN_PAYMENTS", json.dumps({"conn_type": "sqlite", "host": str(file)}))
+    return file
+
+
+def discard(task: Task) -> None:
+    """Clear the task as Airflow 3.4 does by default."""
+    task.clear()
+    task.store.kept.clear()
+
+
+def decide(key: str, what: Any, payment_id: int | None = None) -> None:
+    """Decide at a terminal."""
+    [drawer] = SqlShelf(SqlJournal(Database.from_connection("payments"), "command line:anna")).drawers(key)
+    assert isinstance(drawer.entry, Entry)
+    decision = Decision(
+        what=what,
+        payment_id=payment_id,
+        candidates=drawer.entry.candidates,
+        by="anna",
+        at="2026-11-27T10:00:00+00:00",
+        through="command line",
+    )
+    refuse_senseless(drawer.entry, decision)
+    drawer.decide(decision)
+
+
+def undone(portal: Any, operation: str) -> None:
+    """Make an invoice or payment unpaid again, so that marking it would be possible."""
+    if operation == "pay_invoice":
+        portal.act.unpay_invoice(2, user_id=7)
+    if operation == "pay_crm_payment":
+        portal.act.unpay_payment(1001, user_id=7)
+
+
+@EACH
+@pytest.mark.parametrize("crash", [0, 1, 2], ids="{} attempts die before they do anything".format)
+def test_a_cleared_task_without_its_notes_is_no_first_attempt(
+    portal: Any, stateful: Task, operation: str, crash: int
+) -> None:
+    OPERATORS[operation]().execute(stateful.context)
+    undone(portal, operation)
+    discard(stateful)
+    for _ in range(crash):
+        stateful.again()
+    for _ in range(2):
+        with pytest.raises(AirflowFailException, match=LOST) as caught:
+            OPERATORS[operation]().execute(stateful.context)
+        stateful.again()
+    for words in ("The task was cleared", "keep_task_state", "journal_conn_id", "journal resolve"):
+        assert words in str(caught.value)
+    assert len(write_requests(portal, operation)) == 1
+
+
+@EACH
+def test_an_attempt_that_dies_before_it_has_asked_a_person_changes_nothing(
+    portal: Any, stateful: Task, operation: str
+) -> None:
+    OPERATORS[operation]().execute(stateful.context)
+    undone(portal, operation)
+    discard(stateful)
+    get, reads = stateful.store.get, []
+
+    def dies(key: str, default: Any = None) -> Any:
+        reads.append(key)
+        if key == DOCUMENT:
+            raise SystemExit  # its list of attempts is written, its document is not
+        return get(key, default)
+
+    stateful.store.get = dies  # type: ignore[method-assign]
+    with pytest.raises(SystemExit):
+        OPERATORS[operation]().execute(stateful.context)
+    stateful.store.get = get  # type: ignore[method-assign]
+    stateful.again()
+    with pytest.raises(AirflowFailException, match=LOST):
+        OPERATORS[operation]().execute(stateful.context)
+    assert len(write_requests(portal, operation)) == 1
+
+
+@EACH
+def test_a_raised_number_of_retries_does_not_hide_that_it_was_cleared(
+    portal: Any, stateful: Task, operation: str
+) -> None:
+    OPERATORS[operation]().execute(stateful.context)
+    undone(portal, operation)
+    discard(stateful)  # max_tries is 1 now, as if it had always had one retry
+    with pytest.raises(AirflowFailException, match=LOST):
+        OPERATORS[operation](retries=1).execute(stateful.context)
+    assert len(write_requests(portal, operation)) == 1
+
+
+@MARKS
+@pytest.mark.parametrize("if_paid", ["succeed", "skip", "fail"])
+def test_what_is_paid_needs_no_journal(portal: Any, stateful: Task, operation: str, if_paid: str) -> None:
+    OPERATORS[operation]().execute(stateful.context)
+    discard(stateful)
+    receipt = OPERATORS[operation](if_paid=if_paid).execute(stateful.context)
+    assert (receipt["outcome"], receipt["evidence"], receipt["recovered"]) == ("already_paid", "state", False)
+    assert len(write_requests(portal, operation)) == 1
+
+
+@MARKS
+def test_what_somebody_else_has_paid_is_skipped_all_the_same(portal: Any, stateful: Task, operation: str) -> None:
+    if operation == "pay_invoice":
+        portal.act.pay_invoice(2, by="person", user_id=7)
+    else:
+        portal.act.pay_payment(1001, by="person", user_id=7)
+    OPERATORS[operation]().execute(stateful.context)
+    discard(stateful)
+    with pytest.raises(AirflowSkipException, match="is paid already"):
+        OPERATORS[operation](if_paid="skip").execute(stateful.context)
+
+
+def test_a_tag_needs_no_journal(portal: Portal, stateful: Task) -> None:
+    first = OPERATORS["add_crm_payment"](tag=True).execute(stateful.context)
+    discard(stateful)
+    again = OPERATORS["add_crm_payment"](tag=True).execute(stateful.context)
+    assert (again["payment_id"], again["evidence"]) == (first["payment_id"], "tag")
+
+
+def test_a_tag_that_is_not_found_proves_nothing(portal: Any, stateful: Task) -> None:
+    OPERATORS["add_crm_payment"]().execute(stateful.context)
+    discard(stateful)
+    with pytest.raises(AirflowFailException, match=LOST):
+        OPERATORS["add_crm_payment"](tag=True).execute(stateful.context)
+    assert len(write_requests(portal, "add_crm_payment")) == 1
+
+
+@EACH
+def test_a_portal_that_cannot_be_read_is_waited_for(portal: Any, stateful: Task, operation: str) -> None:
+    OPERATORS[operation]().execute(stateful.context)
+    discard(stateful)
+    portal.fault("internal_server_error", "*")
+    with pytest.raises(Exception, match="MAY be on the books"):
+        OPERATORS[operation]().execute(stateful.context)
+    assert len(write_requests(portal, operation)) == 1
+
+
+@EACH
+@pytest.mark.parametrize("decision", ["pay_again", "give_up"])
+def test_a_person_decides(portal: Any, stateful: Task, journal: Path, operation: str, decision: str) -> None:
+    key = OPERATORS[operation](journal_conn_id="payments").execute(stateful.context)["idempotency_key"]
+    undone(portal, operation)
+    journal.unlink()
+    discard(stateful)
+    with pytest.raises(AirflowFailException, match=LOST):
+        OPERATORS[operation](journal_conn_id="payments").execute(stateful.context)
+    decide(key, decision)
+    discard(stateful)
+    if decision == "give_up":
+        with pytest.raises(AirflowFailException, match="PaymentRefused: anna has given"):
+            OPERATORS[operation](journal_conn_id="payments").execute(stateful.context)
+    else:
+        receipt = OPERATORS[operation](journal_conn_id="payments").execute(stateful.context)
+        assert receipt["outcome"] in ("created", "paid")
+    assert len(write_requests(portal, operation)) == (1 if decision == "give_up" else 2)
+
+
+def test_a_person_adopts_the_payment(portal: Any, stateful: Task, journal: Path) -> None:
+    add = OPERATORS["add_crm_payment"]
+    first = add(journal_conn_id="payments").execute(stateful.context)
+    journal.unlink()
+    discard(stateful)
+    with pytest.raises(AirflowFailException, match=LOST):
+        add(journal_conn_id="payments").execute(stateful.context)
+    decide(first["idempotency_key"], "adopt", first["payment_id"])
+    discard(stateful)
+    again = add(journal_conn_id="payments").execute(stateful.context)
+    assert (again["payment_id"], again["evidence"]) == (first["payment_id"], "person")
+    assert len(write_requests(portal, "add_crm_payment")) == 1
+
+
+# -- a SQL journal
+
+
+@EACH
+def test_a_database_and_the_task_state_complete_each_other(
+    portal: Any, stateful: Task, journal: Path, operation: str
+) -> None:
+    first = OPERATORS[operation](journal_conn_id="payments").execute(stateful.context)
+    journal.unlink()  # the task state knows
+    stateful.again()
+    again = OPERATORS[operation](journal_conn_id="payments").execute(stateful.context)
+    discard(stateful)  # the database knows
+    third = OPERATORS[operation](journal_conn_id="payments").execute(stateful.context)
+    assert again == third == {**again, "recovered": True}
+    assert again["idempotency_key"] == first["idempotency_key"]
+    assert len(write_requests(portal, operation)) == 1
+
+
+@EACH
+def test_a_database_that_was_replaced_has_forgotten(
+    portal: Any, forgetful_task: Task, journal: Path, operation: str
+) -> None:
+    """Airflow 3.1 and 3.2 keep no task state; newer ones have theirs beside the database."""
+    task = forgetful_task
+    OPERATORS[operation](journal_conn_id="payments").execute(task.context)
+    undone(portal, operation)
+    journal.unlink()
+    for _ in range(2):
+        task.again()
+        with pytest.raises(AirflowFailException, match=f"{LOST}.*somebody has emptied it"):
+            OPERATORS[operation](journal_conn_id="payments").execute(task.context)
+    assert len(write_requests(portal, operation)) == 1
+
+
+@EACH
+def test_an_attempt_that_does_not_reach_its_journal_hands_on_that_there_was_one(
+    portal: Any, forgetful_task: Task, journal: Path, operation: str
+) -> None:
+    task = forgetful_task
+    OPERATORS[operation](journal_conn_id="payments").execute(task.context)
+    undone(portal, operation)
+    journal.unlink()
+    task.again()
+    with pytest.raises(Bitrix24ConnectionNotFound):
+        OPERATORS[operation](journal_conn_id="payments", bitrix24_conn_id="nowhere").execute(task.context)
+    task.again()
+    with pytest.raises(AirflowFailException, match=f"{LOST}.*somebody has emptied it"):
+        OPERATORS[operation](journal_conn_id="payments").execute(task.context)
+    assert len(write_requests(portal, operation)) == 1
+
+
+@EACH
+def test_a_database_that_is_given_later_has_not_known_the_first_attempts(
+    portal: Any, stateful: Task, journal: Path, operation: str
+) -> None:
+    OPERATORS[operation]().execute(stateful.context)
+    undone(portal, operation)
+    discard(stateful)
+    with pytest.raises(AirflowFailException, match=LOST):
+        OPERATORS[operation](journal_conn_id="payments").execute(stateful.context)
+    assert len(write_requests(portal, operation)) == 1
+
+
+def test_another_runs_note_does_not_say_what_this_task_has_sent(portal: Any, stateful: Task, journal: Path) -> None:
+    def add(**options: Any) -> Any:
+        options = {"journal_conn_id": "payments", "idempotency_key": "order-17", **options}
+        return OPERATORS["add_crm_payment"](**options).execute(stateful.context)
+
+    stateful.ti.run_id = "manual__0"
+    with pytest.raises(AirflowFailException, match="PaymentRefused"):  # it opens the key and sends nothing
+        add(max_amount="1.00", fill_products=True)
+    stateful.ti.run_id, stateful.ti.try_number, stateful.ti.max_tries = "manual__1", 1, 0
+    stateful.store.kept.clear()
+    add(journal_conn_id=None, tag=True)
+    portal.act.delete_payment(1033, user_id=7)  # nothing of the tag is there any more
+    discard(stateful)
+    with pytest.raises(AirflowFailException, match=LOST):
+        add()
+    assert len(write_requests(portal, "add_crm_payment")) == 1
+
+
+# -- what is no reason for alarm
+
+
+@EACH
+def test_an_attempt_that_died_before_it_began_has_sent_nothing(portal: Any, stateful: Task, operation: str) -> None:
+    stateful.again()
+    stateful.again()
+    assert OPERATORS[operation]().execute(stateful.context)["outcome"] in ("created", "paid")
+
+
+@EACH
+def test_a_first_attempt_that_could_not_reach_the_database_has_sent_nothing(
+    portal: Any, forgetful_task: Task, journal: Path, operation: str
+) -> None:
+    task = forgetful_task
+    journal.mkdir()
+    with pytest.raises(Bitrix24StoreError):
+        OPERATORS[operation](journal_conn_id="payments").execute(task.context)
+    journal.rmdir()
+    task.again()
+    assert OPERATORS[operation](journal_conn_id="payments").execute(task.context)["outcome"] in ("created", "paid")
+
+
+@EACH
+@pytest.mark.parametrize("state", [True, False], ids=["task state", "no task state"])
+def test_what_was_stopped_begins_when_it_is_cleared(
+    portal: Any, task: Task, journal: Path, operation: str, state: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database knows that nothing was sent, whatever becomes of the task state."""
+    if state:
+        task.context["task_state_store"] = task.store
+    else:
+        task.context.pop("task_state_store", None)
+    monkeypatch.setenv(SWITCH, "true")
+    with pytest.raises(AirflowFailException, match="has stopped"):
+        OPERATORS[operation](journal_conn_id="payments").execute(task.context)
+    monkeypatch.setenv(SWITCH, "false")
+    discard(task)
+    assert OPERATORS[operation](journal_conn_id="payments").execute(task.context)["outcome"] in ("created", "paid")
+
+
+@EACH
+@pytest.mark.parametrize("wrong", [{"max_amount": "much"}, {"bitrix24_conn_id": "nowhere"}], ids=str)
+def test_what_failed_by_its_arguments_begins_when_it_is_cleared_with_its_state(
+    portal: Any, stateful: Task, operation: str, wrong: dict[str, Any]
+) -> None:
+    with pytest.raises(Exception, match=r"much|nowhere"):
+        OPERATORS[operation](**wrong).execute(stateful.context)
+    stateful.clear()
+    assert OPERATORS[operation]().execute(stateful.context)["outcome"] in ("created", "paid")
+
+
+# -- something in front of Airflow's API
+
+
+@EACH
+@pytest.mark.parametrize("hidden", [(1, 1), (1, 2), (2, 0), (0, 2), (0, 1), (1, 0)], ids=str)
+def test_a_wrong_not_found_is_not_believed(
+    portal: Any, stateful: Task, operation: str, hidden: tuple[int, int]
+) -> None:
+    """Airflow's supervisor says "not found" for every HTTP 404, whoever has sent it."""
+    first = OPERATORS[operation]().execute(stateful.context)
+    undone(portal, operation)
+    stateful.again()
+    get, left = stateful.store.get, dict(zip((ATTEMPTS, DOCUMENT), hidden, strict=True))
+
+    def not_found(key: str, default: Any = None) -> Any:
+        if left.get(key):
+            left[key] -= 1
+            return default
+        return get(key, default)
+
+    stateful.store.get = not_found  # type: ignore[method-assign]
+    receipt, said = None, ""
+    try:
+        receipt = OPERATORS[operation]().execute(stateful.context)
+    except (Bitrix24StoreError, AirflowFailException) as error:
+        said = str(error)
+    assert receipt == {**first, "outcome": "existing", "recovered": True} or re.search(
+        r"does not show what was written|not paid any more", said
+    )
+    assert len(write_requests(portal, operation)) == 1
+
+
+@EACH
+@pytest.mark.parametrize("keys", [(DOCUMENT,), (DOCUMENT, ATTEMPTS)], ids=str)
+def test_a_lasting_not_found_is_not_believed_either(
+    portal: Any, stateful: Task, operation: str, keys: tuple[str, ...]
+) -> None:
+    OPERATORS[operation]().execute(stateful.context)
+    undone(portal, operation)
+    get = stateful.store.get
+    stateful.store.get = lambda key, default=None: default if key in keys else get(key, default)  # type: ignore[method-assign]
+    for _ in range(2):
+        stateful.again()
+        error, words = (
+            (Bitrix24StoreError, "does not show") if ATTEMPTS in keys else (AirflowFailException, "MAY be on")
+        )
+        with pytest.raises(error, match=words):
+            OPERATORS[operation]().execute(stateful.context)
+    assert len(write_requests(portal, operation)) == 1
+
+
+@EACH
+def test_a_task_state_that_somebody_has_emptied_is_noticed(portal: Any, stateful: Task, operation: str) -> None:
+    OPERATORS[operation]().execute(stateful.context)
+    assert stateful.xcoms[BEGUN] is True
+    undone(portal, operation)
+    stateful.store.kept.clear()
+    stateful.again()
+    with pytest.raises(AirflowFailException, match=f"{LOST}.*somebody has emptied it"):
+        OPERATORS[operation]().execute(stateful.context)
+    assert len(write_requests(portal, operation)) == 1
+
+
+def test_on_airflow_33_a_person_may_be_asked(portal: Any, task: Task) -> None:
+    operator = OPERATORS["add_crm_payment"](on_unknown="ask")
+    if not AIRFLOW_V_3_3_PLUS:
+        with pytest.raises(AirflowFailException, match=r"needs Airflow 3\.3"):
+            operator.execute(task.context)
+        return
+    first = operator.execute(task.context)
+    discard(task)
+    with pytest.raises(Exception, match=f"payment {first['payment_id']}|MAY be on the books") as caught:
+        operator._attempt(task.context, None)
+    assert first["payment_id"] in caught.value.candidates  # type: ignore[attr-defined]
