@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.tools.printed import printed_json
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -87,7 +89,7 @@ def run_dag(
         command = [sys.executable, str(RUN_DAG), dag_id, json.dumps(conf)]
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
-        outcome = json.loads(done.stdout.splitlines()[-1])
+        outcome = printed_json(done.stdout)
         log = done.stdout + done.stderr
         assert bitrix24_sandbox.secret not in log
         return Outcome(state=outcome["state"], tasks=outcome["tasks"], log=log)
