@@ -416,3 +416,24 @@ def test_both_names_of_an_object_that_rendered_to_none_do_not_widen_the_search(p
     with pytest.raises(AirflowFailException, match="entity_id was given, but rendered to None"):
         waiting.execute(task.context)
     assert portal.requests == []
+
+
+@BOTH
+def test_a_wait_says_once_where_a_person_can_end_it(
+    portal: Any, task: Task, kind: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(AirflowSensorTimeout):
+        sensor(kind, timeout=0.2).execute(task.context)
+    (hint,) = [line for line in capfd.readouterr().out.splitlines() if "mark it as paid in Bitrix24" in line]
+    page = {"invoice": "/crm/invoice/show/2/", "payment": "/shop/orders/payment/details/1001/"}[kind]
+    assert f"{portal.url}{page}" in hint
+    assert "Waiting up to 0:00:00.2" in hint
+
+
+def test_a_wait_that_is_over_at_once_does_not_say_so(
+    portal: Any, task: Task, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sensor("invoice", 1).execute(task.context)
+    said = capfd.readouterr().out
+    assert "1 invoices paid" in said
+    assert "mark it as paid" not in said
