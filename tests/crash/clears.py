@@ -97,11 +97,14 @@ class ClearedDag:
             self._trigger()
             return "the_run"
         if self._way == "backfill":
-            self._airflow.backfill(self.dag_id, START.isoformat())
+            self._backfill = self._airflow.backfill(self.dag_id, START.isoformat())
             (run,) = self._airflow.get(f"dags/{self.dag_id}/dagRuns")["dag_runs"]
             return str(run["dag_run_id"])
         # The command finds runs by their logical date.
         return self._airflow.trigger(self.dag_id, {}, START.isoformat() if self._way == "command" else None)
+
+    def _backfill_has_ended(self) -> bool:
+        return self._airflow.get(f"backfills/{self._backfill}")["completed_at"] is not None
 
     def _trigger(self) -> None:
         dag_id = f"starts_{self.dag_id}"
@@ -119,6 +122,8 @@ class ClearedDag:
             case "trigger":
                 self._trigger()
             case "backfill":
+                # Airflow allows one at a time, and notices some time later that one has ended.
+                until(self._backfill_has_ended, f"the end of the backfill of {self.dag_id}", every=2)
                 self._airflow.backfill(self.dag_id, START.isoformat(), reprocess="completed")
             case _:
                 self._airflow.clear_tasks(self.dag_id, run_id, **self._chosen())

@@ -263,10 +263,10 @@ class LocalAirflow:
             f"/dags/{dag_id}/dagRuns/{run_id}/clear", json={"dry_run": False, "only_failed": False}
         ).raise_for_status()
 
-    def backfill(self, dag_id: str, date: str, reprocess: str = "none") -> None:
-        """Backfill the one run of this logical date; `reprocess="completed"` clears it if it has ended."""
+    def backfill(self, dag_id: str, date: str, reprocess: str = "none") -> int:
+        """Backfill the one run of this date, cleared if it has ended (`reprocess="completed"`); return the id."""
         body = {"dag_id": dag_id, "from_date": date, "to_date": date, "reprocess_behavior": reprocess}
-        self.api.post("/backfills", json=body).raise_for_status()
+        return int(self.api.post("/backfills", json=body).raise_for_status().json()["id"])
 
     def mark_failed(self, dag_id: str, run_id: str, task_id: str) -> None:
         """Mark a task as failed by hand."""
