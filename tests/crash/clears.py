@@ -191,12 +191,13 @@ class ClearedDag:
             raise NotGood(f"{one}: not one payment for each task that ran: {self._words(played.before)}")
         if not played.cleared:
             raise NotGood(f"{one}: no task was cleared: {played.after}")
-        for task in played.after:
-            if task["state"] == "success":
-                self._judge_receipt(one, played, task)
-            elif task["state"] == "failed" and task in played.cleared:
+        receipts = Counter(self._named(one, played, task) for task in played.after if task["state"] == "success")
+        if receipts and max(receipts.values()) > 1:
+            raise NotGood(f"{one}: two tasks have succeeded with one payment: {receipts}")
+        for task in played.cleared:
+            if task["state"] == "failed":
                 self._judge_words(one, task)
-            elif task in played.cleared:
+            elif task["state"] != "success":
                 raise NotGood(f"{one}: the task neither succeeded nor failed: {task}")
         failed = [task for task in played.cleared if task["state"] == "failed"]
         ran = Counter(one.objects[_position(task)] for task in played.after)
@@ -204,11 +205,13 @@ class ClearedDag:
             raise NotGood(f"{one}: not one payment for each iteration: {played.paid}")
         return "failed, and said why" if failed else "succeeded"
 
-    def _judge_receipt(self, one: Combination, played: Played, task: Mapping[str, Any]) -> None:
+    def _named(self, one: Combination, played: Played, task: Mapping[str, Any]) -> int:
+        """Return the invoice or payment of a receipt, which has to be on the books."""
         receipt = self._airflow.result(self.dag_id, task["dag_run_id"], task)
         name = "invoice_id" if one.subject == "invoice" else "payment_id"
         if receipt[name] not in {entry[name] for entry in played.paid}:
             raise NotGood(f"{one}: the receipt's payment is not on the books: {receipt}; {played.paid}")
+        return int(receipt[name])
 
     def _judge_words(self, one: Combination, task: Mapping[str, Any]) -> None:
         said = self._airflow.log(self.dag_id, task["dag_run_id"], task)

@@ -58,7 +58,7 @@ def test_a_wait_is_never_shorter_than_the_authors(error: BaseException, delay: A
 def test_an_attempt_does_not_wait_for_ever_without_a_retry() -> None:
     decision = ComeBackWhenAsked().evaluate(limited(540), 1, 3, after(300))
     assert getattr(decision, "reschedule_timeout", None) == (RESCHEDULES_FOR if AIRFLOW_V_3_4_PLUS else None)
-    assert RESCHEDULES_FOR > timedelta(minutes=10)  # in which the portal's time limits end
+    assert timedelta(minutes=10) < RESCHEDULES_FOR  # in which the portal's time limits end
 
 
 def test_a_portal_that_cannot_be_read_uses_retries() -> None:
