@@ -35,8 +35,5 @@ def test_it_succeeds_as_often_as_it_runs(run_dag: Callable[..., Any], bitrix24_s
     made, found = first.results("add")[0], second.results("add")[0]
     assert (made["outcome"], found["outcome"]) == ("created", "existing")
     assert made["payment_id"] == found["payment_id"]
-    payments = ("invoice_paid", "payment_added", "payment_paid")
-    assert [e["event"] for e in bitrix24_sandbox.ledger if e["event"] in payments and e["by"] == "rest"] == [
-        "invoice_paid",
-        "payment_added",
-    ]
+    effects = [entry["event"] for entry in bitrix24_sandbox.ledger if entry["by"] == "rest"]
+    assert [effects.count(event) for event in ("invoice_paid", "payment_added", "payment_paid")] == [1, 1, 0]
