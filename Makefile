@@ -10,7 +10,8 @@ PYTHON := $(or $(PYTHON),$(shell for python in python3 python3.13 python3.12 pyt
 PYTHON_VERSION := $(shell test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 PINS := requirements/airflow-$(AIRFLOW)-py$(PYTHON_VERSION).txt
 
-OLDER := 3.1 3.2 lowest
+# The pins besides those of the main version, on which `make test` runs.
+OTHERS := 3.1 3.2 3.4 lowest
 
 BIN := $(CURDIR)/$(VENV)/bin
 PACKAGE := airflow_provider_bitrix24
@@ -20,7 +21,7 @@ export AIRFLOW_HOME := $(CURDIR)/$(VENV)/airflow
 export AIRFLOW__CORE__LOAD_EXAMPLES := False
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-matrix test-older test-crash test-distributed test-canary test-proof test-mutation suite lint types imports unit browser docs package bench dev clean
+.PHONY: help demo test test-matrix test-others test-crash test-clear test-distributed test-canary test-proof test-mutation suite lint types imports unit browser docs package bench dev clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null || grep '##' Makefile
@@ -35,12 +36,12 @@ test: dev ## Everything: lint, types, import rules, tests with coverage, docs
 	@$(MAKE) docs
 	@$(MAKE) unit
 
-test-matrix: test ## make test, then the suite on Airflow 3.1, 3.2 and on the lowest declared versions of everything
-	@$(MAKE) test-older
+test-matrix: test ## make test, then the suite on Airflow 3.1, 3.2, 3.4 and on the lowest declared versions of everything
+	@$(MAKE) test-others
 
 # Side by side, because a suite waits longer than it computes; all of them, whatever becomes of one.
-test-older: ## The second half of test-matrix: what Airflow has a part in, on the older ones
-	@$(MAKE) --jobs=2 --keep-going --output-sync=recurse $(OLDER:%=suite-%)
+test-others: ## The second half of test-matrix: what Airflow has a part in, on the other versions
+	@$(MAKE) --jobs=2 --keep-going --output-sync=recurse $(OTHERS:%=suite-%)
 
 suite-%:
 	@$(MAKE) AIRFLOW=$* VENV=.venv-$* suite
@@ -57,7 +58,7 @@ SUITE = $(addprefix tests/,$(WITH_AIRFLOW)) $(addprefix --deselect=tests/,$(NEWE
 WITH_AIRFLOW := dags forms hook journal links oauth operators packaging sensors triggers
 # `make demo` runs on the pins of 3.3 only, and beside them the wheel is installed.
 NEWEST_ONLY := dags/test_demo_stops.py packaging/test_wheel.py
-# Nothing in these but requests, httpx, SQLAlchemy and pydantic, of which 3.1 and 3.2 have nearly what 3.3 has.
+# Nothing in these but requests, httpx, SQLAlchemy and pydantic, of which the others have nearly what 3.3 has.
 LIBRARIES_ALONE := hook/test_sandbox_faults.py $(addprefix hook/test_secret.py::,test_blocking_calls test_async_calls) \
 	$(addprefix journal/test_,airflow_api.py commands.py database.py entry.py) \
 	$(addprefix oauth/test_,calls.py many_workers.py protocol.py secrets.py trouble.py)
@@ -68,10 +69,10 @@ NOT_IN_3_1_0 := triggers/test_triggers.py::test_a_connection_that_the_triggerer_
 	journal/test_sql.py::test_a_connection_that_is_not_there_is_told oauth/test_trouble.py::test_a_store_that_nobody_knows
 
 # Real processes that are killed; Postgres, Redis and MariaDB are Debian's, installed if they are missing (needs root).
-test-crash test-distributed: $(VENV)/.test ## Real Airflows whose processes are killed; LocalExecutor, Celery
+test-crash test-distributed test-clear: $(VENV)/.test ## Real Airflows whose processes are killed; LocalExecutor, Celery; tasks that are cleared
 	@$(BIN)/pip install --quiet --constraint $(PINS) --requirement requirements/distributed.txt
 	@$(BIN)/python -m tests.tools.services install
-	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest $(@:test-%=tests/%) -rP
+	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest $(if $(filter test-clear,$@),tests/crash/test_clear.py,$(@:test-%=tests/%)) -rP
 
 test-canary: $(VENV)/.test ## Secrets planted in a whole Airflow, on all paths and faults, at DEBUG: none may be found again
 	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest tests/$(CANARY)
@@ -155,4 +156,4 @@ $(VENV)/.dev: $(VENV)/.test requirements/dev.txt
 	@touch $@
 
 clean: ## Remove environments and everything that was built
-	rm -rf $(VENV) $(OLDER:%=.venv-%) .venv-package .demo build dist docs/_build .coverage .coverage.* .*_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(OTHERS:%=.venv-%) .venv-package .demo build dist docs/_build .coverage .coverage.* .*_cache .hypothesis *.egg-info

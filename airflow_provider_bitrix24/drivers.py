@@ -404,5 +404,9 @@ for _name in (
     "httpx",
     "httpcore.http11",
     "httpcore.proxy",
+    # The same library under the name that Airflow 3.4 uses it by; code of a DAG may call a webhook with it.
+    "httpx2",
+    "httpcore2.http11",
+    "httpcore2.proxy",
 ):
     logging.getLogger(_name).addFilter(_WithoutSecrets())

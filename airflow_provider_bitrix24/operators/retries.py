@@ -1,10 +1,11 @@
-"""When to come back (Airflow 3.3): not before the portal asks for it. How often stays the author's business."""
+"""When to come back (Airflow 3.3): not before the portal asks for it. On Airflow 3.4 such a wait uses no retry."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_4_PLUS
 from airflow.sdk import RetryDecision, RetryPolicy
 
 from airflow_provider_bitrix24.exceptions import (
@@ -18,29 +19,45 @@ if TYPE_CHECKING:
 
 SOON: Final = timedelta(seconds=15)
 """How long at least to leave alone a key that somebody else works on, or a portal that could not be read."""
+RESCHEDULES_FOR: Final = timedelta(hours=1)
+"""On Airflow 3.4: for how long an attempt waits without using a retry. The portal's time limits end within 10 minutes,
+another task's work on a key within the settle window."""
 
 
 class ComeBackWhenAsked(RetryPolicy):
     """The waits between attempts that the operators use unless the author of the DAG gives a policy.
 
-    It only ever makes a wait longer than ``retry_delay`` would, never the number of retries; final errors stay final.
+    A wait is never shorter than ``retry_delay``; final errors stay final. Airflow 3.4 can run an attempt again later
+    without using a retry (``up_for_reschedule``): so it waits until the portal's time limit ends, and for another task
+    at work on the same key, for up to an hour. After that, and on Airflow 3.3, each wait uses one of ``retries``.
     """
 
     def evaluate(
         self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
     ) -> RetryDecision:
         """Decide by what the portal, or another task at work on the key, needs."""
+        ordinary = _ordinary_delay(context)
         if isinstance(exception, Bitrix24RateLimited) and exception.retry_after is not None:
-            wanted, who = timedelta(seconds=exception.retry_after), "the portal asks for it"
-        elif isinstance(exception, PaymentInProgress):
-            wanted, who = SOON, "another task or attempt is at work on the same key"
-        elif isinstance(exception, PaymentUnresolved):
-            wanted, who = SOON, "the portal could not be read"
-        else:
-            return RetryDecision.default()
-        if wanted <= _ordinary_delay(context):
-            return RetryDecision.default()
-        return RetryDecision.retry(wanted, f"wait {wanted.total_seconds():.0f} s: {who}")
+            return _come_back(timedelta(seconds=exception.retry_after), ordinary, "the portal asks for it")
+        if isinstance(exception, PaymentInProgress):
+            return _come_back(SOON, ordinary, "another task or attempt is at work on the same key")
+        if isinstance(exception, PaymentUnresolved) and ordinary < SOON:
+            return RetryDecision.retry(SOON, _reason(SOON, "the portal could not be read"))
+        return RetryDecision.default()
+
+
+def _come_back(wanted: timedelta, ordinary: timedelta, why: str) -> RetryDecision:
+    """Wait as long as is asked for, and not less than the author wants. Nothing has failed."""
+    if AIRFLOW_V_3_4_PLUS:
+        wait = max(wanted, ordinary)
+        return RetryDecision.reschedule(  # type: ignore[attr-defined, no-any-return, unused-ignore]
+            wait, reschedule_timeout=RESCHEDULES_FOR, reason=_reason(wait, why)
+        )
+    return RetryDecision.retry(wanted, _reason(wanted, why)) if wanted > ordinary else RetryDecision.default()
+
+
+def _reason(wait: timedelta, why: str) -> str:
+    return f"wait {wait.total_seconds():.0f} s: {why}"
 
 
 def _ordinary_delay(context: Context | None) -> timedelta:

@@ -57,6 +57,8 @@ class PaidSensor(LiteralText, BaseSensorOperator):
     """
 
     id_field: ClassVar[str]
+    link: ClassVar[type[Bitrix24Link]]
+    """Where a person sees what is waited for, and can mark it as paid."""
     were_given: frozenset[str]
     """The templated arguments that the constructor was given."""
 
@@ -70,6 +72,7 @@ class PaidSensor(LiteralText, BaseSensorOperator):
         super().__init__(**kwargs)
         self.bitrix24_conn_id = bitrix24_conn_id
         self.deferrable = deferrable
+        self._said_how_it_ends = False
 
     @cached_property
     def hook(self) -> Bitrix24Hook:
@@ -118,6 +121,7 @@ class PaidSensor(LiteralText, BaseSensorOperator):
         self.log.info("%s", verdict.message)
         if verdict.reason is not Reason.WAITING:
             return PokeReturnValue(is_done=True, xcom_value=self._conclude(verdict, many))
+        self._say_how_it_ends(ids)
         if self.deferrable:
             self._defer(ids)
         return PokeReturnValue(is_done=False)
@@ -136,6 +140,19 @@ class PaidSensor(LiteralText, BaseSensorOperator):
         verdict = Verdict.from_event(event, id_field=self.id_field, ids=ids)
         self.log.info("%s", verdict.message)
         return self._conclude(verdict, many)
+
+    def _say_how_it_ends(self, ids: Sequence[int]) -> None:
+        """Say once in a task's log what it waits for: somebody who reads it shall not think that it hangs."""
+        if self._said_how_it_ends:
+            return
+        self._said_how_it_ends = True
+        where = ", ".join(self.hook.settings.origin + self.link.path.format(number) for number in ids[:3])
+        self.log.info(
+            "Waiting up to %s until the customer has paid. To end the wait by hand, mark it as paid in Bitrix24: %s%s",
+            timedelta(seconds=self.timeout),
+            where,
+            ", ..." if len(ids) > 3 else "",
+        )
 
     def _conclude(self, verdict: Verdict, many: bool) -> Any:
         if verdict.reason.hopeless:
@@ -197,6 +214,7 @@ class InvoicePaidSensor(PaidSensor):
     template_fields = ("invoice_id", "bitrix24_conn_id")
     operator_extra_links: Sequence[BaseOperatorLink] = (InvoiceLink(),)
     id_field = "invoice_id"
+    link = InvoiceLink
 
     def __init__(self, *, invoice_id: OneOrMany, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -249,6 +267,7 @@ class CrmPaymentPaidSensor(PaidSensor):
     template_fields = ("payment_id", "entity_type_id", "entity_id", "bitrix24_conn_id")
     operator_extra_links: Sequence[BaseOperatorLink] = (CrmPaymentLink(), DealLink(), SmartInvoiceLink())
     id_field = "payment_id"
+    link = CrmPaymentLink
 
     def __init__(
         self,

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.tools.printed import printed_json
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -72,13 +74,20 @@ def finance_folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def dags_folder() -> Path:
+    """Where the DAGs are."""
+    return ROOT / "dags_examples"
+
+
+@pytest.fixture
 def run_dag(
-    migrated_home: Path, tmp_path: Path, finance_folder: Path, bitrix24_sandbox: Sandbox
+    migrated_home: Path, tmp_path: Path, finance_folder: Path, dags_folder: Path, bitrix24_sandbox: Sandbox
 ) -> Callable[..., Outcome]:
-    """Run an example DAG, and return what came of it."""
+    """Run a DAG, and return what came of it."""
     home = tmp_path / "airflow"
     shutil.copytree(migrated_home, home)
     env = airflow_env(home) | {
+        "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder),
         "AIRFLOW_CONN_BITRIX24_DEFAULT": bitrix24_sandbox.connection,
         "AIRFLOW_CONN_PAYMENTS_JOURNAL": json.dumps({"conn_type": "sqlite", "host": str(tmp_path / "journal.db")}),
         "AIRFLOW_VAR_FINANCE_FOLDER": str(finance_folder),
@@ -88,7 +97,7 @@ def run_dag(
         command = [sys.executable, str(RUN_DAG), dag_id, json.dumps(conf)]
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
-        outcome = json.loads(done.stdout.splitlines()[-1])
+        outcome = printed_json(done.stdout)
         log = done.stdout + done.stderr
         assert bitrix24_sandbox.secret not in log
         return Outcome(state=outcome["state"], tasks=outcome["tasks"], log=log)

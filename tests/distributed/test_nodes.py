@@ -61,7 +61,7 @@ def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         finally:
             processes.stop()
             services.remove()
-            request.config.stash[TABLE] = stage.table()
+            request.config.stash.setdefault(TABLE, []).extend(stage.table())
         yield stage
 
 

@@ -13,6 +13,7 @@ import pytest
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
 from airflow_provider_bitrix24.get_provider_info import get_provider_info
+from tests.tools.printed import printed_json
 
 if TYPE_CHECKING:
     from tests.forms.conftest import Forms
@@ -115,7 +116,7 @@ def test_what_was_not_filled_in_is_not_given(forms: Forms) -> None:
         timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    origin, read_timeout, portal, user = json.loads(done.stdout.splitlines()[-1])
+    origin, read_timeout, portal, user = printed_json(done.stdout)
     assert (origin, read_timeout, user) == (forms.url, 75, "1")
     assert portal == forms.url.removeprefix("http://")
 

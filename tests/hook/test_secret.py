@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import pickle
 import socket
@@ -40,11 +41,14 @@ FAULTS: list[tuple[str, dict[str, Any]]] = [
     ("time_missing", {}),
 ]
 
+HTTPX = [name for name in ("httpx", "httpx2") if importlib.util.find_spec(name)]
+"""The names that the library has: Airflow 3.4 installs both."""
+
 
 @pytest.fixture
 def everything_logged(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     """Every logger at DEBUG, those of the HTTP libraries too."""
-    for name in ("", "urllib3", "requests", "httpx", "httpcore", "airflow_provider_bitrix24"):
+    for name in ("", "urllib3", "requests", "httpx", "httpcore", "httpx2", "httpcore2", "airflow_provider_bitrix24"):
         caplog.set_level(logging.DEBUG, name)
     return caplog
 
@@ -158,7 +162,9 @@ async def test_older_airflow_is_told_too(monkeypatch: pytest.MonkeyPatch) -> Non
     assert redact("at another-c4n4ry!") == "at ***!"
 
 
-@pytest.mark.parametrize("name", ["urllib3.connectionpool", "urllib3.connection", "httpx", "httpcore.http11"])
+@pytest.mark.parametrize(
+    "name", ["urllib3.connectionpool", "urllib3.connection", "httpx", "httpcore.http11", "httpx2", "httpcore2.http11"]
+)
 @pytest.mark.parametrize("path", ["/rest/1/{}/profile", "/rest/api/1/{}/profile", "/REST/API/1/{}"])
 def test_every_form_of_the_address_is_starred_out(
     everything_logged: pytest.LogCaptureFixture, name: str, path: str
@@ -176,3 +182,16 @@ def test_other_libraries_log_as_before(everything_logged: pytest.LogCaptureFixtu
     with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(requests.RequestException):
         requests.get(f"http://127.0.0.1:{listener.getsockname()[1]}/other/path", timeout=0.1)
     assert "Starting new HTTP connection" in everything_logged.text
+
+
+@pytest.mark.parametrize("name", HTTPX)
+def test_what_the_library_logs_of_a_webhook(
+    bitrix24_sandbox: Any, everything_logged: pytest.LogCaptureFixture, name: str
+) -> None:
+    from airflow_provider_bitrix24 import drivers  # noqa: F401 - it has the filter put in
+
+    library = importlib.import_module(name)
+    library.post(f"{bitrix24_sandbox.webhook_url}profile", trust_env=False).raise_for_status()
+    assert f"{name}: " in "".join(f"{record.name}: " for record in everything_logged.records)
+    assert "/rest/***/***" in everything_logged.text
+    assert bitrix24_sandbox.secret not in everything_logged.text

@@ -22,6 +22,7 @@ from airflow_provider_bitrix24.sandbox.faults import Fault
 from airflow_provider_bitrix24.sandbox.portal import Portal
 from airflow_provider_bitrix24.sandbox.pytest_plugin import Sandbox
 from airflow_provider_bitrix24.sandbox.server import SandboxServer
+from tests.tools.printed import printed_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +55,7 @@ class World:
     def dags(self, *dag_ids: str) -> dict[str, Any]:
         done = self.run(str(RUN_DAGS), *dag_ids)
         assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
-        outcome: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+        outcome: dict[str, Any] = printed_json(done.stdout)
         return outcome
 
     def variable(self, suffix: str = "") -> Any:

@@ -1,6 +1,6 @@
 """Run DAGs of the DAGs folder through real Airflow (`dag.test`), one after another, and print what became of them.
 
-Usage: run_dags.py DAG_ID... ; the last line is JSON, for each DAG and task a list with one entry for each map index:
+Usage: run_dags.py DAG_ID... ; a line is JSON: for each DAG and task a list with one entry for each map index:
 state, try_number and xcoms.
 """
 

@@ -17,6 +17,7 @@ import pytest
 from airflow_provider_bitrix24.sandbox.faults import Fault
 from airflow_provider_bitrix24.sandbox.portal import Portal
 from airflow_provider_bitrix24.sandbox.server import SandboxServer
+from tests.tools.printed import printed_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,7 +100,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, short_waits: dict[str, Any])
         done = subprocess.run(run, env=env, capture_output=True, text=True, timeout=1800)
         printed = done.stdout + done.stderr
         assert done.returncode == 0, printed[-5000:]
-        outcome = json.loads(done.stdout.strip().splitlines()[-1])
+        outcome = printed_json(done.stdout)
         yield World(outcome, printed, portal, server.url, webhook.secret)
 
 

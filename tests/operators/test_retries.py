@@ -7,12 +7,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_4_PLUS
 from airflow.sdk import DAG, ExceptionRetryPolicy, RetryAction
 from airflow.sdk.exceptions import AirflowTaskTimeout
 
 from airflow_provider_bitrix24 import exceptions
 from airflow_provider_bitrix24.operators.payments import PayInvoiceOperator
-from airflow_provider_bitrix24.operators.retries import SOON, ComeBackWhenAsked
+from airflow_provider_bitrix24.operators.retries import RESCHEDULES_FOR, SOON, ComeBackWhenAsked
 
 
 def limited(retry_after: float | None) -> exceptions.Bitrix24RateLimited:
@@ -24,34 +25,60 @@ def after(seconds: float) -> dict[str, Any]:
     return {"task": SimpleNamespace(retry_delay=timedelta(seconds=seconds))}
 
 
+WAITS_WITHOUT_A_RETRY = RetryAction("reschedule") if AIRFLOW_V_3_4_PLUS else RetryAction.RETRY
+"""Airflow 3.4 runs an attempt again later without using a retry."""
+
+
 @pytest.mark.parametrize(
     ("error", "context", "seconds"),
     [
         (limited(540), after(300), 540),
         (limited(540), after(0), 540),
         (limited(540), None, 540),
-        (limited(20), after(300), None),
-        (limited(None), after(300), None),
         (exceptions.PaymentInProgress("busy"), after(0), SOON.total_seconds()),
-        (exceptions.PaymentUnresolved("away"), after(0), SOON.total_seconds()),
-        (exceptions.PaymentUnresolved("away"), after(300), None),
-        (exceptions.Bitrix24NotSent("m", "refused"), after(0), None),
-        (AirflowTaskTimeout("over"), after(300), None),
-        (ValueError("not ours"), after(300), None),
     ],
 )
-def test_a_wait_is_only_ever_made_longer(error: BaseException, context: Any, seconds: float | None) -> None:
+def test_a_wait_that_somebody_asks_for_is_kept(error: BaseException, context: Any, seconds: float) -> None:
     decision = ComeBackWhenAsked().evaluate(error, 1, 3, context)
-    if seconds is None:
-        assert decision.action is RetryAction.DEFAULT
+    assert (decision.action, decision.retry_delay) == (WAITS_WITHOUT_A_RETRY, timedelta(seconds=seconds))
+    assert decision.reason is not None
+    assert decision.reason.startswith(f"wait {seconds:.0f} s: ")
+
+
+@pytest.mark.parametrize("error", [limited(20), exceptions.PaymentInProgress("busy")])
+@pytest.mark.parametrize("delay", [timedelta(seconds=300), 300])
+def test_a_wait_is_never_shorter_than_the_authors(error: BaseException, delay: Any) -> None:
+    decision = ComeBackWhenAsked().evaluate(error, 1, 3, {"task": SimpleNamespace(retry_delay=delay)})  # type: ignore[typeddict-item]
+    if AIRFLOW_V_3_4_PLUS:
+        assert (decision.action, decision.retry_delay) == (WAITS_WITHOUT_A_RETRY, timedelta(seconds=300))
     else:
-        assert (decision.action, decision.retry_delay) == (RetryAction.RETRY, timedelta(seconds=seconds))
-        assert decision.reason
+        assert decision.action is RetryAction.DEFAULT
 
 
-def test_a_delay_given_as_seconds_counts() -> None:
-    decision = ComeBackWhenAsked().evaluate(limited(20), 1, 3, {"task": SimpleNamespace(retry_delay=30)})  # type: ignore[typeddict-item]
-    assert decision.action is RetryAction.DEFAULT
+def test_an_attempt_does_not_wait_for_ever_without_a_retry() -> None:
+    decision = ComeBackWhenAsked().evaluate(limited(540), 1, 3, after(300))
+    assert getattr(decision, "reschedule_timeout", None) == (RESCHEDULES_FOR if AIRFLOW_V_3_4_PLUS else None)
+    assert timedelta(minutes=10) < RESCHEDULES_FOR  # in which the portal's time limits end
+
+
+def test_a_portal_that_cannot_be_read_uses_retries() -> None:
+    decision = ComeBackWhenAsked().evaluate(exceptions.PaymentUnresolved("away"), 1, 3, after(0))
+    assert (decision.action, decision.retry_delay) == (RetryAction.RETRY, SOON)
+    assert decision.reason == "wait 15 s: the portal could not be read"
+
+
+@pytest.mark.parametrize(
+    ("error", "context"),
+    [
+        (limited(None), after(300)),
+        (exceptions.PaymentUnresolved("away"), after(300)),
+        (exceptions.Bitrix24NotSent("m", "refused"), after(0)),
+        (AirflowTaskTimeout("over"), after(300)),
+        (ValueError("not ours"), after(300)),
+    ],
+)
+def test_everything_else_is_retried_as_the_author_says(error: BaseException, context: Any) -> None:
+    assert ComeBackWhenAsked().evaluate(error, 1, 3, context).action is RetryAction.DEFAULT
 
 
 def test_the_authors_policy_wins() -> None:

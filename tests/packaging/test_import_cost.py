@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 
 import pytest
+
+from tests.tools.printed import printed_json
 
 PUBLIC = [
     "airflow_provider_bitrix24.hooks.bitrix24",
@@ -30,7 +31,7 @@ print(json.dumps([sorted(before), sorted(set(sys.modules) - before)]))
 def test_importing_loads_only_our_own_modules(module: str) -> None:
     done = subprocess.run([sys.executable, "-c", COUNT, module], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    before, added = json.loads(done.stdout.splitlines()[-1])
+    before, added = printed_json(done.stdout)
     assert module in added
     packages, known = ({name.partition(".")[0] for name in names} for names in (added, before))
     assert packages - known - sys.stdlib_module_names <= {"airflow_provider_bitrix24"}, added

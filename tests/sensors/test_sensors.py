@@ -448,3 +448,24 @@ def test_never_fail_skips_what_cannot_be_read_after_a_deferral_too() -> None:
         resume(sensor("invoice", never_fail=True), event)
     with pytest.raises(Bitrix24NoAnswer):
         resume(sensor("invoice", soft_fail=True), event)
+
+
+@BOTH
+def test_a_wait_says_once_where_a_person_can_end_it(
+    portal: Any, task: Task, kind: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(AirflowSensorTimeout):
+        sensor(kind, timeout=0.2).execute(task.context)
+    (hint,) = [line for line in capfd.readouterr().out.splitlines() if "mark it as paid in Bitrix24" in line]
+    page = {"invoice": "/crm/invoice/show/2/", "payment": "/shop/orders/payment/details/1001/"}[kind]
+    assert f"{portal.url}{page}" in hint
+    assert "Waiting up to 0:00:00.2" in hint
+
+
+def test_a_wait_that_is_over_at_once_does_not_say_so(
+    portal: Any, task: Task, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sensor("invoice", 1).execute(task.context)
+    said = capfd.readouterr().out
+    assert "1 invoice paid" in said
+    assert "mark it as paid" not in said

@@ -228,10 +228,14 @@ class LocalAirflow:
         """Return what `GET /api/v2/<path>` answers."""
         return dict(self.api.get(f"/{path}", params=query).raise_for_status().json())
 
-    def trigger(self, dag_id: str, conf: Mapping[str, Any]) -> str:
-        """Unpause the DAG, start a run with `conf` and return the run's id."""
+    def unpause(self, dag_id: str) -> None:
+        """Let runs of the DAG start."""
         self.api.patch(f"/dags/{dag_id}", json={"is_paused": False}).raise_for_status()
-        answer = self.api.post(f"/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": dict(conf)})
+
+    def trigger(self, dag_id: str, conf: Mapping[str, Any], logical_date: str | None = None) -> str:
+        """Unpause the DAG, start a run with `conf` and return the run's id."""
+        self.unpause(dag_id)
+        answer = self.api.post(f"/dags/{dag_id}/dagRuns", json={"logical_date": logical_date, "conf": dict(conf)})
         if answer.is_error:
             raise RuntimeError(f"Airflow refused to run {dag_id}: {answer.text}")
         return str(answer.json()["dag_run_id"])
@@ -246,8 +250,24 @@ class LocalAirflow:
 
     def clear(self, dag_id: str, run_id: str) -> None:
         """Clear all tasks of the run, whatever their state, as the button of the UI does."""
-        body = {"dry_run": False, "only_failed": False, "reset_dag_runs": True, "dag_run_id": run_id}
+        self.clear_tasks(dag_id, run_id, reset_dag_runs=True)
+
+    def clear_tasks(self, dag_id: str, run_id: str, **options: Any) -> None:
+        """Clear tasks of the run, as the dialog of the UI does, which sends these fields and leaves out the others."""
+        scope = dict.fromkeys(("include_downstream", "include_future", "include_past", "include_upstream"), False)
+        body = {"dry_run": False, "dag_run_id": run_id, "only_failed": False, **scope, **options}
         self.api.post(f"/dags/{dag_id}/clearTaskInstances", json=body).raise_for_status()
+
+    def clear_run(self, dag_id: str, run_id: str) -> None:
+        """Clear a whole run, as the dialog of the UI does."""
+        self.api.post(
+            f"/dags/{dag_id}/dagRuns/{run_id}/clear", json={"dry_run": False, "only_failed": False}
+        ).raise_for_status()
+
+    def backfill(self, dag_id: str, date: str, reprocess: str = "none") -> int:
+        """Backfill the one run of this date, cleared if it has ended (`reprocess="completed"`); return the id."""
+        body = {"dag_id": dag_id, "from_date": date, "to_date": date, "reprocess_behavior": reprocess}
+        return int(self.api.post("/backfills", json=body).raise_for_status().json()["id"])
 
     def mark_failed(self, dag_id: str, run_id: str, task_id: str) -> None:
         """Mark a task as failed by hand."""
@@ -266,14 +286,21 @@ class LocalAirflow:
     def result(self, dag_id: str, run_id: str, task: Mapping[str, Any]) -> Any:
         """Return what the task returned, or None."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task['task_id']}/xcomEntries/return_value"
-        answer = self.api.get(path, params={"map_index": task["map_index"], "deserialize": False, "stringify": False})
+        answer = self.api.get(path, params={**_place(task), "deserialize": False, "stringify": False})
         return None if answer.status_code == httpx.codes.NOT_FOUND else answer.raise_for_status().json()["value"]
 
     def log(self, dag_id: str, run_id: str, task: Mapping[str, Any]) -> str:
         """Return the end of the log of the task's last attempt."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task['task_id']}/logs/{task['try_number']}"
-        entries = self.api.get(path, params={"map_index": task["map_index"]}).raise_for_status().json()["content"]
+        entries = self.api.get(path, params=_place(task)).raise_for_status().json()["content"]
         return "\n".join(_log_line(entry) for entry in entries[-15:])
+
+
+def _place(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what tells instances of a task apart: its region (Airflow 3.4), or its map index."""
+    if task.get("region_id") is None:
+        return {"map_index": task["map_index"]}
+    return {"region_id": task["region_id"], "region_index": task["region_index"]}
 
 
 def _log_line(entry: Mapping[str, Any]) -> str:
