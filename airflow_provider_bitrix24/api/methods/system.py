@@ -1,0 +1,182 @@
+"""Who the connection is and what it may do, users, messages: ``profile``, ``scope``, ``user.get``, ``im.*``."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.api.methods.row import ListShape, Method, Param, one
+
+_SYSTEM = "api-reference/common/system/"
+
+_ATTACH = Param("ATTACH", "attach", "attachment as an object, or as JSON text")
+
+METHODS: Final = (
+    Method(
+        name="profile",
+        does="Read whom the connection acts as.",
+        effect=Effect.READ,
+        scope=None,
+        result="the user",
+        model="Profile",
+        page="api-reference/common/users/profile",
+    ),
+    Method(
+        name="scope",
+        does="List the scopes of the connection.",
+        effect=Effect.READ,
+        scope=None,
+        params=(Param("full", "bool", "whether to list all scopes that there are"),),
+        result="names of scopes",
+        page=f"{_SYSTEM}scope",
+    ),
+    Method(
+        name="methods",
+        does="List the REST methods that the connection may call.",
+        effect=Effect.READ,
+        scope=None,
+        params=(
+            Param("full", "bool", "whether to list all methods that there are"),
+            Param("scope", "text", "only those of this scope"),
+        ),
+        result="names of methods",
+        page=f"{_SYSTEM}methods",
+    ),
+    Method(
+        name="method.get",
+        does="Tell whether the portal has a REST method, and whether the connection may call it.",
+        effect=Effect.READ,
+        scope=None,
+        params=(one("name", "name of the method", "text"),),
+        result="``isExisting`` and ``isAvailable``",
+        page=f"{_SYSTEM}method-get",
+    ),
+    Method(
+        name="server.time",
+        does="Read the portal's clock.",
+        effect=Effect.READ,
+        scope=None,
+        result="the time as ISO 8601",
+        page=f"{_SYSTEM}server-time",
+    ),
+    Method(
+        name="app.info",
+        does="Describe the OAuth application and the portal's plan.",
+        effect=Effect.READ,
+        scope=None,
+        application=True,
+        result="``ID``, ``CODE``, ``STATUS``, ``LICENSE`` and more",
+        errors={"ACCESS_DENIED": "it needs an OAuth application"},
+        page=f"{_SYSTEM}app-info",
+    ),
+    Method(
+        name="feature.get",
+        does="Tell whether the portal's plan has a feature.",
+        effect=Effect.READ,
+        scope=None,
+        params=(one("CODE", "code of the feature", "text"),),
+        result="``value``: ``Y`` or ``N``",
+        errors={"CODE_EMPTY": "the code is missing"},
+        page=f"{_SYSTEM}feature-get",
+    ),
+    Method(
+        name="user.admin",
+        does="Tell whether the connection acts as an administrator.",
+        effect=Effect.READ,
+        scope=None,
+        result="true or false",
+        page="api-reference/common/users/user-admin",
+    ),
+    Method(
+        name="user.get",
+        does="List users. The scopes ``user_basic`` and ``user_brief`` show fewer fields.",
+        effect=Effect.READ,
+        scope="user",
+        params=(
+            Param("FILTER", "filter", "field with an operator as prefix -> value, such as ``{'ACTIVE': True}``"),
+            Param("sort", "text", "field to sort by"),
+            Param("order", "text", "``ASC`` or ``DESC``"),
+            Param("select", "select", "fields that the rows shall have"),
+            Param("ADMIN_MODE", "bool", "whether to read users as an administrator sees them"),
+            Param("IMAGE_RESIZE", "text", "size of the photos: ``small``, ``medium`` or ``large``"),
+            Param("start", "start", "offset of the page, a multiple of 50; -1 for the first without counting"),
+        ),
+        any_case=True,
+        result="one page of at most 50",
+        rows=ListShape(id_field="ID", paging="start"),
+        page="api-reference/user/user-get",
+    ),
+    Method(
+        name="im.notify.system.add",
+        does="Send a notification to a user. Calling it twice sends two, unless ``TAG`` is the same.",
+        effect=Effect.CREATE,
+        scope="im",
+        params=(
+            one("USER_ID", "id of the user"),
+            one("MESSAGE", "the text; BB codes are understood", "text"),
+            Param("MESSAGE_OUT", "text", "the text for e-mail and the like"),
+            Param("TAG", "text", "a new notification replaces those with the same tag"),
+            Param("SUB_TAG", "text", "another tag, which replaces nothing"),
+            _ATTACH,
+            Param("CLIENT_ID", "text", "id of the application; a webhook needs it for ``TAG`` and ``SUB_TAG``"),
+        ),
+        result="id of the notification; false if there is none",
+        errors={
+            "USER_ID_EMPTY": "the user is missing",
+            "MESSAGE_EMPTY": "the text is missing",
+            "ATTACH_OVERSIZE": "the attachment is larger than 60,000 characters",
+            "ATTACH_ERROR": "the attachment cannot be read",
+            "WRONG_AUTH_TYPE": "it needs a webhook or an OAuth application",
+        },
+        page="api-reference/chats/notifications/im-notify-system-add",
+    ),
+    Method(
+        name="im.message.add",
+        does="Send a message to a chat or a user. Calling it twice sends two.",
+        effect=Effect.CREATE,
+        scope="im",
+        params=(
+            one("DIALOG_ID", "``chat12`` for a chat, ``sg12`` for a group, ``12`` for a user", "text"),
+            Param("MESSAGE", "text", "the text; needed without an attachment"),
+            _ATTACH,
+            Param("KEYBOARD", "attach", "buttons below the message"),
+            Param("MENU", "attach", "entries of the message's menu"),
+            Param("SYSTEM", "flag", "whether it looks like a message of the system"),
+            Param("URL_PREVIEW", "flag", "whether links are shown with a preview; yes if not given"),
+            Param("REPLY_ID", "id", "id of the message that it replies to"),
+        ),
+        any_of=("MESSAGE", "ATTACH"),
+        result="id of the message",
+        errors={
+            "MESSAGE_EMPTY": "text and attachment are missing",
+            "USER_ID_EMPTY": "the user is missing",
+            "USER_NOT_FOUND": "the user does not exist",
+            "CHAT_ID": "the chat does not exist",
+            "ACCESS_ERROR": "the user may not write there",
+            "PARAMS_ERROR": "the parameters do not fit each other",
+            "ATTACH_ERROR": "the attachment cannot be read",
+            "ATTACH_OVERSIZE": "the attachment is too large",
+            "KEYBOARD_ERROR": "the buttons cannot be read",
+            "MENU_ERROR": "the menu cannot be read",
+            "REPLY_ACCESS_ERROR": "the user may not read the message that it replies to",
+            "REPLY_FROM_OTHER_CHAT_ERROR": "the message that it replies to is in another chat",
+        },
+        page="api-reference/chats/messages/im-message-add",
+    ),
+    Method(
+        name="batch",
+        does="Run up to 50 commands one after another. `Bitrix24Hook.batch` writes and reads it.",
+        effect=Effect.CREATE,
+        scope=None,
+        params=(
+            one("cmd", "key -> ``method?query``", "object"),
+            Param("halt", "int", "1 stops at the first error; nothing is undone"),
+        ),
+        result="``result``, ``result_error``, ``result_total``, ``result_next`` and ``result_time``, each by key",
+        errors={
+            "ERROR_BATCH_LENGTH_EXCEEDED": "the command is the 51st or later; the first 50 ran",
+            "ERROR_BATCH_METHOD_NOT_ALLOWED": "the method cannot be part of a batch",
+        },
+        page="settings/how-to-call-rest-api/batch",
+    ),
+)
