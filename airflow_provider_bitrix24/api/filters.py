@@ -119,7 +119,7 @@ def _check(row: Method, where: str, field: str, known: Iterable[str], *, any_cas
 
 def _refuse(row: Method, where: str, close: str | None, names: Sequence[str] = ()) -> NoReturn:
     hint = f" Did you mean {close!r}?" if close else ""
-    listed = f" Known names: {', '.join(names)}." if names else ""
+    listed = f" Known names: {', '.join(names)}." if names and not close else ""
     raise Bitrix24ConfigError(
         f"{row.name} does not know {where}.{hint} Bitrix24 can ignore an unknown name without an error, and "
         f"then returns rows that were not asked for. Nothing was sent.{listed} See {row.url} (check_names=False of the "

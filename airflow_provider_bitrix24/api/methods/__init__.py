@@ -9,7 +9,17 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bitrix24.api.effects import Effect
-from airflow_provider_bitrix24.api.methods import crm, events, invoices, items, pay_systems, payments, sale, system
+from airflow_provider_bitrix24.api.methods import (
+    crm,
+    events,
+    invoices,
+    items,
+    pay_systems,
+    payments,
+    product_rows,
+    sale,
+    system,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +31,7 @@ FAMILIES: Final[Mapping[str, tuple[Method, ...]]] = {
     "pay_systems": pay_systems.METHODS,
     "invoices": invoices.METHODS,
     "items": items.METHODS,
+    "product_rows": product_rows.METHODS,
     "crm": crm.METHODS,
     "sale": sale.METHODS,
     "events": events.METHODS,

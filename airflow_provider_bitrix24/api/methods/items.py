@@ -1,4 +1,4 @@
-"""CRM objects of every type, their product rows and their orders: ``crm.item.*`` and ``crm.orderentity.*``."""
+"""CRM objects of every type and their orders: ``crm.item.*`` and ``crm.orderentity.*``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Final
 from airflow_provider_bitrix24.api.effects import Effect
 from airflow_provider_bitrix24.api.methods.row import (
     OTHER,
-    PARAMETERS_MISSING,
     ListShape,
     Method,
     Param,
@@ -17,7 +16,6 @@ from airflow_provider_bitrix24.api.methods.row import (
 )
 
 _PAGE = "api-reference/crm/universal/crm-item-"
-_ROW_PAGE = "api-reference/crm/universal/product-rows/crm-item-productrow-"
 _ORDER_PAGE = "api-reference/crm/universal/order-entity/crm-order-entity-"
 
 _TYPE = one("entityTypeId", "CRM type: 1 lead, 2 deal, 3 contact, 4 company, 31 smart invoice, or a smart process's")
@@ -35,24 +33,6 @@ _VALUES = {
     "CRM_FIELD_ERROR_VALUE_NOT_VALID": "a field has a wrong value",
     "100": "a field with many values was given something else",
 }
-
-_OWNER = (one("ownerType", "``D`` for a deal, ``SI`` for a smart invoice", "text"), one("ownerId", "id of the object"))
-_ROW_ID = one("id", "id of the product row")
-_ROW_ERRORS = {
-    "ENTITY_TYPE_NOT_SUPPORTED": "objects of this type have no product rows here",
-    "ACCESS_DENIED": "the user may not do this with the object",
-    **PARAMETERS_MISSING,
-    **OTHER,
-}
-_NO_ROW = {"NOT_FOUND": "the product row does not exist"}
-_NO_OWNER = {"OWNER_NOT_FOUND": "the object does not exist"}
-_ROW = "``productRow`` with its fields"
-_ROW_FIELDS = fields(
-    number="id ownerId productId price priceAccount priceExclusive priceNetto priceBrutto quantity discountTypeId "
-    "discountRate discountSum taxRate measureCode sort type storeId",
-    text="ownerType productName measureName xmlId",
-    flag="taxIncluded customized",
-)
 
 METHODS: Final = (
     Method(
@@ -95,93 +75,6 @@ METHODS: Final = (
         result=_ITEM,
         errors={**_VALUES, "UPDATE_DYNAMIC_ITEM_RESTRICTED": "the plan does not allow it"},
         page=f"{_PAGE}update",
-    ),
-    Method(
-        name="crm.item.productrow.get",
-        does="Read one product row.",
-        effect=Effect.READ,
-        scope="crm",
-        params=(_ROW_ID,),
-        result=_ROW,
-        errors={**_ROW_ERRORS, **_NO_ROW},
-        page=f"{_ROW_PAGE}get",
-    ),
-    Method(
-        name="crm.item.productrow.list",
-        does="List the product rows of an object; the filter must hold ``=ownerType`` and ``=ownerId``.",
-        effect=Effect.READ,
-        scope="crm",
-        params=listing(select=False),
-        result="``productRows``: one page of at most 50",
-        rows=ListShape("productRows", fields=_ROW_FIELDS),
-        errors={
-            "ACCESS_DENIED": "the user may not read the object",
-            "INVALID_ARG_VALUE": "the filter cannot be read",
-            **PARAMETERS_MISSING,
-            **OTHER,
-        },
-        page=f"{_ROW_PAGE}list",
-    ),
-    Method(
-        name="crm.item.productrow.fields",
-        does="Describe the fields of a product row.",
-        effect=Effect.READ,
-        scope="crm",
-        result="``fields``: field -> type, and whether it is required or read-only",
-        errors=OTHER,
-        page=f"{_ROW_PAGE}fields",
-    ),
-    Method(
-        name="crm.item.productrow.getAvailableForPayment",
-        does="List the product rows of an object that are not in a payment yet.",
-        effect=Effect.READ,
-        scope="crm",
-        params=_OWNER,
-        result="the product rows with the quantities that are left",
-        model="ProductRow",
-        rows=ListShape("productRows", paging="none"),
-        errors={"ACCESS_DENIED": "the user may not read the object", **PARAMETERS_MISSING, **OTHER},
-        page=f"{_ROW_PAGE}get-available-for-payment",
-    ),
-    Method(
-        name="crm.item.productrow.add",
-        does="Add a product row to an object. Calling it twice adds two.",
-        effect=Effect.CREATE,
-        scope="crm",
-        params=(one("fields", "``ownerId``, ``ownerType`` and the fields of the row", "object"),),
-        result=_ROW,
-        errors={**_ROW_ERRORS, **_NO_OWNER},
-        page=f"{_ROW_PAGE}add",
-    ),
-    Method(
-        name="crm.item.productrow.update",
-        does="Change a product row.",
-        effect=Effect.SET,
-        scope="crm",
-        params=(_ROW_ID, one("fields", "what shall change", "object")),
-        result=_ROW,
-        errors={**_ROW_ERRORS, **_NO_ROW, "INVALID_ARG_VALUE": "a field is not known, or cannot be changed"},
-        page=f"{_ROW_PAGE}update",
-    ),
-    Method(
-        name="crm.item.productrow.set",
-        does="Replace all product rows of an object; the new ones get new ids.",
-        effect=Effect.CREATE,
-        scope="crm",
-        params=(*_OWNER, one("productRows", "the fields of each row", "objects")),
-        result="``productRows`` with the fields of each",
-        errors={**_ROW_ERRORS, **_NO_OWNER},
-        page=f"{_ROW_PAGE}set",
-    ),
-    Method(
-        name="crm.item.productrow.delete",
-        does="Delete a product row.",
-        effect=Effect.SET,
-        scope="crm",
-        params=(_ROW_ID,),
-        result="null",
-        errors={**_ROW_ERRORS, **_NO_ROW},
-        page=f"{_ROW_PAGE}delete",
     ),
     Method(
         name="crm.orderentity.list",

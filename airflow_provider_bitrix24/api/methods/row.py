@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 PAGES: Final = "https://apidocs.bitrix24.com/"
 
 ParamType = Literal[
-    "id", "ids", "int", "whole", "number", "text", "texts", "flag", "bool", "object", "objects", "attach",
+    "id", "ids", "int", "whole", "text", "texts", "flag", "bool", "object", "objects", "attach",
     "filter", "order", "select", "start",
 ]  # fmt: skip
-"""What a parameter takes; `methods.checks` turns a Python value into the value on the wire."""
+"""What a parameter takes; `calls.call` turns a Python value into the value on the wire."""
 FieldKind = Literal["number", "text", "flag", "time", "other"]
 """What a field of a list holds; decides whether a row can be compared with a filter."""
 Paging = Literal["id", "start", "none"]
@@ -84,8 +84,6 @@ class Method:
     """What the reply's ``result`` is, in words."""
     model: str | None = None
     """Class of `api.models` that an object of the result is read as."""
-    wrapper: str | None = None
-    """Key of what the model is read from; None if that is the result itself. A list method has it in `rows`."""
     rows: ListShape | None = None
     """Only of list methods."""
     errors: Mapping[str, str] = field(default_factory=dict)
@@ -101,6 +99,17 @@ class Method:
     def url(self) -> str:
         """Address of its documentation."""
         return f"{PAGES}{self.page}.html"
+
+    @property
+    def returns(self) -> Literal["model", "models", "id", "true", "raw"]:
+        """How the typed call reads the result. A list whose select may leave fields out stays as it came."""
+        if self.model is not None and self.rows is None:
+            return "model"
+        if self.model is not None and not any(param.type == "select" for param in self.params):
+            return "models"
+        if self.result.startswith("id of") and ";" not in self.result:
+            return "id"
+        return "true" if self.result == "true" or self.result.startswith("true, ") else "raw"
 
     @property
     def python(self) -> str:
