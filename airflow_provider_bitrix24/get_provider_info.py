@@ -28,12 +28,26 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             {
                 "integration-name": "Bitrix24",
-                "python-modules": [f"{_PACKAGE}.operators.payments", f"{_PACKAGE}.operators.tokens"],
+                "python-modules": [
+                    f"{_PACKAGE}.operators.payments",
+                    f"{_PACKAGE}.operators.calls",
+                    f"{_PACKAGE}.operators.tokens",
+                ],
             }
         ],
-        "sensors": [{"integration-name": "Bitrix24", "python-modules": [f"{_PACKAGE}.sensors.payments"]}],
+        "sensors": [
+            {
+                "integration-name": "Bitrix24",
+                "python-modules": [f"{_PACKAGE}.sensors.payments", f"{_PACKAGE}.sensors.records"],
+            }
+        ],
         "hooks": [{"integration-name": "Bitrix24", "python-modules": [f"{_PACKAGE}.hooks.bitrix24"]}],
-        "triggers": [{"integration-name": "Bitrix24", "python-modules": [f"{_PACKAGE}.triggers.payments"]}],
+        "triggers": [
+            {
+                "integration-name": "Bitrix24",
+                "python-modules": [f"{_PACKAGE}.triggers.payments", f"{_PACKAGE}.triggers.records"],
+            }
+        ],
         "connection-types": [
             {
                 "connection-type": "bitrix24",

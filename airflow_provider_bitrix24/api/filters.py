@@ -81,7 +81,7 @@ def _check_value(row: Method, param: Param, name: str, value: Any) -> None:
     """Check the names inside one parameter."""
     if param.names and isinstance(value, Mapping):
         for key in value:
-            field = _split(str(key))[1] if param.wire.lower() == "filter" else str(key)
+            field = split_key(str(key))[1] if param.wire.lower() == "filter" else str(key)
             _check(row, f"{name}: {key!r}", field, param.names, any_case=row.any_case)
     if row.rows is None or row.rows.fields is None:
         return
@@ -96,7 +96,7 @@ def _names_in(kind: str, value: Any) -> Iterator[tuple[str, str]]:
             if isinstance(inner, Mapping):
                 yield from _names_in(kind, inner)
             elif not str(key).isdigit() and str(key).upper() != "LOGIC":
-                yield str(key), _split(str(key))[1]
+                yield str(key), split_key(str(key))[1]
     elif kind == "order" and isinstance(value, Mapping):
         yield from ((str(key), str(key)) for key in value)
     elif kind == "select" and isinstance(value, Mapping | Sequence | set | frozenset) and not isinstance(value, str):
@@ -104,7 +104,7 @@ def _names_in(kind: str, value: Any) -> Iterator[tuple[str, str]]:
         yield from ((str(name), str(name)) for name in names if not str(name).endswith("*"))
 
 
-def _split(key: str) -> tuple[str, str]:
+def split_key(key: str) -> tuple[str, str]:
     """Operator and field of a key of a filter."""
     found = _KEY.fullmatch(key)
     return (found[1], found[2]) if found else ("", key)
@@ -146,7 +146,7 @@ def _conditions(
 ) -> Iterator[tuple[str, str, Callable[[Any], bool]]]:
     """The conditions of a filter that rows can be compared with: key, field, and what a value must satisfy."""
     for key, value in wanted.items():
-        operator, field = _split(str(key))
+        operator, field = split_key(str(key))
         if shape.any_case:
             field = field.upper()
         condition = _condition(fields.get(field, "other"), operator, value)

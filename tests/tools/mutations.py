@@ -24,6 +24,8 @@ TERMINAL = "tests/proof/test_terminal.py"
 DECISIONS = "tests/proof/test_decisions.py"
 DEATH = "tests/proof/test_death_before_red.py"
 HALF_KNOWN = "tests/proof/test_half_known.py"
+SENT = "tests/operators/test_sent.py"
+CALLS = "tests/operators/test_calls.py"
 
 
 @dataclass(frozen=True)
@@ -428,6 +430,34 @@ MUTATIONS = [
         "test_what_a_person_decides",
         DEATH,
     ),
+    Mutation(
+        "a creating call: note before it is sent",
+        "operators/sent.py",
+        '{"method": method, "sending": True, "try_number"',
+        '{"method": method, "sending": False, "try_number"',
+        "test_a_worker_that_died_while_sending_has_left_its_note",
+        SENT,
+    ),
+    Mutation(
+        "a creating call: only a person sends it again",
+        "operators/sent.py",
+        """        if ti.max_tries <= note.get("max_tries", 0):
+""",
+        """        if False:
+""",
+        "test_a_write_whose_outcome_is_unknown_fails_without_a_retry",
+        SENT,
+    ),
+    Mutation(
+        "a call by name: methods that change payments are refused",
+        "operators/calls.py",
+        """        if not self.unguarded:
+""",
+        """        if False:
+""",
+        "test_what_changes_payments_is_refused",
+        CALLS,
+    ),
 ]
 
 
@@ -435,7 +465,7 @@ def _copy(folder: Path) -> None:
     """The package, and what the tests need."""
     without = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / PACKAGE, folder / PACKAGE, ignore=without)
-    for tests in ("proof", "oauth"):
+    for tests in ("core", "operators", "proof", "oauth"):
         shutil.copytree(ROOT / "tests" / tests, folder / "tests" / tests, ignore=without)
     shutil.copy(ROOT / "tests" / "conftest.py", folder / "tests" / "conftest.py")
     shutil.copy(ROOT / "pyproject.toml", folder / "pyproject.toml")
