@@ -22,6 +22,7 @@ from airflow_provider_bitrix24.exceptions import (
 )
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from tests.core.raw_server import SECRET, answer
+from tests.core.test_calls import sample
 from tests.sandbox.test_documented_examples import EXAMPLES, KNOWN, REQUESTS, world
 
 if TYPE_CHECKING:
@@ -126,6 +127,19 @@ def test_documented_request_and_reply_on_the_wire(
     else:
         assert result
         assert {type(one).__name__ for one in result} == {row.model}
+
+
+@pytest.mark.parametrize("row", [row for row in METHODS.values() if row.name not in EXAMPLES], ids=lambda row: row.name)
+def test_other_methods_on_the_wire(row: Method, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    results: dict[str, Any] = {"model": {"ID": "1", "ADMIN": True}, "id": 5, "true": True, "raw": {"x": 1}}
+    server = playing(serve, monkeypatch, {"result": results[row.returns]})
+    hook, samples = Bitrix24Hook(), {param: sample(row, param) for param in row.params}
+    named = {param.python: given for param, (given, _) in samples.items()}
+    wire = {param.wire: value for param, (_, value) in samples.items()}
+    result = getattr(hook.rest, row.python)(**named)
+    assert asyncio.run(getattr(hook.arest, row.python)(**named)) == result
+    assert sent(server) == [(row.name, wire)] * 2
+    assert row.returns == "model" or result == results[row.returns]
 
 
 @pytest.mark.parametrize("method", IGNORED)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_bitrix24.api.models import Invoice, Money, PayableProduct, Payment, PaySystem, ProductRow, Profile
-from airflow_provider_bitrix24.api.values import entity_type_id, money_amount, positive_id, shown
+from airflow_provider_bitrix24.api.values import entity_type_id, money_amount, plain, positive_id, shown
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
 
 
@@ -258,3 +258,8 @@ def test_a_profile(flag: Any, admin: bool) -> None:
     profile = Profile.from_wire({"ID": "1", "ADMIN": flag, "NAME": "Anna", "LAST_NAME": "Berg"})
     assert (profile.user_id, profile.name, profile.is_admin) == (1, "Anna Berg", admin)
     assert Profile.from_wire({"ID": 1}).name == ""
+
+
+def test_a_result_as_json_keeps_its_fractions() -> None:
+    result = {"sum": Decimal("10.10"), "rows": ({1: Decimal("1E+2")}, None), "paid": True}
+    assert plain(result) == {"sum": "10.10", "rows": [{"1": "100"}, None], "paid": True}
