@@ -31,15 +31,15 @@ TITLES = {
     "system": "Connection, users and messages",
 }
 EXAMPLES = {
-    "payments": "hook.rest.crm_item_payment_list(entity_id=1, entity_type_id=2, filter={'=paid': 'N'})",
-    "pay_systems": "hook.rest.sale_paysystem_list(filter={'=ACTIVE': 'Y'}, select=['ID', 'NAME', 'ACTION_FILE'])",
+    "payments": 'hook.rest.crm_item_payment_list(entity_id=1, entity_type_id=2, filter={"=paid": "N"})',
+    "pay_systems": 'hook.rest.sale_paysystem_list(filter={"=ACTIVE": "Y"}, select=["ID", "NAME", "ACTION_FILE"])',
     "invoices": "hook.rest.crm_invoice_get(id=2)",
     "items": "hook.rest.crm_item_get(entity_type_id=2, id=1)",
-    "product_rows": "hook.rest.crm_item_productrow_list(filter={'=ownerType': 'D', '=ownerId': 1})",
-    "crm": "hook.rest.crm_deal_update(id=1, fields={'STAGE_ID': 'WON'})",
-    "sale": "hook.rest.sale_payment_list(filter={'=paid': 'N', '>sum': 0}, order={'id': 'ASC'})",
+    "product_rows": 'hook.rest.crm_item_productrow_list(filter={"=ownerType": "D", "=ownerId": 1})',
+    "crm": 'hook.rest.crm_deal_update(id=1, fields={"STAGE_ID": "WON"})',
+    "sale": 'hook.rest.sale_payment_list(filter={"=paid": "N", ">sum": 0}, order={"id": "ASC"})',
     "events": "hook.rest.event_offline_get(clear=0, limit=50)",
-    "system": "hook.rest.im_notify_system_add(user_id=1, message='The nightly run has finished.')",
+    "system": 'hook.rest.im_notify_system_add(user_id=1, message="The nightly run has finished.")',
 }
 TYPES = {
     "id": "int | str",
