@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from airflow_provider_bitrix24.api.batch import BatchReply
-    from airflow_provider_bitrix24.api.calls.call import Call
+    from airflow_provider_bitrix24.api.calls.call import Call, Command
     from airflow_provider_bitrix24.api.effects import Effect, Flow
     from airflow_provider_bitrix24.api.envelope import Reply
     from airflow_provider_bitrix24.api.flow import Caller
@@ -113,7 +113,7 @@ class AnyMethod(RestMethods):
 
     def batch(
         self,
-        commands: Mapping[str, tuple[str, Mapping[str, Any]] | Call[Any]],
+        commands: Mapping[str, Command],
         *,
         halt: bool = False,
         effect: Effect | None = None,
@@ -131,7 +131,7 @@ class AnyMethod(RestMethods):
 
     async def abatch(
         self,
-        commands: Mapping[str, tuple[str, Mapping[str, Any]] | Call[Any]],
+        commands: Mapping[str, Command],
         *,
         halt: bool = False,
         effect: Effect | None = None,
@@ -206,7 +206,7 @@ def _checked_call(
 
 def _checked_batch(
     caller: Caller,
-    commands: Mapping[str, tuple[str, Mapping[str, Any]] | Call[Any]],
+    commands: Mapping[str, Command],
     halt: bool,
     effect: Effect | None,
 ) -> Flow[BatchReply]:
@@ -219,7 +219,7 @@ def _checked_batch(
         plain[key] = (command.row.name, command.params) if isinstance(command, Call) else command
         filters.check_names(*plain[key])
     reply = yield from caller.batch(plain, halt=halt, effect=effect or api.methods.strongest(plain))
-    return read_batch(reply, {key: command for key, command in commands.items() if isinstance(command, Call)})
+    return read_batch(reply, commands)
 
 
 def _reader(method: str, params: Mapping[str, Any], raw: bool, check_names: bool) -> Callable[[dict[str, Any]], Any]:

@@ -161,6 +161,7 @@ def test_the_results_of_a_batch_are_read_too() -> None:
             "p": calls.crm_item_payment_get(id=7),
             "done": calls.crm_item_payment_pay(id=7),
             "gone": calls.crm_item_payment_get(id=8),
+            "raw": ("crm.item.payment.get", {"id": 7}),
         },
     )
     assert read.value("p").id == 7
@@ -169,3 +170,18 @@ def test_the_results_of_a_batch_are_read_too() -> None:
         read.value("done")
     with pytest.raises(Bitrix24NotFound):
         read.value("gone")
+
+
+def test_lists_in_a_batch_are_compared_with_their_filters() -> None:
+    rows = {"payments": [{"id": 1, "paid": "Y"}]}
+    reply = BatchReply({"good": rows, "wrong": rows}, {}, None, {}, {})
+    read = read_batch(
+        reply,
+        {
+            "good": ("sale.payment.list", {"filter": {"=paid": "Y"}}),
+            "wrong": ("sale.payment.list", {"filter": {"=paid": "N"}}),
+        },
+    )
+    assert read.value("good") == rows
+    with pytest.raises(Bitrix24NoAnswer, match="does not satisfy"):
+        read.value("wrong")

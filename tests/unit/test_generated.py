@@ -45,4 +45,4 @@ def test_every_method_has_a_typed_call_a_twin_and_a_value(row: Method) -> None:
     assert row.name in text
     assert all(f":param {argument}:" in text for argument in arguments)
     assert all(code in text for code in row.errors)
-    assert name in calls.__all__
+    assert callable(getattr(calls, name))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 from airflow_provider_bitrix24.api import methods, models
 from airflow_provider_bitrix24.api.filters import check_names, check_rows
@@ -59,16 +59,25 @@ def build(method: str, **values: Any) -> Call[Any]:
     return Call(row, params)
 
 
-def read_batch(reply: BatchReply, calls: Mapping[str, Call[Any]]) -> BatchReply:
+Command: TypeAlias = Call[Any] | tuple[str, Mapping[str, Any]]
+"""What a batch takes: a call, or a method and its parameters."""
+
+
+def read_batch(reply: BatchReply, commands: Mapping[str, Command]) -> BatchReply:
     """A batch whose results are what the typed calls return; what cannot be read becomes the error of its command."""
     results, errors = dict(reply.results), dict(reply.errors)
-    for key, call in calls.items():
-        if key in results:
-            try:
-                results[key] = call.read(results[key])
-            except Bitrix24Error as error:
-                errors[key] = error
-                del results[key]
+    for key, command in commands.items():
+        if key not in results:
+            continue
+        try:
+            if isinstance(command, Call):
+                results[key] = command.read(results[key])
+            else:
+                method, params = command
+                check_rows(method, params, rows_in(method, results[key]) or [])
+        except Bitrix24Error as error:
+            errors[key] = error
+            del results[key]
     return replace(reply, results=results, errors=errors)
 
 

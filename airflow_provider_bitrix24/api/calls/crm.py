@@ -11,6 +11,21 @@ if TYPE_CHECKING:
 
     from airflow_provider_bitrix24.api.calls.call import Call
 
+__all__ = [
+    "crm_company_get",
+    "crm_company_list",
+    "crm_contact_get",
+    "crm_contact_list",
+    "crm_deal_add",
+    "crm_deal_delete",
+    "crm_deal_fields",
+    "crm_deal_get",
+    "crm_deal_list",
+    "crm_deal_update",
+    "crm_status_list",
+    "crm_timeline_comment_add",
+]
+
 
 def crm_deal_get(*, id: int | str) -> Call[Any]:
     """``crm.deal.get``: read one deal."""

@@ -11,6 +11,16 @@ if TYPE_CHECKING:
 
     from airflow_provider_bitrix24.api.calls.call import Call
 
+__all__ = [
+    "event_bind",
+    "event_get",
+    "event_offline_clear",
+    "event_offline_error",
+    "event_offline_get",
+    "event_offline_list",
+    "event_unbind",
+]
+
 
 def event_bind(
     *,

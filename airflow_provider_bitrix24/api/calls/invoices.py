@@ -12,6 +12,17 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.calls.call import Call
     from airflow_provider_bitrix24.api.models import Invoice
 
+__all__ = [
+    "crm_invoice_add",
+    "crm_invoice_delete",
+    "crm_invoice_fields",
+    "crm_invoice_get",
+    "crm_invoice_list",
+    "crm_invoice_status_get",
+    "crm_invoice_status_list",
+    "crm_invoice_update",
+]
+
 
 def crm_invoice_get(*, id: int | str) -> Call[Invoice]:
     """``crm.invoice.get``: read one legacy invoice."""

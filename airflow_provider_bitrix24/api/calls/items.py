@@ -11,6 +11,17 @@ if TYPE_CHECKING:
 
     from airflow_provider_bitrix24.api.calls.call import Call
 
+__all__ = [
+    "crm_item_add",
+    "crm_item_get",
+    "crm_item_list",
+    "crm_item_update",
+    "crm_orderentity_add",
+    "crm_orderentity_delete_by_filter",
+    "crm_orderentity_get_fields",
+    "crm_orderentity_list",
+]
+
 
 def crm_item_get(
     *,

@@ -11,6 +11,23 @@ if TYPE_CHECKING:
 
     from airflow_provider_bitrix24.api.calls.call import Call
 
+__all__ = [
+    "sale_paysystem_add",
+    "sale_paysystem_delete",
+    "sale_paysystem_handler_add",
+    "sale_paysystem_handler_delete",
+    "sale_paysystem_handler_list",
+    "sale_paysystem_handler_update",
+    "sale_paysystem_list",
+    "sale_paysystem_pay_invoice",
+    "sale_paysystem_pay_payment",
+    "sale_paysystem_settings_get",
+    "sale_paysystem_settings_invoice_get",
+    "sale_paysystem_settings_payment_get",
+    "sale_paysystem_settings_update",
+    "sale_paysystem_update",
+]
+
 
 def sale_paysystem_pay_invoice(
     *,

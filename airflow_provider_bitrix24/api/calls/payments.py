@@ -12,6 +12,25 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.calls.call import Call
     from airflow_provider_bitrix24.api.models import PayableProduct, Payment
 
+__all__ = [
+    "crm_item_payment_add",
+    "crm_item_payment_delete",
+    "crm_item_payment_delivery_add",
+    "crm_item_payment_delivery_delete",
+    "crm_item_payment_delivery_list",
+    "crm_item_payment_delivery_set_delivery",
+    "crm_item_payment_get",
+    "crm_item_payment_list",
+    "crm_item_payment_pay",
+    "crm_item_payment_product_add",
+    "crm_item_payment_product_delete",
+    "crm_item_payment_product_list",
+    "crm_item_payment_product_set_quantity",
+    "crm_item_payment_unpay",
+    "crm_item_payment_update",
+    "salescenter_payment_get_public_url",
+]
+
 
 def crm_item_payment_add(
     *,

@@ -12,6 +12,17 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.calls.call import Call
     from airflow_provider_bitrix24.api.models import ProductRow
 
+__all__ = [
+    "crm_item_productrow_add",
+    "crm_item_productrow_delete",
+    "crm_item_productrow_fields",
+    "crm_item_productrow_get",
+    "crm_item_productrow_get_available_for_payment",
+    "crm_item_productrow_list",
+    "crm_item_productrow_set",
+    "crm_item_productrow_update",
+]
+
 
 def crm_item_productrow_get(*, id: int | str) -> Call[Any]:
     """``crm.item.productrow.get``: read one product row."""

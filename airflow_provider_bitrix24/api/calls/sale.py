@@ -11,6 +11,19 @@ if TYPE_CHECKING:
 
     from airflow_provider_bitrix24.api.calls.call import Call
 
+__all__ = [
+    "sale_order_get",
+    "sale_order_list",
+    "sale_order_update",
+    "sale_payment_add",
+    "sale_payment_delete",
+    "sale_payment_get",
+    "sale_payment_get_fields",
+    "sale_payment_list",
+    "sale_payment_update",
+    "sale_persontype_list",
+]
+
 
 def sale_payment_add(*, fields: Mapping[str, Any]) -> Call[Any]:
     """``sale.payment.add``: add a payment to an order."""

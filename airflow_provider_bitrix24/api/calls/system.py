@@ -12,6 +12,21 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.calls.call import Call
     from airflow_provider_bitrix24.api.models import Profile
 
+__all__ = [
+    "app_info",
+    "batch",
+    "feature_get",
+    "im_message_add",
+    "im_notify_system_add",
+    "method_get",
+    "methods",
+    "profile",
+    "scope",
+    "server_time",
+    "user_admin",
+    "user_get",
+]
+
 
 def profile() -> Call[Profile]:
     """``profile``: read whom the connection acts as."""
