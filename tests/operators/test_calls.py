@@ -133,9 +133,12 @@ def test_what_changes_payments_is_refused(portal: Any, task: Task, method: str, 
     assert portal.ledger == []
 
 
-def test_an_unknown_method_of_a_payment_is_refused(portal: Any, task: Task) -> None:
-    with pytest.raises(AirflowFailException, match="changes payments"):
-        call(task, method="sale.payment.setPaid", parameters={"id": 1001, "value": "Y"}, effect="set")
+@pytest.mark.parametrize(
+    "method", ["sale.payment.setPaid", "crm.item.payment.pay.json", "sale.paysystem.pay.invoice.xml", "batch.json"]
+)
+def test_an_unknown_method_of_a_payment_is_refused(portal: Any, task: Task, method: str) -> None:
+    with pytest.raises(AirflowFailException, match="change(s|) payments"):
+        call(task, method=method, parameters={"id": 1001, "value": "Y"}, effect="set")
     assert asked(portal) == []
 
 
