@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_provider_bitrix24.api import calls
-from airflow_provider_bitrix24.api.methods import METHODS
+from airflow_provider_bitrix24.api.methods import FAMILIES, METHODS
 from airflow_provider_bitrix24.hooks.rest import AsyncRest, Rest
-from tests.tools.generate_calls import PACKAGE, ROOT, generated
+from tests.tools.generate_calls import EXAMPLES, PACKAGE, ROOT, generated
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,3 +46,9 @@ def test_every_method_has_a_typed_call_a_twin_and_a_value(row: Method) -> None:
     assert all(f":param {argument}:" in text for argument in arguments)
     assert all(code in text for code in row.errors)
     assert callable(getattr(calls, name))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_example_of_a_family_is_one_of_its_calls(family: str) -> None:
+    call = eval(EXAMPLES[family].replace("hook.rest.", "calls."), {"calls": calls})
+    assert call.row in FAMILIES[family]
