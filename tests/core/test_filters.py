@@ -33,7 +33,7 @@ OPERATORS = ["", "=", "!", "!=", ">", ">=", "<", "<=", "@", "!@", "%", "=%", "%=
         ("crm.deal.list", {"filter": {"0": {"LOGIC": "OR", "0": {"=Title": "x"}, "1": {"TITLE": "y"}}}}, "TITLE"),
         ("crm.item.payment.list", {"filter": {">ID": 1}}, "id"),
         ("sale.paysystem.list", {"FILTER": {"ACTIV": "Y"}}, "ACTIVE"),
-        ("event.offline.get", {"filter": {">=Id": 1}}, "ID"),
+        ("event.offline.get", {"filter": {">=EVENT": 1}}, "EVENT_NAME"),
         ("crm.item.payment.update", {"id": 1, "fields": {"PAID": "Y"}}, "paid"),
         ("sale.payment.update", {"id": 1, "fields": {"xml_id": "k"}}, "xmlId"),
     ],
@@ -72,6 +72,9 @@ def test_every_operator_is_a_prefix(operator: str) -> None:
         ("crm.item.payment.update", {"id": 1, "fields": "x"}),
         ("crm.lead.list", {"filter": {"anything": 1}}),
         ("crm.deal.get", {"ID": 410}),
+        ("im.notify.system.add", {"user_id": 1, "message": "x"}),
+        ("user.get", {"ID": 1, "ACTIVE": True}),
+        ("event.offline.get", {"LIMIT": 1, "FILTER": {">=id": 1}}),
     ],
 )
 def test_known_names_pass(method: str, params: Any) -> None:

@@ -25,6 +25,7 @@ METHODS: Final = (
         effect=Effect.CREATE,
         scope=None,
         application=True,
+        any_case=True,
         params=(
             one("event", "name of the event", "text"),
             Param("handler", "text", "address of the handler; not for offline events"),
@@ -43,6 +44,7 @@ METHODS: Final = (
         effect=Effect.SET,
         scope=None,
         application=True,
+        any_case=True,
         params=(
             one("event", "name of the event", "text"),
             Param("handler", "text", "address of the handler"),
@@ -59,6 +61,7 @@ METHODS: Final = (
         effect=Effect.READ,
         scope=None,
         application=True,
+        any_case=True,
         result="the handlers",
         errors=_DENIED,
         page=f"{_PAGE}get",
@@ -70,6 +73,7 @@ METHODS: Final = (
         scope=None,
         admin=True,
         application=True,
+        any_case=True,
         params=(
             Param("filter", "object", "fields with operators", names=("ID", "TIMESTAMP_X", "EVENT_NAME", "MESSAGE_ID")),
             Param("order", "object", "field -> direction", names=("ID", "TIMESTAMP_X", "EVENT_NAME", "MESSAGE_ID")),
@@ -90,6 +94,7 @@ METHODS: Final = (
         scope=None,
         admin=True,
         application=True,
+        any_case=True,
         params=(*listing(select=False), _CONNECTOR),
         result="one page of at most 50",
         rows=ListShape(
@@ -106,6 +111,7 @@ METHODS: Final = (
         scope=None,
         admin=True,
         application=True,
+        any_case=True,
         params=(
             _PROCESS,
             Param("id", "ids", "ids of the events"),
@@ -122,6 +128,7 @@ METHODS: Final = (
         scope=None,
         admin=True,
         application=True,
+        any_case=True,
         params=(_PROCESS, Param("message_id", "texts", "message ids of the events")),
         result="true",
         errors=_DENIED,

@@ -79,7 +79,8 @@ class Method:
     any_of: tuple[str, ...] = ()
     """Wire names of which at least one is needed."""
     any_case: bool = False
-    """Whether the method reads the names of its parameters in any case."""
+    """Whether the names of its parameters may be given in any case: true of methods of the old kind. Others want them
+    exactly, and ignore what is written otherwise."""
     result: str
     """What the reply's ``result`` is, in words."""
     model: str | None = None

@@ -72,6 +72,7 @@ METHODS: Final = (
     Method(
         name="feature.get",
         does="Tell whether the portal's plan has a feature.",
+        any_case=True,
         effect=Effect.READ,
         scope=None,
         params=(one("CODE", "code of the feature", "text"),),
@@ -109,6 +110,7 @@ METHODS: Final = (
     Method(
         name="im.notify.system.add",
         does="Send a notification to a user. Calling it twice sends two, unless ``TAG`` is the same.",
+        any_case=True,
         effect=Effect.CREATE,
         scope="im",
         params=(
@@ -133,6 +135,7 @@ METHODS: Final = (
     Method(
         name="im.message.add",
         does="Send a message to a chat or a user. Calling it twice sends two.",
+        any_case=True,
         effect=Effect.CREATE,
         scope="im",
         params=(
