@@ -77,15 +77,24 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             {
                 "integration-name": "Bitrix24",
-                "python-modules": [f"{_PACKAGE}.operators.payments", f"{_PACKAGE}.operators.tokens"],
+                "python-modules": [
+                    f"{_PACKAGE}.operators.payments",
+                    f"{_PACKAGE}.operators.calls",
+                    f"{_PACKAGE}.operators.tokens",
+                ],
             }
         ],
-        "sensors": [{"integration-name": "Bitrix24", "python-modules": [f"{_PACKAGE}.sensors.payments"]}],
+        "sensors": [
+            {
+                "integration-name": "Bitrix24",
+                "python-modules": [f"{_PACKAGE}.sensors.payments", f"{_PACKAGE}.sensors.records"],
+            }
+        ],
         "hooks": [{"integration-name": "Bitrix24", "python-modules": [f"{_PACKAGE}.hooks.bitrix24"]}],
         "triggers": [
             {
                 "integration-name": "Bitrix24",
-                "python-modules": [f"{_PACKAGE}.triggers.{name}" for name in ("answers", "payments")],
+                "python-modules": [f"{_PACKAGE}.triggers.{name}" for name in ("answers", "payments", "records")],
             }
         ],
         "connection-types": [

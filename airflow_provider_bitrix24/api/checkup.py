@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow_provider_bitrix24.api.methods import scope_of
 from airflow_provider_bitrix24.api.models import Profile
 from airflow_provider_bitrix24.api.payments import read
-from airflow_provider_bitrix24.api.refusals import scope_of
 
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.batch import BatchReply

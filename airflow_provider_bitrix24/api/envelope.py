@@ -45,6 +45,8 @@ class Reply:
     """Offset of the next page, where the method has one."""
     at: pendulum.DateTime | None = None
     """When the portal answered, by its own clock."""
+    time: Any = None
+    """The ``time`` block as it came: how long the portal has worked, and more."""
     operating_reset_at: float | None = None
     """When the oldest working time of the method stops counting, seconds since the epoch."""
 
@@ -141,6 +143,7 @@ def _reply(body: Mapping[str, Any], headers: Mapping[str, str]) -> Reply:
         total=whole_number(body.get("total")),
         next=whole_number(body.get("next")),
         at=_portal_time(time, headers),
+        time=time,
         operating_reset_at=operating_reset(time),
     )
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from airflow_provider_bitrix24 import __version__
 from airflow_provider_bitrix24.api import batch as batches
+from airflow_provider_bitrix24.api import filters
 from airflow_provider_bitrix24.api.address import same_host
 from airflow_provider_bitrix24.api.effects import Effect, NotSent, Request, Response, Unknown
 from airflow_provider_bitrix24.api.envelope import Garbled, Moved, Refusal, Reply, open_envelope
@@ -136,16 +137,20 @@ class Caller:
         return answer
 
     def page(self, method: str, params: Mapping[str, Any] | None = None, *, after: int | None = None) -> Flow[Page]:
-        """Some rows of a list method, those with the smallest ids after the given one.
+        """Read one page of a list method: the rows with the smallest ids after the given one, or those after an offset.
 
-        :param method: one of the list methods in `paging.SHAPES`.
-        :param params: parameters without order and start.
-        :param after: id to go on after.
-        :return: up to 50 rows and the id to go on after; all rows where the method has no pages.
+        :param method: a list method; one without a row in the registry is read by the offset that its reply names.
+        :param params: parameters without start, and without order where the method is read by id.
+        :param after: id, or offset, to go on after.
+        :return: up to 50 rows and where to go on; all rows where the method has no pages.
+        :raises Bitrix24NoAnswer: among others if a row does not satisfy the filter.
         """
         shape = shape_of(method)
-        reply = yield from self.call(method, page_params(shape, params or {}, after), effect=Effect.READ)
-        return read_page(method, shape, reply.result, after)
+        asked = page_params(shape, params or {}, after)
+        reply = yield from self.call(method, asked, effect=Effect.READ)
+        page = read_page(method, shape, reply, after)
+        filters.check_rows(method, asked, page.rows)
+        return page
 
     def _request(
         self, method: str, params: Mapping[str, Any], effect: Effect, lease: Lease | None, headers: Mapping[str, str]

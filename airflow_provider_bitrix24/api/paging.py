@@ -1,4 +1,4 @@
-"""Keyset paging: how each list method wraps its rows, and how to ask for those after a given id.
+"""Pages of list methods: by id where the method can filter by id, by the offset that the reply names otherwise.
 
 What is not on a list that may be cut is not known to be absent: the rest is asked for, or the read has failed.
 """
@@ -8,23 +8,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow_provider_bitrix24.api import methods
+from airflow_provider_bitrix24.api.methods.row import ListShape
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24NoAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from airflow_provider_bitrix24.api.envelope import Reply
+
 PAGE_SIZE: Final = 50
 
-
-@dataclass(frozen=True, slots=True)
-class ListShape:
-    """How one list method answers."""
-
-    wrapper: str | None = None
-    """Key of the rows inside the result; None if the result is the rows."""
-    id_field: str = "id"
-    paged: bool = True
-    """False if the method always returns all rows."""
+_ANY: Final = "*"
+UNKNOWN: Final = ListShape(wrapper=_ANY, paging="start")
+"""A list method without a row: its rows are the result, ``result.items``, or the one list in the result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,27 +30,9 @@ class Page:
 
     rows: list[dict[str, Any]]
     after: int | None
-    """Id to go on after; None if these were the last rows."""
+    """Id, or offset where the method pages by offset, to go on after; None if these were the last rows."""
     last: int | None = None
     """The largest id, where the rows come by id."""
-
-
-SHAPES: Final[Mapping[str, ListShape]] = {
-    # The first two are documented to have no pages, and some portals page them all the same: going on by id suits both.
-    "crm.item.payment.list": ListShape(),
-    "crm.item.payment.product.list": ListShape(),
-    "crm.item.payment.delivery.list": ListShape(paged=False),
-    "sale.payment.list": ListShape("payments"),
-    "sale.paysystem.list": ListShape(id_field="ID", paged=False),
-    "sale.paysystem.handler.list": ListShape(id_field="ID", paged=False),
-    "crm.invoice.list": ListShape(id_field="ID"),
-    "crm.deal.list": ListShape(id_field="ID"),
-    "crm.item.list": ListShape("items"),
-    "crm.item.productrow.list": ListShape("productRows"),
-    "crm.orderentity.list": ListShape("orderEntity", id_field="orderId"),
-    "sale.order.list": ListShape("orders"),
-    "event.offline.list": ListShape(id_field="ID"),
-}
 
 
 def may_be_cut(rows: int, total: int | None, next: int | None) -> bool:
@@ -69,28 +48,31 @@ def may_be_cut(rows: int, total: int | None, next: int | None) -> bool:
 def shape_of(method: str) -> ListShape:
     """The shape of a list method.
 
-    :raises Bitrix24ConfigError: the method is not known.
+    :raises Bitrix24ConfigError: the method is known, and lists nothing.
     """
-    shape = SHAPES.get(method.lower())
-    if shape is None:
-        raise Bitrix24ConfigError(f"{method} is no list method that is known here; known are {', '.join(SHAPES)}.")
-    return shape
+    row = methods.find(method)
+    if row is None:
+        return UNKNOWN
+    if row.rows is None:
+        raise Bitrix24ConfigError(f"{row.name} is no list method: use call instead of iterate. Nothing was sent.")
+    return row.rows
 
 
 def page_params(shape: ListShape, params: Mapping[str, Any], after: int | None) -> dict[str, Any]:
-    """The parameters that ask for the rows after an id, in the order of their ids, without counting.
+    """The parameters that ask for the rows after an id, in the order of their ids, without counting; or by offset.
 
     :raises Bitrix24ConfigError: the parameters hold an order, an offset or a bound of their own.
     """
     asked = dict(params)
     names = {name.lower(): name for name in asked}
-    for taken in ("order", "start"):
-        if taken in names and shape.paged:
+    for taken in {"id": ("order", "start"), "start": ("start",), "none": ()}[shape.paging]:
+        if taken in names:
             raise Bitrix24ConfigError(
-                f"{names[taken]} cannot be given: rows come in the order of their ids, page by page."
+                f"{names[taken]} cannot be given: iterate reads page by page"
+                + (", in the order of the ids." if shape.paging == "id" else ".")
             )
-    if not shape.paged:
-        return asked
+    if shape.paging != "id":
+        return asked | ({"start": after} if after else {})
     bound = f">{shape.id_field}"
     filter_name, select_name = names.get("filter", "filter"), names.get("select")
     wanted = dict(asked.get(filter_name) or {})
@@ -103,17 +85,19 @@ def page_params(shape: ListShape, params: Mapping[str, Any], after: int | None) 
     return asked
 
 
-def read_page(method: str, shape: ListShape, result: Any, after: int | None) -> Page:
-    """The rows of an answer.
+def read_page(method: str, shape: ListShape, reply: Reply, after: int | None) -> Page:
+    """The rows of a reply.
 
-    :raises Bitrix24NoAnswer: the answer has another shape, or rows that were not asked for: some list methods drop a
-        filter they do not understand, and would return the same rows for ever.
+    :raises Bitrix24NoAnswer: the reply has another shape, is incomplete, or has rows that were not asked for: some list
+        methods drop a filter they do not understand, and would return the same rows for ever.
     """
-    rows = result.get(shape.wrapper) if shape.wrapper and isinstance(result, dict) else result
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+    rows = _rows(shape, reply.result)
+    if rows is None:
         raise Bitrix24NoAnswer(method, "the result is not a list of rows")
-    if not shape.paged:
-        return Page(rows, None)
+    if shape.paging != "id":
+        return Page(rows, _next_offset(method, reply, rows, after or 0))
+    if not rows and reply.next is not None:
+        raise Bitrix24NoAnswer(method, "the portal says that there are more rows, and does not show them")
     ids = [_row_id(row, shape.id_field) for row in rows]
     if None in ids:
         raise Bitrix24NoAnswer(method, f"a row has no {shape.id_field}")
@@ -122,6 +106,33 @@ def read_page(method: str, shape: ListShape, result: Any, after: int | None) -> 
         raise Bitrix24NoAnswer(method, "the portal returned rows that were not asked for")
     last = known[-1] if known else None
     return Page(rows, last if len(rows) >= PAGE_SIZE else None, last)
+
+
+def _next_offset(method: str, reply: Reply, rows: list[dict[str, Any]], start: int) -> int | None:
+    """Where the next page begins, also for a method of which no pages are known: the reply decides."""
+    if reply.next is not None:
+        if reply.next <= start or not rows:
+            raise Bitrix24NoAnswer(method, f"the next page would begin at {reply.next}, and this one began at {start}")
+        return reply.next
+    if reply.total is not None and reply.total > start + len(rows):
+        raise Bitrix24NoAnswer(method, f"there are {reply.total} rows, and {start + len(rows)} were returned")
+    return None
+
+
+def _rows(shape: ListShape, result: Any) -> list[dict[str, Any]] | None:
+    """The rows in a result, or None if there are none to be found."""
+    if shape.wrapper == _ANY and isinstance(result, dict):
+        lists = [value for value in result.values() if isinstance(value, list)]
+        rows = result.get("items", lists[0] if len(lists) == 1 else None)
+    else:
+        rows = result.get(shape.wrapper) if shape.wrapper and isinstance(result, dict) else result
+    return rows if isinstance(rows, list) and all(isinstance(row, dict) for row in rows) else None
+
+
+def rows_in(method: str, result: Any) -> list[dict[str, Any]] | None:
+    """The rows in the result of a known list method, or None if it is another method, or has no rows in it."""
+    row = methods.find(method)
+    return None if row is None or row.rows is None else _rows(row.rows, result)
 
 
 def _row_id(row: Mapping[str, Any], field: str) -> int | None:

@@ -175,7 +175,7 @@ def the_rest(caller: Caller, method: str, params: Mapping[str, Any], rows: Any, 
     after: int | None = None
     while True:
         reply = yield from caller.call(method, page_params(shape, wanted, after), effect=Effect.READ)
-        page = read_page(method, shape, reply.result, after)
+        page = read_page(method, shape, reply, after)
         whole += page.rows
         if not may_be_cut(len(page.rows), reply.total, reply.next) and page.after is None:
             break

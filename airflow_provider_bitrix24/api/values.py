@@ -6,9 +6,10 @@ Light on purpose: operators import this when a DAG file is parsed.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from decimal import Context, Decimal
 from numbers import Integral, Rational, Real
-from typing import Final
+from typing import Any, Final
 
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
 
@@ -159,3 +160,12 @@ def decimal_number(value: object) -> Decimal:
     if number is None or not number.is_finite() or (number and abs(number.adjusted()) > 30):
         raise ValueError(f"not a number: {shown(value)}")
     return number
+
+
+def plain(value: Any) -> Any:
+    """A result as JSON can hold it exactly: fractions become text, because floats are no place for money."""
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, Mapping):
+        return {str(name): plain(inner) for name, inner in value.items()}
+    return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -15,17 +15,16 @@ from airflow.sdk import BaseHook
 from airflow_provider_bitrix24 import api, connections
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
 from airflow_provider_bitrix24.hooks import masking
-from airflow_provider_bitrix24.hooks.methods import RestMethods
+from airflow_provider_bitrix24.hooks.any_method import AnyMethod
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import Mapping
 
     import httpx
     import requests
     from airflow.sdk import Connection
 
-    from airflow_provider_bitrix24.api.batch import BatchReply, Commands
-    from airflow_provider_bitrix24.api.effects import Effect, Flow
+    from airflow_provider_bitrix24.api.effects import Flow
     from airflow_provider_bitrix24.api.flow import Caller
     from airflow_provider_bitrix24.api.settings import Settings
     from airflow_provider_bitrix24.api.tokens import Tokens
@@ -84,7 +83,7 @@ def _pacer(settings: Settings, pace_conn_id: str | None) -> Pacer | None:
     return make_pacer(settings, pace_conn_id)
 
 
-class Bitrix24Hook(RestMethods, BaseHook):
+class Bitrix24Hook(AnyMethod, BaseHook):
     """Call the REST methods of a Bitrix24 portal through an incoming webhook or as an OAuth application.
 
     Where each value comes from, the first that is given counts:
@@ -224,68 +223,6 @@ class Bitrix24Hook(RestMethods, BaseHook):
                 "its extra auth to oauth if it is an OAuth application. Nothing was sent."
             )
         return self._keeper
-
-    # -- any method ----------------------------------------------------------------------------------------------
-
-    def call(self, method: str, params: Mapping[str, Any] | None = None, *, effect: Effect | None = None) -> Any:
-        """Call any REST method and return its result; fractions are `Decimal`.
-
-        :param method: name, such as ``crm.deal.get``.
-        :param params: parameters; dates become ISO 8601, `Decimal` becomes text.
-        :param effect: what executing it does. By default methods that are known to read are `Effect.READ`, and what is
-            not known is `Effect.CREATE`, which is never sent twice.
-        :raises Bitrix24Error: see `airflow_provider_bitrix24.exceptions`.
-        """
-        return self.run(self.caller.call(method, params, effect=effect or api.methods.effect_of(method))).result
-
-    async def acall(self, method: str, params: Mapping[str, Any] | None = None, *, effect: Effect | None = None) -> Any:
-        """Async twin of `call`."""
-        caller = await self.acaller()
-        return (await self.arun(caller.call(method, params, effect=effect or api.methods.effect_of(method)))).result
-
-    def batch(self, commands: Commands, *, halt: bool = False, effect: Effect | None = None) -> BatchReply:
-        """Call up to 50 methods in one request.
-
-        :param commands: key -> (method, parameters). A batch carries texts: True and False become ``"Y"`` and ``"N"``.
-        :param halt: stop at the first error. Nothing that ran before is undone.
-        :param effect: the strongest effect among the commands; by default what `call` would take for each.
-        :return: results and errors by key; ``reply.value(key)`` returns the one or raises the other.
-        """
-        return self.run(self.caller.batch(commands, halt=halt, effect=effect or api.methods.strongest(commands)))
-
-    async def abatch(self, commands: Commands, *, halt: bool = False, effect: Effect | None = None) -> BatchReply:
-        """Async twin of `batch`."""
-        caller = await self.acaller()
-        return await self.arun(caller.batch(commands, halt=halt, effect=effect or api.methods.strongest(commands)))
-
-    def iterate(
-        self, method: str, params: Mapping[str, Any] | None = None, *, after: int | None = None
-    ) -> Iterator[dict[str, Any]]:
-        """All rows of a list method, in the order of their ids, 50 in a request; never more than one page in memory.
-
-        :param method: one of the list methods in `api.paging.SHAPES`.
-        :param params: parameters without order and start.
-        :param after: id to go on after.
-        """
-        while True:
-            page = self.run(self.caller.page(method, params, after=after))
-            yield from page.rows
-            if page.after is None:
-                return
-            after = page.after
-
-    async def aiterate(
-        self, method: str, params: Mapping[str, Any] | None = None, *, after: int | None = None
-    ) -> AsyncIterator[dict[str, Any]]:
-        """Async twin of `iterate`."""
-        caller = await self.acaller()
-        while True:
-            page = await self.arun(caller.page(method, params, after=after))
-            for row in page.rows:
-                yield row
-            if page.after is None:
-                return
-            after = page.after
 
     # -- Airflow's connection form -------------------------------------------------------------------------------
 

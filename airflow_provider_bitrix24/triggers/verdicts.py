@@ -17,10 +17,12 @@ class Reason(StrEnum):
     """Why a wait ends or goes on; crosses the database between triggerer and worker, so values never change."""
 
     PAID = "paid"
+    MET = "met"
     WAITING = "waiting"
     DELETED = "deleted"
     CANCELLED = "cancelled"
     DECLINED = "declined"
+    FAILED = "failed"
     TIMEOUT = "timeout"
     UNREADABLE = "unreadable"
     REFUSED = "refused"
@@ -28,7 +30,7 @@ class Reason(StrEnum):
     @property
     def hopeless(self) -> bool:
         """Whether waiting longer, or trying again, cannot help."""
-        return self in (Reason.DELETED, Reason.CANCELLED, Reason.DECLINED, Reason.REFUSED)
+        return self in (Reason.DELETED, Reason.CANCELLED, Reason.DECLINED, Reason.FAILED, Reason.REFUSED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

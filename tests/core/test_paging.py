@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bitrix24.api.paging import SHAPES
+from airflow_provider_bitrix24.api.methods import METHODS
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24NoAnswer
 from tests.core.scripted import Play, caller, play, says
 
-PAGED = [method for method, shape in SHAPES.items() if shape.paged]
+SHAPES = {row.name: row.rows for row in METHODS.values() if row.rows is not None}
+BY_ID = [method for method, shape in SHAPES.items() if shape.paging == "id"]
+BY_START = [method for method, shape in SHAPES.items() if shape.paging == "start"]
+WHOLE = [method for method, shape in SHAPES.items() if not shape.paged]
 
 
 def page(method: str, params: Any, rows: Any, after: int | None = None) -> Play:
@@ -23,19 +26,20 @@ def wrapped(method: str, ids: Any) -> Any:
     return {shape.wrapper: rows} if shape.wrapper else rows
 
 
-@pytest.mark.parametrize("method", PAGED)
+@pytest.mark.parametrize("method", BY_ID)
 def test_full_pages_go_on_and_others_are_the_last(method: str) -> None:
     field = SHAPES[method].id_field
-    played = page(method, {"filter": {"=x": 1}}, wrapped(method, range(11, 61)), after=10)
+    played = page(method, {"filter": {f"<{field}": 99}}, wrapped(method, range(11, 61)), after=10)
     assert played.value.after == 60
     assert len(played.value.rows) == 50
-    assert played.requests[0].params == {"filter": {"=x": 1, f">{field}": 10}, "order": {field: "ASC"}, "start": -1}
+    bounds = {f"<{field}": 99, f">{field}": 10}
+    assert played.requests[0].params == {"filter": bounds, "order": {field: "ASC"}, "start": -1}
     played = page(method, None, wrapped(method, range(1, 50)))
     assert played.value.after is None
     assert played.requests[0].params["filter"] == {f">{field}": 0}
 
 
-@pytest.mark.parametrize("method", [method for method in SHAPES if method not in PAGED])
+@pytest.mark.parametrize("method", WHOLE)
 def test_methods_without_pages_are_asked_once(method: str) -> None:
     params = {"entityId": 1, "order": {"id": "desc"}}
     played = page(method, params, wrapped(method, range(100, 0, -1)))
@@ -61,7 +65,9 @@ def test_upper_case_names_are_understood() -> None:
         ("crm.deal.list", {"order": {"ID": "DESC"}}, "order"),
         ("crm.deal.list", {"START": 50}, "START"),
         ("crm.deal.list", {"filter": {">ID": 5}}, "after"),
-        ("crm.lead.list", {}, "no list method"),
+        ("crm.deal.get", {}, "no list method"),
+        ("user.get", {"start": 50}, "start"),
+        ("crm.lead.list", {"start": 50}, "start"),
     ],
 )
 def test_what_would_break_the_paging_is_refused(method: str, params: Any, words: str) -> None:
@@ -96,3 +102,61 @@ def test_an_id_of_thousands_of_digits_is_none() -> None:
 def test_a_wrapper_that_is_missing_is_no_answer() -> None:
     assert isinstance(page("crm.item.list", {"entityTypeId": 2}, {"rows": []}).error, Bitrix24NoAnswer)
     assert page("crm.item.list", {"entityTypeId": 2}, {"items": []}).value.rows == []
+
+
+def offsets(method: str, params: Any, *replies: Any, after: int | None = None) -> Play:
+    return play(caller().page(method, params, after=after), *(says(reply) for reply in replies))
+
+
+@pytest.mark.parametrize("method", [*BY_START, "crm.lead.list", "telephony.externalLine.get"])
+def test_other_methods_are_read_by_the_offset_that_the_reply_names(method: str) -> None:
+    rows = wrapped(method, range(1, 51)) if method in SHAPES else [{"ID": number} for number in range(1, 51)]
+    first = offsets(method, {"order": {"NAME": "ASC"}}, {"result": rows, "next": 50, "total": 70})
+    assert first.requests[0].params == {"order": {"NAME": "ASC"}}
+    assert (len(first.value.rows), first.value.after) == (50, 50)
+    last = offsets(method, None, {"result": rows[:20], "total": 70}, after=50)
+    assert last.requests[0].params == {"start": 50}
+    assert (len(last.value.rows), last.value.after) == (20, None)
+
+
+@pytest.mark.parametrize(
+    ("result", "found"),
+    [
+        ([{"ID": 1}], 1),
+        ({"items": [{"id": 1}], "links": [{"id": 2}, {"id": 3}]}, 1),
+        ({"tasks": [{"id": 1}], "count": 1}, 1),
+        ({"tasks": []}, 0),
+    ],
+)
+def test_the_rows_of_an_unknown_method_are_found(result: Any, found: int) -> None:
+    assert len(offsets("tasks.task.list", {}, {"result": result}).value.rows) == found
+
+
+@pytest.mark.parametrize("result", [{"tasks": [], "links": []}, {"count": 1}, {"items": 1}, [1], 7, None])
+def test_a_result_without_one_list_is_no_answer(result: Any) -> None:
+    assert isinstance(offsets("tasks.task.list", {}, {"result": result}).error, Bitrix24NoAnswer)
+
+
+@pytest.mark.parametrize("method", ["user.get", "crm.lead.list", "crm.item.payment.delivery.list"])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {"result": [{"ID": 1}], "next": 50},
+        {"result": [{"ID": 1}], "next": 0},
+        {"result": [], "next": 100},
+        {"result": [{"ID": 1}], "total": 52},
+    ],
+)
+def test_a_list_that_goes_round_in_circles_or_is_incomplete_is_no_answer(method: str, reply: Any) -> None:
+    assert isinstance(offsets(method, {}, reply, after=50).error, Bitrix24NoAnswer)
+
+
+def test_a_method_without_pages_that_names_a_next_one_is_read_on() -> None:
+    params = {"paymentId": 1}
+    rows = [{"id": number} for number in range(1, 51)]
+    assert (
+        offsets("crm.item.payment.delivery.list", params, {"result": rows, "next": 50, "total": 51}).value.after == 50
+    )
+    second = offsets("crm.item.payment.delivery.list", params, {"result": [{"id": 51}], "total": 51}, after=50)
+    assert second.requests[0].params == {**params, "start": 50}
+    assert second.value.after is None

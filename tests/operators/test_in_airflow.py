@@ -39,6 +39,7 @@ DAGS = [
     "refused",
     "lost_guards",
     "optional_guards",
+    "calls",
 ]
 
 
@@ -70,6 +71,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, short_waits: dict[str, Any])
     webhook = portal.add_webhook()
     # The first payment that is added gets lost on the way, twice.
     portal.faults.add(Fault(kind="drop_before", method="crm.item.payment.add", times=2))
+    portal.faults.add(Fault(kind="drop_after", method="crm.deal.add", times=1))
     with SandboxServer(portal) as server:
         port = int(server.url.rsplit(":", 1)[1])
         connection = {
@@ -256,3 +258,29 @@ def test_links_are_there_also_when_the_task_failed(world: World) -> None:
 def test_the_secret_is_nowhere(world: World) -> None:
     assert world.secret not in world.printed
     assert world.secret not in json.dumps(world.dags)
+
+
+def test_any_method_is_a_task(world: World) -> None:
+    (deal,) = world.results("calls", "read")
+    assert (deal["ID"], type(deal["OPPORTUNITY"])) == ("1", str)
+    assert [payment["id"] for payment in world.results("calls", "each")] == [1001, 1002]
+    (moved,) = world.results("calls", "move")
+    assert moved["item"]["stageId"] == "WON"
+    (waited,) = world.results("calls", "wait")
+    assert (waited["id"], waited["stageId"]) == (1, "WON")
+
+
+def test_a_call_whose_outcome_is_unknown_is_not_retried(world: World) -> None:
+    assert world.states("calls", "create") == ["failed"]
+    assert sum(request["method"] == "crm.deal.add" for request in world.portal.requests) == 1
+
+
+def test_a_call_that_changes_payments_is_not_sent(world: World) -> None:
+    assert world.states("calls", "pay") == ["failed"]
+    assert world.ledger("payment_paid", payment_id=1001) == []
+
+
+def test_the_link_of_a_payment_is_starred_out(world: World) -> None:
+    (link,) = world.results("calls", "link")
+    assert "paymentId=1001" in link["url"]
+    assert link["url"] not in world.printed.rpartition("\n{")[0]

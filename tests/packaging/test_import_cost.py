@@ -12,9 +12,12 @@ from tests.tools.printed import printed_json
 PUBLIC = [
     "airflow_provider_bitrix24.hooks.bitrix24",
     "airflow_provider_bitrix24.operators.payments",
+    "airflow_provider_bitrix24.operators.calls",
     "airflow_provider_bitrix24.operators.tokens",
     "airflow_provider_bitrix24.sensors.payments",
+    "airflow_provider_bitrix24.sensors.records",
     "airflow_provider_bitrix24.triggers.payments",
+    "airflow_provider_bitrix24.triggers.records",
     "airflow_provider_bitrix24.links.bitrix24",
 ]
 COUNT = """

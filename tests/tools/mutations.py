@@ -38,6 +38,8 @@ FORGOTTEN = "tests/once/test_forgotten.py"
 CLEARED = "tests/operators/test_forgotten.py"
 BRAKES = "tests/operators/test_brakes.py"
 LOOPS = "tests/operators/test_loops.py"
+SENT = "tests/operators/test_sent.py"
+CALLS = "tests/operators/test_calls.py"
 
 
 @dataclass(frozen=True)
@@ -785,6 +787,34 @@ MUTATIONS = [
         "",
         "test_an_iteration_has_an_identity_of_its_own",
         LOOPS,
+    ),
+    Mutation(
+        "a creating call: note before it is sent",
+        "operators/sent.py",
+        '{"method": method, "sending": True, "try_number"',
+        '{"method": method, "sending": False, "try_number"',
+        "test_a_worker_that_died_while_sending_has_left_its_note",
+        SENT,
+    ),
+    Mutation(
+        "a creating call: only a person sends it again",
+        "operators/sent.py",
+        """        if ti.max_tries <= note.get("max_tries", 0):
+""",
+        """        if False:
+""",
+        "test_a_write_whose_outcome_is_unknown_fails_without_a_retry",
+        SENT,
+    ),
+    Mutation(
+        "a call by name: methods that change payments are refused",
+        "operators/calls.py",
+        """        if not self.unguarded:
+""",
+        """        if False:
+""",
+        "test_what_changes_payments_is_refused",
+        CALLS,
     ),
 ]
 

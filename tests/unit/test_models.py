@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from airflow_provider_bitrix24.api.effects import Response
 from airflow_provider_bitrix24.api.envelope import Reply, open_envelope
 from airflow_provider_bitrix24.api.models import Invoice, Money, PayableProduct, Payment, PaySystem, ProductRow, Profile
-from airflow_provider_bitrix24.api.values import entity_type_id, money_amount, positive_id, shown
+from airflow_provider_bitrix24.api.values import entity_type_id, money_amount, plain, positive_id, shown
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
 
 
@@ -407,3 +407,8 @@ def test_money_is_written_alike_wherever_it_comes_from(written: Any) -> None:
     payment = Payment.from_wire({"id": 1, "paid": "N", "sum": written, "currency": "EUR"})
     invoice = Invoice.from_wire({"ID": 1, "PAYED": "N", "PRICE": written, "CURRENCY": "EUR"})
     assert str(payment.money.amount) == str(invoice.money.amount) == "990.00"
+
+
+def test_a_result_as_json_keeps_its_fractions() -> None:
+    result = {"sum": Decimal("10.10"), "rows": ({1: Decimal("1E+2")}, None), "paid": True}
+    assert plain(result) == {"sum": "10.10", "rows": [{"1": "100"}, None], "paid": True}

@@ -7,12 +7,14 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, task
 
+from airflow_provider_bitrix24.operators.calls import Bitrix24CallOperator, GetPaymentLinkOperator
 from airflow_provider_bitrix24.operators.payments import (
     AddCrmPaymentOperator,
     PayCrmPaymentOperator,
     PayInvoiceOperator,
 )
 from airflow_provider_bitrix24.sensors.payments import CrmPaymentPaidSensor, InvoicePaidSensor
+from airflow_provider_bitrix24.sensors.records import Bitrix24RecordSensor
 
 with DAG("templates", params={"invoice": Param(3, type="integer"), "amount": "249.90", "ids": [3, 1]}):
     pay = PayInvoiceOperator(
@@ -164,3 +166,25 @@ with DAG("optional_guards"):
 with DAG("refused"):
     PayInvoiceOperator(task_id="pay", invoice_id="{{ None }}", pay_system_id=31)
     CrmPaymentPaidSensor(task_id="wait", payment_id="{{ true }}")
+
+with DAG("calls", params={"deal": 1}, default_args={"retries": 2, "retry_delay": timedelta(seconds=0)}):
+    read = Bitrix24CallOperator(task_id="read", method="crm.deal.get", parameters={"id": "{{ params.deal }}"})
+    move = Bitrix24CallOperator(
+        task_id="move",
+        method="crm.item.update",
+        parameters={"entityTypeId": 2, "id": "{{ params.deal }}", "fields": {"stageId": "{{ 'WON' }}"}},
+    )
+    moved = Bitrix24RecordSensor(
+        task_id="wait",
+        method="crm.item.get",
+        parameters={"entityTypeId": 2, "id": "{{ params.deal }}"},
+        condition={"stageId": "{{ 'WON' }}"},
+        deferrable=True,
+    )
+    read >> move >> moved
+    Bitrix24CallOperator.partial(task_id="each", method="crm.item.payment.get").expand(
+        parameters=[{"id": 1001}, {"id": "1002"}]
+    )
+    Bitrix24CallOperator(task_id="create", method="crm.deal.add", parameters={"fields": {"TITLE": "Lost"}})
+    Bitrix24CallOperator(task_id="pay", method="crm.item.payment.pay", parameters={"id": 1001})
+    GetPaymentLinkOperator(task_id="link", payment_id="{{ 1001 }}")

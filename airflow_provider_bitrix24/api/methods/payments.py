@@ -1,0 +1,246 @@
+"""Payments of deals and smart invoices: ``crm.item.payment.*`` and ``salescenter.payment.getPublicUrl``."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.api.methods.row import (
+    OTHER,
+    PARAMETERS_MISSING,
+    ListShape,
+    Method,
+    Param,
+    fields,
+    listing,
+    one,
+)
+from airflow_provider_bitrix24.api.methods.sale import PAYMENT_FIELDS
+
+_PAGE = "api-reference/crm/universal/payment/"
+_PRODUCTS = f"{_PAGE}products-in-payment/"
+_DELIVERIES = f"{_PAGE}delivery-in-payment/"
+
+_PAYMENT = one("id", "id of the payment")
+_OBJECT = (
+    one("entityId", "id of the deal or smart invoice"),
+    one("entityTypeId", "2 for a deal, 31 for a smart invoice"),
+)
+_DENIED = {"ACCESS_DENIED": "the user may not do this with the object or its order, or the payment is paid"}
+_MISSING = {**_DENIED, **PARAMETERS_MISSING, "0": "the payment does not exist, access is denied, or another error"}
+_ITEM_MISSING = {**_DENIED, **PARAMETERS_MISSING, "0": "the line does not exist, access is denied, or another error"}
+
+METHODS: Final = (
+    Method(
+        name="crm.item.payment.add",
+        does="Add a new, empty payment (sum 0) to a deal or smart invoice. Calling it twice adds two.",
+        effect=Effect.CREATE,
+        scope="crm",
+        params=(
+            *_OBJECT,
+            Param(
+                "fields",
+                "object",
+                "only ``paySystemId``; without it the portal chooses, mostly cash",
+                names=("paySystemId",),
+            ),
+        ),
+        result="id of the payment",
+        errors={
+            **_DENIED,
+            **PARAMETERS_MISSING,
+            "0": "access is denied, there is no such object, it has no payments, the plan's limit is reached, or more",
+        },
+        moves_money=True,
+        operator="AddCrmPaymentOperator",
+        page=f"{_PAGE}crm-item-payment-add",
+    ),
+    Method(
+        name="crm.item.payment.get",
+        does="Read one payment.",
+        effect=Effect.READ,
+        scope="crm",
+        params=(_PAYMENT,),
+        result="the payment",
+        model="Payment",
+        errors=_MISSING,
+        page=f"{_PAGE}crm-item-payment-get",
+    ),
+    Method(
+        name="crm.item.payment.list",
+        does="List the payments of a deal or smart invoice. An object that does not exist has none.",
+        effect=Effect.READ,
+        scope="crm",
+        params=(*_OBJECT, *listing(select=False, start=False)),
+        result="the payments",
+        model="Payment",
+        rows=ListShape(fields=PAYMENT_FIELDS),
+        errors={**_DENIED, **PARAMETERS_MISSING, "0": "access is denied, the filter cannot be read, or another error"},
+        page=f"{_PAGE}crm-item-payment-list",
+    ),
+    Method(
+        name="crm.item.payment.update",
+        does="Change whether a payment is paid, or its pay system. ``true`` is no proof: read it back.",
+        effect=Effect.SET,
+        scope="crm",
+        params=(
+            _PAYMENT,
+            Param(
+                "fields",
+                "object",
+                "``paid`` (``'Y'`` or ``'N'``) and ``paySystemId``; all else is dropped",
+                required=True,
+                names=("paid", "paySystemId"),
+            ),
+        ),
+        result="true",
+        errors={**_MISSING, "0": "the payment or the pay system does not exist, access is denied, or another error"},
+        moves_money=True,
+        operator="PayCrmPaymentOperator",
+        page=f"{_PAGE}crm-item-payment-update",
+    ),
+    Method(
+        name="crm.item.payment.pay",
+        does="Mark a payment as paid; no money moves. ``true`` is no proof: read it back.",
+        effect=Effect.SET,
+        scope="crm",
+        params=(_PAYMENT,),
+        result="true",
+        errors={**_MISSING, "SALE_ORDER_PAID_ORDER_CANCELED": "the order of the payment is cancelled"},
+        moves_money=True,
+        operator="PayCrmPaymentOperator",
+        page=f"{_PAGE}crm-item-payment-pay",
+    ),
+    Method(
+        name="crm.item.payment.unpay",
+        does="Set a payment back to unpaid. It may print a return receipt.",
+        effect=Effect.SET,
+        scope="crm",
+        params=(_PAYMENT,),
+        result="true",
+        errors=_MISSING,
+        moves_money=True,
+        page=f"{_PAGE}crm-item-payment-unpay",
+    ),
+    Method(
+        name="crm.item.payment.delete",
+        does="Delete an unpaid payment.",
+        effect=Effect.SET,
+        scope="crm",
+        params=(_PAYMENT,),
+        result="true",
+        errors={**_MISSING, "SALE_PAYMENT_DELETE_EXIST_PAID": "the payment is paid"},
+        moves_money=True,
+        page=f"{_PAGE}crm-item-payment-delete",
+    ),
+    Method(
+        name="crm.item.payment.product.add",
+        does="Put a product row into an unpaid payment. Repeating it adds another line if quantity is left.",
+        effect=Effect.CREATE,
+        scope="crm",
+        params=(
+            one("paymentId", "id of the payment"),
+            one("rowId", "id of the product row"),
+            one("quantity", "whole quantity above 0: the portal cuts off fractions", "whole"),
+        ),
+        result="id of the line",
+        errors={
+            **_DENIED,
+            **PARAMETERS_MISSING,
+            "0": "payment or row does not exist, too little quantity is left, access is denied, or another error",
+        },
+        moves_money=True,
+        page=f"{_PRODUCTS}crm-item-payment-product-add",
+    ),
+    Method(
+        name="crm.item.payment.product.setQuantity",
+        does="Set the quantity of a line of a payment.",
+        effect=Effect.SET,
+        scope="crm",
+        params=(
+            one("id", "id of the line"),
+            one("quantity", "whole quantity above 0: the portal cuts off fractions", "whole"),
+        ),
+        result="true",
+        errors=_ITEM_MISSING,
+        moves_money=True,
+        page=f"{_PRODUCTS}crm-item-payment-product-set-quantity",
+    ),
+    Method(
+        name="crm.item.payment.product.delete",
+        does="Take a line out of a payment.",
+        effect=Effect.SET,
+        scope="crm",
+        params=(one("id", "id of the line"),),
+        result="true",
+        errors=_ITEM_MISSING,
+        moves_money=True,
+        page=f"{_PRODUCTS}crm-item-payment-product-delete",
+    ),
+    Method(
+        name="crm.item.payment.product.list",
+        does="List the product rows in a payment.",
+        effect=Effect.READ,
+        scope="crm",
+        params=(one("paymentId", "id of the payment"), *listing(select=False, start=False)),
+        result="the lines",
+        model="PayableProduct",
+        rows=ListShape(fields=fields(number="id paymentId rowId quantity")),
+        errors=_MISSING,
+        page=f"{_PRODUCTS}crm-item-payment-product-list",
+    ),
+    Method(
+        name="crm.item.payment.delivery.add",
+        does="Put a delivery into an unpaid payment. The same delivery can be added twice and counts twice.",
+        effect=Effect.CREATE,
+        scope="crm",
+        params=(one("paymentId", "id of the payment"), one("deliveryId", "id of the delivery")),
+        result="id of the line",
+        errors=_MISSING,
+        moves_money=True,
+        page=f"{_DELIVERIES}crm-item-payment-delivery-add",
+    ),
+    Method(
+        name="crm.item.payment.delivery.setDelivery",
+        does="Give a line of a payment another delivery.",
+        effect=Effect.SET,
+        scope="crm",
+        params=(one("id", "id of the line"), one("deliveryId", "id of the delivery")),
+        result="true",
+        errors=_ITEM_MISSING,
+        moves_money=True,
+        page=f"{_DELIVERIES}crm-item-payment-delivery-set-delivery",
+    ),
+    Method(
+        name="crm.item.payment.delivery.delete",
+        does="Take a delivery out of a payment.",
+        effect=Effect.SET,
+        scope="crm",
+        params=(one("id", "id of the line"),),
+        result="true",
+        errors=_ITEM_MISSING,
+        moves_money=True,
+        page=f"{_DELIVERIES}crm-item-payment-delivery-delete",
+    ),
+    Method(
+        name="crm.item.payment.delivery.list",
+        does="List the deliveries in a payment.",
+        effect=Effect.READ,
+        scope="crm",
+        params=(one("paymentId", "id of the payment"), *listing(select=False, start=False)),
+        result="the lines",
+        rows=ListShape(paging="none", fields=fields(number="id paymentId deliveryId quantity")),
+        errors=_MISSING,
+        page=f"{_DELIVERIES}crm-item-payment-delivery-list",
+    ),
+    Method(
+        name="salescenter.payment.getPublicUrl",
+        does="Get the link with which anybody can pay a payment: treat it as a secret.",
+        effect=Effect.SET,
+        scope="salescenter",
+        params=(_PAYMENT,),
+        result="``payment`` with ``url``, ``shortUrl`` and ``qr``; without ``payment`` if the site is unconfirmed",
+        errors={**PARAMETERS_MISSING, **OTHER, "200640400001": "the payment does not exist"},
+        page=f"{_PAGE}salescenter-payment-get-public-url",
+    ),
+)

@@ -1,0 +1,75 @@
+"""Whether an earlier attempt of a task has sent a call that must not be sent twice: a note in the task state (3.3)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from airflow_provider_bitrix24.exceptions import Bitrix24Error, Bitrix24OutcomeUnknown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow.sdk import Context
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+NOTE: Final = "bitrix24_call"
+"""Name of the note in the Storage tab."""
+_STORE: Final = "task_state_store"
+
+
+def send_once(context: Context, method: str, send: Callable[[], T]) -> T:
+    """Send a call, unless an earlier attempt may have sent it.
+
+    The note is written before the call leaves, and taken back when the call certainly was not executed. An attempt
+    whose worker dies in between leaves it, and the next one fails. Clearing the task is a person's decision to send
+    again.
+
+    :raises Bitrix24OutcomeUnknown: an earlier attempt may have sent the call, or this one has and cannot tell.
+    """
+    ti: Any = context["ti"]
+    store: Any = context.get(_STORE)
+    if store is None:
+        if ti.try_number > 1:
+            raise _unknown(
+                method,
+                "This Airflow keeps no task state (3.3 does), so nobody knows whether an earlier attempt has sent it",
+                "trigger a new run if it is not there",
+            )
+        return send()
+    note = store.get(NOTE)
+    if isinstance(note, Mapping) and note.get("sending"):
+        if ti.max_tries <= note.get("max_tries", 0):
+            raise _unknown(
+                method,
+                f"Attempt {note.get('try_number')} of this task was sending it when it ended",
+                "clear this task if it is not there: that sends it again",
+            )
+        log.warning(
+            "Attempt %s may have sent %s; the task was cleared, so it is sent again.", note["try_number"], method
+        )
+    _write(store, {"method": method, "sending": True, "try_number": ti.try_number, "max_tries": ti.max_tries})
+    try:
+        return send()
+    except Bitrix24OutcomeUnknown:
+        raise
+    except Bitrix24Error:  # certainly not executed
+        _write(store, {"method": method, "sending": False})
+        raise
+
+
+def _write(store: Any, note: dict[str, Any]) -> None:
+    from airflow.sdk.execution_time.context import NEVER_EXPIRE
+
+    store.set(NOTE, note, retention=NEVER_EXPIRE)
+
+
+def _unknown(method: str, why: str, advice: str) -> Bitrix24OutcomeUnknown:
+    return Bitrix24OutcomeUnknown(
+        method,
+        message=f"{method} may have been executed already. {why}. Nothing was sent by this attempt. Look at the object "
+        f"on the portal, and {advice}.",
+    )

@@ -1,0 +1,158 @@
+"""Wait until an object of the portal satisfies a condition: a deal is in a stage, an order is cancelled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import AirflowSensorTimeout, conf
+
+from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.api.values import plain, shown
+from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24NotFound
+from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
+from airflow_provider_bitrix24.operators.arguments import given
+from airflow_provider_bitrix24.sensors.payments import PaidSensor
+from airflow_provider_bitrix24.triggers.records import RecordTrigger, gone, judge_record
+from airflow_provider_bitrix24.triggers.verdicts import Reason, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow.sdk import Context
+
+    from airflow_provider_bitrix24.triggers.payments import PaidTrigger
+
+
+class Bitrix24RecordSensor(PaidSensor):
+    """Wait until an object satisfies a condition, such as a deal that is to be in a stage.
+
+    REST method: any one that reads one object, such as ``crm.deal.get``
+    (https://apidocs.bitrix24.com/api-reference/crm/deals/crm-deal-get.html).
+
+    A condition is written like a filter: ``{"STAGE_ID": "WON"}``, ``{"@STAGE_ID": ["WON", "C1:WON"]}``,
+    ``{">=OPPORTUNITY": 100}``; all its parts must hold. The fields are those of the result, or of what the result holds
+    under its only key (``item`` of ``crm.item.get``).
+
+    An object that does not exist fails the task at once and for good, and so does ``fail_when``; ``soft_fail=True``
+    turns that, like a timeout, into *skipped*. A portal that cannot be read is an ordinary error.
+
+    :param method: (templated) REST method that reads one object.
+    :param parameters: (templated) its parameters. Not ``params``, which is Airflow's own argument.
+    :param condition: (templated) what is waited for: field with an operator (=, !=, >, >=, <, <=, @, !@) -> value.
+    :param fail_when: (templated) a condition that ends the wait as a failure, such as ``{"STAGE_ID": "LOSE"}``.
+    :param bitrix24_conn_id: (templated) Airflow connection.
+    :param deferrable: wait in the triggerer; default is Airflow's ``[operators] default_deferrable``. The first look is
+        always on the worker.
+    :return: the object as JSON, fractions as text.
+    """
+
+    template_fields = ("method", "parameters", "condition", "fail_when", "bitrix24_conn_id")
+    template_fields_renderers: ClassVar[dict[str, str]] = {
+        "parameters": "json",
+        "condition": "json",
+        "fail_when": "json",
+    }
+    id_field = "record"
+
+    def __init__(
+        self,
+        *,
+        method: str,
+        condition: Mapping[str, Any],
+        parameters: Mapping[str, Any] | None = None,
+        fail_when: Mapping[str, Any] | None = None,
+        bitrix24_conn_id: str = Bitrix24Hook.default_conn_name,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(bitrix24_conn_id=bitrix24_conn_id, deferrable=deferrable, **kwargs)
+        self.method = method
+        self.parameters = parameters
+        self.condition = condition
+        self.fail_when = fail_when
+        self.were_given = given(self)
+
+    def read_arguments(self) -> tuple[list[int], bool]:
+        """Check all arguments; there are no ids."""
+        self._checked()
+        return [], False
+
+    def look(self, ids: Sequence[int]) -> Verdict:
+        """Read the object and judge it."""
+        method, parameters, condition, fail_when = self._checked()
+        try:
+            result = self.hook.call(method, parameters)
+        except Bitrix24NotFound as error:
+            return gone(method, error)
+        return judge_record(method, result, condition, fail_when)
+
+    def trigger(self, ids: Sequence[int], **waiting: Any) -> PaidTrigger:
+        """Return the trigger for this object."""
+        method, parameters, condition, fail_when = self._checked()
+        return RecordTrigger(method=method, parameters=parameters, condition=condition, fail_when=fail_when, **waiting)
+
+    def persist_links(self, context: Context, ids: Sequence[int]) -> None:
+        """There is no link: what the method reads is not known."""
+
+    def execute_complete(self, context: Context, event: Any = None) -> Any:
+        """Turn the trigger's event into the object or an error.
+
+        :param event: what the trigger reported.
+        :raises AirflowFailException: the wait cannot end well.
+        :raises AirflowSensorTimeout: the time is over.
+        :raises Bitrix24NoAnswer: the portal could not be read many times in a row.
+        :raises ValueError: the event is not one of this sensor's.
+        """
+        try:
+            verdict = Verdict(reason=Reason(event["reason"]), message=str(event["message"]), items=list(event["items"]))
+        except (KeyError, TypeError, ValueError):
+            verdict = None
+        if verdict is None or verdict.reason is Reason.WAITING or (verdict.reason is Reason.MET) != bool(verdict.items):
+            raise ValueError(f"The trigger's event is not of this version's form: {event!r}. Nothing is decided.")
+        self.log.info("%s", verdict.message)
+        return self._conclude(verdict, many=False)
+
+    def _conclude(self, verdict: Verdict, many: bool) -> Any:
+        if verdict.reason is Reason.TIMEOUT:
+            raise AirflowSensorTimeout(f"Not within {self.timeout:g} s: {verdict.message}")
+        return super()._conclude(verdict, many)
+
+    def _checked(self) -> tuple[str, dict[str, Any], dict[str, Any], dict[str, Any] | None]:
+        """The arguments, once they are known to be meant; JSON values, because they travel to the triggerer."""
+        from airflow_provider_bitrix24.api.conditions import check_condition
+        from airflow_provider_bitrix24.api.methods import effect_of, find
+
+        if not isinstance(self.method, str) or effect_of(self.method.strip()) is not Effect.READ:
+            raise Bitrix24ConfigError(
+                f"method must be a REST method that reads, such as crm.deal.get, not {shown(self.method)}. A sensor "
+                "calls it again and again. Nothing was sent."
+            )
+        row = find(self.method.strip())
+        if row is not None and row.rows is not None:
+            raise Bitrix24ConfigError(
+                f"{row.name} reads a list: wait with a method that reads one object, such as crm.deal.get. Nothing was "
+                "sent."
+            )
+        if not isinstance(self.parameters, Mapping | None):
+            raise Bitrix24ConfigError(f"parameters must be a mapping, not {shown(self.parameters)}. Nothing was sent.")
+        fail_when = None if self.fail_when is None else _json(check_condition(self.fail_when, "fail_when"))
+        return (
+            self.method.strip(),
+            _json(self.parameters or {}),
+            _json(check_condition(self.condition, "condition")),
+            fail_when,
+        )
+
+
+def _json(values: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON values: times as ISO 8601, sets as lists."""
+    return {name: _json_value(value) for name, value in values.items()}
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _json_value(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_json_value(inner) for inner in value]
+    return value.isoformat() if hasattr(value, "isoformat") else plain(value)

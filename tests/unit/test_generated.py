@@ -1,0 +1,54 @@
+"""What is generated from the registry is what is committed, and has no leftovers."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_provider_bitrix24.api import calls
+from airflow_provider_bitrix24.api.methods import FAMILIES, METHODS
+from airflow_provider_bitrix24.hooks.rest import AsyncRest, Rest
+from tests.tools.generate_calls import EXAMPLES, PACKAGE, ROOT, generated
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from airflow_provider_bitrix24.api.methods.row import Method
+
+FILES = generated()
+WRITTEN_BY_HAND = {"call.py", "base.py", "index.md"}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(ROOT).as_posix())
+def test_the_committed_file_is_the_generated_one(file: Path) -> None:
+    assert file.read_text() == FILES[file], "run: python tests/tools/generate_calls.py"
+
+
+def test_nothing_is_left_of_families_that_are_gone() -> None:
+    folders = (ROOT / PACKAGE / "api/calls", ROOT / PACKAGE / "hooks/rest", ROOT / "docs/methods")
+    found = {file for folder in folders for file in folder.iterdir() if file.is_file()}
+    assert {file.name for file in found - set(FILES)} == WRITTEN_BY_HAND
+
+
+@pytest.mark.parametrize("row", METHODS.values(), ids=lambda row: row.name)
+def test_every_method_has_a_typed_call_a_twin_and_a_value(row: Method) -> None:
+    name = row.python
+    arguments = [param.python for param in sorted(row.params, key=lambda param: not param.required)]
+    for where, bound in ((Rest, ["self"]), (AsyncRest, ["self"]), (calls, [])):
+        signature = inspect.signature(getattr(where, name))
+        assert list(signature.parameters) == [*bound, *arguments]
+    assert inspect.iscoroutinefunction(getattr(AsyncRest, name))
+    text = inspect.getdoc(getattr(Rest, name))
+    assert row.url in text
+    assert row.name in text
+    assert all(f":param {argument}:" in text for argument in arguments)
+    assert all(code in text for code in row.errors)
+    assert callable(getattr(calls, name))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_example_of_a_family_is_one_of_its_calls(family: str) -> None:
+    call = eval(EXAMPLES[family].replace("hook.rest.", "calls."), {"calls": calls})
+    assert call.row in FAMILIES[family]
