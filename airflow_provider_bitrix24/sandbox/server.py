@@ -21,6 +21,7 @@ from airflow_provider_bitrix24.sandbox.connection import SandboxProtocol, connec
 from airflow_provider_bitrix24.sandbox.control import control_routes, origin_of
 from airflow_provider_bitrix24.sandbox.delivery import Delivery
 from airflow_provider_bitrix24.sandbox.page import page_routes
+from airflow_provider_bitrix24.sandbox.page.objects import object_routes
 from airflow_provider_bitrix24.sandbox.parameters import merged
 from airflow_provider_bitrix24.sandbox.portal import Auth, Portal, parse_query
 
@@ -70,7 +71,7 @@ def create_app(portal: Portal, save: Callable[[], None]) -> Starlette:
 
     rest_route = Route("/rest/{path:path}", rest, methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
     token_routes = [Route(path, token, methods=["GET"]) for path in ("/oauth/token", "/oauth/token/")]
-    others = [*authorize_routes(portal, save), *control_routes(portal, save), *page_routes()]
+    others = [*authorize_routes(portal, save), *control_routes(portal, save), *page_routes(), *object_routes(portal)]
     return Starlette(routes=[rest_route, *token_routes, *others])
 
 
