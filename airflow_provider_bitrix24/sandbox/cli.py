@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.sandbox import address
 
@@ -46,6 +47,14 @@ def _parser() -> argparse.ArgumentParser:
         choices=("source", "docs"),
         default="source",
         help="where the server's code and its documentation differ, behave like this; default: source",
+    )
+    parser.add_argument(
+        "--option",
+        type=_option,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="turn an option of the portal, such as payment_list_pages=true; may be repeated",
     )
     parser.add_argument("--oauth", action="store_true", help="make an OAuth application too, and print how to use it")
     parser.add_argument(
@@ -102,6 +111,7 @@ def _serve(options: argparse.Namespace) -> int:
         require_https=options.require_https,
         customers_pay_after=options.customers_pay_after,
         random_seed=options.seed,
+        options=dict(options.option),
     )
     with contextlib.ExitStack() as stack:
         storage = None
@@ -109,6 +119,7 @@ def _serve(options: argparse.Namespace) -> int:
             storage = stack.enter_context(contextlib.closing(Storage(options.db)))
             if storage.load(portal) and options.secret not in (None, portal.webhook.secret):
                 raise ValueError(f"--secret: {options.db} has a webhook with another secret; leave the option out.")
+            portal.set_options(dict(options.option))
         if options.oauth and not portal.oauth.applications:
             lifetime = options.access_token_lifetime
             portal.add_application(**({} if lifetime is None else {"access_token_lifetime": lifetime}))
@@ -178,6 +189,22 @@ def _rate(text: str) -> tuple[float, float]:
     if not all(0 < number < float("inf") for number in rate):
         raise argparse.ArgumentTypeError(f"must be above 0, not {text!r}")
     return rate
+
+
+def _option(text: str) -> tuple[str, Any]:
+    from airflow_provider_bitrix24.sandbox.portal.options import checked
+
+    name, equals, value = text.partition("=")
+    try:
+        parsed = json.loads(value)
+    except ValueError:
+        parsed = value
+    if not equals:
+        raise argparse.ArgumentTypeError(f"must be NAME=VALUE, not {text!r}")
+    try:
+        return next(iter(checked({name: parsed}).items()))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _secret(text: str) -> str:

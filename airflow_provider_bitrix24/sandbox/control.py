@@ -163,6 +163,12 @@ class Control:
             self.portal.tick()
             return {"time": iso(self.portal.now)}
 
+    async def options(self, request: Request) -> dict[str, Any]:
+        """Turn options of the portal; the answer has all of them."""
+        _understood(self.portal.set_options, await _body(request))
+        with self.portal.lock:
+            return {"options": dict(self.portal.state.options)}
+
     async def reset(self, _: Request) -> dict[str, Any]:
         """Back to the beginning; the first webhook stays the same."""
         self.portal.reset()
@@ -184,6 +190,7 @@ def control_routes(portal: Portal, save: Callable[[], None]) -> list[Route]:
         ("POST", "/act", control.act),
         ("POST", "/objects", control.objects),
         ("POST", "/clock", control.clock),
+        ("POST", "/options", control.options),
         ("POST", "/reset", control.reset),
     ]
     return [Route(f"/_sandbox{path}", _endpoint(handler, save), methods=[verb]) for verb, path, handler in table]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from airflow_provider_bitrix24.sandbox.authorize import authorize_routes
@@ -20,6 +21,7 @@ from airflow_provider_bitrix24.sandbox.connection import SandboxProtocol, connec
 from airflow_provider_bitrix24.sandbox.control import control_routes, origin_of
 from airflow_provider_bitrix24.sandbox.delivery import Delivery
 from airflow_provider_bitrix24.sandbox.page import page_routes
+from airflow_provider_bitrix24.sandbox.page.objects import object_routes
 from airflow_provider_bitrix24.sandbox.parameters import merged
 from airflow_provider_bitrix24.sandbox.portal import Auth, Portal, parse_query
 
@@ -42,7 +44,12 @@ def create_app(portal: Portal, save: Callable[[], None]) -> Starlette:
             body = await request.body()
         except ClientDisconnect:
             return _nothing
-        user_id, secret, method = _path_variables(request.path_params["path"])
+        if request.method not in ("GET", "POST") and not portal.state.options["any_http_method"]:
+            return PlainTextResponse("Method Not Allowed", 405, {"Allow": "GET, POST"})
+        path, third = _of_version_3(request.path_params["path"])
+        user_id, secret, method = _path_variables(path)
+        if not method.strip() and portal.state.options["webhook_without_method"] == "NO_AUTH_FOUND":
+            user_id = secret = None
         auth = Auth(
             user_id=user_id,
             secret=secret,
@@ -51,7 +58,8 @@ def create_app(portal: Portal, save: Callable[[], None]) -> Starlette:
             kept_alive=connection_of(request.scope).answered > 0,
         )
         params = merged(request.url.query, request.headers.get("content-type", ""), body)
-        reply = portal.handle(method, params, auth=auth, headers=dict(request.headers))
+        serve = portal.handle_version_3 if third else portal.handle
+        reply = serve(method, params, auth=auth, headers=dict(request.headers))
         save()
         return Delivery(portal, reply)
 
@@ -61,9 +69,9 @@ def create_app(portal: Portal, save: Callable[[], None]) -> Starlette:
         save()
         return Delivery(portal, reply)
 
-    rest_route = Route("/rest/{path:path}", rest, methods=["GET", "POST"])
+    rest_route = Route("/rest/{path:path}", rest, methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
     token_routes = [Route(path, token, methods=["GET"]) for path in ("/oauth/token", "/oauth/token/")]
-    others = [*authorize_routes(portal, save), *control_routes(portal, save), *page_routes()]
+    others = [*authorize_routes(portal, save), *control_routes(portal, save), *page_routes(), *object_routes(portal)]
     return Starlette(routes=[rest_route, *token_routes, *others])
 
 
@@ -73,7 +81,14 @@ def _path_variables(path: str) -> tuple[str | None, str | None, str]:
     method = parts[-1].removesuffix(".json")
     if len(parts) == 3:
         return parts[0], parts[1], method
+    if len(parts) == 2 and parts[0].isdigit():  # a webhook's address without a method
+        return parts[0], parts[1], ""
     return None, None, method
+
+
+def _of_version_3(path: str) -> tuple[str, bool]:
+    """The path without the ``api/`` of REST 3.0, and whether it had one."""
+    return path.removeprefix("api/"), path.startswith("api/")
 
 
 async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:

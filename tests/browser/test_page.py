@@ -90,7 +90,7 @@ def test_customer_pays(page: Page, server: SandboxServer) -> None:
 
 
 def test_nothing_to_pay_on_what_is_closed(page: Page) -> None:
-    expect(page.locator("#invoices button")).to_have_count(10)  # neither paid, nor cancelled, nor declined
+    expect(page.locator("#invoices button")).to_have_count(9)  # neither paid, nor cancelled, nor declined, nor empty
 
 
 def test_action_that_fails_is_explained(page: Page, server: SandboxServer) -> None:
@@ -151,6 +151,79 @@ def test_needs_nothing_from_outside_and_shows_no_secret(browser: Browser, server
     assert all(url.startswith((server.url, "data:")) for url in asked)
     assert SECRET not in page.content()
     page.close()
+
+
+def test_rows_do_not_show_through_above_a_sticky_heading(page: Page, server: SandboxServer) -> None:
+    for number in range(60):
+        call(server, "crm.deal.get", id=number % 3 + 1)
+    expect(page.locator("#requests tr")).to_have_count(60)
+    gaps = page.evaluate(
+        """() => {
+            const area = document.querySelector("#requests").closest(".scroll");
+            area.scrollIntoView();
+            const heading = area.querySelector("thead th");
+            const above = [];
+            for (let scrolled = 0; scrolled < 200; scrolled += 7) {
+                area.scrollTop = scrolled;
+                const [top, box] = [area.getBoundingClientRect().top, heading.getBoundingClientRect()];
+                for (let y = Math.ceil(top); y < box.bottom; y += 1)
+                    if (document.elementFromPoint(box.left + 5, y)?.closest("tbody")) above.push([scrolled, y]);
+                if (box.top > top) above.push([scrolled, box.top - top]);
+            }
+            return above;
+        }"""
+    )
+    assert gaps == []
+    collapse = page.locator("table").evaluate_all("tables => tables.map(each => getComputedStyle(each).borderCollapse)")
+    assert set(collapse) == {"separate"}  # borders that are collapsed stay behind when a heading sticks
+
+
+@pytest.mark.parametrize("width", [1280, 420])
+def test_fits_and_can_be_used(browser: Browser, server: SandboxServer, width: int) -> None:
+    server.portal.act.pay_payment(1003)
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.goto(server.url)
+    expect(page.locator("#payments tr")).to_have_count(4)
+    areas = page.locator(".scroll").evaluate_all("all => all.map(each => each.scrollWidth - each.clientWidth)")
+    assert max(areas) <= 0
+    for button in page.locator("#payments button, #invoices button").all():
+        box = button.bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] <= width
+        assert box["height"] >= 24
+    state = page.locator("#payments tr", has_text="#1003").locator("td").last
+    line = 1.45 * float(state.evaluate("each => parseFloat(getComputedStyle(each).fontSize)"))
+    assert state.bounding_box()["height"] < (3 if width > 1000 else 5) * line  # type: ignore[index]
+    page.get_by_label("Customer pays: payment 1001").click()
+    expect(page.locator("#payments tr", has_text="#1001")).to_contain_text("by the customer")
+    page.close()
+
+
+def test_times_have_their_day(page: Page, server: SandboxServer) -> None:
+    call(server, "crm.item.payment.pay", id=1001)
+    for place in ("#ledger .time", "#requests .time", "#payments tr:has-text('#1001') time"):
+        expect(page.locator(place).first).to_have_text(re.compile(r"^20\d\d-\d\d-\d\d \d\d:\d\d:\d\d $"))
+    expect(page.locator("#figures")).to_contain_text(re.compile(r"20\d\d-\d\d-\d\d"))
+
+
+def test_keyboard_stays_where_it_was(page: Page, server: SandboxServer) -> None:
+    focused = "document.activeElement.textContent"
+    page.get_by_label("Customer pays: payment 1003").focus()
+    call(server, "crm.item.payment.add", entityTypeId=2, entityId=1)
+    expect(page.locator("#payments")).to_contain_text("#1033")
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Customer pays: payment 1003"
+    page.keyboard.press("Enter")
+    expect(page.locator("#payments tr", has_text="#1003")).to_contain_text("by the customer")
+    assert page.evaluate(focused) == "#1003"  # the button is gone; its row is not
+
+
+def test_changes_are_said(page: Page, server: SandboxServer) -> None:
+    expect(page.locator("#live")).to_have_text("live")
+    news = page.get_by_role("log")
+    expect(news).to_have_text("")
+    expect(news).to_have_attribute("aria-live", "polite")
+    call(server, "crm.item.payment.pay", id=1001)
+    expect(news).to_have_text("payment paid: payment 1001, 350.00\u00a0EUR")
 
 
 def test_headers_forbid_foreign_code(server: SandboxServer) -> None:

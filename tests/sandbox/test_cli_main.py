@@ -152,3 +152,24 @@ class TestCannotStart:
         monkeypatch.setitem(sys.modules, "uvicorn", None)  # as if it were not installed
         assert cli.main([]) == 1
         assert "pip install 'airflow-provider-bitrix24[sandbox]'" in capsys.readouterr().err
+
+
+def test_options_of_the_portal(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    given = ["payment_list_pages=true", "unknown_token_error=NO_AUTH_FOUND"]
+    command = Command(capsys, "--db", str(tmp_path / "db"), *(each for text in given for each in ("--option", text)))
+    try:
+        command.wait_for("Press Ctrl-C to end.")
+        options = get(f"{command.line('Bitrix24 sandbox portal:')}/_sandbox/state").json()["options"]
+        assert (options["payment_list_pages"], options["unknown_token_error"]) == (True, "NO_AUTH_FOUND")
+    finally:
+        command.end()
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [("payment_list_pages", "must be NAME=VALUE"), ("a=1", "unknown option 'a'"), ("any_http_method=1", "type bool")],
+)
+def test_wrong_option(text: str, complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--option", text])
+    assert complaint in capsys.readouterr().err

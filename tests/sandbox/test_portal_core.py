@@ -58,7 +58,8 @@ def test_who_am_i(rest: Any) -> None:
     assert caller("method.get", name="CRM.deal.get") == {"isExisting": True, "isAvailable": True}
     assert "sale.payment.list" not in caller("methods")
     assert "sale.payment.list" in caller("methods", full=1)
-    assert {"batch", "profile", "crm.item.payment.add"} <= set(caller("methods"))
+    assert {"profile", "crm.item.payment.add"} <= set(caller("methods"))
+    assert "batch" not in caller("methods", full=1)
     assert rest("server.time") == "2025-11-22T10:26:40+02:00"
     assert rest("feature.get", CODE="rest_offline_extended") == {"value": "Y"}
     assert rest("feature.get", code="other") == {"value": "N"}

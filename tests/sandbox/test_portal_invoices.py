@@ -123,3 +123,11 @@ def test_rights(rest: Any) -> None:
     for method in ("get", "list", "add", "update", "delete", "fields"):
         body = caller.body(f"crm.invoice.{method}", id=2)
         assert body == {"error": "", "error_description": "Access denied."}
+
+
+def test_external_key_that_is_too_long_is_refused(rest: Any) -> None:
+    assert rest("crm.invoice.update", id=2, fields={"XML_ID": "x" * 255}) == 2
+    body = rest.body("crm.invoice.update", id=2, fields={"XML_ID": "x" * 256})
+    assert body["error"] == ""
+    assert "XML_ID" in body["error_description"]
+    assert rest("crm.invoice.get", id=2)["XML_ID"] == "x" * 255

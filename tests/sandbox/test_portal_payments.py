@@ -295,4 +295,24 @@ def test_list_order_and_absent_objects(many: Any) -> None:
 
 
 def test_foreign_order_cannot_be_asked_for(rest: Any) -> None:
-    assert rest("crm.item.payment.list", entityId=4, entityTypeId=2, filter={"=orderId": 2}) == []
+    found = rest("crm.item.payment.list", entityId=4, entityTypeId=2, filter={"=orderId": 2})
+    assert [row["id"] for row in found] == [1001]
+
+
+def test_missing_object_is_no_proof_of_absence(rest: Any) -> None:
+    """An administrator reads an empty list; anybody else has no right to read what does not exist."""
+    assert rest("crm.item.payment.list", entityId=99, entityTypeId=2) == []
+    caller = rest.as_user(7)
+    assert caller("crm.item.payment.list", entityId=1, entityTypeId=2) == []
+    for entity_id, entity_type_id in ((99, 2), (99, 31), (1, 99)):
+        assert caller.error("crm.item.payment.list", entityId=entity_id, entityTypeId=entity_type_id) == "ACCESS_DENIED"
+
+
+def test_the_portals_own_order_filter_wins(rest: Any) -> None:
+    def ids(filter_: dict[str, Any]) -> list[int]:
+        return [row["id"] for row in rest("crm.item.payment.list", entityId=4, entityTypeId=2, filter=filter_)]
+
+    assert ids({"=orderId": 2}) == [1001]
+    assert ids({"orderId": 2}) == ids({"!=orderId": 1}) == []
+    products = rest("crm.item.payment.product.list", paymentId=1001, filter={"=paymentId": 1002})
+    assert [row["paymentId"] for row in products] == [1001]

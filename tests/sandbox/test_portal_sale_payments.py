@@ -114,7 +114,7 @@ def test_add_and_delete(rest: Any) -> None:
     assert (paid["paid"], paid["xmlId"][:3]) == ("Y", "bx_")
     assert rest("sale.payment.delete", id=1033) is True
     assert rest.error("sale.payment.delete", id=paid["id"]) == "SALE_PAYMENT_DELETE_EXIST_PAID"
-    assert rest.error("sale.payment.add", fields={"orderId": 99, "paySystemId": 8}) == "0"
+    assert rest.error("sale.payment.add", fields={"orderId": 1, "paySystemId": 99}) == "0"
     assert rest.error("sale.payment.add", fields={"orderId": 1, "paySystemId": 99}) == "0"
     assert rest.events() == ["payment_added", "payment_added", "payment_paid", "payment_deleted"]
 
@@ -128,3 +128,18 @@ def test_only_administrators(rest: Any) -> None:
     assert caller.error("sale.payment.update", id=1001, fields=fields) == "200040300020"
     assert caller.error("sale.payment.delete", id=1001) == "200040300020"
     assert rest.portal.ledger == []
+
+
+def test_texts_that_are_too_long_are_refused(rest: Any) -> None:
+    fields = {"paySystemId": 6, "xmlId": "x" * 255, "payVoucherNum": "1" * 20}
+    assert rest("sale.payment.update", id=1001, fields=fields)["payment"]["xmlId"] == "x" * 255
+    for name, value in (("xmlId", "x" * 256), ("payVoucherNum", "1" * 21)):
+        before = list(rest.events())
+        assert rest.error("sale.payment.update", id=1001, fields={**fields, name: value}) == "BX_INVALID_VALUE"
+        assert rest.error("sale.payment.add", fields={**fields, "orderId": 1, name: value}) == "BX_INVALID_VALUE"
+        assert rest.events() == before
+
+
+def test_add_to_an_unknown_order(rest: Any) -> None:
+    body = rest.body("sale.payment.add", fields={"orderId": 99, "paySystemId": 6})
+    assert body == {"error": "200540400001", "error_description": "order does not exist"}

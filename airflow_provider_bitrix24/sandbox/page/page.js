@@ -16,30 +16,32 @@ const cell = (content, kind = "") => element("td", { class: kind || null }, ...[
 const badge = (text, kind = "") => element("span", { class: `state ${kind}` }, text);
 // A method's name, which may be broken after its dots.
 const method = (name) => element("code", {}, ...String(name).split(/(?<=\.)/).flatMap((part) => [part, element("wbr")]));
-const badges = (...states) => element("div", { class: "states" }, ...states);
+const badges = (...states) => element("div", { class: "states" }, ...states.filter(Boolean));
 const money = (amount, currency) => {
   const [whole, places = ""] = String(amount).split(".");
   const grouped = whole.replace(/\B(?=(\d{3})+$)/g, "\u202f");
   return `${grouped}.${places.padEnd(2, "0")}\u00a0${currency ?? ""}`;
 };
-const clock = (at) => String(at).slice(11, 19);
-const time = (at) => {
-  const text = String(at ?? "");
-  return element("time", { datetime: text, title: text }, text.slice(11, 19) || text);
-};
+// The portal's own time, with its day: 2025-11-22 10:26:40.
+const clock = (at) => String(at ?? "").slice(0, 19).replace("T", " ");
+const time = (at) => element("time", { datetime: at ?? "", title: at ?? "" },
+  ...clock(at).split(" ").flatMap((part) => [element("span", {}, part), " "]));
+const rowHeader = (content, kind = "") => element("th", { scope: "row", class: kind || null }, ...[content].flat());
+const numbered = (number, address) => rowHeader(element("a", { href: address }, `#${number}`), "number");
 const isZero = (amount) => Number(amount) === 0;
 
 async function act(action, body, button) {
-  button.disabled = true;
+  if (button.ariaDisabled === "true") return;
+  button.ariaDisabled = "true"; // a button that is really disabled would lose the keyboard's focus
   const answer = await fetch("/_sandbox/act", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ action, by: "customer", ...body }),
   }).catch(() => null);
-  if (!answer) complain("The sandbox does not answer any more.");
+  if (!answer) complain("The sandbox does not respond.");
   else if (!answer.ok) complain((await answer.json()).error);
   else complain("");
-  button.disabled = false;
+  button.ariaDisabled = "false";
   await look();
 }
 
@@ -65,12 +67,13 @@ function paymentRow(payment) {
   if (payment.is_return === "Y") states.push(badge("returned", "bad"));
   if (isZero(payment.sum)) states.push(badge("empty"));
   return element("tr", { "data-key": `payment ${payment.id}` },
-    cell(`#${payment.id}`, "number"),
+    numbered(payment.id, `/shop/orders/payment/details/${payment.id}/`),
     cell(payment.entity_id ? `${OWNERS[payment.entity_type_id]} ${payment.entity_id}` : `Order ${payment.order_id}`),
     cell(money(payment.sum, payment.currency), "money"),
     cell(payment.pay_system_name || "none", "spare"),
-    cell([badges(...states), paid ? element("div", { class: "soft" }, `${clock(payment.date_paid)} by ${by}`) : ""]),
-    cell(paid ? "" : payButton("Customer pays", `payment ${payment.id}`, "pay_payment", { payment_id: payment.id }), "act"));
+    cell(badges(...states, paid
+      ? element("span", { class: "soft" }, time(payment.date_paid), ` by ${by}`)
+      : payButton("Customer pays", `payment ${payment.id}`, "pay_payment", { payment_id: payment.id }))));
 }
 
 const INVOICE_STATES = { D: ["declined", "bad"], N: ["unpaid", "wait"], S: ["sent", "wait"], A: ["approved", "wait"], P: ["paid", "good"] };
@@ -84,18 +87,20 @@ function invoiceRow(invoice) {
   const states = [badge(text, kind)];
   if (isZero(invoice.price)) states.push(badge("empty"));
   return element("tr", { "data-key": `invoice ${invoice.id}` },
-    cell(`#${invoice.id}`, "number"),
+    numbered(invoice.id, `/crm/invoice/show/${invoice.id}/`),
     cell(invoice.order_topic, "text"),
     cell(money(invoice.price, invoice.currency), "money"),
-    cell([badges(...states), paid ? element("div", { class: "soft" }, clock(invoice.date_payed)) : ""]),
-    cell(paid || closed ? "" : payButton("Customer pays", `invoice ${invoice.id}`, "pay_invoice", { invoice_id: invoice.id }), "act"));
+    cell(badges(...states, paid
+      ? element("span", { class: "soft" }, time(invoice.date_payed))
+      : closed || isZero(invoice.price) ? null
+      : payButton("Customer pays", `invoice ${invoice.id}`, "pay_invoice", { invoice_id: invoice.id }))));
 }
 
 function itemRow(item, books) {
   const payments = books.payments.filter((payment) => item.order_ids.includes(payment.order_id));
   const list = (lines) => lines.length ? element("ul", {}, ...lines.map((line) => element("li", {}, line))) : element("span", { class: "soft" }, "none");
   return element("tr", { "data-key": `item ${item.id}` },
-    cell(`#${item.id}`, "number"),
+    numbered(item.id, item.entity_type_id === 31 ? `/crm/type/31/details/${item.id}/` : `/crm/deal/details/${item.id}/`),
     cell(item.title, "text"),
     cell(money(item.opportunity, item.currency), "money"),
     cell(list(item.product_rows.map((row) => `${Number(row.quantity)} × ${row.product_name}, ${money(row.price, "").trim()}`)), "spare"),
@@ -104,19 +109,22 @@ function itemRow(item, books) {
 
 const BAD_EVENTS = /_(deleted|unpaid|canceled|cancelled|declined)$/;
 
-function ledgerRow(entry, index) {
-  const object = entry.payment_id ? `payment ${entry.payment_id}`
+function objectOf(entry) {
+  return entry.payment_id ? `payment ${entry.payment_id}`
     : entry.invoice_id ? `invoice ${entry.invoice_id}`
     : entry.entity_id ? `${(OWNERS[entry.entity_type_id] ?? "object").toLowerCase()} ${entry.entity_id}`
     : "";
+}
+
+function ledgerRow(entry, index) {
   const kind = entry.event.endsWith("_paid") ? "good" : BAD_EVENTS.test(entry.event) ? "bad" : "";
   const by = entry.by === "customer" ? "customer" : `${entry.by === "rest" ? "REST" : entry.by}${entry.user_id ? `, user ${entry.user_id}` : ""}`;
   return element("tr", { "data-key": `ledger ${index}` },
     cell(time(entry.at), "time"),
     cell([badge(entry.event.replaceAll("_", " "), kind), entry.method ? element("div", { class: "soft" }, method(entry.method)) : ""]),
-    cell(object, "number"),
+    cell(objectOf(entry)),
     cell(entry.amount === null || entry.amount === undefined ? "" : money(entry.amount, entry.currency), "money"),
-    cell(by));
+    cell(by, "spare"));
 }
 
 const openRequests = new Set();
@@ -156,8 +164,8 @@ function applicationRow(application) {
     cell(element("code", {}, application.client_id), "text"),
     cell(application.scopes.join(", "), "spare"),
     cell(users || element("span", { class: "soft" }, "nobody")),
-    cell(String(application.refreshed), "number"),
-    cell(application.refused ? badge(String(application.refused), "bad") : "0", "number"),
+    cell(String(application.refreshed), "number spare"),
+    cell(application.refused ? badge(String(application.refused), "bad") : "0", "number spare"),
     cell(application.installed ? element("a", { href: signIn }, "Sign in") : badge("removed", "bad"), "act number"));
 }
 
@@ -172,10 +180,34 @@ function fill(id, rows, total, columns) {
   byId(`${id}-count`).textContent = total > rows.length ? `${rows.length} of ${total}` : total;
   if (before && before.size === now.size && [...now].every(([key, text]) => before.get(key) === text)) return;
   if (before) for (const row of rows) if (before.get(row.dataset.key) !== row.textContent) row.classList.add("fresh");
-  const focused = document.activeElement?.getAttribute("aria-label");
+  const focused = focusIn(body);
   body.replaceChildren(...(rows.length ? rows : [element("tr", {}, element("td", { class: "empty", colspan: columns }, "Nothing yet."))]));
-  if (focused) [...body.querySelectorAll("button")].find((button) => button.getAttribute("aria-label") === focused)?.focus();
+  if (focused) focusAgain(body, focused);
   seen.set(id, now);
+}
+
+// Where the keyboard is: the row and the kind of element, which the new rows have again.
+function focusIn(body) {
+  const active = document.activeElement;
+  return body.contains(active) ? { row: active.closest("tr").dataset.key, tag: active.tagName } : null;
+}
+
+function focusAgain(body, focused) {
+  const row = [...body.rows].find((each) => each.dataset.key === focused.row);
+  (row?.querySelector(focused.tag) ?? row?.querySelector("a, button, summary") ?? body.closest(".scroll")).focus();
+}
+
+let told = null;
+
+// Says to people who do not see the page what has been written into the ledger since the last look.
+function tell(ledger) {
+  const news = told === null ? [] : ledger.slice(told);
+  told = ledger.length;
+  if (!news.length) return;
+  const last = news[news.length - 1];
+  const amount = last.amount === null || last.amount === undefined ? "" : `, ${money(last.amount, last.currency)}`;
+  const more = news.length > 1 ? ` and ${news.length - 1} more changes` : "";
+  byId("news").replaceChildren(element("span", {}, `${last.event.replaceAll("_", " ")}: ${objectOf(last)}${amount}${more}`));
 }
 
 function newestFirst(log, make) {
@@ -192,8 +224,8 @@ function figures(books) {
 
 function show(books) {
   const byNewest = (a, b) => b.id - a.id;
-  fill("payments", [...books.payments].sort(byNewest).map(paymentRow), books.payments.length, 6);
-  fill("invoices", books.invoices.map(invoiceRow), books.invoices.length, 5);
+  fill("payments", [...books.payments].sort(byNewest).map(paymentRow), books.payments.length, 5);
+  fill("invoices", books.invoices.map(invoiceRow), books.invoices.length, 4);
   fill("deals", books.deals.map((deal) => itemRow(deal, books)), books.deals.length, 5);
   fill("smart_invoices", books.smart_invoices.map((invoice) => itemRow(invoice, books)), books.smart_invoices.length, 5);
   byId("applications-section").hidden = books.applications.length === 0;
@@ -201,6 +233,7 @@ function show(books) {
   fill("ledger", newestFirst(books.ledger, ledgerRow), books.ledger.length, 5);
   fill("requests", newestFirst(books.requests, requestRow), books.requests.length, 4);
   figures(books);
+  tell(books.ledger);
 }
 
 function status(kind, text) {

@@ -23,6 +23,8 @@ _REFERENCE = re.compile(r"\$(result|error|total|next|time)((?:\[[^\[\]]*\])+)", 
 def run_batch(serving: Serving, request: Request, params: dict[str, Any]) -> Generator[Pause, None, dict[str, Any]]:
     """Run the commands; an error of one is an entry of ``result_error``, not of the batch."""
     commands = params.get("cmd")
+    if serving.portal.state.options["batch_needs_commands"] and not isinstance(commands, list | dict):
+        raise _no_commands(commands)
     if isinstance(commands, list):
         commands = {str(index): command for index, command in enumerate(commands)}
     halt = php.truthy(params.get("halt"))
@@ -42,6 +44,13 @@ def run_batch(serving: Serving, request: Request, params: dict[str, Any]) -> Gen
         for name, value in body.items():
             maps[name][key] = value
     return {name if name == "result" else f"result_{name}": php.json_array(found) for name, found in maps.items()}
+
+
+def _no_commands(commands: Any) -> RestError:
+    if commands is None:
+        return RestError(100, "Could not find value for parameter {cmd}")
+    text = f"Invalid value {{{php.to_text(commands)}}} to match with parameter {{cmd}}. Should be value of type array."
+    return RestError(100, text)
 
 
 METHODS["batch"] = Method("batch", BASIC, False, run_batch, ())

@@ -22,6 +22,7 @@ from airflow_provider_bitrix24.sandbox.portal.oauth import (
     public_parameters,
 )
 from airflow_provider_bitrix24.sandbox.portal.objects import create_object
+from airflow_provider_bitrix24.sandbox.portal.options import checked
 from airflow_provider_bitrix24.sandbox.portal.parking import Parking
 from airflow_provider_bitrix24.sandbox.portal.people import People, pay_what_is_due
 from airflow_provider_bitrix24.sandbox.portal.request_log import RequestLog
@@ -44,6 +45,7 @@ class Portal:
     ``rate_limit`` is ``(requests in the bucket, requests leaking per second)``, ``operating_limit`` the seconds of
     operating time per method and webhook in ten minutes, ``operating_costs`` what a call of a method costs there.
     ``customers_pay_after`` lets customers pay every new payment that has a sum, that many seconds after its creation.
+    ``options`` are those of ``options.py``; a reset sets them again.
     Every public method may be called from any thread.
     """
 
@@ -61,6 +63,7 @@ class Portal:
         require_https: bool = False,
         customers_pay_after: float | None = None,
         random_seed: int = 0,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         if dialect not in ("source", "docs"):
             raise ValueError(f"dialect must be 'source' or 'docs', not {dialect!r}")
@@ -80,6 +83,7 @@ class Portal:
         self.log = RequestLog(lambda: self.now, self._secrets)
         self.revision = 0
         self._seed = seed
+        self._options = checked(options or {})
         self._serving = Serving(self)
         self._last_uniqid = 0
         self._webhooks: list[Webhook] = []
@@ -97,6 +101,23 @@ class Portal:
             request = Request(auth, lowered.get("idempotency-key"), token_of(lowered, params))
             entry = self.log.add(method, params, auth.user_id, inside_batch=False)
             return self._parking.drive(self._serving.rest(request, method, dict(params), entry))
+
+    def handle_version_3(
+        self, method: str, params: Mapping[str, Any], *, auth: Auth, headers: Mapping[str, str] | None = None
+    ) -> PortalReply:
+        """Serve one request to an address of REST 3.0 (``/rest/api/…``), which knows none of these methods."""
+        with self.lock:
+            self.tick()
+            lowered = {name.lower(): value for name, value in (headers or {}).items()}
+            request = Request(auth, token=token_of(lowered, params))
+            entry = self.log.add(method, params, auth.user_id, inside_batch=False)
+            return self._serving.of_version_3(request, entry)
+
+    def set_options(self, given: Mapping[str, Any]) -> None:
+        """Turn options of the portal; ``ValueError`` names what is unknown or impossible."""
+        with self.lock:
+            self.state.options |= checked(given)
+            self.touch()
 
     def handle_token(self, params: Mapping[str, Any], *, url: str, auth: Auth | None = None) -> PortalReply:
         """Serve one request to the token endpoint; ``url`` is the portal's address, which the answer names."""
@@ -193,6 +214,7 @@ class Portal:
                 first.scopes = list(scopes)
             self.faults.clear()
             self.state = State()
+            self.state.options |= checked(self._options)
             self._serving.lags.clear()
             self.log.entries.clear()
             self.oauth.forget_grants()

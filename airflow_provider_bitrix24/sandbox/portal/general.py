@@ -41,7 +41,8 @@ def scope(call: Call) -> object:
 def methods(call: Call) -> object:
     """The names of the methods that the caller may call, or (``full``) of all."""
     everything = php.truthy(call.legacy("full"))
-    return sorted(method.name for method in METHODS.values() if everything or _open_to(call, method))
+    open_methods = [method for method in METHODS.values() if everything or _open_to(call, method)]
+    return sorted(method.name for method in open_methods if method.name != "batch")
 
 
 @rest("method.get", scope=BASIC)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PAID, NEW = "P", "N"
+_XML_ID_LENGTH = 255
 _NESTED = {"PRODUCT_ROWS", "PROPERTIES"}
 COLUMNS = {name: kind for name, kind in column_types(Invoice).items() if name not in _NESTED}
 _TITLES = {
@@ -127,7 +128,10 @@ def list_(call: Call) -> object:
 def _values(given: Mapping[str, Any]) -> dict[str, Any]:
     """Writable columns from outside; what cannot be read is dropped."""
     conditions = lenient_conditions({f"={name}": given[name] for name in _WRITABLE if name in given}, COLUMNS)
-    return {condition.column.lower(): condition.value for condition in conditions}
+    values = {condition.column.lower(): condition.value for condition in conditions}
+    if len(php.to_text(values.get("xml_id"))) > _XML_ID_LENGTH:
+        raise _refusal(f"The value of the field 'XML_ID' is too long. Maximum length: {_XML_ID_LENGTH}.")
+    return values
 
 
 def _put_rows(call: Call, values: dict[str, Any], given: Mapping[str, Any]) -> None:

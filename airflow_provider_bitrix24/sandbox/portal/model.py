@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from typing import Any
 
+from airflow_provider_bitrix24.sandbox.portal.options import defaults
+
 
 def words(text: str) -> list[str]:
     """A list of names, written as a sentence."""
@@ -259,17 +261,6 @@ class Shipment:
     name: str = ""
 
 
-#: Settings of the whole portal that a test may turn.
-OPTIONS: dict[str, Any] = {
-    "payments_limit_reached": False,
-    "subscription": True,
-    "legacy_invoices_supported": True,
-    "phone_confirmed": True,
-    "public_url_available": True,
-    "features": ["rest_offline_extended"],
-}
-
-
 @dataclass
 class State:
     """Every table of the portal, its counters and its ledger."""
@@ -288,7 +279,7 @@ class State:
     payable_items: dict[int, PayableItem] = field(default_factory=dict)
     shipments: dict[int, Shipment] = field(default_factory=dict)
     counters: dict[str, int] = field(default_factory=dict)
-    options: dict[str, Any] = field(default_factory=lambda: copy.deepcopy(OPTIONS))
+    options: dict[str, Any] = field(default_factory=defaults)
     ledger: list[dict[str, Any]] = field(default_factory=list)
 
     def items(self, entity_type_id: int) -> dict[int, Item]:

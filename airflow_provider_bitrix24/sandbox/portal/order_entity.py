@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow_provider_bitrix24.sandbox.portal import php
 from airflow_provider_bitrix24.sandbox.portal.envelope import RestError
-from airflow_provider_bitrix24.sandbox.portal.filters import lenient_conditions, matching, ordered, paged
+from airflow_provider_bitrix24.sandbox.portal.filters import lenient_conditions, matching, ordered, paged, split_key
 from airflow_provider_bitrix24.sandbox.portal.model import Binding
 from airflow_provider_bitrix24.sandbox.portal.registry import Call, Listing, rest
 
@@ -39,6 +39,10 @@ def list_(
     """Bindings, 50 to a page, by owner; unknown filter keys are dropped."""
     _check(call, "read")
     names = [name for name in map(php.to_text, select or []) if name in _FIELDS] or list(_FIELDS)
+    if call.state.options["order_entity_refuses_unknown_filters"]:
+        for key in filter or {}:
+            if split_key(key)[1] not in _FIELDS:
+                raise RestError(0, f"Unknown field {split_key(key)[1]} in filter")
     rows = matching(call.state.bindings.values(), lenient_conditions(filter or {}, _FIELDS), _read)
     directions = [(name, way) for name, way in (order or {}).items() if name in _FIELDS] or [("ownerId", "asc")]
     page = paged(ordered(rows, directions, _read), call.params.get("start", 0))

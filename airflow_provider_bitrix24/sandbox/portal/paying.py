@@ -54,7 +54,8 @@ def _pay_system_for_invoice(call: Call, given: Mapping[str, Any]) -> PaySystem:
     if php.truthy(number):
         system = call.state.pay_systems.get(php.to_int(number))
         if system is None:
-            raise check_failure(f"Pay system with ID={php.to_int(number)} not found")
+            text = f"Pay system with ID={php.to_int(number)} not found"
+            raise RestError("ERROR_CHECK_FAILURE", text, docs=("ERROR_CHECK_FAILURE", "Pay system not found"))
         return system
     assert by_handler is not None  # noqa: S101 - one of the two is given
     return by_handler

@@ -72,7 +72,9 @@ def _list(
     def column(key: str) -> str:
         return key.replace(target, "targetId")
 
-    conditions = orm_conditions({column(key): value for key, value in (filter_ or {}).items()}, _COLUMNS, _ENTITY)
+    # the portal writes its own "=PAYMENT_ID" over the caller's
+    given = {column(key): value for key, value in (filter_ or {}).items() if key != "=paymentId"}
+    conditions = orm_conditions(given, _COLUMNS, _ENTITY)
     directions = [(orm_column(column(key), _COLUMNS, _ENTITY), way) for key, way in (order or {"id": "asc"}).items()]
     own = [item for item in call.state.payable_items.values() if (item.payment_id, item.kind) == (payment.id, kind)]
     rows = ordered(matching(own, conditions, read_column), directions, read_column)

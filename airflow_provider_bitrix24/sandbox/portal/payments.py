@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.sandbox.portal import orders, php
 from airflow_provider_bitrix24.sandbox.portal.envelope import RestError, item_access_denied
-from airflow_provider_bitrix24.sandbox.portal.filters import matching, ordered, orm_column, orm_conditions
+from airflow_provider_bitrix24.sandbox.portal.filters import matching, ordered, orm_column, orm_conditions, paged
 from airflow_provider_bitrix24.sandbox.portal.model import DEAL, LEAD, SMART_INVOICE, Item, Payment
-from airflow_provider_bitrix24.sandbox.portal.registry import Call, changed, rest
+from airflow_provider_bitrix24.sandbox.portal.registry import Call, Listing, changed, rest
 
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.sandbox.portal.model import PaySystem, State
@@ -156,13 +156,25 @@ def list_(
 ) -> object:
     """All payments of all orders of the object, at once."""
     check_staff(call)
-    if not call.may(f"{RIGHTS.get(entity_type_id, 'other')}.read"):
-        raise item_access_denied()
+    _check_readable(call, entity_type_id, entity_id)
     ids = {found.id for found in orders.orders_of(call.state, entity_type_id, entity_id)}
-    conditions = orm_conditions(filter or {}, COLUMNS, _ENTITY)
+    # the portal writes its own "=ORDER_ID" over the caller's
+    given = {key: value for key, value in (filter or {}).items() if key != "=orderId"}
+    conditions = orm_conditions(given, COLUMNS, _ENTITY)
     directions = [(orm_column(name, COLUMNS, _ENTITY), way) for name, way in (order or {"id": "asc"}).items()]
-    rows = matching(orders.payments_of(call.state, ids), conditions, read_column)
-    return [wire(payment) for payment in ordered(rows, directions, read_column)]
+    rows = ordered(matching(orders.payments_of(call.state, ids), conditions, read_column), directions, read_column)
+    if not call.state.options["payment_list_pages"]:
+        return [wire(payment) for payment in rows]
+    page = paged(rows, call.params.get("start", 0))
+    return Listing([wire(payment) for payment in page.result], page.total, page.next)
+
+
+def _check_readable(call: Call, entity_type_id: int, entity_id: int) -> None:
+    """Refuse whoever may not read the object: what does not exist is readable for administrators only."""
+    right = RIGHTS.get(entity_type_id)
+    exists = right is not None and entity_id in call.state.items(entity_type_id)
+    if not call.user.admin and not (exists and call.may(f"{right}.read")):
+        raise item_access_denied()
 
 
 @rest("crm.item.payment.update", scope="crm", writes=True)

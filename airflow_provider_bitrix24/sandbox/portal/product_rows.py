@@ -80,6 +80,15 @@ def _owner(call: Call, owner_type: str, owner_id: int, right: str) -> Item:
     return item
 
 
+def _owner_or_nothing(call: Call, owner_type: str, owner_id: int) -> None:
+    """Check that the rows of an owner may be read; in one variant a missing owner is one without rows."""
+    try:
+        _owner(call, owner_type, owner_id, "read")
+    except RestError as error:
+        if error.code != "OWNER_NOT_FOUND" or not call.state.options["missing_owner_has_no_rows"]:
+            raise
+
+
 def _find(call: Call, number: int, right: str) -> ProductRow:
     row = call.state.product_rows.get(number)
     if row is None:
@@ -189,8 +198,10 @@ def list_(call: Call, filter: dict[str, Any], order: dict[str, Any] | None = Non
     parsed = [(*split_key(key), value) for key, value in filter.items()]
     equal = {name: value for operator, name, value in parsed if operator == "="}
     if "ownerType" not in equal or "ownerId" not in equal:
+        if call.state.options["missing_owner_has_no_rows"]:
+            return Listing({"productRows": []}, 0)
         raise RestError("INVALID_ARG_VALUE", "Filter must contain ownerType and ownerId")
-    _owner(call, php.to_text(equal["ownerType"]), php.to_int(equal["ownerId"]), "read")
+    _owner_or_nothing(call, php.to_text(equal["ownerType"]), php.to_int(equal["ownerId"]))
     for name in [name for _, name, _ in parsed] + list(order or {}):
         if name not in COLUMNS:
             raise RestError("INVALID_ARG_VALUE", f"Invalid filter: field '{name}' is not allowed in filter")
@@ -207,6 +218,6 @@ def _read(row: ProductRow, name: str) -> Any:
 @rest("crm.item.productrow.getAvailableForPayment", scope="crm")
 def available_for_payment(call: Call, owner_id: int, owner_type: str) -> object:
     """The rows of which something is left that no payment pays for, with what is left."""
-    _owner(call, owner_type, owner_id, "read")
+    _owner_or_nothing(call, owner_type, owner_id)
     left = [(row, orders.available_quantity(call.state, row.id)) for row in rows_of(call.state, owner_type, owner_id)]
     return {"productRows": [wire(row, quantity=quantity) for row, quantity in left if quantity > 0]}

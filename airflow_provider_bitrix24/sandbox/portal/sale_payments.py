@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_bitrix24.sandbox.portal import orders, php
 from airflow_provider_bitrix24.sandbox.portal.envelope import RestError
 from airflow_provider_bitrix24.sandbox.portal.filters import (
+    Columns,
     Unconvertible,
     above_id,
     all_hold,
@@ -14,6 +15,7 @@ from airflow_provider_bitrix24.sandbox.portal.filters import (
     convert,
     lenient_conditions,
     page_of,
+    split_key,
 )
 from airflow_provider_bitrix24.sandbox.portal.model import ZERO, Payment, words
 from airflow_provider_bitrix24.sandbox.portal.payments import record_payment, remove
@@ -43,6 +45,8 @@ _READ_ONLY = frozenset(
 #: What null becomes in columns that cannot be null.
 _EMPTY: dict[str, Any] = {"string": "", "char": "N", "double": ZERO}
 _REQUIRED = {"orderId", "paySystemId"}
+#: The longest text that fits in a column.
+_LONGEST = {"xmlId": 255, "payVoucherNum": 20}
 
 
 def _column(name: str) -> str:
@@ -97,6 +101,10 @@ def _internal(fields: dict[str, Any]) -> dict[str, Any]:
             converted = convert(FIELDS[name], value)
         except Unconvertible:
             continue
+        if len(php.to_text(converted)) > _LONGEST.get(name, len(php.to_text(converted))):
+            column = php.snake(name)
+            text = f'The value of the field "{column}" is too long. Maximum length: {_LONGEST[name]}'
+            raise RestError("BX_INVALID_VALUE", text)
         empty = _EMPTY.get(FIELDS[name]) if name != "psSum" else None
         values[_column(name)] = empty if converted is None else converted
     return values
@@ -127,6 +135,22 @@ def _apply(call: Call, payment: Payment, values: dict[str, Any]) -> list[str]:
     return changed(payment, values)
 
 
+def understood(call: Call, filter_: dict[str, Any], columns: Columns) -> dict[str, Any]:
+    """A filter without what this portal drops: in one variant, every value that is not of its column's type."""
+    if not call.state.options["sale_filters_drop_what_does_not_convert"]:
+        return filter_
+    kept = {}
+    for key, value in filter_.items():
+        operator, name = split_key(key)
+        if isinstance(value, list | dict):
+            fits = operator in ("@", "!@", "><", "!><")
+        else:
+            fits = columns.get(name) not in ("integer", "double") or php.is_numeric(value)
+        if fits:
+            kept[key] = value
+    return kept
+
+
 @rest("sale.payment.get", scope="sale")
 def get(call: Call, id: int) -> object:
     """One payment with every field."""
@@ -145,7 +169,7 @@ def list_(
     _check(call, "read")
     names = [name for name in map(php.to_text, as_list(select)) if name in FIELDS] or list(FIELDS)
     read = _reader(call.state)
-    conditions = lenient_conditions(filter or {}, FIELDS)
+    conditions = lenient_conditions(understood(call, filter or {}, FIELDS), FIELDS)
     directions = [(name, way) for name, way in (order or {}).items() if name in FIELDS] or [("id", "asc")]
     start = call.params.get("start", 0)
     page = page_of(call.state.payments, all_hold(conditions, read), directions, start, read, above=above_id(conditions))
@@ -160,8 +184,10 @@ def add(call: Call, fields: dict[str, Any]) -> object:
     values = _internal(fields)
     order = call.state.orders.get(values.pop("order_id"))
     system = call.state.pay_systems.get(values["pay_system_id"])
-    if order is None or system is None:
-        raise RestError(0, "Order not found" if order is None else "Pay system not found")
+    if order is None:
+        raise RestError(200540400001, "order does not exist")
+    if system is None:
+        raise RestError(0, "Pay system not found")
     payment = orders.create_payment(call.state, order, system, now=call.now, user_id=call.user.id, uniqid=call.uniqid)
     paid = values.pop("paid", "N")
     _apply(call, payment, values)

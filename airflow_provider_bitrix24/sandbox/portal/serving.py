@@ -28,6 +28,13 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.sandbox.portal.core import Portal
 
 
+#: What an unknown token may be answered with instead of ``invalid_token``.
+_UNKNOWN_TOKEN = {
+    "NO_AUTH_FOUND": "Wrong authorization data",
+    "expired_token": "The access token provided has expired.",
+}
+
+
 @dataclass
 class Request:
     """One HTTP request while it is served."""
@@ -91,12 +98,34 @@ class Serving:
         if request.auth.user_id is not None and request.auth.secret:
             request.access = by_webhook(request.auth, self.portal.webhooks, require_https=self.portal.require_https)
         else:
-            request.access = by_token(request.token, self.portal.oauth)
+            request.access = self._by_token(request)
         request.user = self.portal.state.users[request.access.user_id]
         if not self.portal.state.options["subscription"]:
             raise auth_error("ACCESS_DENIED", "REST is available only by subscription.")
         if not request.user.active:
             raise auth_error("authorization_error", "Unable to authorize user")
+
+    def _by_token(self, request: Request) -> Access:
+        try:
+            return by_token(request.token, self.portal.oauth)
+        except RestError as error:
+            instead = self.portal.state.options["unknown_token_error"]
+            if error.code == "invalid_token" and instead in _UNKNOWN_TOKEN:
+                raise auth_error(instead, _UNKNOWN_TOKEN[instead]) from None
+            raise
+
+    def of_version_3(self, request: Request, entry: dict[str, Any]) -> PortalReply:
+        """Refuse a request to an address of REST 3.0, which has no method of this portal, in its own shape."""
+        try:
+            self._authenticate(request)
+            entry["user_id"] = request.user.id
+            refusal = RestError("ERROR_METHOD_NOT_FOUND", "Method not found!", 404)
+        except RestError as error:
+            refusal = error
+        status = refusal.http_status(self.portal.dialect)
+        entry |= {"status": status, "error": str(refusal.code)}
+        body = {"error": {"code": str(refusal.code), "message": refusal.text}}
+        return json_reply(status, body, self.portal.now)
 
     def _asked_for_tokens(
         self, request: Request, params: dict[str, Any], url: str, entry: dict[str, Any]
