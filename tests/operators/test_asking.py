@@ -19,6 +19,7 @@ from airflow_provider_bitrix24.sandbox.faults import Fault
 from airflow_provider_bitrix24.sandbox.portal import Portal
 from airflow_provider_bitrix24.sandbox.server import SandboxServer
 from tests.tools.local_airflow import LocalAirflow, Processes, free_port
+from tests.tools.printed import printed_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -322,6 +323,6 @@ def test_an_answer_that_is_overtaken_is_heard(world: World) -> None:
 def test_nobody_waits_for_ever_where_there_is_no_scheduler(world: World) -> None:
     command = [sys.executable, str(HERE / "run_dags.py"), "tried_out"]
     done = subprocess.run(command, env=world.airflow.env, capture_output=True, text=True, timeout=300, check=True)
-    [task] = json.loads(done.stdout.splitlines()[-1])["tried_out"]["pay"]
+    [task] = printed_json(done.stdout)["tried_out"]["pay"]
     assert task["state"] == "failed"
     assert "Nobody is asked: `airflow dags test` and `dag.test()` have no scheduler" in done.stdout
