@@ -19,7 +19,7 @@ from airflow_provider_bitrix24.sandbox.portal.envelope import (
 )
 from airflow_provider_bitrix24.sandbox.portal.model import State, User
 from airflow_provider_bitrix24.sandbox.portal.oauth import lured
-from airflow_provider_bitrix24.sandbox.portal.registry import BASIC, METHODS, Call, Listing, Method
+from airflow_provider_bitrix24.sandbox.portal.registry import METHODS, Call, Listing, Method
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -209,11 +209,11 @@ class Serving:
         method = METHODS.get(name.lower())
         if method is None:
             raise RestError("ERROR_METHOD_NOT_FOUND", "Method not found!", 404)
-        if method.scope != BASIC and method.scope not in request.access.scopes:
+        if not method.open_to(request.access.scopes):
             raise auth_error(
                 "insufficient_scope", "The request requires higher privileges than provided by the access token"
             )
-        if method.application_only:
+        if method.application_only and request.access.pair is None:
             raise RestError("WRONG_AUTH_TYPE", "Current authorization type is denied for this method", 403)
         return method
 
