@@ -2,10 +2,12 @@
 
 from airflow_provider_bitrix24.sandbox.portal import (  # noqa: F401 - imported to register their methods
     batch,
+    directory,
     event_methods,
     general,
     invoices,
     items,
+    messages,
     order_entity,
     paying,
     payment_items,

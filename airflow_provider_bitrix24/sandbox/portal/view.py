@@ -6,11 +6,14 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.sandbox.portal import orders, php
-from airflow_provider_bitrix24.sandbox.portal.model import OWNER_TYPES, money_text, plain
+from airflow_provider_bitrix24.sandbox.portal.model import OWNER_TYPES, money_text, plain, words
 from airflow_provider_bitrix24.sandbox.portal.product_rows import rows_of
 
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.sandbox.portal.model import Item, State
+
+
+_PLAIN_TABLES = words("invoices pay_systems handlers users shipments companies contacts chats messages")
 
 
 def _row(row: Any) -> dict[str, Any]:
@@ -45,7 +48,7 @@ def view_state(state: State) -> dict[str, Any]:
         "smart_invoices": [_item(state, item) for item in state.smart_invoices.values()],
         "leads": [_item(state, item) for item in state.leads.values()],
     }
-    for table in ("invoices", "pay_systems", "handlers", "users", "shipments"):
+    for table in _PLAIN_TABLES:
         shown[table] = [_row(row) for row in getattr(state, table).values()]
     shown["payments"] = []
     for payment in state.payments.values():
