@@ -180,7 +180,7 @@ def _plant_payment(
 ) -> None:
     number, amount, paid = wanted
     item = state.items(entity_type_id)[entity_id]
-    order = create_order(state, item, 7)
+    order = create_order(state, item, 7, now=now - 3 * DAY)
     order.payments_numbered = 1
     system = state.pay_systems[6]
     billed = now - 3 * DAY

@@ -101,7 +101,7 @@ def add(call: Call, entity_id: int, entity_type_id: int, fields: dict[str, Any] 
     item = _item_to_pay(call, entity_id, entity_type_id)
     wanted = _wanted_pay_system(state, fields or {})
     found = orders.orders_of(state, entity_type_id, entity_id)
-    order = found[0] if found else orders.create_order(state, item, call.user.id)
+    order = found[0] if found else orders.create_order(state, item, call.user.id, now=call.now)
     facts = {"entity_type_id": entity_type_id, "entity_id": entity_id, "currency": order.currency, "order_id": order.id}
     if not found:
         call.record("order_created", **facts)
