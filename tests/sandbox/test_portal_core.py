@@ -123,6 +123,7 @@ def test_log(rest: Any) -> None:
         "fault": None,
         "transport": None,
         "inside_batch": False,
+        "command": None,
     }
     assert (second["user_id"], second["error"], third["user_id"]) == (0, "INVALID_CREDENTIALS", None)
     assert rest.secret not in json.dumps(rest.portal.requests)

@@ -110,7 +110,7 @@ class Listing:
 class Call:
     """One method being run: who calls (``client_id``: through which application), what with, on which state.
 
-    ``process`` lives as long as the PHP process.
+    ``process`` lives as long as the PHP process; ``command`` is the name of the call in a batch.
     """
 
     method: Method
@@ -124,6 +124,7 @@ class Call:
     process: dict[str, Any] = field(default_factory=dict)
     idempotency_key: str | None = None
     client_id: str | None = None
+    command: str | None = None
 
     def may(self, right: str) -> bool:
         """Does the caller have a right such as ``deal.update``?"""
@@ -144,6 +145,7 @@ class Call:
             method=self.method.name,
             idempotency_key=self.idempotency_key,
             connector=php.to_text(self.legacy("auth_connector")),
+            command=self.command,
             **facts,
         )
 
@@ -161,13 +163,14 @@ def record(
     method: str | None = None,
     idempotency_key: str | None = None,
     connector: str = "",
+    command: str | None = None,
     **facts: Any,
 ) -> None:
     """Append an entry to the ledger; ``facts`` beyond the fixed columns are kept as they are."""
     entry: dict[str, Any] = {"at": php.iso(now), "event": event, **dict.fromkeys(_LEDGER_COLUMNS), **facts}
     if isinstance(entry["amount"], Decimal):
         entry["amount"] = money_text(entry["amount"])
-    entry |= {"by": by, "user_id": user_id, "method": method, "idempotency_key": idempotency_key}
+    entry |= {"by": by, "user_id": user_id, "method": method, "idempotency_key": idempotency_key, "command": command}
     state.ledger.append(entry)
     queue(state, now, entry, connector)
 

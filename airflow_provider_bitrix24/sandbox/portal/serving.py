@@ -47,6 +47,7 @@ class Request:
     process: dict[str, Any] = field(default_factory=dict)
     after: list[Fault] = field(default_factory=list)
     scratch: State | None = None
+    command: str | None = None  # the name of the batch's command that runs now
 
 
 class Serving:
@@ -245,8 +246,11 @@ class Serving:
             request.process,
             request.idempotency_key,
             request.access.pair.client_id if request.access.pair else None,
+            request.command,
         )
 
     def log_inside(self, request: Request, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """Log a command of a batch."""
-        return self.portal.log.add(method, params, request.user.id, inside_batch=True)
+        entry = self.portal.log.add(method, params, request.user.id, inside_batch=True)
+        entry["command"] = request.command
+        return entry
