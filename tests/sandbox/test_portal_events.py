@@ -110,6 +110,9 @@ def test_deals_and_smart_invoices(rest: Any, make_app: Any) -> None:
     rest("crm.item.update", entityTypeId=31, id=101, fields={"title": "Other"})
     assert app.queue() == [("ONCRMDEALADD", deal), ("ONCRMDEALUPDATE", deal), ("ONCRMDYNAMICITEMUPDATE", 101)]
     assert app("event.offline.list")[-1]["EVENT_DATA"]["FIELDS"]["ENTITY_TYPE_ID"] == 31
+    app.offline("OnCrmDealDelete")
+    rest("crm.deal.delete", id=deal)
+    assert app.queue()[3:] == [("ONCRMDEALDELETE", deal)]
 
 
 def test_get_clears_by_default_so_a_lost_reply_loses_the_events(rest: Any, make_app: Any) -> None:
