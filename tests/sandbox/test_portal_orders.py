@@ -145,3 +145,8 @@ def test_fields_of_small_lists(rest: Any) -> None:
     row = rest("crm.item.productrow.list", filter={"=ownerType": "D", "=ownerId": 4})["productRows"][0]
     assert set(shown) <= set(row)
     assert shown["id"]["isReadOnly"] is True
+
+
+def test_what_cannot_be_converted_is_dropped(rest: Any) -> None:
+    order = rest("sale.order.update", id=1, fields={"dateInsert": "soon", "comments": "kept"})["order"]
+    assert (order["dateInsert"], order["comments"]) == ("2025-11-19T10:26:40+02:00", "kept")

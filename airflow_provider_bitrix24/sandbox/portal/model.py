@@ -364,7 +364,10 @@ def money_text(amount: Decimal) -> str:
 def plain(row: Any) -> dict[str, Any]:
     """A row as JSON-able data."""
     values = {column.name: getattr(row, column.name) for column in fields(row)}
-    return {name: money_text(v) if isinstance(v, Decimal) else copy.deepcopy(v) for name, v in values.items()}
+    return {
+        name: money_text(v) if isinstance(v, Decimal) else copy.deepcopy(v) if isinstance(v, list | dict) else v
+        for name, v in values.items()
+    }
 
 
 def _row(row_type: type[Any], data: dict[str, Any]) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from decimal import Decimal
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.sandbox.portal import php
@@ -27,7 +29,7 @@ from airflow_provider_bitrix24.sandbox.portal.sale_payments import understood
 from airflow_provider_bitrix24.sandbox.portal.sale_payments import wire as payment_wire
 
 if TYPE_CHECKING:
-    from airflow_provider_bitrix24.sandbox.portal.model import State
+    from airflow_provider_bitrix24.sandbox.portal.model import Payment, State
 
 _STRINGS = (
     "accountNumber additionalInfo comments currency id1c lid lockedBy orderTopic personTypeXmlId reasonCanceled "
@@ -83,37 +85,56 @@ def _find(call: Call, number: int) -> Order:
     return order
 
 
-def _price(state: State, order: Order) -> Decimal:
-    """What the order costs: set by hand, or what its payments pay for."""
-    own = {payment.id for payment in payments_of(state, {order.id})}
-    items = [item for item in state.payable_items.values() if item.payment_id in own]
-    return sum((Decimal(item.quantity) * item.price for item in items), ZERO)
+class _Books:
+    """An order's price and paid flag, from payments and their items that are gathered once for a whole list."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    @cached_property
+    def _payments(self) -> dict[int, list[Payment]]:
+        found = defaultdict(list)
+        for payment in self._state.payments.values():
+            found[payment.order_id].append(payment)
+        return found
+
+    @cached_property
+    def _costs(self) -> dict[int, Decimal]:
+        found: dict[int, Decimal] = defaultdict(Decimal)
+        for item in self._state.payable_items.values():
+            found[item.payment_id] += Decimal(item.quantity) * item.price
+        return found
+
+    def _price(self, order: Order) -> Decimal:
+        """What the payments pay for; a price that was set by hand goes before it."""
+        return sum((self._costs.get(payment.id, ZERO) for payment in self._payments.get(order.id, [])), ZERO)
+
+    def _payed(self, order: Order) -> str:
+        """Y as soon as the paid payments reach the price; for a price of 0.00 a paid payment of 0.00 is enough."""
+        paid = [payment.sum for payment in self._payments.get(order.id, []) if payment.paid == "Y"]
+        return "Y" if paid and sum(paid, ZERO) >= self.read(order, "price") else "N"
+
+    def read(self, order: Order, name: str) -> Any:
+        """A field of an order."""
+        if name in _OWN:
+            return getattr(order, _OWN[name])
+        if name == "payed":
+            return self._payed(order)
+        if name in order.fields:
+            value = order.fields[name]
+            return Decimal(value) if FIELDS[name] == "double" and value is not None else value
+        return self._price(order) if name == "price" else _DEFAULTS.get(name)
 
 
-def _payed(state: State, order: Order) -> str:
-    """Paid as soon as the paid payments reach the price; a paid payment of 0.00 is enough for a price of 0.00."""
-    paid = [payment.sum for payment in payments_of(state, {order.id}) if payment.paid == "Y"]
-    return "Y" if paid and sum(paid, ZERO) >= _read(state, order, "price") else "N"
+def _shown(name: str, value: Any) -> Any:
+    if FIELDS[name] == "datetime":
+        return php.iso(value)
+    return php.number(value) if FIELDS[name] == "double" else value
 
 
-def _read(state: State, order: Order, name: str) -> Any:
-    if name in _OWN:
-        return getattr(order, _OWN[name])
-    if name == "payed":
-        return _payed(state, order)
-    if name in order.fields:
-        value = order.fields[name]
-        return Decimal(value) if FIELDS[name] == "double" and value is not None else value
-    return _price(state, order) if name == "price" else _DEFAULTS.get(name)
-
-
-def wire(state: State, order: Order, names: list[str]) -> dict[str, Any]:
+def _wire(books: _Books, order: Order, names: list[str]) -> dict[str, Any]:
     """These fields of an order as they are sent."""
-    values = {name: _read(state, order, name) for name in sorted(names)}
-    return {
-        name: php.iso(value) if FIELDS[name] == "datetime" else php.number(value) if FIELDS[name] == "double" else value
-        for name, value in values.items()
-    }
+    return {name: _shown(name, books.read(order, name)) for name in sorted(names)}
 
 
 def _clients(order: Order) -> list[dict[str, Any]]:
@@ -154,7 +175,7 @@ def get(call: Call, id: int) -> object:
     payments = payments_of(state, {order.id})
     shipments = [row for row in state.shipments.values() if row.order_id == order.id]
     return {
-        "order": wire(state, order, list(FIELDS))
+        "order": _wire(_Books(state), order, list(FIELDS))
         | {
             "basketItems": _basket(state, order, {payment.id for payment in payments}),
             "clients": _clients(order),
@@ -183,17 +204,13 @@ def list_(
 ) -> object:
     """Orders, 50 to a page. A mistyped filter key is not an error: it finds more."""
     _check(call, "read")
-    state = call.state
-
-    def read(row: Order, name: str) -> Any:
-        return _read(state, row, name)
-
+    state, books = call.state, _Books(call.state)
     names = [name for name in map(php.to_text, as_list(select)) if name in FIELDS] or list(FIELDS)
     conditions = lenient_conditions(understood(call, filter or {}, FIELDS), FIELDS)
     directions = [(name, way) for name, way in (order or {}).items() if name in FIELDS] or [("id", "asc")]
     start, above = call.params.get("start", 0), above_id(conditions)
-    page = page_of(state.orders, all_hold(conditions, read), directions, start, read, above=above)
-    return Listing({"orders": [wire(state, row, names) for row in page.result]}, page.total, page.next)
+    page = page_of(state.orders, all_hold(conditions, books.read), directions, start, books.read, above=above)
+    return Listing({"orders": [_wire(books, row, names) for row in page.result]}, page.total, page.next)
 
 
 @rest("sale.order.update", scope="sale", writes=True)
@@ -228,7 +245,7 @@ def update(call: Call, id: int, fields: dict[str, Any]) -> object:
         order.date_update = call.now
         if names != ["canceled"]:
             call.record("order_changed", order_id=order.id, currency=order.currency, changed=names)
-    shown = wire(call.state, order, list(FIELDS)) | {"clients": _clients(order), "requisiteLink": []}
+    shown = _wire(_Books(call.state), order, list(FIELDS)) | {"clients": _clients(order), "requisiteLink": []}
     return {"order": shown}
 
 
