@@ -27,6 +27,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--port", type=_port, default=0, help="TCP port; 0, the default, takes a free one")
     parser.add_argument("--secret", type=_secret, help="the webhook's secret code; made at random if not given")
+    parser.add_argument(
+        "--scopes",
+        type=_scopes,
+        metavar="NAMES",
+        help="scopes of the webhook, such as crm,sale,pay_system,salescenter (the default) or more: im,user",
+    )
     seed = parser.add_mutually_exclusive_group()
     seed.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the dice for faults with a probability")
     seed.add_argument("--no-seed", action="store_true", help="start with the users alone, without anything to pay")
@@ -96,7 +102,7 @@ def main(argv: list[str]) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from airflow_provider_bitrix24.sandbox.portal import Portal
+    from airflow_provider_bitrix24.sandbox.portal import SCOPES, Portal
     from airflow_provider_bitrix24.sandbox.server import SandboxServer
     from airflow_provider_bitrix24.sandbox.storage import Storage
 
@@ -112,6 +118,7 @@ def _serve(options: argparse.Namespace) -> int:
         customers_pay_after=options.customers_pay_after,
         random_seed=options.seed,
         options=dict(options.option),
+        scopes=options.scopes or SCOPES,
     )
     with contextlib.ExitStack() as stack:
         storage = None
@@ -189,6 +196,16 @@ def _rate(text: str) -> tuple[float, float]:
     if not all(0 < number < float("inf") for number in rate):
         raise argparse.ArgumentTypeError(f"must be above 0, not {text!r}")
     return rate
+
+
+def _scopes(text: str) -> tuple[str, ...]:
+    from airflow_provider_bitrix24.sandbox.portal.registry import METHODS
+
+    known = {scope for method in METHODS.values() for scope in (method.scope, *method.other_scopes) if scope}
+    names = tuple(name.strip() for name in text.split(","))
+    if unknown := sorted(set(names) - known):
+        raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+    return names
 
 
 def _option(text: str) -> tuple[str, Any]:

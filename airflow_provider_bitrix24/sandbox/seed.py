@@ -129,6 +129,12 @@ def plant(state: State, now: float, *, objects: bool = True) -> None:
         create_object(state, "handler", {"id": number, "name": name, "code": code, "settings": settings}, now)
     for pay_system in _PAY_SYSTEMS:
         create_object(state, "pay_system", dict(pay_system), now)
+    company = {"id": 5, "title": "Alder Works", "email": "office@alder.example", "phone": "+49 30 1234560"}
+    create_object(state, "company", company, now)
+    create_object(state, "company", {"id": 6, "title": "Birch Media", "email": "hello@birch.example"}, now)
+    contact = {"id": 4, "name": "Mara", "last_name": "Holm", "company_id": "5", "email": "mara@alder.example"}
+    create_object(state, "contact", contact, now)
+    create_object(state, "chat", {"id": 1, "title": "Finance"}, now)
     _plant_invoices(state, now)
     _plant_items(state, now)
 
@@ -174,7 +180,7 @@ def _plant_payment(
 ) -> None:
     number, amount, paid = wanted
     item = state.items(entity_type_id)[entity_id]
-    order = create_order(state, item, 7)
+    order = create_order(state, item, 7, now=now - 3 * DAY)
     order.payments_numbered = 1
     system = state.pay_systems[6]
     billed = now - 3 * DAY

@@ -22,6 +22,8 @@ PATHS = [
     "/crm/deal/details/4/",
     "/shop/orders/payment/details/1002/",
     "/crm/invoice/show/2/",
+    "/shop/orders/details/1/",
+    "/crm/contact/details/4/",
     "/crm/deal/details/99/",
     "/oauth/authorize/?client_id=local.app",
 ]

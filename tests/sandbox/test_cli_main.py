@@ -173,3 +173,15 @@ def test_wrong_option(text: str, complaint: str, capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit):
         cli.main(["--option", text])
     assert complaint in capsys.readouterr().err
+
+
+def test_scopes_of_the_webhook(capsys: pytest.CaptureFixture[str]) -> None:
+    command = Command(capsys, "--scopes", "crm, im")
+    try:
+        command.wait_for("Press Ctrl-C to end.")
+        assert get(f"{command.line('Webhook:')}scope").json()["result"] == ["crm", "im"]
+    finally:
+        command.end()
+    with pytest.raises(SystemExit):
+        cli.main(["--scopes", "crm,everything"])
+    assert "unknown: everything; known: crm, im, pay_system" in capsys.readouterr().err

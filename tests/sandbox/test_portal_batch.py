@@ -114,3 +114,15 @@ def test_log_knows_what_was_inside(rest: Any) -> None:
     assert (outer["method"], outer["status"], outer["inside_batch"]) == ("batch", 200, False)
     assert (first["method"], first["params"], first["inside_batch"]) == ("crm.item.payment.get", {"id": "1001"}, True)
     assert (second["error"], second["user_id"]) == ("0", 1)
+
+
+def test_ledger_and_log_know_the_names_of_commands(rest: Any) -> None:
+    commands = {"deal-4": "crm.item.payment.pay?id=1001", "none": "crm.item.payment.pay?id=99"}
+    rest.batch({**commands, "deal-6": "crm.item.payment.pay?id=1003"})
+    rest.batch(["crm.item.payment.pay?id=1004"])
+    rest("crm.item.payment.unpay", id=1004)
+    found = [(entry["payment_id"], entry["command"]) for entry in rest.portal.ledger]
+    assert found == [(1001, "deal-4"), (1003, "deal-6"), (1004, "0"), (1004, None)]
+    names = [(entry["method"], entry["command"]) for entry in rest.portal.requests]
+    assert names[:4] == [("batch", None), *(("crm.item.payment.pay", name) for name in ("deal-4", "none", "deal-6"))]
+    assert names[-1] == ("crm.item.payment.unpay", None)

@@ -53,7 +53,8 @@ def test_who_am_i(rest: Any) -> None:
     caller = rest.as_user(7, scopes=("crm",))
     assert caller("user.admin") is False
     assert caller("scope") == ["crm"]
-    assert caller("scope", full=True) == ["crm", "pay_system", "sale", "salescenter"]
+    everything = ["crm", "im", "pay_system", "sale", "salescenter", "user", "user_basic", "user_brief"]
+    assert caller("scope", full=True) == everything
     assert caller("method.get", name="Sale.Payment.List") == {"isExisting": True, "isAvailable": False}
     assert caller("method.get", name="CRM.deal.get") == {"isExisting": True, "isAvailable": True}
     assert "sale.payment.list" not in caller("methods")
@@ -122,6 +123,7 @@ def test_log(rest: Any) -> None:
         "fault": None,
         "transport": None,
         "inside_batch": False,
+        "command": None,
     }
     assert (second["user_id"], second["error"], third["user_id"]) == (0, "INVALID_CREDENTIALS", None)
     assert rest.secret not in json.dumps(rest.portal.requests)
@@ -217,7 +219,7 @@ def test_objects(rest: Any) -> None:
 @pytest.mark.parametrize(
     ("kind", "fields", "text"),
     [
-        ("thing", {}, "unknown kind 'thing'; known: application, deal, handler, invoice"),
+        ("thing", {}, "unknown kind 'thing'; known: application, chat, company, contact, deal"),
         ("user", {"colour": "red"}, "a user has no colour; it has: id, name"),
         ("invoice", {"price": "much"}, "price must be a number, not 'much'"),
         ("invoice", {"id": 2}, "invoices has 2 already"),

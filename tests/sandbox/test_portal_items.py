@@ -187,3 +187,43 @@ def test_public_url(rest: Any) -> None:
     rest.portal.state.options["phone_confirmed"] = False
     assert rest("salescenter.payment.getPublicUrl", id=1001) == {"connectedSiteId": 10, "isPhoneConfirmed": False}
     assert rest.error("salescenter.payment.getPublicUrl", id=99) == "200640400001"
+
+
+def test_deals_change_and_go_the_old_way(rest: Any) -> None:
+    fields = {"TITLE": "Audit", "STAGE_ID": "WON", "OPPORTUNITY": "10.5", "NOTHING": 1, "ID": 9}
+    assert rest("crm.deal.update", ID=1, FIELDS=fields) is True
+    assert rest("crm.deal.update", ID=1, FIELDS=fields) is True  # changes nothing
+    deal = rest("crm.deal.get", id=1)
+    assert (deal["ID"], deal["TITLE"], deal["STAGE_ID"], deal["OPPORTUNITY"]) == ("1", "Audit", "WON", "10.50")
+    assert rest("crm.deal.delete", id=4) is True
+    assert rest.body("crm.deal.get", id=4)["error_description"] == "Not found"
+    assert rest.error("crm.item.productrow.list", filter={"=ownerType": "D", "=ownerId": 4}) == "OWNER_NOT_FOUND"
+    assert rest("sale.payment.get", id=1001)["payment"]["orderId"] == 1  # the money stays
+    assert rest("crm.item.payment.list", entityId=4, entityTypeId=2) == []  # although payment 1001 exists
+    assert rest.events() == ["item_changed", "item_deleted"]
+    assert rest("crm.deal.fields")["ID"]["isReadOnly"] is True
+
+
+@pytest.mark.parametrize(
+    ("params", "denied", "text"),
+    [
+        ({}, (), "ID is not defined or invalid."),
+        ({"id": 99}, (), "Not found."),
+        ({"id": 1}, ("deal.update", "deal.delete"), "Access denied."),
+    ],
+)
+def test_refusals_of_deal_changes(params: dict[str, Any], denied: tuple[str, ...], text: str, rest: Any) -> None:
+    caller = rest.as_user(7, *denied)
+    assert caller.body("crm.deal.update", {**params, "fields": {}}) == {"error": "", "error_description": text}
+    assert caller.body("crm.deal.delete", params) == {"error": "", "error_description": text}
+    assert caller.body("crm.deal.update", id=1)["error_description"] == "Parameter 'fields' must be array."
+    bad = rest.body("crm.deal.update", id=1, fields={"CURRENCY_ID": "euro"})
+    assert bad == {"error": "", "error_description": 'Invalid value for field "Currency"'}
+
+
+def test_items_are_deleted(rest: Any) -> None:
+    assert rest("crm.item.delete", entityTypeId=31, id=101) == []
+    assert rest.body("crm.item.delete", entityTypeId=31, id=101)["error_description"] == "Item not found"
+    assert rest.error("crm.item.delete", entityTypeId=99, id=1) == "NOT_FOUND"
+    assert rest.as_user(7, "deal.delete").error("crm.item.delete", entityTypeId=2, id=1) == "ACCESS_DENIED"
+    assert rest.events() == ["item_deleted"]

@@ -41,6 +41,7 @@ def test_add_creates_an_order_and_an_empty_payment(rest: Any) -> None:
         "user_id": 1,
         "method": "crm.item.payment.add",
         "idempotency_key": None,
+        "command": None,
     }
 
 

@@ -31,6 +31,8 @@ _OWNERS = {1: ("Lead", "/crm/lead/details/{}/"), 2: ("Deal", "/crm/deal/details/
 _OWNERS[31] = ("Smart invoice", "/crm/type/31/details/{}/")
 _TIMES = "\u00d7"
 _PAYMENT = "/shop/orders/payment/details/{}/"
+_ORDER = "/shop/orders/details/{}/"
+_COMPANY, _CONTACT = "/crm/company/details/{}/", "/crm/contact/details/{}/"
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,14 @@ def _moment(at: Any) -> str:
 
 def _owner(row: Mapping[str, Any]) -> str:
     kind = _OWNERS.get(row["entity_type_id"])
-    return _link(*kind, row["entity_id"]) if kind else f"Order {escape(str(row['order_id']))}"
+    return _link(*kind, row["entity_id"]) if kind else ""
 
 
 def _of_payment(row: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     yield "State", "paid" if row["paid"] == "Y" else "unpaid"
     yield "Sum", _money(row["sum"], row["currency"])
     yield "Belongs to", _owner(row)
+    yield "Order", _link("Order", _ORDER, row["order_id"])
     yield "Account number", escape(row["account_number"])
     yield "Pay system", escape(row["pay_system_name"])
     yield "External key (xmlId)", escape(row["xml_id"])
@@ -93,11 +96,33 @@ def _of_item(row: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     yield "Amount", _money(row["opportunity"], row["currency"])
     yield "Stage", escape(str(row["stage_id"] or ""))
     if row["company_id"]:
-        yield "Company", escape(str(row["company_id"]))
+        yield "Company", _link("Company", _COMPANY, row["company_id"])
+    for number in row["contact_ids"]:
+        yield "Contact", _link("Contact", _CONTACT, number)
     for product in row["product_rows"]:
         quantity = product["quantity"].rstrip("0").rstrip(".")
         text = f"{quantity} {_TIMES} {product['product_name']}, {product['price']} {row['currency']}"
         yield "Product", escape(text)
+
+
+def _of_order(row: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    yield "State", "cancelled" if row["canceled"] == "Y" else ""
+    yield "Belongs to", _owner(row)
+    yield "Account number", escape(row["account_number"])
+    yield "Currency", escape(row["currency"])
+    yield "External key (xmlId)", escape(row["xml_id"])
+    yield "Created", _moment(row["date_insert"])
+
+
+def _of_client(row: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    fields = row["fields"]
+    name = fields.get("TITLE") or f"{fields.get('NAME', '')} {fields.get('LAST_NAME', '')}"
+    yield "Name", escape(name)
+    if fields.get("COMPANY_ID"):
+        yield "Company", _link("Company", _COMPANY, fields["COMPANY_ID"])
+    for kind, title in (("PHONE", "Telephone"), ("EMAIL", "E-mail")):
+        for entry in fields.get(kind, []):
+            yield title, escape(entry["VALUE"])
 
 
 KINDS = (
@@ -106,13 +131,17 @@ KINDS = (
     Kind("Smart invoice", "/crm/type/31/details/{}/", "smart_invoices", _of_item),
     Kind("Legacy invoice", "/crm/invoice/show/{}/", "invoices", _of_invoice),
     Kind("Payment", _PAYMENT, "payments", _of_payment),
+    Kind("Order", _ORDER, "orders", _of_order),
+    Kind("Company", _COMPANY, "companies", _of_client),
+    Kind("Contact", _CONTACT, "contacts", _of_client),
 )
 
 
 def _facts(kind: Kind, row: Mapping[str, Any], payments: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, str]]:
     yield from ((name, value) for name, value in kind.facts(row) if value)
     for payment in payments:
-        if payment["order_id"] in row.get("order_ids", ()):
+        own = row.get("order_ids", [row["id"]] if kind.table == "orders" else [])
+        if payment["order_id"] in own:
             state = "paid" if payment["paid"] == "Y" else "unpaid"
             amount = _money(payment["sum"], payment["currency"])
             yield "Payment", f"{_link('Payment', _PAYMENT, payment['id'])}, {amount}, {state}"

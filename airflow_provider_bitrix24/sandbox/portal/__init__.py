@@ -2,16 +2,21 @@
 
 from airflow_provider_bitrix24.sandbox.portal import (  # noqa: F401 - imported to register their methods
     batch,
+    directory,
+    event_methods,
     general,
     invoices,
     items,
+    messages,
     order_entity,
     paying,
+    payment_bindings,
     payment_items,
     payments,
     paysystems,
     product_rows,
     public_url,
+    sale_orders,
     sale_payments,
 )
 from airflow_provider_bitrix24.sandbox.portal.access import Auth

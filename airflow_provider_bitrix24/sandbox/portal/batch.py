@@ -35,6 +35,7 @@ def run_batch(serving: Serving, request: Request, params: dict[str, Any]) -> Gen
             continue  # PHP skips it: neither a result nor an error
         handled += 1
         try:
+            request.command = key
             body = yield from _run_one(serving, request, command, maps, handled)
         except RestError as error:
             maps["error"][key] = error.body(serving.portal.dialect)
@@ -43,6 +44,7 @@ def run_batch(serving: Serving, request: Request, params: dict[str, Any]) -> Gen
             continue
         for name, value in body.items():
             maps[name][key] = value
+    request.command = None
     return {name if name == "result" else f"result_{name}": php.json_array(found) for name, found in maps.items()}
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.sandbox.portal import php
 from airflow_provider_bitrix24.sandbox.portal.envelope import RestError, access_denied
 from airflow_provider_bitrix24.sandbox.portal.filters import as_mapping, lenient_conditions, matching, ordered, paged
 from airflow_provider_bitrix24.sandbox.portal.model import PaySystem, words
 from airflow_provider_bitrix24.sandbox.portal.orders import PERSON_TYPES
-from airflow_provider_bitrix24.sandbox.portal.registry import BASIC, METHODS, Call, Listing, Method, rest
+from airflow_provider_bitrix24.sandbox.portal.registry import BASIC, METHODS, Call, Listing, rest
 
-
-def _open_to(call: Call, method: Method) -> bool:
-    return method.scope == BASIC or method.scope in call.scopes
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
 
 
 @rest("profile", scope=BASIC)
@@ -33,7 +32,8 @@ def profile(call: Call) -> object:
 def scope(call: Call) -> object:
     """The scopes of this webhook or application, or (``full``) all that the portal has."""
     if php.truthy(call.legacy("full")):
-        return sorted({method.scope for method in METHODS.values()} - {BASIC})
+        scopes = {scope for method in METHODS.values() for scope in (method.scope, *method.other_scopes)}
+        return sorted(scopes - {BASIC})
     return list(call.scopes)
 
 
@@ -41,7 +41,7 @@ def scope(call: Call) -> object:
 def methods(call: Call) -> object:
     """The names of the methods that the caller may call, or (``full``) of all."""
     everything = php.truthy(call.legacy("full"))
-    open_methods = [method for method in METHODS.values() if everything or _open_to(call, method)]
+    open_methods = [method for method in METHODS.values() if everything or method.open_to(call.scopes)]
     return sorted(method.name for method in open_methods if method.name != "batch")
 
 
@@ -49,7 +49,7 @@ def methods(call: Call) -> object:
 def method_get(call: Call) -> object:
     """Is there such a method, and may the caller call it?"""
     method = METHODS.get(php.to_text(call.legacy("name")).lower())
-    return {"isExisting": method is not None, "isAvailable": method is not None and _open_to(call, method)}
+    return {"isExisting": method is not None, "isAvailable": method is not None and method.open_to(call.scopes)}
 
 
 @rest("server.time", scope=BASIC)
@@ -88,17 +88,17 @@ def app_info(call: Call) -> object:
         "DAYS": None,
         "LANGUAGE_ID": "en",
         "LICENSE": "en_sandbox",
+        "LICENSE_TYPE": "sandbox",
+        "LICENSE_FAMILY": "sandbox",
     }
 
 
 def _application_only(call: Call) -> object:
-    raise AssertionError(f"{call.method.name} must not run")  # pragma: no cover - the portal refuses it before
+    """The sandbox does not know it, but a webhook learns that it would need an application."""
+    raise RestError("ERROR_METHOD_NOT_FOUND", f"Method not found: {call.method.name}", 404)
 
 
-for _name in words(
-    "event.bind event.unbind event.get event.test events event.offline.get event.offline.list event.offline.clear "
-    "event.offline.error placement.bind placement.unbind placement.get placement.list"
-):
+for _name in words("event.test events placement.bind placement.unbind placement.get placement.list"):
     rest(_name, scope=BASIC, application_only=True)(_application_only)
 
 
@@ -127,6 +127,25 @@ def paysystem_list(call: Call) -> object:
     page = paged(ordered(rows, order or [("ID", "ASC")], read), call.legacy("start"))
     shown = [{name: php.to_text(read(row, name)) for name in _PAY_SYSTEM_COLUMNS} for row in page.result]
     return Listing(shown, page.total, page.next)
+
+
+def _shapes(columns: Mapping[str, str], required: Collection[str]) -> dict[str, dict[str, Any]]:
+    return {
+        name: {"type": kind, "isRequired": name in required, "isReadOnly": name == "ID", "isImmutable": False}
+        for name, kind in columns.items()
+    }
+
+
+@rest("crm.paysystem.fields", scope="crm")
+def paysystem_fields(call: Call) -> object:
+    """What the fields of pay systems of legacy invoices are."""
+    return _shapes(_PAY_SYSTEM_COLUMNS, ("NAME",))
+
+
+@rest("crm.persontype.fields", scope="crm")
+def persontype_fields(call: Call) -> object:
+    """What the fields of payer types are."""
+    return _shapes({"ID": "integer", "NAME": "string"}, ("NAME",))
 
 
 @rest("crm.persontype.list", scope="crm")

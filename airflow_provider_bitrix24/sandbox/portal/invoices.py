@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import fields as dataclass_fields
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -218,6 +219,15 @@ def delete(call: Call) -> object:
     del call.state.invoices[invoice.id]
     call.record("invoice_deleted", **ledger_facts(invoice))
     return True
+
+
+@rest("crm.invoice.getexternallink", scope="crm")
+def get_external_link(call: Call) -> object:
+    """The address where a customer sees an invoice."""
+    _check(call, "read")
+    invoice = _find(call)
+    access = hashlib.sha256(f"invoice {invoice.id}".encode()).hexdigest()[:32]
+    return f"http://portal.invalid/pub/invoice/{invoice.id}/{access}/"
 
 
 @rest("crm.invoice.fields", scope="crm")

@@ -20,7 +20,7 @@ from airflow_provider_bitrix24.sandbox.portal.filters import (
     split_key,
 )
 from airflow_provider_bitrix24.sandbox.portal.item_fields import DEAL_NAMES, TEMPLATES, TYPES, WRITABLE
-from airflow_provider_bitrix24.sandbox.portal.model import DEAL, Item, money_text
+from airflow_provider_bitrix24.sandbox.portal.model import DEAL, OWNER_TYPES, Item, money_text
 from airflow_provider_bitrix24.sandbox.portal.payments import RIGHTS, check_staff
 from airflow_provider_bitrix24.sandbox.portal.registry import Call, Listing, rest
 
@@ -222,6 +222,25 @@ def item_update(call: Call, entity_type_id: int, id: int, fields: dict[str, Any]
     return {"item": wire(item)}
 
 
+@rest("crm.item.delete", scope="crm", writes=True)
+def item_delete(call: Call, entity_type_id: int, id: int) -> object:
+    """Remove an item with its product rows. Its orders and their payments stay."""
+    items = _type(call, entity_type_id, "delete")
+    if id not in items:
+        raise RestError("NOT_FOUND", "Item not found")
+    _remove(call, items[id])
+    return []
+
+
+def _remove(call: Call, item: Item) -> None:
+    short = next(name for name, kind in OWNER_TYPES.items() if kind == item.entity_type_id)
+    for row in list(call.state.product_rows.values()):
+        if (row.owner_type, row.owner_id) == (short, item.id):
+            del call.state.product_rows[row.id]
+    del call.state.items(item.entity_type_id)[item.id]
+    _record(call, "item_deleted", item)
+
+
 def _record(call: Call, event: str, item: Item, **facts: Any) -> None:
     call.record(
         event,
@@ -258,17 +277,23 @@ def _deal_array(call: Call, name: str) -> Mapping[str, Any]:
     return as_mapping(value)
 
 
+def _find_deal(call: Call, right: str, end: str = "") -> Item:
+    """The deal that ``id`` names; ``end`` ends the texts of the refusals, as each method has it."""
+    number = call.legacy("id")
+    if not php.is_numeric(number) or php.to_int(number) <= 0:
+        raise RestError("", f"ID is not defined or invalid{end}")
+    if not call.may(f"deal.{right}"):
+        raise RestError("", f"Access denied{end}")
+    item = call.state.deals.get(php.to_int(number))
+    if item is None:
+        raise RestError("", f"Not found{end}")
+    return item
+
+
 @rest("crm.deal.get", scope="crm")
 def deal_get(call: Call) -> object:
     """One deal, every value a string."""
-    number = call.legacy("id")
-    if not php.is_numeric(number) or php.to_int(number) <= 0:
-        raise RestError("", "ID is not defined or invalid")
-    if not call.may("deal.read"):
-        raise RestError("", "Access denied")
-    item = call.state.deals.get(php.to_int(number))
-    if item is None:
-        raise RestError("", "Not found")
+    item = _find_deal(call, "read")
     return {name: _deal_text(item, name) for name in DEAL_NAMES}
 
 
@@ -307,3 +332,37 @@ def deal_add(call: Call) -> object:
         raise RestError("", error.text) from None
     _record(call, "item_added", item)
     return item.id
+
+
+@rest("crm.deal.update", scope="crm", writes=True)
+def deal_update(call: Call) -> object:
+    """Change a deal. The currency of its order stays as it was."""
+    fields = call.legacy("fields")
+    if not isinstance(fields, dict):
+        raise RestError("", "Parameter 'fields' must be array.")
+    item = _find_deal(call, "update", ".")
+    try:
+        names = put(item, {_DEAL_WRITABLE[upper]: fields[upper] for upper in fields if upper in _DEAL_WRITABLE})
+    except RestError as error:
+        raise RestError("", error.text) from None
+    if names:
+        item.fields |= {"updatedTime": php.iso(call.now), "updatedBy": call.user.id}
+        _record(call, "item_changed", item, changed=names)
+    return True
+
+
+@rest("crm.deal.delete", scope="crm", writes=True)
+def deal_delete(call: Call) -> object:
+    """Remove a deal. Its orders and their payments stay."""
+    _remove(call, _find_deal(call, "delete", "."))
+    return True
+
+
+@rest("crm.deal.fields", scope="crm")
+def deal_fields(call: Call) -> object:
+    """What the fields are."""
+    shape = {"isRequired": False, "isImmutable": False, "isMultiple": False, "isDynamic": False}
+    return {
+        upper: {"type": kind, **shape, "isReadOnly": upper not in _DEAL_WRITABLE, "title": upper}
+        for upper, kind in _DEAL_KINDS.items()
+    }

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from airflow_provider_bitrix24.sandbox.portal.options import defaults
+from airflow_provider_bitrix24.sandbox.portal.side_tables import Chat, Client, EventHandler, Message, OfflineEvent
 
 
 def words(text: str) -> list[str]:
@@ -175,6 +176,9 @@ class Order:
     canceled: str = "N"
     xml_id: str = ""
     payments_numbered: int = 0
+    date_insert: float | None = None
+    date_update: float | None = None
+    fields: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -278,6 +282,13 @@ class State:
     payments: dict[int, Payment] = field(default_factory=dict)
     payable_items: dict[int, PayableItem] = field(default_factory=dict)
     shipments: dict[int, Shipment] = field(default_factory=dict)
+    companies: dict[int, Client] = field(default_factory=dict)
+    contacts: dict[int, Client] = field(default_factory=dict)
+    chats: dict[int, Chat] = field(default_factory=dict)
+    messages: dict[int, Message] = field(default_factory=dict)
+    event_handlers: dict[int, EventHandler] = field(default_factory=dict)
+    offline_events: dict[int, OfflineEvent] = field(default_factory=dict)
+    offline_index: dict[tuple[str, str, str], int] = field(default_factory=dict)
     counters: dict[str, int] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=defaults)
     ledger: list[dict[str, Any]] = field(default_factory=list)
@@ -315,6 +326,8 @@ class State:
         state.counters = dict(data.get("counters", {}))
         state.options.update(copy.deepcopy(data.get("options", {})))
         state.ledger = copy.deepcopy(data.get("ledger", []))
+        for row in state.offline_events.values():
+            state.offline_index[row.client_id, row.connector, row.message_id] = row.id
         return state
 
 
@@ -332,6 +345,12 @@ _TABLES: dict[str, type[Any]] = {
     "payments": Payment,
     "payable_items": PayableItem,
     "shipments": Shipment,
+    "companies": Client,
+    "contacts": Client,
+    "chats": Chat,
+    "messages": Message,
+    "event_handlers": EventHandler,
+    "offline_events": OfflineEvent,
 }
 
 
@@ -345,7 +364,10 @@ def money_text(amount: Decimal) -> str:
 def plain(row: Any) -> dict[str, Any]:
     """A row as JSON-able data."""
     values = {column.name: getattr(row, column.name) for column in fields(row)}
-    return {name: money_text(v) if isinstance(v, Decimal) else copy.deepcopy(v) for name, v in values.items()}
+    return {
+        name: money_text(v) if isinstance(v, Decimal) else copy.deepcopy(v) if isinstance(v, list | dict) else v
+        for name, v in values.items()
+    }
 
 
 def _row(row_type: type[Any], data: dict[str, Any]) -> Any:

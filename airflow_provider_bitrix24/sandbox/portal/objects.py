@@ -6,6 +6,7 @@ from dataclasses import fields as dataclass_fields
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.sandbox.portal import php
+from airflow_provider_bitrix24.sandbox.portal.directory import new_client
 from airflow_provider_bitrix24.sandbox.portal.items import new_item
 from airflow_provider_bitrix24.sandbox.portal.model import (
     DEAL,
@@ -21,6 +22,7 @@ from airflow_provider_bitrix24.sandbox.portal.model import (
     User,
 )
 from airflow_provider_bitrix24.sandbox.portal.product_rows import new_row, recount_item
+from airflow_provider_bitrix24.sandbox.portal.side_tables import Chat
 
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.sandbox.portal.model import State
@@ -34,8 +36,10 @@ _ROWS: dict[str, tuple[str, type[Any]]] = {
     "order": ("orders", Order),
     "payment": ("payments", Payment),
     "shipment": ("shipments", Shipment),
+    "chat": ("chats", Chat),
 }
-KINDS = frozenset([*_ITEMS, *_ROWS, "product_row", "webhook", "application"])
+_CLIENTS = {"company": "companies", "contact": "contacts"}
+KINDS = frozenset([*_ITEMS, *_ROWS, *_CLIENTS, "product_row", "webhook", "application"])
 
 
 def create_object(state: State, kind: str, given: dict[str, Any], now: float) -> int:
@@ -47,6 +51,10 @@ def create_object(state: State, kind: str, given: dict[str, Any], now: float) ->
         return _create_item(state, _ITEMS[kind], given, now)
     if kind == "product_row":
         return _create_product_row(state, given)
+    if kind in _CLIENTS:
+        table = _CLIENTS[kind]
+        number = _claim(state, table, getattr(state, table), given.pop("id", None))
+        return new_client(state, table, given, now=now, number=number).id
     if kind not in _ROWS:
         raise ValueError(f"unknown kind {kind!r}; known: {', '.join(sorted(KINDS))}")
     table, row_type = _ROWS[kind]

@@ -49,7 +49,7 @@ def ledger_facts(state: State, payment: Payment) -> dict[str, Any]:
     }
 
 
-def create_order(state: State, item: Item, responsible_id: int) -> Order:
+def create_order(state: State, item: Item, responsible_id: int, *, now: float | None = None) -> Order:
     """A new, empty order with the item's client and currency, bound to the item."""
     number = state.new_id("orders")
     order = Order(
@@ -60,6 +60,8 @@ def create_order(state: State, item: Item, responsible_id: int) -> Order:
         person_type_id=COMPANY if item.company_id else CONTACT,
         company_id=item.company_id,
         contact_ids=list(item.contact_ids),
+        date_insert=now,
+        date_update=now,
     )
     state.orders[number] = order
     binding = Binding(state.new_id("bindings"), number, item.id, item.entity_type_id)

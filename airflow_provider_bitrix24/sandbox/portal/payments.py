@@ -101,7 +101,7 @@ def add(call: Call, entity_id: int, entity_type_id: int, fields: dict[str, Any] 
     item = _item_to_pay(call, entity_id, entity_type_id)
     wanted = _wanted_pay_system(state, fields or {})
     found = orders.orders_of(state, entity_type_id, entity_id)
-    order = found[0] if found else orders.create_order(state, item, call.user.id)
+    order = found[0] if found else orders.create_order(state, item, call.user.id, now=call.now)
     facts = {"entity_type_id": entity_type_id, "entity_id": entity_id, "currency": order.currency, "order_id": order.id}
     if not found:
         call.record("order_created", **facts)
@@ -156,8 +156,9 @@ def list_(
 ) -> object:
     """All payments of all orders of the object, at once."""
     check_staff(call)
-    _check_readable(call, entity_type_id, entity_id)
-    ids = {found.id for found in orders.orders_of(call.state, entity_type_id, entity_id)}
+    exists = _check_readable(call, entity_type_id, entity_id)
+    found = orders.orders_of(call.state, entity_type_id, entity_id) if exists else []
+    ids = {bound.id for bound in found}
     # the portal writes its own "=ORDER_ID" over the caller's
     given = {key: value for key, value in (filter or {}).items() if key != "=orderId"}
     conditions = orm_conditions(given, COLUMNS, _ENTITY)
@@ -169,12 +170,13 @@ def list_(
     return Listing([wire(payment) for payment in page.result], page.total, page.next)
 
 
-def _check_readable(call: Call, entity_type_id: int, entity_id: int) -> None:
-    """Refuse whoever may not read the object: what does not exist is readable for administrators only."""
+def _check_readable(call: Call, entity_type_id: int, entity_id: int) -> bool:
+    """Does the object exist? What does not exist is readable for administrators only."""
     right = RIGHTS.get(entity_type_id)
     exists = right is not None and entity_id in call.state.items(entity_type_id)
     if not call.user.admin and not (exists and call.may(f"{right}.read")):
         raise item_access_denied()
+    return exists
 
 
 @rest("crm.item.payment.update", scope="crm", writes=True)

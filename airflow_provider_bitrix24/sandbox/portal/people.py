@@ -60,7 +60,7 @@ class People:
             portal, state = self._portal, self._portal.state
             item = state.items(entity_type_id)[entity_id]
             found = orders.orders_of(state, entity_type_id, entity_id)
-            order = found[0] if found else orders.create_order(state, item, user_id or 1)
+            order = found[0] if found else orders.create_order(state, item, user_id or 1, now=portal.now)
             system = (
                 orders.default_pay_system(state, order) if pay_system_id is None else state.pay_systems[pay_system_id]
             )

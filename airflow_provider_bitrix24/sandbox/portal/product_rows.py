@@ -215,6 +215,39 @@ def _read(row: ProductRow, name: str) -> Any:
     return getattr(row, php.snake(name, upper=False))
 
 
+_COMPUTED = {
+    "priceExclusive": "double",
+    "priceNetto": "double",
+    "priceBrutto": "double",
+    "discountSum": "double",
+    "customized": "char",
+    "measureName": "string",
+    "type": "integer",
+    "storeId": "integer",
+}
+_READ_ONLY = {"id", "priceExclusive", "priceNetto", "priceBrutto", "type", "storeId"}
+
+
+@rest("crm.item.productrow.fields", scope="crm")
+def fields(call: Call) -> object:
+    """What the fields are."""
+    kinds = {name: kind for name, kind in COLUMNS.items() if name != "xmlId"} | _COMPUTED | {"taxIncluded": "char"}
+    return {
+        "fields": {
+            name: {
+                "type": kind,
+                "isRequired": name in ("ownerId", "ownerType", "productId"),
+                "isReadOnly": name in _READ_ONLY,
+                "isImmutable": name in ("ownerId", "ownerType"),
+                "isMultiple": False,
+                "isDynamic": False,
+                "title": name,
+            }
+            for name, kind in kinds.items()
+        }
+    }
+
+
 @rest("crm.item.productrow.getAvailableForPayment", scope="crm")
 def available_for_payment(call: Call, owner_id: int, owner_type: str) -> object:
     """The rows of which something is left that no payment pays for, with what is left."""

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_bitrix24.sandbox.portal import php
 from airflow_provider_bitrix24.sandbox.portal.envelope import Dialect, RestError
+from airflow_provider_bitrix24.sandbox.portal.events import queue
 from airflow_provider_bitrix24.sandbox.portal.model import State, User, money_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 Handler = Callable[..., object]
 F = TypeVar("F", bound=Handler)
@@ -37,6 +38,11 @@ class Method:
     handler: Handler
     parameters: tuple[tuple[str, str, str, bool], ...]  # (wire name, Python name, type, required)
     application_only: bool = False
+    other_scopes: tuple[str, ...] = ()
+
+    def open_to(self, scopes: Collection[str]) -> bool:
+        """May a webhook or an application with these scopes call it?"""
+        return self.scope == BASIC or any(scope in scopes for scope in (self.scope, *self.other_scopes))
 
     def invoke(self, call: Call) -> object:
         """Bind the parameters and run it."""
@@ -52,8 +58,15 @@ class Method:
 METHODS: dict[str, Method] = {}
 
 
-def rest(name: str, *, scope: str, writes: bool = False, application_only: bool = False) -> Callable[[F], F]:
-    """Register a REST method under its name."""
+def rest(
+    name: str,
+    *,
+    scope: str,
+    writes: bool = False,
+    application_only: bool = False,
+    other_scopes: tuple[str, ...] = (),
+) -> Callable[[F], F]:
+    """Register a REST method under its name; one of ``scope`` and ``other_scopes`` is enough to call it."""
 
     def register(handler: F) -> F:
         declared = list(inspect.signature(handler).parameters.values())[1:]
@@ -61,7 +74,7 @@ def rest(name: str, *, scope: str, writes: bool = False, application_only: bool 
             (php.camel(p.name), p.name, re.split(r"[ \[]", str(p.annotation))[0], p.default is p.empty)
             for p in declared
         )
-        METHODS[name.lower()] = Method(name, scope, writes, handler, parameters, application_only)
+        METHODS[name.lower()] = Method(name, scope, writes, handler, parameters, application_only, other_scopes)
         return handler
 
     return register
@@ -97,7 +110,7 @@ class Listing:
 class Call:
     """One method being run: who calls (``client_id``: through which application), what with, on which state.
 
-    ``process`` lives as long as the PHP process.
+    ``process`` lives as long as the PHP process; ``command`` is the name of the call in a batch.
     """
 
     method: Method
@@ -111,6 +124,7 @@ class Call:
     process: dict[str, Any] = field(default_factory=dict)
     idempotency_key: str | None = None
     client_id: str | None = None
+    command: str | None = None
 
     def may(self, right: str) -> bool:
         """Does the caller have a right such as ``deal.update``?"""
@@ -130,6 +144,8 @@ class Call:
             user_id=self.user.id,
             method=self.method.name,
             idempotency_key=self.idempotency_key,
+            connector=php.to_text(self.legacy("auth_connector")),
+            command=self.command,
             **facts,
         )
 
@@ -146,14 +162,17 @@ def record(
     user_id: int | None,
     method: str | None = None,
     idempotency_key: str | None = None,
+    connector: str = "",
+    command: str | None = None,
     **facts: Any,
 ) -> None:
     """Append an entry to the ledger; ``facts`` beyond the fixed columns are kept as they are."""
     entry: dict[str, Any] = {"at": php.iso(now), "event": event, **dict.fromkeys(_LEDGER_COLUMNS), **facts}
     if isinstance(entry["amount"], Decimal):
         entry["amount"] = money_text(entry["amount"])
-    entry |= {"by": by, "user_id": user_id, "method": method, "idempotency_key": idempotency_key}
+    entry |= {"by": by, "user_id": user_id, "method": method, "idempotency_key": idempotency_key, "command": command}
     state.ledger.append(entry)
+    queue(state, now, entry, connector)
 
 
 def changed(row: Any, values: Mapping[str, Any]) -> list[str]:

@@ -36,6 +36,7 @@ class RequestLog:
             "fault": None,
             "transport": None,
             "inside_batch": inside_batch,
+            "command": None,
         }
         self.entries.append(entry)
         del self.entries[:-KEPT_REQUESTS]

@@ -19,7 +19,7 @@ from airflow_provider_bitrix24.sandbox.portal.envelope import (
 )
 from airflow_provider_bitrix24.sandbox.portal.model import State, User
 from airflow_provider_bitrix24.sandbox.portal.oauth import lured
-from airflow_provider_bitrix24.sandbox.portal.registry import BASIC, METHODS, Call, Listing, Method
+from airflow_provider_bitrix24.sandbox.portal.registry import METHODS, Call, Listing, Method
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -47,6 +47,7 @@ class Request:
     process: dict[str, Any] = field(default_factory=dict)
     after: list[Fault] = field(default_factory=list)
     scratch: State | None = None
+    command: str | None = None  # the name of the batch's command that runs now
 
 
 class Serving:
@@ -209,11 +210,11 @@ class Serving:
         method = METHODS.get(name.lower())
         if method is None:
             raise RestError("ERROR_METHOD_NOT_FOUND", "Method not found!", 404)
-        if method.scope != BASIC and method.scope not in request.access.scopes:
+        if not method.open_to(request.access.scopes):
             raise auth_error(
                 "insufficient_scope", "The request requires higher privileges than provided by the access token"
             )
-        if method.application_only:
+        if method.application_only and request.access.pair is None:
             raise RestError("WRONG_AUTH_TYPE", "Current authorization type is denied for this method", 403)
         return method
 
@@ -245,8 +246,11 @@ class Serving:
             request.process,
             request.idempotency_key,
             request.access.pair.client_id if request.access.pair else None,
+            request.command,
         )
 
     def log_inside(self, request: Request, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """Log a command of a batch."""
-        return self.portal.log.add(method, params, request.user.id, inside_batch=True)
+        entry = self.portal.log.add(method, params, request.user.id, inside_batch=True)
+        entry["command"] = request.command
+        return entry

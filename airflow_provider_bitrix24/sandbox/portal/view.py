@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_bitrix24.sandbox.portal import orders, php
-from airflow_provider_bitrix24.sandbox.portal.model import OWNER_TYPES, money_text, plain
-from airflow_provider_bitrix24.sandbox.portal.product_rows import rows_of
+from airflow_provider_bitrix24.sandbox.portal import php
+from airflow_provider_bitrix24.sandbox.portal.model import OWNER_TYPES, money_text, plain, words
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from airflow_provider_bitrix24.sandbox.portal.model import Item, State
+
+
+_PLAIN_TABLES = words("invoices pay_systems handlers users shipments companies contacts chats messages")
 
 
 def _row(row: Any) -> dict[str, Any]:
@@ -21,7 +26,9 @@ def _row(row: Any) -> dict[str, Any]:
     return shown
 
 
-def _item(state: State, item: Item) -> dict[str, Any]:
+def _item(
+    item: Item, rows: Mapping[tuple[str, int], list[dict[str, Any]]], bound: Mapping[tuple[int, int], set[int]]
+) -> dict[str, Any]:
     short = next(name for name, kind in OWNER_TYPES.items() if kind == item.entity_type_id)
     return {
         "id": item.id,
@@ -33,33 +40,44 @@ def _item(state: State, item: Item) -> dict[str, Any]:
         "company_id": item.company_id,
         "contact_ids": list(item.contact_ids),
         "assigned_by_id": item.assigned_by_id,
-        "product_rows": [_row(row) for row in rows_of(state, short, item.id)],
-        "order_ids": [order.id for order in orders.orders_of(state, item.entity_type_id, item.id)],
+        "product_rows": rows.get((short, item.id), []),
+        "order_ids": sorted(bound.get((item.entity_type_id, item.id), ()), reverse=True),
     }
+
+
+_NOBODY: dict[str, int | None] = {"entity_type_id": None, "entity_id": None}
+
+
+def _owners(state: State) -> dict[int, dict[str, int | None]]:
+    """What each order is bound to, first binding first."""
+    found: dict[int, dict[str, int | None]] = {}
+    for row in state.bindings.values():
+        found.setdefault(row.order_id, {"entity_type_id": row.owner_type_id, "entity_id": row.owner_id})
+    return found
 
 
 def view_state(state: State) -> dict[str, Any]:
     """Every table; payments and orders with the item that they belong to."""
+    rows, bound = defaultdict(list), defaultdict(set)
+    for row in sorted(state.product_rows.values(), key=lambda row: (row.sort, row.id)):
+        rows[row.owner_type, row.owner_id].append(_row(row))
+    for binding in state.bindings.values():
+        if binding.order_id in state.orders:
+            bound[binding.owner_type_id, binding.owner_id].add(binding.order_id)
     shown: dict[str, Any] = {
-        "deals": [_item(state, item) for item in state.deals.values()],
-        "smart_invoices": [_item(state, item) for item in state.smart_invoices.values()],
-        "leads": [_item(state, item) for item in state.leads.values()],
+        table: [_item(item, rows, bound) for item in getattr(state, table).values()]
+        for table in ("deals", "smart_invoices", "leads")
     }
-    for table in ("invoices", "pay_systems", "handlers", "users", "shipments"):
+    for table in _PLAIN_TABLES:
         shown[table] = [_row(row) for row in getattr(state, table).values()]
-    shown["payments"] = []
-    for payment in state.payments.values():
-        facts = orders.ledger_facts(state, payment)
-        items = [_row(item) for item in state.payable_items.values() if item.payment_id == payment.id]
-        owner = {"entity_type_id": facts["entity_type_id"], "entity_id": facts["entity_id"]}
-        shown["payments"].append({**_row(payment), **owner, "items": items})
-    shown["orders"] = []
-    for order in state.orders.values():
-        binding = orders.owner_of(state, order.id)
-        owner = {
-            "entity_type_id": binding.owner_type_id if binding else None,
-            "entity_id": binding.owner_id if binding else None,
-        }
-        shown["orders"].append({**_row(order), **owner})
+    owners = _owners(state)
+    items = defaultdict(list)
+    for item in state.payable_items.values():
+        items[item.payment_id].append(_row(item))
+    shown["payments"] = [
+        {**_row(payment), **owners.get(payment.order_id, _NOBODY), "items": items[payment.id]}
+        for payment in state.payments.values()
+    ]
+    shown["orders"] = [{**_row(order), **owners.get(order.id, _NOBODY)} for order in state.orders.values()]
     shown["options"] = dict(state.options)
     return shown

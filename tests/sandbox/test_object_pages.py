@@ -45,6 +45,9 @@ def text_of(answer: httpx.Response) -> str:
         ("/crm/invoice/show/1/", ["Legacy invoice 1", "800.00 EUR", "State paid", "Paid at 2025-10-19"]),
         ("/crm/invoice/show/4/", ["Legacy invoice 4", "State cancelled", f"1 {TIMES} Services"]),
         ("/crm/invoice/show/5/", ["State declined"]),
+        ("/shop/orders/details/1/", ["Order 1", "Belongs to Deal 4", "Payment 1001 , 350.00 EUR, unpaid"]),
+        ("/crm/company/details/5/", ["Company 5", "Alder Works", "+49 30 1234560", "office@alder.example"]),
+        ("/crm/contact/details/4/", ["Contact 4", "Mara Holm", "Company 5"]),
         ("/shop/orders/payment/details/1002/", ["State paid", "500.00 EUR", "Deal 5", "Cash", "Paid by user 7"]),
         ("/shop/orders/payment/details/1004/", ["State unpaid", "Smart invoice 102"]),
     ],
@@ -66,11 +69,18 @@ def test_links_between_objects_lead_somewhere(server: SandboxServer) -> None:
         assert answer.status_code == 200, path
         new |= set(re.findall(r'<a href="([^"]+)"', answer.text)) - seen
     assert {"/", "/shop/orders/payment/details/1001/", "/shop/orders/payment/details/1004/"} < seen
+    assert {"/shop/orders/details/1/", "/crm/company/details/6/", "/crm/contact/details/4/"} < seen
 
 
 @pytest.mark.parametrize(
     "path",
-    ["/crm/deal/details/99/", "/crm/invoice/show/99/", "/shop/orders/payment/details/99/", "/crm/type/31/details/1/"],
+    [
+        "/crm/deal/details/99/",
+        "/crm/invoice/show/99/",
+        "/shop/orders/payment/details/99/",
+        "/crm/type/31/details/1/",
+        "/shop/orders/details/99/",
+    ],
 )
 def test_object_that_does_not_exist(path: str, server: SandboxServer) -> None:
     answer = get(server, path)
