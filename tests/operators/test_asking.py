@@ -182,6 +182,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, short_waits: dict[str, Any])
             world.answer_before_the_scheduler_knows("overtaken")
             yield world
         finally:
+            airflow.api.close()
             processes.stop()
 
 
