@@ -388,7 +388,7 @@ class _Row:
         owner = self._observe(entry, document)
         raise PaymentInProgress(
             f"Another task is at work on {self._key!r} ({entry.subject}): {owner}. This attempt sends nothing more; "
-            "what it knows is kept in the journal. The next attempt reads what came of it."
+            "what it knows is kept in the journal. The next attempt reads the outcome."
         )
 
     def _observe(self, entry: Entry, document: str) -> str | None:

@@ -214,7 +214,7 @@ class Entry(_Part):
             return ""
         if self.receipt is not None:
             what = f", with payment {self.payment_id}" if self.payment_id else ""
-            return f"{self.task} has ended green for {self.subject}{what}."
+            return f"{self.task} has succeeded for {self.subject}{what}."
         if self.payment_id is not None:
             return f"Payment {self.payment_id} of {self.subject} is this key's, and may not be complete yet."
         last = self.last
@@ -270,7 +270,7 @@ class Entry(_Part):
 
     def decide(self, decision: Decision) -> Self:
         """Return a copy with a decision to carry out; one that was still waiting stays in the record."""
-        return self.refuse(f"{decision.by} has decided anew").but(decision=decision)
+        return self.refuse(f"{decision.by} has decided again").but(decision=decision)
 
     def knows(self, decision: Decision) -> bool:
         """Whether the decision is waiting or in the record already."""

@@ -96,7 +96,7 @@ def _refuse_open(rows: Any, now: float) -> None:
     unknown = [row.journal_key for row in rows if row.unknown]
     if unknown:
         raise _unchanged(
-            f"it is not known what came of a send for {_some(unknown)}; clear the tasks, or decide with "
+            f"the outcome of a send is unknown for {_some(unknown)}; clear the tasks, or decide with "
             "`journal resolve`, and try again"
         )
 

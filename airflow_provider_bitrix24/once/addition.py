@@ -152,10 +152,10 @@ class Addition:
             assert last is not None  # noqa: S101 - it was sent as often as it may be
             happened = (
                 f"A payment for {self.of} was sent {times} times for one key, and the portal shows none that may be "
-                f"its own (the last time: {last.said or 'no answer'})"
+                f"its own (the last time: {last.said or 'no response'})"
             )
         self.story.park(
-            f"{happened}.{self.story.set_aside} Nothing is sent again by itself. {self.what_to_do}", candidates
+            f"{happened}.{self.story.set_aside} Nothing is sent again automatically. {self.what_to_do}", candidates
         )
 
     @property

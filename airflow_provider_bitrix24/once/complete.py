@@ -345,7 +345,7 @@ class _Filling:
             intent.settle("not_shown", last.said)
             raise PaymentNotApplied(
                 f"{row} is not in it: {last.by} has sent it, and the portal answered ({last.said or 'true'}). It was "
-                "not sent by this attempt; whoever clears this task has it sent once more"
+                "not sent by this attempt; clearing this task sends it once more"
             )
 
     def _is_in(self, row_id: int, sent: Sent) -> bool:

@@ -53,7 +53,7 @@ def turn_down(story: Story, decision: Decision, why: str, candidates: Collection
     """
     question = (
         f"{decision.by} {_decided(decision)}, but {why}. Nothing was sent by this attempt. Look at "
-        f"{story.entry.subject} in Bitrix24, and decide anew by {story.how_to_decide()}; then clear this task."
+        f"{story.entry.subject} in Bitrix24, and decide again by {story.how_to_decide()}; then clear this task."
     )
     if story.entry.payment_id is None:
         story.park(question, candidates, why=why)
@@ -104,7 +104,7 @@ def _refuse_if_turned_down(story: Story) -> None:
     raise PaymentAmbiguous(
         f"{decision.by} {_decided(decision)} ({decision.through}), but {why}. The decision is not carried out, and "
         f"nothing was sent by this attempt. {entry.known}".rstrip()
-        + f" Look at {entry.subject} in Bitrix24, and decide anew by {story.how_to_decide()}; then clear this task.",
+        + f" Look at {entry.subject} in Bitrix24, and decide again by {story.how_to_decide()}; then clear this task.",
         entry.candidates,
     )
 
@@ -120,5 +120,5 @@ def _refuse_if_given_up(story: Story) -> None:
     raise PaymentRefused(
         f"{decision.by} has given {story.entry.subject} up for the key {story.entry.key!r} at {decision.at} "
         f"({decision.through}). Nothing was sent by this attempt. {story.entry.known}".rstrip()
-        + f"{story.set_aside} To take it up again, decide anew by {story.how_to_decide()}; then clear this task."
+        + f"{story.set_aside} To go on with this key, decide again by {story.how_to_decide()}; then clear this task."
     )

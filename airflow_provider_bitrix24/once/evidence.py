@@ -95,8 +95,8 @@ class _Search:
             self._ambiguous(
                 new,
                 shown,
-                f"{self.happened}, and {len(new)} new payments are there: {listed}. At most one of them is ours, and "
-                "nothing proves which.",
+                f"{self.happened}, and {len(new)} new payments are there: {listed}. At most one of them is this "
+                "key's, and nothing proves which.",
             )
         [one] = new
         strange = _why_not_ours(one, shown)
@@ -105,8 +105,8 @@ class _Search:
                 new,
                 shown,
                 f"{self.happened}. One new payment is there, {listed}, but it cannot be the one this task sent, or "
-                f"somebody is at work on it already: {strange}. A payment of ours is added by our user, unpaid and "
-                "of 0. It is left alone, whatever on_unknown says.",
+                f"somebody is at work on it already: {strange}. This key's payment is added by the connection's user, "
+                "unpaid and for 0. It is not used, whatever on_unknown says.",
             )
         return self._believe(one, shown)
 
@@ -118,8 +118,8 @@ class _Search:
         if journal.knows_rivals and not rivals and shown.fitting is not None:
             story.identify(one.id, "difference")
             story.attempt.log.warning(
-                "%s. Exactly one new payment is there, %s, made by our user in that time, and no other key wrote to %s "
-                "then: it is ours.",
+                "%s. Exactly one new payment is there, %s, added by the connection's user in that time, and no other "
+                "key wrote to %s then: it is this key's.",
                 self.happened,
                 listed,
                 self.addition.of,
@@ -128,8 +128,8 @@ class _Search:
         if self.on_unknown == "adopt":
             story.identify(one.id, "difference")
             story.attempt.log.warning(
-                "%s. Exactly one new payment is there, %s: it is taken for ours, because on_unknown='adopt' vouches "
-                "that nobody else adds payments to this object meanwhile.",
+                "%s. Exactly one new payment is there, %s: it is used, because on_unknown='adopt' says that nobody "
+                "else adds payments to this object meanwhile.",
                 self.happened,
                 listed,
             )
@@ -137,8 +137,8 @@ class _Search:
         self._ambiguous(
             [one],
             shown,
-            f"{self.happened}. One new payment is there, {listed}: probably ours, but somebody else may have added "
-            "it. Where nobody else adds payments to such objects, on_unknown='adopt' takes it.",
+            f"{self.happened}. One new payment is there, {listed}: probably this key's, but somebody else may have "
+            "added it. If nobody else adds payments to such objects, on_unknown='adopt' uses it.",
         )
 
     def _refuse_if_only_a_person_can_tell(self, candidates: list[int], shown: Shown) -> None:
@@ -179,7 +179,7 @@ class _Search:
             for key in rivals
         )
         self.story.park(
-            f"{message}{others} Nothing is sent again by itself. {self.addition.what_to_do}",
+            f"{message}{others} Nothing is sent again automatically. {self.addition.what_to_do}",
             {*(payment.id for payment in new), *self._gone(shown)},
             rivals=rivals,
         )
@@ -197,17 +197,17 @@ class _Search:
                 addition.leave_to_a_person(())
             sent_now = "" if story.sent_now else " Nothing was sent by this attempt."
             raise PaymentNotApplied(
-                f"{self.happened}, and does not show a new payment that may be ours: either it did nothing with the "
-                f"call, or somebody deleted the payment meanwhile.{story.set_aside}{sent_now} What to do depends on "
-                "the portal's words; nothing is sent again by itself. When its reason is gone, clear this task: it "
-                "reads first."
+                f"{self.happened}, and does not show a new payment that may be this key's: either the portal ignored "
+                f"the call, or someone deleted the payment in the meantime.{story.set_aside}{sent_now} What to do "
+                "depends on the portal's words; nothing is sent again automatically. When the cause is removed, clear "
+                "this task: it reads first."
             )
         story.settle("absent", f"{self.doubt.words}{f';{story.set_aside}' if story.set_aside else ''}")
         if not story.sends_left:
             addition.leave_to_a_person(())
         story.attempt.log.warning(
-            "%s, and no new payment that may be ours is there, read twice after everything that was sent must have "
-            "ended: it is added once more.%s",
+            "%s, and no new payment that may be this key's is there, read twice after everything that was sent must "
+            "have ended: it is added once more.%s",
             self.happened,
             story.set_aside,
         )
@@ -227,7 +227,7 @@ class _Search:
             self.doubt.answered,
             self.doubt.portal_code,
             self.doubt.text,
-            f"{happened} Nothing is sent again by itself. {self.addition.what_to_do}",
+            f"{happened} Nothing is sent again automatically. {self.addition.what_to_do}",
         )
 
 

@@ -76,13 +76,14 @@ def _refuse_one_too_many(
         raise PaymentMismatch(
             f"Payment {payment_id} HAS been added to {addition.of}, and {listed_ids(unexplained)} appeared with it. "
             "One was sent, so something between Airflow and the portal (a proxy that repeats requests) or somebody who "
-            f"works as our user has added one too many. Look at the payments of {addition.of} in Bitrix24, and delete "
-            f"what is too many. Then clear this task: it goes on with payment {payment_id} and adds none."
+            f"works as the connection's user has added one too many. Look at the payments of {addition.of} in "
+            "Bitrix24, and delete the one that is too many. Then clear this task: it goes on with payment "
+            f"{payment_id} and adds none."
         )
     if ours:
         attempt.log.warning(
-            "With payment %s, %s of our user appeared on %s. If no other task added that, a proxy has repeated the "
-            "request: look at the payments in Bitrix24.",
+            "With payment %s, %s of the connection's user appeared on %s. If no other task added that, a proxy has "
+            "repeated the request: look at the payments in Bitrix24.",
             payment_id,
             listed_ids(ours),
             addition.of,

@@ -151,7 +151,7 @@ class Story:
         if self.page.busy and (entry is None or entry.receipt is None):
             raise PaymentInProgress(
                 f"{self.page.busy.owner} is at work on {self.wanted.key!r} ({self.wanted.subject}) and has gone on "
-                "since this task began to wait. Nothing was sent by this attempt; the next one reads what came of it."
+                "since this task began to wait. Nothing was sent by this attempt; the next one reads the outcome."
             )
         return entry
 
@@ -390,16 +390,16 @@ class Story:
 
     def _park_as_claimed(self, entry: Entry, claim: Claimed) -> NoReturn:
         """Leave to a person whose payment it is."""
-        show, let_go = (self.journal.command(verb, claim.key) for verb in ("show", "resolve"))
+        show, give_up = (self.journal.command(verb, claim.key) for verb in ("show", "resolve"))
         first = ""
         if claim.payment_id == self.entry.payment_id:
             # It was known before, in the task state alone, and is not done until that is settled.
             self.entry = self.entry.but(receipt=None)
-            first = " (first --give-up, which lets go of what the portal has not proved to be its own)"
+            first = " (first --give-up, which releases a payment that the portal has not proved to be its own)"
         self.park(
             f"Payment {claim.payment_id} ({entry.evidence}) looks like that of the key {entry.key!r}, but the key "
-            f"{claim.key!r} has claimed it: one of the two was taken for the other's. Nothing is sent again by itself. "
-            f"Look why by `{show}`. If the claim is wrong, `{let_go} --give-up` ends it; if it is right, decide anew "
+            f"{claim.key!r} has claimed it: one of them claims the other's. Nothing is sent again automatically. "
+            f"`{show}` shows why. If the claim is wrong, `{give_up} --give-up` ends it; if it is right, decide again "
             f"about this key by {self.how_to_decide()}{first}. Then clear this task.",
             (claim.payment_id,),
         )

@@ -37,7 +37,7 @@ _CLEARED: Final = (
     "The task was cleared, and what its earlier attempts had noted is gone: Airflow 3.4 discards a task's state when "
     f"it is cleared. {_KEEP}"
 )
-_RESUMED: Final = f"It was waiting for a person's answer, and what it had noted before is gone. {_KEEP}"
+_RESUMED: Final = f"The task waited for a person's decision, and what it had noted before is gone. {_KEEP}"
 _REPEATED: Final = (
     "The run was cleared, and Airflow repeats the later iterations of a loop as new task instances, whose state is "
     f"empty. {_KEEP}"

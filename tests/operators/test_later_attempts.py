@@ -128,7 +128,7 @@ def test_a_wrong_argument_does_not_deny_what_an_earlier_attempt_has_made(
     task.again()
     with pytest.raises(AirflowFailException, match="Nothing was sent by this attempt") as caught:
         OPERATORS["add_crm_payment"](**arguments).execute(task.context)
-    assert f"has ended green for deal 1, with payment {made}." in str(caught.value)
+    assert f"has succeeded for deal 1, with payment {made}." in str(caught.value)
     assert "Nothing was sent." not in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
@@ -142,7 +142,7 @@ def test_a_connection_that_is_not_found_is_retried_and_denies_nothing(portal: An
         Bitrix24ConnectionNotFound, match=f"{argument} names the Airflow connection 'nowhere'"
     ) as caught:
         OPERATORS["add_crm_payment"](**{argument: "nowhere"}).execute(task.context)
-    assert "Nothing was sent by this attempt. dag:finance:run:manual__1:task:pay:map_index:-1 has ended green" in str(
+    assert "Nothing was sent by this attempt. dag:finance:run:manual__1:task:pay:map_index:-1 has succeeded" in str(
         caught.value
     )
     assert f"with payment {made}." in str(caught.value)
