@@ -362,7 +362,7 @@ class Bitrix24RateLimited(Bitrix24ApiError):
         if self.retry_after is not None:
             hint = f"Come back in {self.retry_after:.0f} s."
         else:
-            hint = "Come back in some minutes; an Airflow pool keeps the number of parallel tasks down."
+            hint = "Come back in some minutes; an Airflow pool limits the number of parallel tasks."
         said = super().__str__() if self.status else self.description
         return f"{said} The call was not executed. {hint}"
 

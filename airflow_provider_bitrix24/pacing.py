@@ -141,7 +141,7 @@ def _warn_once(error: OSError) -> None:
         _warned.add(reason)
         log.warning(
             "Requests to Bitrix24 are not paced on this host: the folder airflow-provider-bitrix24-%s among the "
-            "temporary files cannot be used (%s). They are sent all the same; what the portal refuses for its rate "
+            "temporary files cannot be used (%s). They are still sent; what the portal refuses for its rate "
             "limit is sent again later. Delete that folder or make it writable, or set the extra rate_limit to off.",
             os.geteuid(),
             reason,

@@ -123,7 +123,7 @@ def _refuse(row: Method, where: str, close: str | None, names: Sequence[str] = (
     raise Bitrix24ConfigError(
         f"{row.name} does not know {where}.{hint} Bitrix24 can ignore an unknown name without an error, and "
         f"then returns rows that were not asked for. Nothing was sent.{listed} See {row.url} (check_names=False of the "
-        "hook's call and iterate sends it all the same)."
+        "hook's call and iterate allows it)."
     )
 
 

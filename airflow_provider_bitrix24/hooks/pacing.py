@@ -109,6 +109,6 @@ def _warn_once(reason: str) -> None:
     if reason not in _warned:
         _warned.add(reason)
         log.warning(
-            "Requests to Bitrix24 are paced on this host only, not among all hosts: %s. They are sent all the same.",
+            "Requests to Bitrix24 are paced on this host only, not across all hosts: %s. They are still sent.",
             reason,
         )

@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_bitrix24 journal",
-        description="Look into the journal of the payment operators, and settle what they leave to a person.",
+        description="Show the journal of the payment operators, and decide what they leave to a person.",
         epilog="Where the journal is: --conn-id for a SQL journal; --dag, --run and, if the run has several, --task "
         "and --map-index (in a task loop --region and --region-index) for task "
         f"state (Airflow 3.3), through Airflow's API at --airflow-url, ${URL} or its option "
@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     resolve.add_argument("--by", default=None, help="who decides; by default the user of this machine")
     resolve.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     resolve.set_defaults(work=_resolve)
-    migrate = commands.add_parser("migrate", help="make or update the tables of a SQL journal", allow_abbrev=False)
+    migrate = commands.add_parser("migrate", help="create or update the tables of a SQL journal", allow_abbrev=False)
     migrate.add_argument("--conn-id", required=True, help="Airflow connection of the database")
     migrate.set_defaults(work=_migrate, dag=None)
     rename = commands.add_parser(

@@ -140,7 +140,7 @@ class SqlJournal:
         if self._database.version(SCHEMA) is None:
             raise Bitrix24ConfigError(
                 f"There is no journal in {self.name}: no operator has worked with it yet, or it is not the one that "
-                "the operators use. Nothing was made or changed."
+                "the operators use. Nothing was created or changed."
             )
         self._require()
 

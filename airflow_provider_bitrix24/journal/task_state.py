@@ -35,7 +35,7 @@ _ATTEMPTS_KEPT: Final = 20
 _READS: Final = 3
 """How often a document is read that must be there."""
 
-_DOCUMENT_GONE: Final = f"Airflow's task state store had a document {DOCUMENT}, and has it no more."
+_DOCUMENT_GONE: Final = f"Airflow's task state store had a document {DOCUMENT}, and no longer has it."
 _ANY_TASK: Final = TaskName("YOUR_DAG", "YOUR_RUN", "YOUR_TASK")
 
 

@@ -207,7 +207,7 @@ class Attempt:
             return Sent(answer=answer, doubt=None, absent_after=self.clock.monotonic() + settings.read_lag, proofs=1)
         if doubt is None:
             tries.pause = min(2 * tries.pause, _LONGEST_PAUSE)
-            self.log.warning("Not executed (%s). The portal is read, and it is tried again.", why)
+            self.log.warning("Not executed (%s). Reading the portal, then trying again.", why)
             self.wait(wait, "waiting for a new lease")
             return None
         if doubt.answered:

@@ -359,7 +359,7 @@ class Story:
                 if not left:
                     away = error.telling(self._lost_with(entry))
                     break
-                self.attempt.log.warning("%s It is tried again.", error)
+                self.attempt.log.warning("%s Trying again.", error)
             self.attempt.wait(2.0 ** (_WRITES - left - 1), "waiting for the journal")
         raise away
 

@@ -77,7 +77,7 @@ class Question:
         """The text, in Markdown."""
         body = f"It is not known whether {self.name} was changed by this task; its log says why.\n\n"
         if self.rivals:
-            body += f"Not known either, for the same object: {', '.join(self.rivals)}. Decide about that first.\n\n"
+            body += f"Also unknown, for the same object: {', '.join(self.rivals)}. Decide about that first.\n\n"
         body += f"[Open {self.name} in Bitrix24]({origin}{self.path}), look, and choose:\n"
         body += (_ADOPTION if self.candidates else "") + _MEANING.format(again=self.again, give_up=GIVE_UP)
         return f"{body}\n\nWithout an answer within {span(self.timeout)} the task fails, and nothing is sent."
@@ -194,9 +194,9 @@ def decision_of(event: Any, asked: Mapping[str, Any]) -> Decision | None:
         what = f"Airflow handed over no answer to it ({chosen})" if chosen else "nobody has answered it"
         raise PaymentAmbiguous(
             f"A person was asked what has become of the payment, and {what} within {asked['timeout']}. Nothing was "
-            "sent by this task since. An answer that is given in the Airflow UI from now on has no effect until this "
-            f"task is cleared. Clear it: an answer that is there is carried out, else the question is put again. Or "
-            f"decide by `{command}` with --adopt ID, --pay-again or --give-up, and clear it then.",
+            "sent by this task since. A decision in the Airflow UI from now on has no effect until this task is "
+            f"cleared. Clear it: it carries the decision out, or asks again if there is none. Or decide by `{command}` "
+            "with --adopt ID, --pay-again or --give-up, and clear it then.",
             tuple(asked["candidates"]),
         )
     return Decision(
