@@ -410,7 +410,7 @@ class _Row:
 
 
 def owner_of(who: str) -> str:
-    """Return the name of one attempt as the owner of a row: no other attempt has it, be it on another Airflow.
+    """Return the unique name of one attempt as the owner of a row; no attempt of another Airflow has it either.
 
     :param who: which attempt of which task, for people.
     """

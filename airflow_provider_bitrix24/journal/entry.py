@@ -260,11 +260,11 @@ class Entry(_Part):
         return self.carried_out[-1] if self.carried_out and self.carried_out[-1].what == "give_up" else None
 
     def unasked(self) -> Self:
-        """Return a copy in which no person is asked any more."""
+        """Return a copy without the question to a person."""
         return self.but(question=None, candidates=(), rivals=())
 
     def may_have_added(self, payment_id: int) -> bool:
-        """Whether a payment of unknown origin may be this key's: who gave it up was shown all that may be its own."""
+        """Whether a payment of unknown origin may be this key's; after *give up*, only one that was shown."""
         shown = self.given_up.candidates if self.given_up is not None else ()
         return not shown or payment_id in shown
 
@@ -278,7 +278,7 @@ class Entry(_Part):
         return any(decision.is_the_same_as(one) for one in (*self.decisions, *waiting))
 
     def has_refused(self, decision: Decision) -> bool:
-        """Whether the decision was turned down."""
+        """Whether the decision was refused."""
         return any(one.refused is not None and one.is_the_same_as(decision) for one in self.decisions)
 
     def note(self, decision: Decision) -> Self:

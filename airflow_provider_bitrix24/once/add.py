@@ -108,7 +108,7 @@ class _Adding:
             self.story.identify(observed, "answer", sends=entry.last_send(result="answered").sends)
 
     def _tagged_or_ask(self) -> Payment:
-        """The journal has forgotten what was sent: only the tag can say which payment is this key's."""
+        """Find the payment by its tag, or ask a person: the journal has lost what was sent."""
         tagged = self.addition.tagged(self.view.shown)
         if tagged is None:
             self.story.leave_forgotten(
@@ -234,7 +234,7 @@ class _Adding:
         return self._return_unpaid()
 
     def _return_unpaid(self) -> Receipt | None:
-        """Whatever was sent before, an unpaid payment may have appeared meanwhile."""
+        """Return the unpaid payment of the object, if there is one and it is to be returned."""
         existing = None if self.if_unpaid_exists == "add" else self._unpaid()
         return None if existing is None else self._return_existing(existing, "state")
 

@@ -1,4 +1,4 @@
-"""What a person has decided about a key: carried out, or turned down and left to a person anew."""
+"""Carry out what a person has decided about a key, or refuse it and leave the key to a person again."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def heed(story: Story, candidates: Collection[int], shown: Collection[int] = ())
 
 
 def turn_down(story: Story, decision: Decision, why: str, candidates: Collection[int]) -> NoReturn:
-    """Do not carry out what a person has decided, and leave it to a person anew.
+    """Refuse a person's decision, and leave the key to a person again.
 
     :raises PaymentAmbiguous: always.
     """
@@ -96,7 +96,7 @@ def _as_if_not_there(entry: Entry, decision: Decision, candidates: Collection[in
 
 
 def _refuse_if_turned_down(story: Story) -> None:
-    """End here if the answer of this attempt was not taken over, and nothing else has settled the key."""
+    """Refuse to go on if this attempt's decision was refused, and nothing else has settled the key."""
     entry = story.entry
     if story.turned_down is None or entry.receipt is not None or entry.payment_id is not None:
         return

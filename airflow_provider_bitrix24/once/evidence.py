@@ -25,7 +25,7 @@ def find_ours(addition: Addition, *, on_unknown: Literal["fail", "adopt"], sent:
     """Find the payment that came of the last send.
 
     :param addition: what was to be added.
-    :param on_unknown: whether the author vouches that nobody else adds payments to this object.
+    :param on_unknown: "adopt" if the author says that nobody else adds payments to this object.
     :param sent: the send of this attempt; None to find out about that of an earlier one.
     :return: the payment; None if there is none, and it may be sent again.
     :raises PaymentAmbiguous: nothing proves which one it is; or it was sent as often as it may be.
@@ -142,7 +142,7 @@ class _Search:
         )
 
     def _refuse_if_only_a_person_can_tell(self, candidates: list[int], shown: Shown) -> None:
-        """Conclude nothing from what is left of the payments that a person was shown, or has wrongly decided about."""
+        """Refuse if a person was shown payments that are gone, or has decided wrongly: the rest proves nothing."""
         entry = self.story.entry
         if not self._gone(shown) and not (entry.decisions and entry.decisions[-1].refused):
             return
@@ -150,12 +150,12 @@ class _Search:
             self.story.refuse_undecided()
 
     def _gone(self, shown: Shown) -> set[int]:
-        """The payments that may be ours, as a person was told, and are not there any more."""
+        """The candidates that a person was shown and that are no longer on the portal."""
         asked = self.story.entry.candidates if self.story.entry.question is not None else ()
         return set(asked) - {payment.id for payment in shown.payments}
 
     def _without_those_of_others(self, new: list[Payment]) -> list[Payment]:
-        """Leave out what people have given to other keys, if one payment is left that may be ours."""
+        """Leave out payments that people have given to other keys, if one candidate is left."""
         claims = self.story.page.claimed_by_others([payment.id for payment in new]) if len(new) > 1 else {}
         left = [payment for payment in new if claims.get(payment.id) != "person"]
         return left if len(left) == 1 else new

@@ -140,7 +140,7 @@ class Marking:
         return self._shown(seen)
 
     def _paid_or_ask(self) -> Receipt:
-        """The journal has forgotten what was sent: if it is paid, nothing needs to be sent."""
+        """Return a receipt if the object is paid, else ask a person: the journal has lost what was sent."""
         thing = self.view.thing
         if not thing.paid:
             self.story.leave_forgotten(self.mark.where)
@@ -166,7 +166,7 @@ class Marking:
         return self._find(self.story.ended(unclear if last.result == "unclear" else None))
 
     def _send(self) -> Thing | None:
-        """Send it once, if what the portal has just shown permits that; None if it may be sent again."""
+        """Send the mark once, if that is permitted; None if it was not executed and may be sent again."""
         thing, what = self.view.thing, self.mark.what
         self.guards.check(thing, what, "Nothing was sent.")
         self.chosen = self.view.chosen()

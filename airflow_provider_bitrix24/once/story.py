@@ -80,7 +80,7 @@ class Story:
         return not self.entry.free
 
     def _take(self, decision: Decision) -> None:
-        """Take over what a person has answered, once, if the question still stands; *give up* needs no question."""
+        """Take over a person's decision, once, if the question still applies; *give up* needs no question."""
         entry, shown = self.entry, tuple(sorted(decision.candidates))
         if entry.knows(decision):
             return
@@ -104,7 +104,7 @@ class Story:
     # -- what the journal says ---------------------------------------------------------------------------------------
 
     def _opened(self) -> Entry:
-        """Read the entry; where there is none, note that work on the key has begun, before the portal is read."""
+        """Read the entry; if there is none, note that work on the key has begun, before the portal is read."""
         while True:
             entry = self._read()
             self._noted = entry is not None
@@ -120,7 +120,7 @@ class Story:
             return mine
 
     def _as_wanted(self, entry: Entry) -> Entry:
-        """A free entry, with what is wanted now."""
+        """Return an entry for which nothing was executed with the present arguments; any other entry unchanged."""
         if not entry.free:
             return entry
         asked = {"question": entry.question, "candidates": entry.candidates, "rivals": entry.rivals}
@@ -260,7 +260,7 @@ class Story:
         return self.sent_now or any(send.may_have_run and send.by == str(self.task) for send in steps)
 
     def leave_forgotten(self, look: str, candidates: Collection[int] = ()) -> NoReturn:
-        """Leave to a person what the journal has forgotten.
+        """Leave the key to a person, because the journal has lost its notes.
 
         :param look: where to look, as an imperative.
         :raises PaymentAmbiguous: always.
@@ -364,7 +364,7 @@ class Story:
         raise away
 
     def _lost_with(self, entry: Entry) -> str:
-        """What nobody but this attempt knows, because it could not be written down."""
+        """Say what only this attempt knows, because the journal could not be written."""
         last, before = entry.last, self.entry.last
         if last is None or last.result != "answered" or before is None or before.result != "open":
             return entry.known
@@ -414,7 +414,7 @@ class Story:
     # -- people ------------------------------------------------------------------------------------------------------
 
     def refuse_undecided(self) -> None:
-        """Send nothing for a key of which a person is asked, whatever the portal shows by now.
+        """Refuse to send for a key about which a person is asked, whatever the portal shows now.
 
         :raises PaymentAmbiguous: the person has not decided.
         """

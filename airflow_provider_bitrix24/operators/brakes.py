@@ -27,14 +27,14 @@ _GO: Final = ("false", "f", "0", "no", "n", "off", "")
 
 @dataclass(frozen=True)
 class Brakes:
-    """The brakes of one attempt."""
+    """The brakes of one attempt: backfill, temporary run and kill switch."""
 
     context: Context
     bitrix24_conn_id: str
     allow_backfill: bool
 
     def check(self) -> None:
-        """Refuse what may not be sent now.
+        """Refuse to go on while a brake is on.
 
         :raises PaymentRefused: a brake is on.
         :raises Bitrix24StoreError: it cannot be read.
@@ -45,7 +45,7 @@ class Brakes:
 
 
 def refuse_if_stopped(bitrix24_conn_id: str, so_far: str = "This attempt read and sent nothing.") -> None:
-    """Refuse while somebody has stopped all payments on this Airflow, or all through this connection.
+    """Refuse while a kill switch is on: that of this Airflow, or that of this connection.
 
     :param so_far: what this attempt has done by now, as a sentence.
     :raises PaymentRefused: the option or the Airflow Variable says so, or says something that nobody understands.
@@ -110,7 +110,7 @@ def refuse_backfill(context: Context, *, allow_backfill: bool) -> None:
 
 
 def refuse_temporary_run(context: Context) -> None:
-    """Refuse to write in the run that ``airflow tasks test`` makes: it is deleted afterwards, with what it has noted.
+    """Refuse to write in the run that ``airflow tasks test`` creates: Airflow deletes it with its notes afterwards.
 
     While a scheduler runs, that run's other tasks are executed too, by ordinary workers.
 
