@@ -1,4 +1,4 @@
-"""The command ``bitrix24-airflow``, also ``python -m airflow_provider_bitrix24``: run the command named first."""
+"""The command ``bitrix24-airflow``, also ``python -m airflow_provider_bitrix24``: run the given subcommand."""
 
 from __future__ import annotations
 

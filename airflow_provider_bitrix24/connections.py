@@ -1,7 +1,7 @@
-"""Read Airflow connections, and say in words what is wrong with one that is missing or cannot be read.
+"""Read Airflow connections, and say what is wrong with one that is missing or cannot be read.
 
-Airflow takes an extra that is no JSON for no extra at all, and a connection that cannot be parsed for none. A setting
-that was given must not get lost like that, so both are checked here.
+Airflow ignores an extra that is no JSON, and reports a connection that cannot be parsed as missing. A setting that was
+given must not get lost like that, so both are checked here.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ async def aread_extra(connection: Connection, conn_id: str) -> dict[str, Any]:
 
 
 def _is_given(extra: str | None, conn_id: str) -> bool:
-    """Tell whether there is an extra; refuse one that Airflow would take for empty, or of which it would drop a part.
+    """Tell whether there is an extra; refuse one that Airflow would ignore, completely or in part.
 
     :raises Bitrix24ConfigError: names the connection and the place in the extra; never repeats what is there.
     """
@@ -121,7 +121,7 @@ def _trouble(extra: str) -> str:
 
 
 def _kind(value: object) -> str:
-    """What JSON calls a value."""
+    """Return the JSON name of a value's type."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -154,7 +154,7 @@ def _backends() -> list[Any]:
 
 
 def _stored(backend: Any, conn_id: str) -> str | None:
-    """What a backend keeps for a connection, as text; None if it keeps nothing, or does not work that way."""
+    """Return the text that a secrets backend has for a connection; None if it has none, or has no text."""
     try:
         value = backend.get_conn_value(conn_id=conn_id)
     except Exception:  # noqa: BLE001 - as above
@@ -163,7 +163,7 @@ def _stored(backend: Any, conn_id: str) -> str | None:
 
 
 def _unparsed(backend: Any, conn_id: str, value: str) -> str:
-    """Why Airflow cannot make a connection of a text, without a word of it; empty if it can."""
+    """Say why Airflow cannot parse a connection, without repeating its text; empty if it can."""
     try:
         backend.deserialize_connection(conn_id=conn_id, value=value).get_uri()
     except Exception:  # noqa: BLE001 - its message may hold the secret

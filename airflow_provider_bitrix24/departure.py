@@ -1,4 +1,4 @@
-"""How a request leaves through httpx: headers and body in one write, checked right before it.
+"""Send a request through httpx in one write, headers and body together, and check its lease right before.
 
 httpcore writes the headers first and the body after them. A process that is frozen between the two would finish the
 request when its lease has long been over.
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class Departure:
-    """One request that is to leave whole.
+    """One request that must be sent in one write.
 
     :param passage: the request; its lease is checked when it is complete.
-    :param limit: until when this must have come to an end, which begins anew when the request leaves.
+    :param limit: the time limit of the request, which starts again when the request is sent.
     """
 
     def __init__(self, passage: Passage, limit: asyncio.Timeout) -> None:
@@ -30,7 +30,7 @@ class Departure:
         self._held = bytearray()
 
     def take(self, data: bytes) -> bytes:
-        """Return what is to be written now, for what the library writes."""
+        """Collect what the library writes, and return the whole request when it is complete."""
         if self._passage.sent or data.startswith(b"CONNECT "):  # a proxy gets a request of its own before ours
             return data
         self._held += data
@@ -46,7 +46,7 @@ departing: ContextVar[Departure] = ContextVar("bitrix24_departure")
 
 
 class WholeWrites(httpcore.AnyIOBackend):
-    """Opens connections on which a request leaves at once."""
+    """A network backend whose connections send each request in one write."""
 
     async def connect_tcp(self, *args: Any, **options: Any) -> httpcore.AsyncNetworkStream:
         """Connect."""

@@ -46,7 +46,7 @@ _MOST_HEAD: Final = 1024 * 1024
 
 
 class Pacer(Protocol):
-    """Keeps the slots of a portal's rate limit; never waits for one."""
+    """Books the slots of a portal's rate limit; never waits for one."""
 
     def reserve(self, command: Reserve) -> Slot:
         """Book a slot; may wait for a file or a database, but not long, and raises nothing."""
@@ -214,7 +214,7 @@ class _Answer(http.client.HTTPResponse):
 
 
 class _Connection(urllib3.connection.HTTPConnection):
-    """A connection that sends a whole request at once, and asks right before that."""
+    """A connection that sends a whole request in one write, and checks its lease right before."""
 
     response_class = _Answer
     debuglevel = 0
@@ -223,7 +223,7 @@ class _Connection(urllib3.connection.HTTPConnection):
     """The request, as long as it is not complete."""
 
     def set_debuglevel(self, level: int) -> None:
-        """Print nothing."""
+        """Ignore the debug level: `http.client` would print the address with the secret in it."""
 
     def _new_conn(self) -> socket.socket:
         """Each address of the host in turn, as long as there is time left."""

@@ -41,7 +41,7 @@ _DENIALS: Final = re.compile(r"Nothing was sent\.|This attempt read and sent not
 
 
 def certificate_advice(obstacle: str, extra: str) -> str:
-    """What to do about a certificate that is not trusted, or TLS that is not spoken; empty for other obstacles.
+    """Say what to do about an untrusted certificate or a failed TLS handshake; empty for other obstacles.
 
     :param obstacle: why there was no connection.
     :param extra: the connection's extra that names trusted certificates.
@@ -355,14 +355,14 @@ class Bitrix24RateLimited(Bitrix24ApiError):
 
     @property
     def reason(self) -> str:
-        """The portal's own words, or ours if it was not asked."""
+        """The portal's own words, or those of the provider if the portal was not asked."""
         return super().reason if self.status else "Not sent: the portal's rate limit"
 
     def __str__(self) -> str:
         if self.retry_after is not None:
             hint = f"Come back in {self.retry_after:.0f} s."
         else:
-            hint = "Come back in some minutes; an Airflow pool keeps the number of parallel tasks down."
+            hint = "Come back in some minutes; an Airflow pool limits the number of parallel tasks."
         said = super().__str__() if self.status else self.description
         return f"{said} The call was not executed. {hint}"
 
@@ -406,7 +406,7 @@ class Bitrix24StoreError(Bitrix24Error):
         self.known = known
 
     def telling(self, known: str) -> Self:
-        """Return the same error, which says first what is known of the portal."""
+        """Return a copy of the error that says first what is known of the portal."""
         return type(self)(self.store, self.trouble, known)
 
     @property

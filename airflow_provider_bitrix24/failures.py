@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def fail_if_final(work: Callable[[], T], *, spare: tuple[type[Bitrix24Error], ...] = ()) -> T:
-    """Do the work; turn an error that no retry can mend into one that Airflow does not retry.
+    """Run a function; turn an error that no retry can fix into one that Airflow does not retry.
 
     :param work: what to do, without arguments.
     :param spare: final errors that the caller deals with itself.
@@ -37,7 +37,7 @@ def fail_if_final(work: Callable[[], T], *, spare: tuple[type[Bitrix24Error], ..
 
 
 class TaskFailure(AirflowFailException):
-    """What ends a task without a retry; each instance is of the class of our error too, with all of its fields."""
+    """The exception that ends a task without a retry; each instance also has the provider's own class and fields."""
 
     kind: ClassVar[type[Bitrix24Error]]
 
@@ -49,7 +49,7 @@ class TaskFailure(AirflowFailException):
 
 
 def failure_of(error: Bitrix24Error) -> TaskFailure:
-    """Return the error as one that ends a task for good: it is of both classes, ours and Airflow's."""
+    """Return the error as one that ends a task without a retry: of the provider's class and of Airflow's."""
     return _made(type(error), error.args, error.__dict__)
 
 
@@ -64,7 +64,7 @@ _CLASSES: Final[dict[type[Bitrix24Error], type[TaskFailure]]] = {}
 
 
 def _class_for(kind: type[Bitrix24Error]) -> type[TaskFailure]:
-    """Return the one class that is both: ``FinalPaymentAmbiguous``."""
+    """Return the class that combines both, such as ``FinalPaymentAmbiguous``."""
     if kind not in _CLASSES:
         _CLASSES[kind] = type(f"Final{kind.__name__}", (TaskFailure, kind), {"kind": kind, "__doc__": kind.__doc__})
     return _CLASSES[kind]

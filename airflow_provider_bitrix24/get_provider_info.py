@@ -12,28 +12,28 @@ _OPTIONS: dict[str, dict[str, str]] = {
     "journal_conn_id": {
         "description": "Airflow connection of a database (postgres, mysql or sqlite) in which all operators keep the "
         "journal\nof what they send, so that every later attempt, run and DAG knows it. Empty: each task keeps its own "
-        "notes\nin Airflow's task state. An operator's argument journal_conn_id wins.\n",
+        "notes\nin Airflow's task state. An operator's argument journal_conn_id takes precedence.\n",
         "type": "string",
         "example": "payments_journal",
         "default": "",
     },
     "max_amount": {
         "description": "No operator sends a payment of more than this, in the currency of the payment. Empty: no "
-        "limit.\nAn operator's argument max_amount wins.\n",
+        "limit.\nAn operator's argument max_amount takes precedence.\n",
         "type": "string",
         "example": "5000.00",
         "default": "",
     },
     "allow_backfill": {
         "description": "Whether operators send payments in backfill runs, whose dates are in the past. An operator's\n"
-        "argument allow_backfill wins.\n",
+        "argument allow_backfill takes precedence.\n",
         "type": "boolean",
         "example": "False",
         "default": "False",
     },
     "kill_switch": {
         "description": "True stops all payments on this Airflow; so does any value that is neither true nor false. "
-        "No\nargument wins over it. The Airflow Variable bitrix24_payments_stopped_CONNECTION stops those of one "
+        "No\nargument overrides it. The Airflow Variable bitrix24_payments_stopped_CONNECTION stops those of one "
         "connection.\n",
         "type": "boolean",
         "example": "True",
@@ -42,14 +42,15 @@ _OPTIONS: dict[str, dict[str, str]] = {
     "pace_conn_id": {
         "description": "Airflow connection of a database (postgres, mysql or sqlite) in which all workers share one "
         "limit of\nrequests to a portal. Empty: that of an operator's journal; else all processes of a host share a "
-        "limit.\n",
+        "limit.\noff: no database.\n",
         "type": "string",
         "example": "payments_journal",
         "default": "",
     },
     "rate_limit": {
         "description": "How many requests a portal takes: standard (50 at once, then 2 a second), enterprise (250 and "
-        "5),\nother numbers as BURST/RATE, or off. The extra rate_limit of a connection wins. Empty: standard.\n",
+        "5),\nother numbers as BURST/RATE, or off. The extra rate_limit of a connection takes precedence. Empty: "
+        "standard.\n",
         "type": "string",
         "example": "100/4",
         "default": "",

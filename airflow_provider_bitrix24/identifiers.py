@@ -1,4 +1,4 @@
-"""One spelling for each name: what looks the same to a person, or is the same host, must not be two keys."""
+"""Bring identifiers into one spelling, so that texts that look the same, or name one host, are one key."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def normalised(text: str) -> str:
 
 
 def hidden_character(text: str) -> str | None:
-    """Return the first character that a person does not see or cannot tell, by its number and name; None if none."""
+    """Return number and name of the first invisible character of a text; None if there is none."""
     for character in text:
         if not character.isprintable() or _HIDDEN.match(character):
             return f"U+{ord(character):04X} ({unicodedata.name(character, 'a control character')})"
@@ -28,7 +28,7 @@ def hidden_character(text: str) -> str | None:
 
 
 def host_name(text: str) -> str:
-    """Return the one spelling of a host: ASCII, small letters, no final dot; addresses as Python writes them.
+    """Return the one spelling of a host: ASCII, lower case, no final dot; IP addresses as Python writes them.
 
     :raises ValueError: its letters can be read in more than one way.
     """
@@ -47,7 +47,7 @@ def host_name(text: str) -> str:
 
 
 def portal_name(text: str) -> str:
-    """Return the one spelling of a portal's name, as keys have it: a host, with its port if that is unusual.
+    """Return the one spelling of a portal's name, as used in keys: a host, with its port if that is unusual.
 
     :raises ValueError: it is no such name.
     """

@@ -1,4 +1,4 @@
-"""The section [bitrix24] of Airflow's configuration: defaults for all DAGs. An operator's argument wins over an option.
+"""The section [bitrix24] of Airflow's configuration: defaults for all DAGs. An operator's argument takes precedence.
 
 What the options mean is in `get_provider_info`, where ``airflow config list`` finds it.
 """

@@ -1,4 +1,4 @@
-"""The slots of a portal's rate limit for all processes of one host: a bucket in a small file, under a lock.
+"""Share a portal's rate limit among all processes of one host, by a bucket in a small locked file.
 
 The file lies in a folder of this user alone. Nothing in here stops a request: where there is no such folder, or the
 lock cannot be had, every slot is free, and the portal's own refusals (503) are reacted to.
@@ -97,7 +97,7 @@ def shared_folder() -> Path:
 
 
 def _open_folder(path: Path) -> int:
-    """Open the folder, which is made if it is missing.
+    """Open the folder, and create it if it is missing.
 
     :raises OSError: it cannot be used, or is not this user's alone.
     """
@@ -129,19 +129,19 @@ def _lock(file: int) -> None:
 
 
 def _load(file: int) -> Bucket:
-    """The bucket in the file; a file that was made just now is an empty one."""
+    """Read the bucket from the file; a new file is an empty bucket."""
     record = os.pread(file, _RECORD.size, 0)
     return Bucket(*_RECORD.unpack(record)) if len(record) == _RECORD.size else Bucket()
 
 
 def _warn_once(error: OSError) -> None:
-    """Say in each process once what is wrong; a portal that is paced no longer still answers."""
+    """Log once in each process what is wrong; requests are still sent."""
     reason = error.strerror or str(error)
     if reason not in _warned:
         _warned.add(reason)
         log.warning(
             "Requests to Bitrix24 are not paced on this host: the folder airflow-provider-bitrix24-%s among the "
-            "temporary files cannot be used (%s). They are sent all the same; what the portal refuses for its rate "
+            "temporary files cannot be used (%s). They are still sent; what the portal refuses for its rate "
             "limit is sent again later. Delete that folder or make it writable, or set the extra rate_limit to off.",
             os.geteuid(),
             reason,

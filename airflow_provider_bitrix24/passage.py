@@ -53,7 +53,7 @@ class Passage:
         return left
 
     def leave(self) -> None:
-        """The whole request is about to go."""
+        """Check the lease right before the whole request is sent."""
         lease = self.request.not_after
         if lease is not None and (time.monotonic() > lease.monotonic or time.time() > lease.wall):
             raise LeaseOver

@@ -62,7 +62,7 @@ def choose_payments(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @task(trigger_rule="all_done")
 def report(lines: list[dict[str, Any]], receipts: Iterable[dict[str, Any]] | None) -> list[str]:
-    """Say what became of each line; fail if a person has to look at one, so that none is lost without a trace."""
+    """Log the result of each line; fail if a person has to look at one, so that no line is forgotten."""
     outcomes = {str(receipt["payment_id"]): receipt["outcome"] for receipt in receipts or ()}
     told, open_lines = [], []
     for line in lines:
@@ -92,10 +92,10 @@ with DAG(
 
 Reads `bank_statement.csv` in the folder of the Airflow Variable `finance_folder`; a purpose like `Payment no. 1003,
 thank you` names the payment. It is marked as paid only if amount and currency of the line are those of the payment:
-somebody who paid too little has not paid. Nothing is charged: marking is bookkeeping, and doing it twice changes
+a customer who paid too little has not paid. Nothing is charged: marking is bookkeeping, and doing it twice changes
 nothing.
 
-No line is lost: `report` says what became of each, and fails if one needs a person. Those are incoming lines that name
+`report` says what happened to each line, and fails if one needs a person. Those are incoming lines that name
 no payment, a second line for one payment, reversals, and payments that could not be marked.
 """,
 ) as dag:

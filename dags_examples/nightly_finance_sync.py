@@ -18,7 +18,7 @@ from airflow_provider_bitrix24.operators.payments import PayInvoiceOperator
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# The folder is set by whoever runs Airflow (the Variable finance_folder), not by whoever triggers the DAG.
+# An Airflow Variable, not a parameter: a person who triggers the DAG must not choose the folder.
 FOLDER = "{{ var.value.get('finance_folder', '/var/lib/finance') }}"
 BANK_TRANSFER = 31
 
@@ -72,9 +72,9 @@ with DAG(
 1. `read_open_items` reads `open_items.csv` in the folder of the Airflow Variable `finance_folder`.
 2. `pay_invoice` runs once for each line. An invoice whose sum or currency is not that of the line is left alone and its
    task fails; one that is paid already gives a receipt that says so. Never more than two at a time, in this run and in
-   all: Bitrix24 answers about two requests a second.
-3. `write_receipts` writes `receipts/<time of the run>.jsonl` for the warehouse, also when some invoices failed, and
-   then fails itself, so that the run is red.
+   all: Bitrix24 takes about two requests a second.
+3. `write_receipts` writes `receipts/<time of the run>.jsonl` for the warehouse, also if some invoices failed, and
+   then fails itself, so that the run fails.
 
 Running it again is harmless: what is paid is not paid twice, and the file is replaced as a whole.
 """,

@@ -28,7 +28,7 @@ with DAG(
             enum=[31, 32],
             values_display={31: "Bank transfer", 32: "Cash on delivery (Bitrix24 cannot mark with it: refused)"},
             title="Pay system",
-            description="How the money came. The choices are those of the portal; these are the sandbox's.",
+            description="How the customer paid. The choices are the portal's pay systems; these are the sandbox's.",
         ),
         "expected_amount": Param(
             type="string",
@@ -41,15 +41,15 @@ with DAG(
             type="string",
             enum=["succeed", "skip", "fail"],
             title="If it is paid already",
-            description="What the task shall do when there is nothing left to pay.",
+            description="What the task does if there is nothing left to pay.",
         ),
     },
     doc_md="""
 ### Pay an invoice by hand
 
 Press **Trigger**, fill in the form, and the invoice is marked as paid in Bitrix24, once: running this again for the
-same invoice sends nothing. The receipt is the XCom of the task; it says `paid`, or `already_paid` if somebody was
-faster.
+same invoice sends nothing. The receipt is the XCom of the task; it says `paid`, or `already_paid` if it was
+paid before.
 
 Needs the connection `bitrix24_default` with the scopes `crm` and `pay_system`.
 """,

@@ -76,9 +76,9 @@ def bracketed(host: str, port: int | None = None) -> str:
 
 
 def same_host(one: str, other: str) -> bool:
-    """Tell whether two addresses, or bare hosts, name one host: by what they mean, not by how they are written.
+    """Tell whether two addresses, or hosts without a scheme, name the same host.
 
-    Case, a dot at the end, the port, letters or their ASCII form do not matter.
+    Case, a dot at the end, the port, and letters or their ASCII form make no difference.
     """
     return _meant(one) == _meant(other)
 
@@ -127,7 +127,7 @@ def _bracketed(host: str) -> str:
 
 
 def _host_name(split: SplitResult, field: str) -> str:
-    """The host in its one spelling."""
+    """Return the host in its one spelling, or refuse it."""
     try:
         name = host_name(split.hostname or "")
     except ValueError:

@@ -78,7 +78,7 @@ class BatchReply:
         return self.results[key]
 
     def may_be_cut(self, key: str, rows: int) -> bool:
-        """Whether the list that a command has returned may be only a part."""
+        """Whether the list that a command has returned may be incomplete."""
         return may_be_cut(rows, self.totals.get(key), self.nexts.get(key))
 
 
@@ -108,7 +108,7 @@ def encode(commands: Commands, *, halt: bool) -> dict[str, str]:
 
 
 def _refers(value: Any) -> bool:
-    """Whether a reference is anywhere in it."""
+    """Whether a value, or anything inside it, is a reference."""
     inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
     return isinstance(value, Reference) or any(map(_refers, inner))
 
@@ -203,7 +203,7 @@ def _as_map(value: object) -> dict[str, Any]:
 
 
 def _numbers(value: object) -> dict[str, int]:
-    """Whole numbers by key."""
+    """Return the whole numbers in a map, by key."""
     found = ((key, whole_number(number)) for key, number in _as_map(value).items())
     return {key: number for key, number in found if number is not None}
 

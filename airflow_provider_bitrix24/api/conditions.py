@@ -1,4 +1,4 @@
-"""Whether an object satisfies a condition. It is written like a filter: ``{"STAGE_ID": "WON", ">OPPORTUNITY": 100}``.
+"""Evaluate a condition on an object, written like a filter: ``{"STAGE_ID": "WON", ">OPPORTUNITY": 100}``.
 
 All parts must hold. A field without an operator must be equal to the value, or to one of a list of values.
 """
@@ -29,7 +29,7 @@ _ORDERED: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
 
 
 def check_condition(condition: Any, field: str) -> dict[str, Any]:
-    """A condition that can be evaluated.
+    """Return a condition after checking that it can be evaluated.
 
     :param field: name of the argument, for the error.
     :raises Bitrix24ConfigError: it is none, is empty, or has an operator that objects cannot be compared with.
@@ -83,7 +83,7 @@ def _satisfied(value: Any, operator: str, wanted: Any) -> bool:
 
 
 def _same(value: Any, wanted: Any) -> bool:
-    """Whether a value of the portal is what a person means: ``"10.00"`` is 10, ``"Y"`` is True, ``""`` is None."""
+    """Whether a portal's value equals one as people write it: ``"10.00"`` is 10, ``"Y"`` is True, ``""`` is None."""
     if wanted is None or wanted == "":
         return value is None or value == ""
     if isinstance(wanted, bool):

@@ -1,9 +1,9 @@
-"""The words between a flow and its driver: three commands and what they are answered with.
+"""The protocol between a flow and its driver: three commands, and the results that they get.
 
-A flow is a generator. It yields a `Request`, a `Sleep` or a `Reserve`. The driver answers a `Request` with a
-`Response`, with `NotSent` (certainly not executed) or with `Unknown` (may have been executed), a `Reserve` with a
-`Slot`, and a `Sleep` with nothing. Outcomes are values, so that no exception of an HTTP library, which would print the
-address with the secret in it, gets out.
+A flow is a generator. It yields a `Request`, a `Sleep` or a `Reserve`. For a `Request`, the driver sends back a
+`Response`, `NotSent` (certainly not executed) or `Unknown` (may have been executed); for a `Reserve` a `Slot`, and for
+a `Sleep` nothing. Outcomes are values, so that no exception of an HTTP library, which would print the address with the
+secret in it, gets out.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Sleep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reserve:
-    """Book the next request under the portal's rate limit."""
+    """The command to book the next request within the portal's rate limit."""
 
     within: float
     """Seconds that the request may wait."""

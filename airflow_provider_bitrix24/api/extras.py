@@ -88,7 +88,7 @@ def _text(name: str, value: object) -> str:
 
 
 def _portal_name(name: str, value: object) -> str:
-    """A name of the portal, in its one spelling; whole addresses, which may hold a secret, are none."""
+    """Return the portal's name in its one spelling; refuse a whole address, which may hold a secret."""
     text = _text(name, value)
     try:
         return portal_name(text)
@@ -112,7 +112,7 @@ def _one_of(*choices: str) -> Callable[[str, object], str]:
 
 
 def read_rate_limit(name: str, value: object) -> Limits:
-    """The limits of the portal's plan."""
+    """Read the rate limit of the portal's plan."""
     try:
         return Limits.read(plain(value).lower())
     except ValueError:

@@ -1,4 +1,4 @@
-"""Filters that would do nothing: unknown names are refused, and rows that a filter excludes are no answer.
+"""Check filters: refuse names that the portal would ignore, and rows that the filter excludes.
 
 Bitrix24 drops names that it does not know without a word: ``{"PAID": "N"}`` instead of ``{"paid": "N"}`` lists every
 payment, paid ones included.
@@ -35,7 +35,7 @@ _ISO: Final = re.compile(r"\d{4}-\d\d-\d\dT.*([+-]\d\d:?\d\d|Z)")
 
 
 def check_names(method: str, params: Mapping[str, Any]) -> None:
-    """Refuse names of parameters and fields that the portal would drop; methods without a row are not checked.
+    """Refuse names of parameters and fields that the portal would ignore; methods without a row are not checked.
 
     :raises Bitrix24ConfigError: names what is not known, and what is most like it.
     """
@@ -52,7 +52,7 @@ def check_names(method: str, params: Mapping[str, Any]) -> None:
 
 
 def check_rows(method: str, params: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Compare rows with the filter that they were asked for with, as far as both can be compared.
+    """Compare rows with the filter of the request, as far as both can be compared.
 
     Compared are ``=``, ``!=``, ``>``, ``>=``, ``<``, ``<=``, ``><``, ``@`` and ``!@`` of numbers, flags, plain ASCII
     texts and, within a day, times, where the row has the field.
@@ -90,7 +90,7 @@ def _check_value(row: Method, param: Param, name: str, value: Any) -> None:
 
 
 def _names_in(kind: str, value: Any) -> Iterator[tuple[str, str]]:
-    """The names of fields in a filter, an order or a select: as they are written, and without an operator."""
+    """Yield the names of fields in a filter, an order or a select, each as written and without its operator."""
     if kind == "filter" and isinstance(value, Mapping):
         for key, inner in value.items():
             if isinstance(inner, Mapping):
@@ -105,7 +105,7 @@ def _names_in(kind: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def split_key(key: str) -> tuple[str, str]:
-    """Operator and field of a key of a filter."""
+    """Split the key of a filter into operator and field."""
     found = _KEY.fullmatch(key)
     return (found[1], found[2]) if found else ("", key)
 
@@ -123,7 +123,7 @@ def _refuse(row: Method, where: str, close: str | None, names: Sequence[str] = (
     raise Bitrix24ConfigError(
         f"{row.name} does not know {where}.{hint} Bitrix24 can ignore an unknown name without an error, and "
         f"then returns rows that were not asked for. Nothing was sent.{listed} See {row.url} (check_names=False of the "
-        "hook's call and iterate sends it all the same)."
+        "hook's call and iterate allows it)."
     )
 
 
@@ -132,7 +132,7 @@ def _in_any_case(known: Mapping[str, Any], name: str) -> Any:
 
 
 def _closest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that is most like a name, whatever its case and underscores."""
+    """Return the known name that is closest to a name, ignoring case and underscores."""
     plain = {key.replace("_", "").lower(): key for key in known}
     close = get_close_matches(name.replace("_", "").lower(), plain, n=1, cutoff=0.6)
     return plain[close[0]] if close else None
@@ -195,7 +195,7 @@ def _equal(kind: FieldKind, one: Any, other: Any) -> bool:
 
 
 def _between(kind: FieldKind, found: Any, low: Any, high: Any) -> bool:
-    """Whether a value of a row lies between two bounds; what is empty does not, except around 0."""
+    """Whether a value of a row lies between two bounds; an empty value does not, except for a number."""
     value = _comparable(kind, found) if found not in (None, "") else None
     if value is None:
         return found not in (None, "") or kind == "number"
@@ -222,7 +222,7 @@ def _number(value: Any) -> Decimal | None:
 
 
 def _moment(value: Any) -> float | None:
-    """A point in time in seconds, if it says in which time zone it is."""
+    """Return a point in time in seconds, or None if it has no time zone."""
     if isinstance(value, datetime):
         return value.timestamp() if value.tzinfo is not None else None
     if not isinstance(value, str) or not _ISO.fullmatch(value):

@@ -56,7 +56,7 @@ class Caller:
         self._resets: dict[str, float] = {}
 
     def reserve(self) -> Flow[float]:
-        """Wait for the slot of a write, before its lease begins and before its intent is saved.
+        """Wait for the rate limit slot of a write, before its lease begins and before its intent is saved.
 
         :return: the seconds waited; what was read before is as old as that.
         :raises Bitrix24RateLimited: there is none within ``rate_limit_wait``.
@@ -217,7 +217,7 @@ class Caller:
         return Verdict(error=error, again=Again.TROUBLE if request.effect is Effect.READ else None)
 
     def _no_rest(self, garbled: Garbled) -> str:
-        """What to check where a web page came: that is not what Bitrix24's REST answers with."""
+        """Say what to check if a web page came instead of a REST response."""
         if not garbled.page:
             return ""
         return (
@@ -226,7 +226,7 @@ class Caller:
         )
 
     def _moved(self, request: Request, moved: Moved) -> Bitrix24Error:
-        """A redirect is never followed. A gateway may send one after the portal has executed a write."""
+        """Return the error for a redirect, which is never followed; after a write, its outcome is unknown."""
         target = "another path on the same host" if moved.relative else moved.host or "an address it did not name"
         if moved.relative:
             advice = (

@@ -53,16 +53,16 @@ class Money:
 
     @property
     def is_zero(self) -> bool:
-        """Whether there is no money in it."""
+        """Whether the amount is 0."""
         return self.amount == 0
 
     @property
     def is_positive(self) -> bool:
-        """Whether it is more than nothing."""
+        """Whether the amount is above 0."""
         return self.amount > 0
 
     def exceeds(self, limit: Decimal) -> bool:
-        """Whether it is for more than a limit in the same currency; what is beyond 6 decimals does not count."""
+        """Whether the amount, rounded to 6 decimals, is above a limit in the same currency."""
         return rounded(self.amount, 6) > limit
 
     def as_dict(self) -> dict[str, str]:
@@ -105,7 +105,7 @@ def _number_or_none(value: object) -> int | None:
 
 
 def _time_or_none(value: object) -> pendulum.DateTime | None:
-    """A point in time as ISO 8601 with its zone; None if there is none, or if it cannot be known which one is meant.
+    """Return a point in time from ISO 8601 with a time zone, or None if there is none or it has no zone.
 
     Nothing is refused: a portal may write times in the format of its site, such as 27.11.2026 14:05:00. Without a zone
     it is unknown when that was, and UTC would be a guess.
@@ -129,7 +129,7 @@ def _text(value: object) -> str:
 
 
 def _label(value: object) -> str:
-    """Text that is only shown: what cannot be read is empty, and stops nothing."""
+    """Return text that is only displayed; a value that cannot be read becomes empty text."""
     try:
         return _text(value)
     except ValueError:
@@ -137,7 +137,7 @@ def _label(value: object) -> str:
 
 
 def _who_or_none(value: object) -> int | None:
-    """A user's id; what cannot be read is unknown, and nobody's."""
+    """Return a user's id, or None if it is missing or cannot be read."""
     try:
         return _number_or_none(value)
     except ValueError:

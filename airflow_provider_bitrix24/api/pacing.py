@@ -1,6 +1,6 @@
-"""When the portal takes the next request: the generic cell rate algorithm, as plain arithmetic.
+"""Calculate when the portal takes the next request, by the generic cell rate algorithm.
 
-There is no clock and no file in here: whoever keeps a bucket says what time it is. A bucket holds the seconds for
+This module has no clock and no file: the code that keeps a bucket passes the time. A bucket holds the seconds for
 which requests are booked. They run out with time; each request adds `Limits.interval`. Up to `Limits.tolerance`
 seconds may be booked ahead without waiting: that is the burst.
 """
@@ -40,7 +40,7 @@ class Limits:
 
     @property
     def interval(self) -> float:
-        """Seconds that one request takes."""
+        """Seconds by which one request delays the next."""
         return 1 / self.rate
 
     @property
@@ -68,10 +68,10 @@ NAMED: Final = {"standard": STANDARD, "enterprise": Limits(250, 5.0), "off": Lim
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """What is booked at one portal.
+    """The requests that are booked at one portal.
 
     :param backlog: seconds for which requests were booked.
-    :param at: when that was, by the clock of whoever keeps the bucket.
+    :param at: when that was, by the clock of the code that keeps the bucket.
     """
 
     backlog: float = 0.0

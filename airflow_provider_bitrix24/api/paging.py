@@ -1,6 +1,6 @@
-"""Pages of list methods: by id where the method can filter by id, by the offset that the reply names otherwise.
+"""Read list methods page by page: by id if the method can filter by id, else by the offset that the reply names.
 
-What is not on a list that may be cut is not known to be absent: the rest is asked for, or the read has failed.
+An incomplete list does not prove that a row is absent: the rest is read, or the read has failed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Page:
 
 
 def may_be_cut(rows: int, total: int | None, next: int | None) -> bool:
-    """Whether a list may be only a part: the portal says so, or it is exactly one full page.
+    """Whether a list may be incomplete: the portal says so, or it is exactly one full page.
 
     :param rows: how many have come.
     :param total: how many there are, as the portal says.
@@ -59,7 +59,7 @@ def shape_of(method: str) -> ListShape:
 
 
 def page_params(shape: ListShape, params: Mapping[str, Any], after: int | None) -> dict[str, Any]:
-    """The parameters that ask for the rows after an id, in the order of their ids, without counting; or by offset.
+    """Return the parameters that request the next page: the rows after an id, in the order of their ids, or by offset.
 
     :raises Bitrix24ConfigError: the parameters hold an order, an offset or a bound of their own.
     """
@@ -86,7 +86,7 @@ def page_params(shape: ListShape, params: Mapping[str, Any], after: int | None) 
 
 
 def read_page(method: str, shape: ListShape, reply: Reply, after: int | None) -> Page:
-    """The rows of a reply.
+    """Return the rows of a reply, and where the next page begins.
 
     :raises Bitrix24NoAnswer: the reply has another shape, is incomplete, or has rows that were not asked for: some list
         methods drop a filter they do not understand, and would return the same rows for ever.
@@ -109,7 +109,7 @@ def read_page(method: str, shape: ListShape, reply: Reply, after: int | None) ->
 
 
 def _next_offset(method: str, reply: Reply, rows: list[dict[str, Any]], start: int) -> int | None:
-    """Where the next page begins, also for a method of which no pages are known: the reply decides."""
+    """Return the offset of the next page from the reply, also for a method that is not known to have pages."""
     if reply.next is not None:
         if reply.next <= start or not rows:
             raise Bitrix24NoAnswer(method, f"the next page would begin at {reply.next}, and this one began at {start}")
@@ -120,7 +120,7 @@ def _next_offset(method: str, reply: Reply, rows: list[dict[str, Any]], start: i
 
 
 def _rows(shape: ListShape, result: Any) -> list[dict[str, Any]] | None:
-    """The rows in a result, or None if there are none to be found."""
+    """Return the rows in a result, or None if it holds no list of rows."""
     if shape.wrapper == _ANY and isinstance(result, dict):
         lists = [value for value in result.values() if isinstance(value, list)]
         rows = result.get("items", lists[0] if len(lists) == 1 else None)
@@ -130,7 +130,7 @@ def _rows(shape: ListShape, result: Any) -> list[dict[str, Any]] | None:
 
 
 def rows_in(method: str, result: Any) -> list[dict[str, Any]] | None:
-    """The rows in the result of a known list method, or None if it is another method, or has no rows in it."""
+    """Return the rows in the result of a known list method; None for another method or without rows."""
     row = methods.find(method)
     return None if row is None or row.rows is None else _rows(row.rows, result)
 

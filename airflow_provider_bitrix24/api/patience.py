@@ -54,7 +54,7 @@ _JITTER: Final = {
 
 
 class RetryQuota:
-    """The repeats that are left to all calls of a task run, so that a portal that fails everything is left alone."""
+    """The number of repeats that all calls of a task run share, so that a failing portal is not called without end."""
 
     def __init__(self, repeats: int = REPEATS) -> None:
         self._most = repeats
@@ -126,8 +126,8 @@ def persist(
     :param longest_wait: seconds that all waits for the rate limit may take together.
     :param tries: how often the call may fail on the way.
     :param quota: the repeats that are left to all calls.
-    :param paced: whether each request takes a slot of the rate limit. What is sent under a lease has its first slot:
-        whoever made the lease has waited for it before the lease began.
+    :param paced: whether each request takes a slot of the rate limit. A request under a lease has its first slot:
+        the caller has waited for it before the lease began.
     :return: the last verdict.
     :raises Bitrix24RateLimited: there is no slot in time; the request was not sent.
     """
@@ -160,7 +160,7 @@ def persist(
 
 
 def wait_for_slot(method: str, *, within: float, drained: bool = False) -> Flow[float]:
-    """Wait until the portal's rate limit takes another request.
+    """Wait until the portal's rate limit allows another request.
 
     :param method: what will be sent, for the messages.
     :param within: seconds that it may wait.

@@ -155,7 +155,7 @@ def list_crm_payments(
 
 
 def the_rest(caller: Caller, method: str, params: Mapping[str, Any], rows: Any, *, cut: bool) -> Flow[Any]:
-    """The rows of a list whose first answer may be only a part: what is missing is asked for by id.
+    """Return all rows of a list whose first response may be incomplete; the missing rows are read by id.
 
     :param method: a list method that filters and orders by id.
     :param params: what was asked for.

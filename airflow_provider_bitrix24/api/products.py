@@ -110,7 +110,7 @@ def add_payment_product(
 
 
 def ask_for_available(entity_type_id: int, entity_id: int) -> tuple[str, dict[str, Any]]:
-    """Return the command of a batch that :func:`available_in` reads."""
+    """Return the batch command whose result :func:`available_in` reads."""
     return _AVAILABLE, {"ownerType": OWNER_TYPES[entity_type_id], "ownerId": entity_id}
 
 
@@ -123,7 +123,7 @@ def available_in(reply: BatchReply) -> tuple[ProductRow, ...]:
     if isinstance(listed, dict):
         listed = listed.get("productRows")
     rows = tuple(read_rows(_AVAILABLE, ProductRow.from_wire, listed))
-    # The method has no pages, so that a full one says nothing here; whoever says that there are more is believed.
+    # The method has no pages, so a full page means nothing here; only the portal can say that there are more.
     if "rows" in reply.nexts or reply.totals.get("rows", 0) > len(rows):
         raise Bitrix24NoAnswer(_AVAILABLE, "not all product rows came back")
     return rows

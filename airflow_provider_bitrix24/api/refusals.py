@@ -1,8 +1,8 @@
-"""Which failure means what: the table of certain refusals, by method and the portal's code, the HTTP status second.
+"""Decide what an error of the portal means, by method and the portal's code first, and by the HTTP status second.
 
-Whoever writes must know whether the method ran. What the REST server itself says before any method runs is certain, and
-what `_BEFORE_WRITING` lists for the method; everything else that a write gets back as an error is an unknown outcome. A
-read has nothing at stake and is told as much as can be guessed.
+For a write it must be known whether the method ran. It did not if the error is one of the REST server itself, which
+come before any method runs, or one that `_BEFORE_WRITING` lists for the method. Every other error of a write is an
+unknown outcome. A read changes nothing, so its error may be guessed.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ _OF_METHODS: Final[dict[str, type[Bitrix24ApiError]]] = {
         Bitrix24InvalidRequest,
     ),
 }
-"""Codes of the methods: what they mean to a read, and to a write whose checks before executing give them."""
+"""Codes of the methods: their classes for a read, and for a write that gives them before it executes."""
 
 _DENIED: Final = re.compile(r"(access denied|insufficient permissions)[.!]?", re.I)
 _NO_OBJECT: Final = re.compile(r"entity with identifier \D*\d+ does not exist\.?", re.I)
@@ -123,7 +123,7 @@ _SPEAKING: Final[tuple[tuple[re.Pattern[str], type[Bitrix24ApiError]], ...]] = (
 
 
 class _Checks(NamedTuple):
-    """What a method that writes can say only before it has written anything."""
+    """The errors that a writing method can give only before it has written anything."""
 
     codes: tuple[str, ...] = ()
     texts: tuple[re.Pattern[str], ...] = ()
@@ -229,7 +229,7 @@ def _judged(refusal: Refusal, method: str, effect: Effect, resets_at: float | No
 
 
 def _says_before_writing(method: str, code: str, text: str) -> bool:
-    """Whether a method that writes can say this only before it has written anything."""
+    """Whether a writing method can give this error only before it has written anything."""
     checks = _BEFORE_WRITING.get(method.lower(), _Checks())
     if code in _CODE_WITHOUT_MEANING:
         return any(pattern.fullmatch(text) for pattern in checks.texts)
@@ -237,7 +237,7 @@ def _says_before_writing(method: str, code: str, text: str) -> bool:
 
 
 def _of_the_method(code: str, text: str) -> type[Bitrix24ApiError] | None:
-    """The class of an error that a method gives by itself, or nothing."""
+    """Return the class for an error code of a method, or None if the code is not known."""
     if code == "ERROR_CHECK_FAILURE" and _MISSING_INVOICE.match(text):
         return Bitrix24NotFound
     if code in _CODE_WITHOUT_MEANING:

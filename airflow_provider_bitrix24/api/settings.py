@@ -75,7 +75,7 @@ class Settings(BaseModel):
 
     @property
     def place(self) -> str:
-        """What messages call the place that is called: the origin, and the Airflow connection that names it."""
+        """The portal's address for messages: its origin and the Airflow connection."""
         return f"{self.origin} (connection {self.conn_id!r})" if self.conn_id else self.origin
 
     @property
@@ -98,7 +98,7 @@ class Settings(BaseModel):
         return self.auth if isinstance(self.auth, OAuthAuth) else None
 
     def at(self, origin: str) -> Self:
-        """The same settings for another origin, that of the token endpoint: what is the portal's own is not its own."""
+        """Return the settings for the token endpoint at another origin, without what is meant for the portal only."""
         written = Written.take_apart(origin)
         own = self.application.oauth_ca_bundle if self.application else None
         ca_bundle = own or (self.ca_bundle if written.host == self.host else None)
@@ -112,7 +112,7 @@ class Settings(BaseModel):
         return self.auth.secrets
 
     def redact(self, text: str) -> str:
-        """The text without any secret known by now, in any case, in base64, in hexadecimal, or percent-encoded."""
+        """Remove all known secrets from a text: in any case, in base64, in hexadecimal, or percent-encoded."""
         text = _any_of(self.secrets).sub("***", text)
         return _percent_encoded(self.secrets).sub("***", text) if "%" in text else text
 
@@ -180,7 +180,7 @@ def _any_of(secrets: tuple[str, ...]) -> re.Pattern[str]:
 
 @lru_cache(maxsize=64)
 def _percent_encoded(secrets: tuple[str, ...]) -> re.Pattern[str]:
-    """Any of the characters may be encoded, once or several times."""
+    """Return a pattern for secrets of which any character is percent-encoded, once or several times."""
     ordered = sorted(secrets, key=len, reverse=True)
     return re.compile("|".join("".join(map(_or_encoded, secret)) for secret in ordered), re.IGNORECASE)
 
@@ -191,7 +191,7 @@ def _or_encoded(character: str) -> str:
 
 
 def _in_base64(secret: str) -> set[str]:
-    """What is left of a secret in base64, wherever in the encoded text it stands: its whole groups of four."""
+    """Return the forms that a secret can have inside a base64 text, at any position."""
     forms = set()
     for before in range(3):
         encoded = base64.b64encode(b"\0" * before + secret.encode())

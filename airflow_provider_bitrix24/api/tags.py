@@ -49,7 +49,7 @@ class Shown:
 
     @classmethod
     def of(cls, payments: Iterable[Payment]) -> Self:
-        """What a mere list shows: nothing about whose they are."""
+        """Return what a plain list shows, without evidence about whose payments they are."""
         return cls(payments=tuple(payments), fitting=None, tagged=frozenset(), tagged_elsewhere=frozenset())
 
 
@@ -71,7 +71,7 @@ def commands_for_evidence(owner: Mapping[str, int], *, tag: str | None) -> dict[
 def shown_in(
     caller: Caller, reply: BatchReply, owner: Mapping[str, int], *, tag: str | None, known: Collection[int] = ()
 ) -> Flow[Shown]:
-    """Read the answer to :func:`commands_for_evidence`, and ask for what is missing in it.
+    """Read the response to :func:`commands_for_evidence`, and request what is missing in it.
 
     :param owner: the object.
     :param known: payments that were on the object before.
@@ -198,7 +198,7 @@ def tag_crm_payment(
 
 
 def _refuse_if_lost(caller: Caller, owner: Mapping[str, int], lost: Collection[int]) -> Flow[None]:
-    """Ask for payments that were there before by their ids: those that are still there were left out of the list.
+    """Read the payments that are missing in a list by their ids; if the portal shows one, the list was incomplete.
 
     :raises Bitrix24NoAnswer: the list was not complete.
     """
@@ -213,7 +213,7 @@ def _refuse_if_lost(caller: Caller, owner: Mapping[str, int], lost: Collection[i
 
 
 def _fitting(reply: BatchReply, there: frozenset[int], known: Collection[int]) -> frozenset[int] | None:
-    """Who fits; None if the portal does not tell, or drops the filter and calls everything fitting."""
+    """Return the payments that match the filter; None if the portal cannot tell, or has ignored the filter."""
     error = reply.errors.get("fitting")
     if "fitting" not in reply.results and (error is None or error.final):
         return None  # not asked for, or a portal that does not know such a filter

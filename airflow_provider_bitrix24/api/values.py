@@ -44,7 +44,7 @@ def shown(value: object) -> str:
 
 
 def described(value: object) -> str:
-    """`shown`, and where an unwanted value probably comes from."""
+    """Return `shown`, and, for an empty value, where it probably comes from."""
     if value is None or (isinstance(value, str) and value.strip() == "None"):
         return f"{shown(value)} (a template or the task before gave None)"
     if isinstance(value, str) and not value.strip():
@@ -53,7 +53,7 @@ def described(value: object) -> str:
 
 
 def whole(value: object) -> int | None:
-    """The value of a whole number of whatever class, such as numpy's; None for anything else, True and False too."""
+    """Return a whole number of any class, such as numpy's, as an int; None for anything else, also True and False."""
     return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else None
 
 
@@ -110,7 +110,7 @@ def money_amount(value: object, field: str) -> Decimal:
 
 
 def _why_no_amount(value: object) -> str:
-    """What a person has to change in an amount, where that can be told."""
+    """Say what is wrong with an amount, if that is known."""
     if isinstance(value, str) and _WRITTEN_BY_PEOPLE.fullmatch(value.strip()):
         return ": write it with a decimal point and without thousands separators, such as '1999.99'"
     if isinstance(value, Real) and not isinstance(value, Rational):
@@ -119,7 +119,7 @@ def _why_no_amount(value: object) -> str:
 
 
 def _exact(value: object) -> Decimal | None:
-    """The value of a number of an exact class; None for anything else, and for fractions such as 1/3."""
+    """Return a number of an exact class as a Decimal; None for anything else, and for fractions such as 1/3."""
     if isinstance(value, Decimal):
         return Decimal(value)
     if not isinstance(value, Rational) or isinstance(value, bool):
@@ -130,7 +130,7 @@ def _exact(value: object) -> Decimal | None:
 
 
 def portal_number(value: object) -> Decimal:
-    """A number of the portal, without the tail that its arithmetic on doubles leaves: 99.900000000000006 is 99.9.
+    """Return a number of the portal without the rounding error of a double: 99.900000000000006 is 99.9.
 
     The portal keeps up to 8 decimals. A double knows 15 digits for certain; what follows is noise where rounding by no
     more than a few of the last places gives a shorter number.
@@ -148,7 +148,7 @@ def portal_number(value: object) -> Decimal:
 
 
 def rounded(number: Decimal, places: int) -> Decimal:
-    """Return a number with as many decimals."""
+    """Round a number to a number of decimals."""
     return number.quantize(Decimal(1).scaleb(-places), context=_EXACT)
 
 
@@ -163,7 +163,7 @@ def decimal_number(value: object) -> Decimal:
 
 
 def plain(value: Any) -> Any:
-    """A result as JSON can hold it exactly: fractions become text, because floats are no place for money."""
+    """Return a result as plain JSON; fractions become text, because a float cannot hold an amount exactly."""
     if isinstance(value, Decimal):
         return f"{value:f}"
     if isinstance(value, Mapping):

@@ -37,7 +37,7 @@ SCHEMA: Final = Schema("pace", [_METADATA.create_all], by_command=False)
 
 
 class RowPacer:
-    """A row of the table ``bitrix24_pace``, which is made on first use.
+    """A row of the table ``bitrix24_pace``, which is created on first use.
 
     :param database: where it is.
     :param portal: the portal's name.
@@ -113,7 +113,7 @@ class RowPacer:
         return self._database.begin(autocommit=self._database.dialect != "sqlite")
 
     def _prepare(self) -> None:
-        """Make table and row."""
+        """Create table and row."""
         if self._prepared:
             return
         if self._database.version(SCHEMA) is None:

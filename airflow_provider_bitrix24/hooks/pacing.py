@@ -1,4 +1,4 @@
-"""Who keeps the slots for a hook: a file of this host and, where a database is named, a row for all hosts.
+"""Choose where the rate limit slots of a hook are kept: a file of this host and, with a database, a row for all hosts.
 
 A slot is booked in both, and the later one counts: sensors without a journal and tasks with one share the file.
 """
@@ -35,7 +35,7 @@ _warned: set[str] = set()
 
 
 def make_pacer(settings: Settings, pace_conn_id: str | None = None) -> Pacer:
-    """Return who keeps the slots of a portal. Raises nothing.
+    """Return the pacer of a portal. Raises nothing.
 
     :param settings: of a portal that has limits.
     :param pace_conn_id: Airflow connection of a database. ``[bitrix24] pace_conn_id`` comes first: all tasks have
@@ -52,7 +52,7 @@ def make_pacer(settings: Settings, pace_conn_id: str | None = None) -> Pacer:
 
 
 def with_rate_limit(extra: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the extras of a connection, with ``[bitrix24] rate_limit`` where they do not say anything else."""
+    """Return the extras of a connection, with ``[bitrix24] rate_limit`` if they have no rate_limit of their own."""
     everywhere = options.read("rate_limit")
     if everywhere is None or plain(extra.get("rate_limit")):
         return extra
@@ -68,7 +68,7 @@ def _row(settings: Settings, conn_id: str) -> RowPacer:
 
 
 class ClusterPacer:
-    """The row of all hosts, and the file of this one. A database that is away holds nothing up.
+    """A pacer for all hosts: a database row, and the file of this host. Requests do not wait for a database that fails.
 
     :param row: in the database.
     :param host: the file.
@@ -109,6 +109,6 @@ def _warn_once(reason: str) -> None:
     if reason not in _warned:
         _warned.add(reason)
         log.warning(
-            "Requests to Bitrix24 are paced on this host only, not among all hosts: %s. They are sent all the same.",
+            "Requests to Bitrix24 are paced on this host only, not across all hosts: %s. They are still sent.",
             reason,
         )

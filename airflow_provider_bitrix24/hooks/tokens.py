@@ -197,7 +197,7 @@ class TokenKeeper:
             return new
         if stored.mark != new.mark:
             log.warning(
-                "While the tokens of %s were refreshed, somebody has signed in anew: their tokens in %s stay, and the "
+                "While the tokens of %s were refreshed, somebody has signed in again: their tokens in %s stay, and the "
                 "refreshed ones are thrown away.",
                 self._settings.portal,
                 self._store.place,

@@ -64,10 +64,10 @@ class Page(Protocol):
 
     @property
     def forgot(self) -> str:
-        """Why there must have been an entry, if what was last read is none; empty if there need not have been one."""
+        """Why an entry must have been lost, if the last read found none; empty if there need not have been one."""
 
     def open(self, entry: Entry) -> bool:
-        """Note, before the portal is read, that work on the key has begun, where the journal has no entry yet.
+        """Note, before the portal is read, that work on the key has begun, if the journal has no entry yet.
 
         A later attempt that finds no entry then knows that the journal has forgotten this one.
 

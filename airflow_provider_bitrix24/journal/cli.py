@@ -27,7 +27,7 @@ TOKEN: Final = "AIRFLOW_API_TOKEN"  # noqa: S105 - a name, no secret
 _ENDS: Final = {
     "adopt": "the task ends with that payment",
     "pay_again": "it is sent once more, unless its own payment or something new is on the portal",
-    "give_up": "the task ends red, and nothing is sent; a payment that is not proved to be its own is let go",
+    "give_up": "the task fails, and nothing is sent; a payment that is not proved to be its own is released",
 }
 
 
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_bitrix24 journal",
-        description="Look into the journal of the payment operators, and settle what they leave to a person.",
+        description="Show the journal of the payment operators, and decide what they leave to a person.",
         epilog="Where the journal is: --conn-id for a SQL journal; --dag, --run and, if the run has several, --task "
         "and --map-index (in a task loop --region and --region-index) for task "
         f"state (Airflow 3.3), through Airflow's API at --airflow-url, ${URL} or its option "
@@ -71,11 +71,11 @@ def _parser() -> argparse.ArgumentParser:
     decision = resolve.add_mutually_exclusive_group(required=True)
     decision.add_argument("--adopt", type=_payment_id, metavar="ID", help="this payment is the key's")
     decision.add_argument("--pay-again", action="store_true", help="send once more")
-    decision.add_argument("--give-up", action="store_true", help="send nothing; the task ends red")
+    decision.add_argument("--give-up", action="store_true", help="send nothing; the task fails")
     resolve.add_argument("--by", default=None, help="who decides; by default the user of this machine")
     resolve.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     resolve.set_defaults(work=_resolve)
-    migrate = commands.add_parser("migrate", help="make or update the tables of a SQL journal", allow_abbrev=False)
+    migrate = commands.add_parser("migrate", help="create or update the tables of a SQL journal", allow_abbrev=False)
     migrate.add_argument("--conn-id", required=True, help="Airflow connection of the database")
     migrate.set_defaults(work=_migrate, dag=None)
     rename = commands.add_parser(
@@ -196,7 +196,7 @@ def refuse_senseless(entry: Entry, decision: Decision) -> None:
     if entry.kept_in is not None:
         why = f"this is only a copy; its journal is {entry.kept_in}: decide there, with --conn-id"
     elif entry.state == "nothing sent":
-        why = "nothing of it was sent, so there is nothing to decide: clear the task, and it begins anew"
+        why = "nothing of it was sent, so there is nothing to decide: clear the task, and it starts from the beginning"
     elif decision.what == "adopt" and entry.operation != "add_crm_payment":
         why = "it marks something as paid, and a mark is there or not: decide --pay-again or --give-up"
     elif decision.what == "adopt" and entry.payment_id == decision.payment_id and entry.given_up is None:

@@ -50,7 +50,7 @@ class TaskName:
 
     @property
     def query(self) -> dict[str, str | int]:
-        """What tells it from the others with this path, in Airflow's API."""
+        """The query parameters that select this task instance in Airflow's API."""
         if self.region is None:
             return {"map_index": self.map_index}
         return {"region_id": self.region[0], "region_index": self.region[1]}

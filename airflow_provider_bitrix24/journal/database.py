@@ -140,7 +140,7 @@ class SqlJournal:
         if self._database.version(SCHEMA) is None:
             raise Bitrix24ConfigError(
                 f"There is no journal in {self.name}: no operator has worked with it yet, or it is not the one that "
-                "the operators use. Nothing was made or changed."
+                "the operators use. Nothing was created or changed."
             )
         self._require()
 
@@ -388,7 +388,7 @@ class _Row:
         owner = self._observe(entry, document)
         raise PaymentInProgress(
             f"Another task is at work on {self._key!r} ({entry.subject}): {owner}. This attempt sends nothing more; "
-            "what it knows is kept in the journal. The next attempt reads what came of it."
+            "what it knows is kept in the journal. The next attempt reads the outcome."
         )
 
     def _observe(self, entry: Entry, document: str) -> str | None:
@@ -410,7 +410,7 @@ class _Row:
 
 
 def owner_of(who: str) -> str:
-    """Return the name of one attempt as the owner of a row: no other attempt has it, be it on another Airflow.
+    """Return the unique name of one attempt as the owner of a row; no attempt of another Airflow has it either.
 
     :param who: which attempt of which task, for people.
     """

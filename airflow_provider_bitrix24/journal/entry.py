@@ -214,7 +214,7 @@ class Entry(_Part):
             return ""
         if self.receipt is not None:
             what = f", with payment {self.payment_id}" if self.payment_id else ""
-            return f"{self.task} has ended green for {self.subject}{what}."
+            return f"{self.task} has succeeded for {self.subject}{what}."
         if self.payment_id is not None:
             return f"Payment {self.payment_id} of {self.subject} is this key's, and may not be complete yet."
         last = self.last
@@ -260,17 +260,17 @@ class Entry(_Part):
         return self.carried_out[-1] if self.carried_out and self.carried_out[-1].what == "give_up" else None
 
     def unasked(self) -> Self:
-        """Return a copy in which no person is asked any more."""
+        """Return a copy without the question to a person."""
         return self.but(question=None, candidates=(), rivals=())
 
     def may_have_added(self, payment_id: int) -> bool:
-        """Whether a payment of unknown origin may be this key's: who gave it up was shown all that may be its own."""
+        """Whether a payment of unknown origin may be this key's; after *give up*, only one that was shown."""
         shown = self.given_up.candidates if self.given_up is not None else ()
         return not shown or payment_id in shown
 
     def decide(self, decision: Decision) -> Self:
         """Return a copy with a decision to carry out; one that was still waiting stays in the record."""
-        return self.refuse(f"{decision.by} has decided anew").but(decision=decision)
+        return self.refuse(f"{decision.by} has decided again").but(decision=decision)
 
     def knows(self, decision: Decision) -> bool:
         """Whether the decision is waiting or in the record already."""
@@ -278,7 +278,7 @@ class Entry(_Part):
         return any(decision.is_the_same_as(one) for one in (*self.decisions, *waiting))
 
     def has_refused(self, decision: Decision) -> bool:
-        """Whether the decision was turned down."""
+        """Whether the decision was refused."""
         return any(one.refused is not None and one.is_the_same_as(decision) for one in self.decisions)
 
     def note(self, decision: Decision) -> Self:

@@ -1,4 +1,4 @@
-"""Under which name a SQL journal keeps each portal's keys: one host has one name, or one key would have two rows."""
+"""The names of portals in a SQL journal: one host has one name, because under two names one key would have two rows."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Host:
             raise self._other_name(known, portal)
 
     def hold(self, connection: sa.Connection, portal: str) -> None:
-        """Keep the name as it is until the transaction ends, in which a new key is written.
+        """Lock the name until the transaction ends in which a new key is written.
 
         :raises Bitrix24ConfigError: the host has another name by now.
         """
@@ -61,7 +61,7 @@ class Host:
         return found
 
     def _insert(self, database: Database, portal: str) -> str | None:
-        """Insert the name; return the one that is there then."""
+        """Insert the name; return the name that the journal has afterwards."""
         try:
             with database.begin() as connection:
                 connection.execute(PORTALS.insert().values(host=self.name, portal=portal))

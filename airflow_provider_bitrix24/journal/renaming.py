@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def rename_portal(database: Database, old: str, new: str) -> tuple[int, int]:
-    """Rename a portal.
+    """Rename a portal and all its keys.
 
     :param old: its name in the journal.
     :param new: what the connections' portal_id, or their host, is from now on.
@@ -56,7 +56,7 @@ def rename_portal(database: Database, old: str, new: str) -> tuple[int, int]:
 
 
 def _move(connection: sa.Connection, row: Any, new: str, key: str, old: str) -> None:
-    """Give one row its new portal and key; whoever has read it before does not find it any more."""
+    """Give one row its new portal and key; an attempt that has read it before does not find it any more."""
     connection.execute(
         KEYS.update()
         .where(KEYS.c.portal == old, KEYS.c.key_digest == row.key_digest)
@@ -71,7 +71,7 @@ def _move(connection: sa.Connection, row: Any, new: str, key: str, old: str) -> 
 
 
 def _document(row: Any, new: str, key: str) -> str:
-    """The document with the new names in it, and nothing else changed: also what this release does not know."""
+    """Return the document with the new names; all other fields stay, also those of a newer release."""
     try:
         document = json.loads(row.document)
         receipt = document.get("receipt")
@@ -89,20 +89,20 @@ def _renamed(key: str, old: str, new: str) -> str:
 
 
 def _refuse_open(rows: Any, now: float) -> None:
-    """Refuse while something may still arrive, or is to be found by a tag, which is made of the old name."""
+    """Refuse while a request may still arrive, or a payment has to be found by its tag, which contains the old name."""
     busy = [row.journal_key for row in rows if row.held_until > now]
     if busy:
         raise _unchanged(f"an attempt is at work on {_some(busy)}; stop the DAGs of this portal, and try again")
     unknown = [row.journal_key for row in rows if row.unknown]
     if unknown:
         raise _unchanged(
-            f"it is not known what came of a send for {_some(unknown)}; clear the tasks, or decide with "
+            f"the outcome of a send is unknown for {_some(unknown)}; clear the tasks, or decide with "
             "`journal resolve`, and try again"
         )
 
 
 def _refuse_doubles(connection: sa.Connection, old: str, new: str, digests: set[str]) -> None:
-    """Refuse if both names have the same key, or the same payment: two payments cannot become one."""
+    """Refuse if both names have the same key or the same payment."""
     there = connection.execute(sa.select(KEYS.c.key_digest, KEYS.c.journal_key).where(KEYS.c.portal == new)).all()
     double = [row.journal_key for row in there if row.key_digest in digests]
     if double:

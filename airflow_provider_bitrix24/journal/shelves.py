@@ -70,7 +70,7 @@ class SqlDrawer:
         if decision.what == "give_up":
             # It needs no portal and no attempt, and ends what the key may have claimed wrongly.
             decided = decided.give_up()
-            todo = "It is given up: nothing is sent for this key any more, unless somebody decides anew."
+            todo = "It is given up: nothing is sent for this key any more, unless somebody decides again."
         else:
             todo = "It is in the journal. Clear the task now: it reads the portal and carries it out."
         self.page.write(decided, hold=0)

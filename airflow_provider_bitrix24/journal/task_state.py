@@ -35,7 +35,7 @@ _ATTEMPTS_KEPT: Final = 20
 _READS: Final = 3
 """How often a document is read that must be there."""
 
-_DOCUMENT_GONE: Final = f"Airflow's task state store had a document {DOCUMENT}, and has it no more."
+_DOCUMENT_GONE: Final = f"Airflow's task state store had a document {DOCUMENT}, and no longer has it."
 _ANY_TASK: Final = TaskName("YOUR_DAG", "YOUR_RUN", "YOUR_TASK")
 
 
@@ -106,7 +106,7 @@ class TaskStateJournal:
 
 @dataclass(frozen=True)
 class _Attempts:
-    """What is noted of the attempts of a task."""
+    """The notes about the attempts of a task."""
 
     begun: tuple[str, ...] = ()
     lost: str = ""
@@ -116,7 +116,7 @@ class _Attempts:
 
     @classmethod
     def of(cls, document: Any) -> _Attempts | None:
-        """Read it; None if there is none, or if somebody has damaged it."""
+        """Read the notes from a document; None if there is none, or if it is damaged."""
         if not isinstance(document, dict) or not isinstance(document.get("begun"), list):
             return None
         begun = tuple(str(one) for one in document["begun"])
@@ -124,7 +124,7 @@ class _Attempts:
 
     @property
     def document(self) -> dict[str, Any]:
-        """As plain JSON."""
+        """The notes as plain JSON."""
         return {"begun": list(self.begun), "lost": self.lost, "opened": self.opened}
 
 
@@ -159,7 +159,7 @@ class _Document:
         return entry.but(kept_in=None) if (entry.portal, entry.key) == (self._portal, self._key) else None
 
     def _noted(self) -> Entry | None:
-        """What was noted; what an earlier attempt has written is not believed to be missing at the first look."""
+        """Return the entry; one that an earlier attempt has written counts as missing only after several reads."""
         for _ in range(_READS if self._attempts.opened or self._attempts.lost else 1):
             entry = _noted(self._store)
             if entry is not None:

@@ -23,7 +23,7 @@ _STORED: Final = "_bitrix24_links"
 
 @runtime_checkable
 class TellsItsLinks(Protocol):
-    """An operator whose arguments say which of its links there can be."""
+    """An operator that can tell from its arguments which of its links exist."""
 
     def stores_link(self, link: Bitrix24Link) -> bool:
         """Tell whether this task stores a link."""

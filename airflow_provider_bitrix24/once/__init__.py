@@ -39,10 +39,10 @@ T = TypeVar("T")
 
 
 class Brake(Protocol):
-    """What may stop an attempt before the portal is read."""
+    """A check that may stop an attempt before the portal is read."""
 
     def check(self) -> None:
-        """Raise an error if it stops it."""
+        """Raise an error if the attempt must stop."""
 
 
 class Once:

@@ -108,7 +108,7 @@ class _Adding:
             self.story.identify(observed, "answer", sends=entry.last_send(result="answered").sends)
 
     def _tagged_or_ask(self) -> Payment:
-        """The journal has forgotten what was sent: only the tag can say which payment is this key's."""
+        """Find the payment by its tag, or ask a person: the journal has lost what was sent."""
         tagged = self.addition.tagged(self.view.shown)
         if tagged is None:
             self.story.leave_forgotten(
@@ -188,12 +188,15 @@ class _Adding:
         else:
             if listed:
                 return listed[0]
-            said = "was there when this key ended green" if story.entry.receipt else "was added, as the portal answered"
+            said = "was added, as the portal answered"
+            if story.entry.receipt:
+                said = "was there when the task of this key succeeded"
             raise PaymentNotApplied(
                 f"Payment {payment_id} of {addition.of} {said}, and the portal does not show it now: somebody has "
-                "deleted it, or it was never kept. Nothing was sent by this attempt, and nothing will be sent by "
-                f"itself. Look at the payments of {addition.of} in Bitrix24: if another one has taken its place, adopt "
-                f"that; if one must be added again, pay again. Decide by {story.how_to_decide()}; then clear this task."
+                "deleted it, or it was never kept. Nothing was sent by this attempt, and nothing is sent again "
+                f"automatically. Look at the payments of {addition.of} in Bitrix24: if another one has taken its "
+                f"place, adopt that; if one must be added again, pay again. Decide by {story.how_to_decide()}; then "
+                "clear this task."
             )
         raise unresolved(story, f"Payment {payment_id} of {addition.of} could not be read ({trouble}).")
 
@@ -225,13 +228,13 @@ class _Adding:
                 f"This is attempt {self.story.task.try_number} of {self.story.task.identity}, and without a journal it "
                 f"cannot tell whether an earlier one has added a payment to {addition.of} already. Nothing was sent by "
                 f"this attempt. Look at the payments of {addition.of} in Bitrix24: if the payment is there, go on with "
-                "it; if not, start a new run of the DAG. With Airflow 3.3, or with journal_conn_id, later attempts "
-                "find out by themselves."
+                "it; if not, start a new run of the DAG. With Airflow 3.3 or newer, or with journal_conn_id, later "
+                "attempts find out without a person."
             )
         return self._return_unpaid()
 
     def _return_unpaid(self) -> Receipt | None:
-        """Whatever was sent before, an unpaid payment may have appeared meanwhile."""
+        """Return the unpaid payment of the object, if there is one and it is to be returned."""
         existing = None if self.if_unpaid_exists == "add" else self._unpaid()
         return None if existing is None else self._return_existing(existing, "state")
 

@@ -36,7 +36,7 @@ class Addition:
         self.user_id = 0
         self.max_amount = max_amount
         self.judged: set[int] = set()
-        """The payments of which the last search for ours has judged whose they are."""
+        """The payments that the last search has judged."""
         self.prices: Mapping[int, Decimal] = {}
         """What the product rows that are still available cost now, by row."""
 
@@ -78,7 +78,7 @@ class Addition:
 
     @property
     def is_ours(self) -> bool:
-        """Whether this key has added the payment, so that it was not there before, or added by somebody else."""
+        """Whether this key has added the payment: it was not there before, and nobody else added it."""
         entry = self.story.entry
         return bool(entry.may_have_run) and entry.evidence != "state"
 
@@ -92,7 +92,7 @@ class Addition:
         )
 
     def read_evidence(self) -> Flow[Shown]:
-        """Read all payments of the object, and which of them our user made since the first send."""
+        """Read all payments of the object, and which of them the connection's user has added since the first send."""
         entry = self.story.entry
         first, last = entry.sends[0], entry.sends[-1]
         return read_evidence(
@@ -152,10 +152,10 @@ class Addition:
             assert last is not None  # noqa: S101 - it was sent as often as it may be
             happened = (
                 f"A payment for {self.of} was sent {times} times for one key, and the portal shows none that may be "
-                f"its own (the last time: {last.said or 'no answer'})"
+                f"its own (the last time: {last.said or 'no response'})"
             )
         self.story.park(
-            f"{happened}.{self.story.set_aside} Nothing is sent again by itself. {self.what_to_do}", candidates
+            f"{happened}.{self.story.set_aside} Nothing is sent again automatically. {self.what_to_do}", candidates
         )
 
     @property

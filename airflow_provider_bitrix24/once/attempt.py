@@ -69,7 +69,7 @@ class Intent(Protocol):
 
 
 def no_safeguard() -> None:
-    """Let everything pass."""
+    """Allow every send."""
 
 
 class Unreadable(Exception):
@@ -135,7 +135,7 @@ class Attempt:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether a write may leave on what the portal showed last."""
+        """Whether the last read of the portal is recent enough to permit a write."""
         if self._observed is None:
             return False
         monotonic, wall = self._observed
@@ -143,19 +143,19 @@ class Attempt:
         return age <= self.caller.settings.lease
 
     def observe(self, look: Flow[T]) -> T:
-        """Read what permits the next write."""
+        """Read what the next write depends on, and remember when."""
         self._observed = None
         seen = self.run(look)
         self._observed = self.clock.monotonic(), self.clock.time()
         return seen
 
     def wait(self, seconds: float, reason: str) -> None:
-        """Wait; what the portal showed before permits nothing any more."""
+        """Wait; afterwards the portal must be read again before a write."""
         self._observed = None
         self.run(pause(seconds, reason))
 
     def send(self, write: Callable[[Lease, str], Flow[Any]], *, key: str, intent: Intent) -> Sent | None:
-        """Send a write once, if what the portal showed last still permits it.
+        """Send a write once, if the last read of the portal is recent enough.
 
         Only what certainly was not executed may be tried again, and only on a new observation: what did not leave a few
         times, what the portal's rate limit refused for as long as ``rate_limit_wait``. A lost answer is not an error
@@ -207,7 +207,7 @@ class Attempt:
             return Sent(answer=answer, doubt=None, absent_after=self.clock.monotonic() + settings.read_lag, proofs=1)
         if doubt is None:
             tries.pause = min(2 * tries.pause, _LONGEST_PAUSE)
-            self.log.warning("Not executed (%s). The portal is read, and it is tried again.", why)
+            self.log.warning("Not executed (%s). Reading the portal, then trying again.", why)
             self.wait(wait, "waiting for a new lease")
             return None
         if doubt.answered:
@@ -216,7 +216,7 @@ class Attempt:
         return Sent(answer=None, doubt=doubt, absent_after=decided + settings.settle_window, proofs=2)
 
     def _take_slot(self) -> None:
-        """Wait for the next write's slot of the rate limit, before its lease begins; a wait ends what was observed."""
+        """Wait for the next write's rate limit slot before its lease begins; after a wait, the portal is read again."""
         if not self._has_slot:
             waited = self.run(self.caller.reserve())
             self._has_slot = True

@@ -115,7 +115,7 @@ def _tag(addition: Addition, payment: Payment, tag: str) -> None:
 
 
 def _only_ours(addition: Addition, shown: Shown, payment_id: int) -> frozenset[int]:
-    """The payments that carry the tag: at most this one.
+    """Return the payments that carry the tag, after checking that no other payment does.
 
     :raises PaymentMismatch: others do, so that something has sent our request more than once.
     """
@@ -229,7 +229,7 @@ class _Filling:
         return contents.payment
 
     def _observe(self) -> Contents:
-        """Read what is in the payment, and what the rows that may still go in cost now."""
+        """Read the rows in the payment, and the present prices of the rows that are still to be added."""
         owner = self.addition.entity_type_id, self.addition.entity_id
         found = self.attempt.observe(read_contents(self.attempt.caller, payment_id=self.payment_id, prices_of=owner))
         self.amount, self.inside = found.payment.money.amount, set(found.quantities)
@@ -250,7 +250,7 @@ class _Filling:
             )
 
     def _permit(self) -> None:
-        """See that the next row may go in, on what the portal shows after the last wait."""
+        """Check that the next row may be added, with a new read of the portal if there was a wait."""
         if not self.attempt.is_fresh:
             found = self._observe()
             if found.payment.paid:
@@ -298,7 +298,7 @@ class _Filling:
         raise PaymentNotApplied(f"{row} is not in it{_portal_said(sent) or _said_then(intent)}")
 
     def _find_earlier(self, row_id: int, row: str, intent: Intent) -> tuple[Sent | None, bool]:
-        """Find out what became of a send of an earlier attempt: what is known of it, and whether the row is in."""
+        """Find out the outcome of an earlier attempt's send, and whether the row is in the payment."""
         if intent.open is not None:
             sent = self.addition.story.lost(intent.open, "crm.item.payment.product.add")
             is_in = self._is_in(row_id, sent)
@@ -317,7 +317,7 @@ class _Filling:
         return None, False
 
     def _send(self, row_id: int, quantity: int, intent: Intent) -> Sent | None:
-        """Send a row, if what the portal shows permits that. None: it was not executed, or is in by now."""
+        """Send a row, if that is permitted. None if it was not executed, or if the row is in the payment by now."""
         self._permit()
         if row_id in self.inside:
             return None
@@ -345,7 +345,7 @@ class _Filling:
             intent.settle("not_shown", last.said)
             raise PaymentNotApplied(
                 f"{row} is not in it: {last.by} has sent it, and the portal answered ({last.said or 'true'}). It was "
-                "not sent by this attempt; whoever clears this task has it sent once more"
+                "not sent by this attempt; clearing this task sends it once more"
             )
 
     def _is_in(self, row_id: int, sent: Sent) -> bool:

@@ -1,4 +1,4 @@
-"""What a person has decided about a key: carried out, or turned down and left to a person anew."""
+"""Carry out what a person has decided about a key, or refuse it and leave the key to a person again."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def heed(story: Story, candidates: Collection[int], shown: Collection[int] = ())
 
 
 def turn_down(story: Story, decision: Decision, why: str, candidates: Collection[int]) -> NoReturn:
-    """Do not carry out what a person has decided, and leave it to a person anew.
+    """Refuse a person's decision, and leave the key to a person again.
 
     :raises PaymentAmbiguous: always.
     """
     question = (
         f"{decision.by} {_decided(decision)}, but {why}. Nothing was sent by this attempt. Look at "
-        f"{story.entry.subject} in Bitrix24, and decide anew by {story.how_to_decide()}; then clear this task."
+        f"{story.entry.subject} in Bitrix24, and decide again by {story.how_to_decide()}; then clear this task."
     )
     if story.entry.payment_id is None:
         story.park(question, candidates, why=why)
@@ -96,7 +96,7 @@ def _as_if_not_there(entry: Entry, decision: Decision, candidates: Collection[in
 
 
 def _refuse_if_turned_down(story: Story) -> None:
-    """End here if the answer of this attempt was not taken over, and nothing else has settled the key."""
+    """Refuse to go on if this attempt's decision was refused, and nothing else has settled the key."""
     entry = story.entry
     if story.turned_down is None or entry.receipt is not None or entry.payment_id is not None:
         return
@@ -104,7 +104,7 @@ def _refuse_if_turned_down(story: Story) -> None:
     raise PaymentAmbiguous(
         f"{decision.by} {_decided(decision)} ({decision.through}), but {why}. The decision is not carried out, and "
         f"nothing was sent by this attempt. {entry.known}".rstrip()
-        + f" Look at {entry.subject} in Bitrix24, and decide anew by {story.how_to_decide()}; then clear this task.",
+        + f" Look at {entry.subject} in Bitrix24, and decide again by {story.how_to_decide()}; then clear this task.",
         entry.candidates,
     )
 
@@ -120,5 +120,5 @@ def _refuse_if_given_up(story: Story) -> None:
     raise PaymentRefused(
         f"{decision.by} has given {story.entry.subject} up for the key {story.entry.key!r} at {decision.at} "
         f"({decision.through}). Nothing was sent by this attempt. {story.entry.known}".rstrip()
-        + f"{story.set_aside} To take it up again, decide anew by {story.how_to_decide()}; then clear this task."
+        + f"{story.set_aside} To go on with this key, decide again by {story.how_to_decide()}; then clear this task."
     )

@@ -25,7 +25,7 @@ def find_ours(addition: Addition, *, on_unknown: Literal["fail", "adopt"], sent:
     """Find the payment that came of the last send.
 
     :param addition: what was to be added.
-    :param on_unknown: whether the author vouches that nobody else adds payments to this object.
+    :param on_unknown: "adopt" if the author says that nobody else adds payments to this object.
     :param sent: the send of this attempt; None to find out about that of an earlier one.
     :return: the payment; None if there is none, and it may be sent again.
     :raises PaymentAmbiguous: nothing proves which one it is; or it was sent as often as it may be.
@@ -95,8 +95,8 @@ class _Search:
             self._ambiguous(
                 new,
                 shown,
-                f"{self.happened}, and {len(new)} new payments are there: {listed}. At most one of them is ours, and "
-                "nothing proves which.",
+                f"{self.happened}, and {len(new)} new payments are there: {listed}. At most one of them is this "
+                "key's, and nothing proves which.",
             )
         [one] = new
         strange = _why_not_ours(one, shown)
@@ -105,8 +105,8 @@ class _Search:
                 new,
                 shown,
                 f"{self.happened}. One new payment is there, {listed}, but it cannot be the one this task sent, or "
-                f"somebody is at work on it already: {strange}. A payment of ours is added by our user, unpaid and "
-                "of 0. It is left alone, whatever on_unknown says.",
+                f"somebody is at work on it already: {strange}. This key's payment is added by the connection's user, "
+                "unpaid and for 0. It is not used, whatever on_unknown says.",
             )
         return self._believe(one, shown)
 
@@ -118,8 +118,8 @@ class _Search:
         if journal.knows_rivals and not rivals and shown.fitting is not None:
             story.identify(one.id, "difference")
             story.attempt.log.warning(
-                "%s. Exactly one new payment is there, %s, made by our user in that time, and no other key wrote to %s "
-                "then: it is ours.",
+                "%s. Exactly one new payment is there, %s, added by the connection's user in that time, and no other "
+                "key wrote to %s then: it is this key's.",
                 self.happened,
                 listed,
                 self.addition.of,
@@ -128,8 +128,8 @@ class _Search:
         if self.on_unknown == "adopt":
             story.identify(one.id, "difference")
             story.attempt.log.warning(
-                "%s. Exactly one new payment is there, %s: it is taken for ours, because on_unknown='adopt' vouches "
-                "that nobody else adds payments to this object meanwhile.",
+                "%s. Exactly one new payment is there, %s: it is used, because on_unknown='adopt' says that nobody "
+                "else adds payments to this object meanwhile.",
                 self.happened,
                 listed,
             )
@@ -137,12 +137,12 @@ class _Search:
         self._ambiguous(
             [one],
             shown,
-            f"{self.happened}. One new payment is there, {listed}: probably ours, but somebody else may have added "
-            "it. Where nobody else adds payments to such objects, on_unknown='adopt' takes it.",
+            f"{self.happened}. One new payment is there, {listed}: probably this key's, but somebody else may have "
+            "added it. If nobody else adds payments to such objects, on_unknown='adopt' uses it.",
         )
 
     def _refuse_if_only_a_person_can_tell(self, candidates: list[int], shown: Shown) -> None:
-        """Conclude nothing from what is left of the payments that a person was shown, or has wrongly decided about."""
+        """Refuse if a person was shown payments that are gone, or has decided wrongly: the rest proves nothing."""
         entry = self.story.entry
         if not self._gone(shown) and not (entry.decisions and entry.decisions[-1].refused):
             return
@@ -150,12 +150,12 @@ class _Search:
             self.story.refuse_undecided()
 
     def _gone(self, shown: Shown) -> set[int]:
-        """The payments that may be ours, as a person was told, and are not there any more."""
+        """The candidates that a person was shown and that are no longer on the portal."""
         asked = self.story.entry.candidates if self.story.entry.question is not None else ()
         return set(asked) - {payment.id for payment in shown.payments}
 
     def _without_those_of_others(self, new: list[Payment]) -> list[Payment]:
-        """Leave out what people have given to other keys, if one payment is left that may be ours."""
+        """Leave out payments that people have given to other keys, if one candidate is left."""
         claims = self.story.page.claimed_by_others([payment.id for payment in new]) if len(new) > 1 else {}
         left = [payment for payment in new if claims.get(payment.id) != "person"]
         return left if len(left) == 1 else new
@@ -179,7 +179,7 @@ class _Search:
             for key in rivals
         )
         self.story.park(
-            f"{message}{others} Nothing is sent again by itself. {self.addition.what_to_do}",
+            f"{message}{others} Nothing is sent again automatically. {self.addition.what_to_do}",
             {*(payment.id for payment in new), *self._gone(shown)},
             rivals=rivals,
         )
@@ -197,17 +197,17 @@ class _Search:
                 addition.leave_to_a_person(())
             sent_now = "" if story.sent_now else " Nothing was sent by this attempt."
             raise PaymentNotApplied(
-                f"{self.happened}, and does not show a new payment that may be ours: either it did nothing with the "
-                f"call, or somebody deleted the payment meanwhile.{story.set_aside}{sent_now} What to do depends on "
-                "the portal's words; nothing is sent again by itself. When its reason is gone, clear this task: it "
-                "reads first."
+                f"{self.happened}, and does not show a new payment that may be this key's: either the portal ignored "
+                f"the call, or someone deleted the payment in the meantime.{story.set_aside}{sent_now} What to do "
+                "depends on the portal's words; nothing is sent again automatically. When the cause is removed, clear "
+                "this task: it reads first."
             )
         story.settle("absent", f"{self.doubt.words}{f';{story.set_aside}' if story.set_aside else ''}")
         if not story.sends_left:
             addition.leave_to_a_person(())
         story.attempt.log.warning(
-            "%s, and no new payment that may be ours is there, read twice after everything that was sent must have "
-            "ended: it is added once more.%s",
+            "%s, and no new payment that may be this key's is there, read twice after everything that was sent must "
+            "have ended: it is added once more.%s",
             self.happened,
             story.set_aside,
         )
@@ -227,7 +227,7 @@ class _Search:
             self.doubt.answered,
             self.doubt.portal_code,
             self.doubt.text,
-            f"{happened} Nothing is sent again by itself. {self.addition.what_to_do}",
+            f"{happened} Nothing is sent again automatically. {self.addition.what_to_do}",
         )
 
 

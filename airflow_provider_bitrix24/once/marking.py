@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Thing: TypeAlias = Invoice | Payment
 
-EITHER: Final = "either it did nothing with the call, or somebody took it back meanwhile"
+EITHER: Final = "either the portal ignored the call, or someone reverted it in the meantime"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +103,8 @@ class Mark:
     def advice(self) -> str:
         """What to do when it is not known to be paid."""
         return (
-            f"This task sends nothing again by itself. What to do: {self.where}; if it is unpaid, clear this task: it "
-            "reads first."
+            f"This task does not send again automatically. What to do: {self.where}; if it is unpaid, clear this task: "
+            "it reads first."
         )
 
 
@@ -140,7 +140,7 @@ class Marking:
         return self._shown(seen)
 
     def _paid_or_ask(self) -> Receipt:
-        """The journal has forgotten what was sent: if it is paid, nothing needs to be sent."""
+        """Return a receipt if the object is paid, else ask a person: the journal has lost what was sent."""
         thing = self.view.thing
         if not thing.paid:
             self.story.leave_forgotten(self.mark.where)
@@ -166,7 +166,7 @@ class Marking:
         return self._find(self.story.ended(unclear if last.result == "unclear" else None))
 
     def _send(self) -> Thing | None:
-        """Send it once, if what the portal has just shown permits that; None if it may be sent again."""
+        """Send the mark once, if that is permitted; None if it was not executed and may be sent again."""
         thing, what = self.view.thing, self.mark.what
         self.guards.check(thing, what, "Nothing was sent.")
         self.chosen = self.view.chosen()
@@ -203,7 +203,7 @@ class Marking:
     def _shown(self, seen: Thing) -> Receipt:
         """It is paid, and something of ours was sent before."""
         entry, ours = self.story.entry, self._fits_us(seen)
-        made = "The mark HAS been made." if ours else "It is paid, as it seems by somebody else."
+        made = "It HAS been marked as paid." if ours else "It is paid, apparently by somebody else."
         before = Money(seen.money.amount, seen.money.currency)
         if entry.amount is not None and entry.currency is not None:
             before = Money(Decimal(entry.amount), entry.currency)
@@ -228,9 +228,9 @@ class Marking:
             if seen is None:
                 raise PaymentNotApplied(
                     f"{self.mark.what} was paid before ({stored.get('paid_at')}, by {self.story.entry.task}), and is "
-                    "not paid any more: somebody has taken it back. Nothing was sent by this attempt, and nothing will "
-                    f"be sent by itself. {self.mark.where.capitalize()}. If that is right, mark this task as "
-                    f"successful. Else decide by {self.story.how_to_decide()}; then clear this task."
+                    "not paid any more: somebody has set it back to unpaid. Nothing was sent by this attempt, and "
+                    f"nothing is sent again automatically. {self.mark.where.capitalize()}. If that is right, mark this "
+                    f"task as successful. Else decide by {self.story.how_to_decide()}; then clear this task."
                 )
             thing = seen
         self.guards.check(thing, self.mark.what, "It is paid already; nothing was sent by this attempt.")
@@ -326,8 +326,8 @@ class Marking:
             decide = f"then decide by {self.story.how_to_decide()}, and clear this task"
         self.story.park(
             f"{self.mark.what} was marked as paid {len(sends)} times for this key, and the portal does not show it: "
-            f"{EITHER}. The last time: {sends[-1].said or 'it answered true'}. Nothing is sent again by itself. What "
-            f"to do: {self.mark.where}; {decide}."
+            f"{EITHER}. The last time: {sends[-1].said or 'it answered true'}. Nothing is sent again automatically. "
+            f"What to do: {self.mark.where}; {decide}."
         )
 
     def _not_readable(self, sent: Sent, trouble: str) -> NoReturn:
@@ -344,7 +344,7 @@ class Marking:
             )
         if self.story.journal.durable:
             raise PaymentUnresolved(
-                f"{happened} It is in the journal ({self.story.journal.name}): the next attempt reads what came of it "
+                f"{happened} It is in the journal ({self.story.journal.name}): the next attempt reads the outcome "
                 "before anything else. If there is none, clear this task when the portal is back: it will not pay "
                 "twice."
             )

@@ -1,4 +1,4 @@
-"""Read a payment back that the portal says it has added, together with whatever else has appeared on the object."""
+"""Read back a payment that the portal says it has added, and notice other new payments on the object."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def read_back(addition: Addition, payment_id: int, *, on_unknown: Literal["fail", "adopt"]) -> Payment:
     """Read until the portal shows the payment.
 
-    :param on_unknown: whether the author vouches that nobody else adds payments to this object.
+    :param on_unknown: "adopt" if the author says that nobody else adds payments to this object.
     :raises PaymentNotApplied: the portal does not show it; or cannot be read, and there is no journal.
     :raises PaymentUnresolved: the portal cannot be read now.
     :raises PaymentMismatch: more payments of ours have appeared than were sent.
@@ -48,7 +48,7 @@ def read_back(addition: Addition, payment_id: int, *, on_unknown: Literal["fail"
 
 
 def unresolved(story: Story, happened: str) -> PaymentUnresolved:
-    """Return the error of a payment that is known and cannot be read now."""
+    """Return the error for a payment that is known but cannot be read now."""
     return PaymentUnresolved(
         f"{happened} It is in the journal ({story.journal.name}): the next attempt reads first and adds no second one. "
         "If there is none, clear this task when the portal is back."
@@ -58,7 +58,7 @@ def unresolved(story: Story, happened: str) -> PaymentUnresolved:
 def _refuse_one_too_many(
     addition: Addition, payment_id: int, listed: list[Payment], on_unknown: Literal["fail", "adopt"]
 ) -> None:
-    """Notice that more payments of ours have appeared than were sent; a second request only where others are new.
+    """Refuse if more payments have appeared than were sent; there is a second request only if other payments are new.
 
     :raises PaymentMismatch: nobody else can have added them, as far as is known here.
     """
@@ -76,13 +76,14 @@ def _refuse_one_too_many(
         raise PaymentMismatch(
             f"Payment {payment_id} HAS been added to {addition.of}, and {listed_ids(unexplained)} appeared with it. "
             "One was sent, so something between Airflow and the portal (a proxy that repeats requests) or somebody who "
-            f"works as our user has added one too many. Look at the payments of {addition.of} in Bitrix24, and delete "
-            f"what is too many. Then clear this task: it goes on with payment {payment_id} and adds none."
+            f"works as the connection's user has added one too many. Look at the payments of {addition.of} in "
+            "Bitrix24, and delete the one that is too many. Then clear this task: it goes on with payment "
+            f"{payment_id} and adds none."
         )
     if ours:
         attempt.log.warning(
-            "With payment %s, %s of our user appeared on %s. If no other task added that, a proxy has repeated the "
-            "request: look at the payments in Bitrix24.",
+            "With payment %s, %s of the connection's user appeared on %s. If no other task added that, a proxy has "
+            "repeated the request: look at the payments in Bitrix24.",
             payment_id,
             listed_ids(ours),
             addition.of,

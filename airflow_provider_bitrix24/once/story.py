@@ -80,7 +80,7 @@ class Story:
         return not self.entry.free
 
     def _take(self, decision: Decision) -> None:
-        """Take over what a person has answered, once, if the question still stands; *give up* needs no question."""
+        """Take over a person's decision, once, if the question still applies; *give up* needs no question."""
         entry, shown = self.entry, tuple(sorted(decision.candidates))
         if entry.knows(decision):
             return
@@ -104,7 +104,7 @@ class Story:
     # -- what the journal says ---------------------------------------------------------------------------------------
 
     def _opened(self) -> Entry:
-        """Read the entry; where there is none, note that work on the key has begun, before the portal is read."""
+        """Read the entry; if there is none, note that work on the key has begun, before the portal is read."""
         while True:
             entry = self._read()
             self._noted = entry is not None
@@ -120,7 +120,7 @@ class Story:
             return mine
 
     def _as_wanted(self, entry: Entry) -> Entry:
-        """A free entry, with what is wanted now."""
+        """Return an entry for which nothing was executed with the present arguments; any other entry unchanged."""
         if not entry.free:
             return entry
         asked = {"question": entry.question, "candidates": entry.candidates, "rivals": entry.rivals}
@@ -151,7 +151,7 @@ class Story:
         if self.page.busy and (entry is None or entry.receipt is None):
             raise PaymentInProgress(
                 f"{self.page.busy.owner} is at work on {self.wanted.key!r} ({self.wanted.subject}) and has gone on "
-                "since this task began to wait. Nothing was sent by this attempt; the next one reads what came of it."
+                "since this task began to wait. Nothing was sent by this attempt; the next one reads the outcome."
             )
         return entry
 
@@ -260,7 +260,7 @@ class Story:
         return self.sent_now or any(send.may_have_run and send.by == str(self.task) for send in steps)
 
     def leave_forgotten(self, look: str, candidates: Collection[int] = ()) -> NoReturn:
-        """Leave to a person what the journal has forgotten.
+        """Leave the key to a person, because the journal has lost its notes.
 
         :param look: where to look, as an imperative.
         :raises PaymentAmbiguous: always.
@@ -359,12 +359,12 @@ class Story:
                 if not left:
                     away = error.telling(self._lost_with(entry))
                     break
-                self.attempt.log.warning("%s It is tried again.", error)
+                self.attempt.log.warning("%s Trying again.", error)
             self.attempt.wait(2.0 ** (_WRITES - left - 1), "waiting for the journal")
         raise away
 
     def _lost_with(self, entry: Entry) -> str:
-        """What nobody but this attempt knows, because it could not be written down."""
+        """Say what only this attempt knows, because the journal could not be written."""
         last, before = entry.last, self.entry.last
         if last is None or last.result != "answered" or before is None or before.result != "open":
             return entry.known
@@ -390,16 +390,16 @@ class Story:
 
     def _park_as_claimed(self, entry: Entry, claim: Claimed) -> NoReturn:
         """Leave to a person whose payment it is."""
-        show, let_go = (self.journal.command(verb, claim.key) for verb in ("show", "resolve"))
+        show, give_up = (self.journal.command(verb, claim.key) for verb in ("show", "resolve"))
         first = ""
         if claim.payment_id == self.entry.payment_id:
             # It was known before, in the task state alone, and is not done until that is settled.
             self.entry = self.entry.but(receipt=None)
-            first = " (first --give-up, which lets go of what the portal has not proved to be its own)"
+            first = " (first --give-up, which releases a payment that the portal has not proved to be its own)"
         self.park(
             f"Payment {claim.payment_id} ({entry.evidence}) looks like that of the key {entry.key!r}, but the key "
-            f"{claim.key!r} has claimed it: one of the two was taken for the other's. Nothing is sent again by itself. "
-            f"Look why by `{show}`. If the claim is wrong, `{let_go} --give-up` ends it; if it is right, decide anew "
+            f"{claim.key!r} has claimed it: one of them claims the other's. Nothing is sent again automatically. "
+            f"`{show}` shows why. If the claim is wrong, `{give_up} --give-up` ends it; if it is right, decide again "
             f"about this key by {self.how_to_decide()}{first}. Then clear this task.",
             (claim.payment_id,),
         )
@@ -414,7 +414,7 @@ class Story:
     # -- people ------------------------------------------------------------------------------------------------------
 
     def refuse_undecided(self) -> None:
-        """Send nothing for a key of which a person is asked, whatever the portal shows by now.
+        """Refuse to send for a key about which a person is asked, whatever the portal shows now.
 
         :raises PaymentAmbiguous: the person has not decided.
         """

@@ -35,12 +35,12 @@ would pay what the author wanted refused."""
 
 
 def is_empty(value: Any) -> bool:
-    """Tell whether a template left nothing: None, its text, or empty text."""
+    """Tell whether a template rendered to nothing: None, the text "None", or empty text."""
     return value is None or (isinstance(value, str) and value.strip() in ("", "None"))
 
 
 def leave_out_what_is_empty(task: Any) -> None:
-    """Take an optional argument that rendered to nothing for one that was not given."""
+    """Reset an optional argument that rendered to nothing to its default."""
     for field in set(task.template_fields) & _WITHOUT_HARM.keys():
         if is_empty(getattr(task, field)):
             setattr(task, field, _WITHOUT_HARM[field])

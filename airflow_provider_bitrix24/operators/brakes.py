@@ -27,14 +27,14 @@ _GO: Final = ("false", "f", "0", "no", "n", "off", "")
 
 @dataclass(frozen=True)
 class Brakes:
-    """The brakes of one attempt."""
+    """The brakes of one attempt: backfill, temporary run and kill switch."""
 
     context: Context
     bitrix24_conn_id: str
     allow_backfill: bool
 
     def check(self) -> None:
-        """Refuse what may not be sent now.
+        """Refuse to go on while a brake is on.
 
         :raises PaymentRefused: a brake is on.
         :raises Bitrix24StoreError: it cannot be read.
@@ -45,7 +45,7 @@ class Brakes:
 
 
 def refuse_if_stopped(bitrix24_conn_id: str, so_far: str = "This attempt read and sent nothing.") -> None:
-    """Refuse while somebody has stopped all payments on this Airflow, or all through this connection.
+    """Refuse while a kill switch is on: that of this Airflow, or that of this connection.
 
     :param so_far: what this attempt has done by now, as a sentence.
     :raises PaymentRefused: the option or the Airflow Variable says so, or says something that nobody understands.
@@ -103,14 +103,14 @@ def refuse_backfill(context: Context, *, allow_backfill: bool) -> None:
     run_type = getattr(run.run_type, "value", run.run_type)
     if run_type == "backfill" and not allow_backfill:
         raise PaymentRefused(
-            f"{run.run_id} is a backfill run, and payments in a backfill are made today, for every day of the past. "
-            "This attempt read and sent nothing. If that is what you want, set allow_backfill=True in the operator, or "
-            "[bitrix24] allow_backfill for all of them."
+            f"{run.run_id} is a backfill run: it would pay today, for a date in the past. This attempt read and sent "
+            "nothing. To allow it, set allow_backfill=True in the operator, or the option [bitrix24] allow_backfill "
+            "for all DAGs."
         )
 
 
 def refuse_temporary_run(context: Context) -> None:
-    """Refuse to write in the run that ``airflow tasks test`` makes: it is deleted afterwards, with what it has noted.
+    """Refuse to write in the run that ``airflow tasks test`` creates: Airflow deletes it with its notes afterwards.
 
     While a scheduler runs, that run's other tasks are executed too, by ordinary workers.
 
@@ -120,11 +120,11 @@ def refuse_temporary_run(context: Context) -> None:
     if not str(run.run_id).startswith(TEMPORARY) or os.environ.get(ALLOW_TEMPORARY, "").strip().lower() in _STOP[:5]:
         return
     raise PaymentRefused(
-        f"{run.run_id} is a temporary run, as `airflow tasks test` makes it. It would make a real payment, and Airflow "
-        "deletes the run and its notes of the payment afterwards; a scheduler also executes the other tasks of the "
-        "run. This attempt read and sent nothing. To pay, trigger the DAG (`airflow dags trigger`). To test against a "
-        f"portal where payments do no harm, such as the sandbox, set the environment variable {ALLOW_TEMPORARY}=true "
-        "for that command."
+        f"{run.run_id} is a temporary run of `airflow tasks test`. It would change a real payment. Airflow deletes the "
+        "run and its notes of the payment afterwards, and a scheduler also executes the other tasks of the run. This "
+        "attempt read and sent nothing. To pay, trigger the DAG (`airflow dags trigger`). To test against a portal "
+        f"where payments do no harm, such as the sandbox, set the environment variable {ALLOW_TEMPORARY}=true for that "
+        "command."
     )
 
 

@@ -44,12 +44,12 @@ class Bitrix24CallOperator(BaseOperator):
     :param method: (templated) name of the method, such as ``crm.deal.update``.
     :param parameters: (templated) parameters of the method. Not ``params``, which is Airflow's own argument.
     :param effect: (templated) what executing it does: ``"read"``, ``"set"`` (repeating it leaves the same state) or
-        ``"create"`` (repeating it makes another one). By default what the registry says; needed for methods that are
-        not in it.
+        ``"create"`` (repeating it creates another one). By default what the registry says; required for methods that
+        are not in it.
     :param all_rows: read all pages of a list method; without it, the result is the first page.
     :param result_path: (templated) where to write the result instead of returning it: a path of Airflow's object
         storage, such as ``s3://bucket/deals.json``. JSON; with ``all_rows``, a line for each row.
-    :param unguarded: call a method that changes payments all the same. The kill switch still stops it.
+    :param unguarded: allow a method that changes payments. The kill switch still stops it.
     :param check_names: refuse names of filters and fields that the method does not know.
     :param bitrix24_conn_id: (templated) Airflow connection.
     :return: the result as JSON, fractions as text; with ``result_path`` that path.
@@ -90,7 +90,7 @@ class Bitrix24CallOperator(BaseOperator):
     def execute(self, context: Context) -> Any:
         """Call the method.
 
-        :raises AirflowFailException: an error that no retry can mend, among them a write whose outcome is unknown.
+        :raises AirflowFailException: an error that no retry can fix, among them a write whose outcome is unknown.
         :raises Bitrix24Error: an error that is worth a retry: nothing was executed, or the call only reads.
         """
         return fail_if_final(lambda: self._call(context))
@@ -120,7 +120,7 @@ class Bitrix24CallOperator(BaseOperator):
         return reply.result
 
     def _checked(self) -> tuple[str, Mapping[str, Any], Effect]:
-        """The arguments, once they are known to be meant.
+        """Return the arguments after checking them.
 
         :raises Bitrix24ConfigError: they cannot be.
         :raises PaymentRefused: the method changes payments.
@@ -192,8 +192,8 @@ class GetPaymentLinkOperator(BaseOperator):
     REST method ``salescenter.payment.getPublicUrl``, scope ``salescenter``
     (https://apidocs.bitrix24.com/api-reference/crm/universal/payment/salescenter-payment-get-public-url.html).
 
-    Whoever has the link can see the order: treat it as a secret. It is starred out in the logs of this task, and it
-    stands in the XCom that the task returns.
+    Everybody who has the link can see the order: treat it as a secret. The logs of this task show ``***`` instead of
+    it; the XCom that the task returns holds it.
 
     :param payment_id: (templated) id of the payment.
     :param bitrix24_conn_id: (templated) Airflow connection.

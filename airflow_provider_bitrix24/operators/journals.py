@@ -37,7 +37,7 @@ _CLEARED: Final = (
     "The task was cleared, and what its earlier attempts had noted is gone: Airflow 3.4 discards a task's state when "
     f"it is cleared. {_KEEP}"
 )
-_RESUMED: Final = f"It was waiting for a person's answer, and what it had noted before is gone. {_KEEP}"
+_RESUMED: Final = f"The task waited for a person's decision, and what it had noted before is gone. {_KEEP}"
 _REPEATED: Final = (
     "The run was cleared, and Airflow repeats the later iterations of a loop as new task instances, whose state is "
     f"empty. {_KEEP}"
@@ -46,7 +46,7 @@ _EMPTIED: Final = "An earlier attempt has begun to work with the journal, which 
 
 
 class NamedJournal(NamedTuple):
-    """A database for a journal."""
+    """The database connection of a journal, and where it was named."""
 
     conn_id: str
     named_by: str
@@ -78,7 +78,7 @@ def identity(context: Context) -> str:
 
 
 def _iteration(context: Context) -> str:
-    """Which iteration of a task loop (Airflow 3.4) it is; all else that names a task is the same in each of them.
+    """Return the part of the identity that names the iteration of a task loop (Airflow 3.4); empty outside of a loop.
 
     Its number, because clearing an iteration makes Airflow repeat the later ones in another region.
     """
@@ -87,7 +87,7 @@ def _iteration(context: Context) -> str:
 
 @dataclass(frozen=True)
 class Begun:
-    """An attempt that has begun."""
+    """What is known when an attempt has begun."""
 
     lost: str
     """Why an empty journal has forgotten earlier attempts; empty if it need not have known any."""
@@ -132,7 +132,7 @@ def _run_was_cleared(context: Context) -> bool:
 
 
 def opened(context: Context, journal: Journal, portal: str, key: str) -> None:
-    """Note that this attempt can use its journal, where Airflow keeps no task state that would say so.
+    """Note that this attempt can use its journal, if Airflow keeps no task state for that.
 
     :raises Bitrix24StoreError: the journal cannot be reached.
     """

@@ -1,4 +1,4 @@
-"""Operators that mark invoices and payments as paid and add payments: at most once for one key, or red."""
+"""Operators that mark invoices and payments as paid and add payments: at most once for one key."""
 
 from __future__ import annotations
 
@@ -253,14 +253,14 @@ class AddCrmPaymentOperator(PaymentOperator):
     :param idempotency_key: (templated) name of the business case, such as "order-4711-deposit": one payment for it, in
         whatever run, backfill or manual trigger. 1 to 255 printable characters; blanks around it do not count. Needs
         ``journal_conn_id``, or ``tag``, which holds for runs one after another. By default the task's identity: DAG,
-        run, task and map index.
+        run, task, map index and, in a task loop (Airflow 3.4), the iteration.
     :param tag: write a digest of the key into the payment (field ``xmlId``), and look for it before adding. Needs the
         scope ``sale`` and an administrator's webhook; off by default, because exchanges with other systems use xmlId.
     :param max_amount: (templated) refuse to add more than this; text such as "5000.00". By default the option
         ``[bitrix24] max_amount`` of Airflow's configuration.
     :param on_unknown: (templated) what to do if it cannot be known what became of a lost answer: "fail" (red, no retry,
         says what to look at), "ask" a person
-        in the Airflow UI (3.3), or "adopt" the one new payment that is there, by which you vouch that nobody else adds
+        in the Airflow UI (3.3), or "adopt" the one new payment that is there; use it only if nobody else adds
         payments to this object meanwhile. See the documentation of the operators.
     :param ask_timeout: with "ask": how long to wait for the answer; by default one day.
     :param allow_backfill: work in backfill runs too; by default the option ``[bitrix24] allow_backfill``, else they are

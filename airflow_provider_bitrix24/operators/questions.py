@@ -55,7 +55,7 @@ def refuse_if_nobody_can_be_asked() -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What is asked, and how the task goes on."""
+    """A question to a person, and how the task goes on after it."""
 
     name: str
     """What it is about: "deal 4"."""
@@ -74,10 +74,10 @@ class Question:
     """Other keys with an unknown outcome on the same object."""
 
     def body(self, origin: str) -> str:
-        """The text, in Markdown."""
+        """Return the text of the question, in Markdown."""
         body = f"It is not known whether {self.name} was changed by this task; its log says why.\n\n"
         if self.rivals:
-            body += f"Not known either, for the same object: {', '.join(self.rivals)}. Decide about that first.\n\n"
+            body += f"Also unknown, for the same object: {', '.join(self.rivals)}. Decide about that first.\n\n"
         body += f"[Open {self.name} in Bitrix24]({origin}{self.path}), look, and choose:\n"
         body += (_ADOPTION if self.candidates else "") + _MEANING.format(again=self.again, give_up=GIVE_UP)
         return f"{body}\n\nWithout an answer within {span(self.timeout)} the task fails, and nothing is sent."
@@ -137,7 +137,7 @@ def ask(
 
 
 def note_heard(context: Context, decision: Decision) -> None:
-    """Note that the answer was heard, so that a later attempt, to which Airflow hands it again, asks anew."""
+    """Note that the decision was taken over, so that a later attempt that gets it again from Airflow asks again."""
     from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
     store: Any = context["task_state_store"]
@@ -147,7 +147,7 @@ def note_heard(context: Context, decision: Decision) -> None:
 
 
 def was_heard(context: Context, decision: Decision) -> bool:
-    """Whether it is an answer that was heard before."""
+    """Whether the decision was taken over before."""
     return (_noted(context["task_state_store"]) or {}).get("heard") == decision.at
 
 
@@ -157,7 +157,7 @@ def _noted(store: Any) -> dict[str, Any] | None:
 
 
 def _runs_without_a_scheduler() -> bool:
-    """Whether the task runs inside `dag.test()`, which would wait for ever."""
+    """Whether the task runs inside `dag.test()`, where a wait for a person would never end."""
     from airflow.sdk.execution_time import task_runner
 
     return type(getattr(task_runner, "SUPERVISOR_COMMS", None)).__name__ == "InProcessSupervisorComms"
@@ -194,9 +194,9 @@ def decision_of(event: Any, asked: Mapping[str, Any]) -> Decision | None:
         what = f"Airflow handed over no answer to it ({chosen})" if chosen else "nobody has answered it"
         raise PaymentAmbiguous(
             f"A person was asked what has become of the payment, and {what} within {asked['timeout']}. Nothing was "
-            "sent by this task since. An answer that is given in the Airflow UI from now on has no effect until this "
-            f"task is cleared. Clear it: an answer that is there is carried out, else the question is put again. Or "
-            f"decide by `{command}` with --adopt ID, --pay-again or --give-up, and clear it then.",
+            "sent by this task since. A decision in the Airflow UI from now on has no effect until this task is "
+            f"cleared. Clear it: it carries the decision out, or asks again if there is none. Or decide by `{command}` "
+            "with --adopt ID, --pay-again or --give-up, and clear it then.",
             tuple(asked["candidates"]),
         )
     return Decision(

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class LiteralText:
-    """A mixin of operators whose arguments are identifiers and amounts: how a text is spelled is what it means.
+    """A mixin for operators whose text arguments must stay as written, because they are identifiers and amounts.
 
     ``render_template_as_native_obj`` does two things. An expression alone in its template keeps its object (a list, a
     number, None): that is kept here. Any text is then parsed as a Python literal, so that ``4711_1`` and ``471_11``

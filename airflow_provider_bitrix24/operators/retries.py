@@ -1,4 +1,4 @@
-"""When to come back (Airflow 3.3): not before the portal asks for it. On Airflow 3.4 such a wait uses no retry."""
+"""A retry policy (Airflow 3.3) that waits as long as the portal asks for. On Airflow 3.4 such a wait uses no retry."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ComeBackWhenAsked(RetryPolicy):
 
 
 def _come_back(wanted: timedelta, ordinary: timedelta, why: str) -> RetryDecision:
-    """Wait as long as is asked for, and not less than the author wants. Nothing has failed."""
+    """Return the decision to wait as long as needed, and not shorter than the author's ``retry_delay``."""
     if AIRFLOW_V_3_4_PLUS:
         wait = max(wanted, ordinary)
         return RetryDecision.reschedule(  # type: ignore[attr-defined, no-any-return, unused-ignore]

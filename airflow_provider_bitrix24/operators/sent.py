@@ -1,4 +1,4 @@
-"""Whether an earlier attempt of a task has sent a call that must not be sent twice: a note in the task state (3.3)."""
+"""Keep a note in the task state (3.3), so that a call that an earlier attempt may have sent is not sent again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STORE: Final = "task_state_store"
 def send_once(context: Context, method: str, send: Callable[[], T]) -> T:
     """Send a call, unless an earlier attempt may have sent it.
 
-    The note is written before the call leaves, and taken back when the call certainly was not executed. An attempt
+    The note is written before the call is sent, and removed if the call certainly was not executed. An attempt
     whose worker dies in between leaves it, and the next one fails. Clearing the task is a person's decision to send
     again.
 

@@ -25,8 +25,9 @@ def read_ids(value: Any, field: str) -> tuple[list[int], bool]:
     ids = [positive_id(one, field) for one in value]
     if not ids:
         raise Bitrix24ConfigError(
-            f"{field} is an empty list: there is nothing to wait for, and a green task would claim that something was "
-            "paid. Skip the sensor when its list is empty (for example with @task.short_circuit before it)."
+            f"{field} is an empty list: there is nothing to wait for, and a task that succeeded would claim that "
+            "something was paid. Skip the sensor when its list is empty (for example with @task.short_circuit before "
+            "it)."
         )
     return list(dict.fromkeys(ids)), True
 

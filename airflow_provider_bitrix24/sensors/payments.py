@@ -142,7 +142,7 @@ class PaidSensor(LiteralText, BaseSensorOperator):
         return self._conclude(verdict, many)
 
     def _say_how_it_ends(self, ids: Sequence[int]) -> None:
-        """Say once in a task's log what it waits for: somebody who reads it shall not think that it hangs."""
+        """Log once what the task waits for, so that a reader does not think that it hangs."""
         if self._said_how_it_ends:
             return
         self._said_how_it_ends = True

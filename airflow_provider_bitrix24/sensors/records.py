@@ -93,7 +93,7 @@ class Bitrix24RecordSensor(PaidSensor):
         return RecordTrigger(method=method, parameters=parameters, condition=condition, fail_when=fail_when, **waiting)
 
     def persist_links(self, context: Context, ids: Sequence[int]) -> None:
-        """There is no link: what the method reads is not known."""
+        """Store no link, because the kind of the object is not known."""
 
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """Turn the trigger's event into the object or an error.
@@ -119,7 +119,7 @@ class Bitrix24RecordSensor(PaidSensor):
         return super()._conclude(verdict, many)
 
     def _checked(self) -> tuple[str, dict[str, Any], dict[str, Any], dict[str, Any] | None]:
-        """The arguments, once they are known to be meant; JSON values, because they travel to the triggerer."""
+        """Return the arguments after checking them, as JSON values, because they are passed to the triggerer."""
         from airflow_provider_bitrix24.api.conditions import check_condition
         from airflow_provider_bitrix24.api.methods import effect_of, find
 
@@ -146,7 +146,7 @@ class Bitrix24RecordSensor(PaidSensor):
 
 
 def _json(values: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON values: times as ISO 8601, sets as lists."""
+    """Convert values to JSON: times to ISO 8601, sets to lists."""
     return {name: _json_value(value) for name, value in values.items()}
 
 

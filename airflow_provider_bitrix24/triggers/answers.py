@@ -1,4 +1,4 @@
-"""Hand over the answer to a question that Airflow holds already (3.3): only a trigger can read it."""
+"""Read a person's decision that Airflow already has (3.3); only a trigger can read it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ taken for killed, and Airflow starts another attempt."""
 
 
 class StoredAnswerTrigger(BaseTrigger):
-    """Report the answer of a task instance, or that there is none.
+    """Report the decision for a task instance, or that there is none.
 
     :meta private:
 
@@ -33,7 +33,7 @@ class StoredAnswerTrigger(BaseTrigger):
         return f"{type(self).__module__}.{type(self).__qualname__}", {"ti_id": self.ti_id}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look once."""
+        """Read once."""
         from airflow.sdk.execution_time.hitl import get_hitl_detail_content_detail
         from asgiref.sync import sync_to_async
 

@@ -108,7 +108,7 @@ class PaidTrigger(BaseTrigger):
                 return
 
     def _wait_after(self, looks: int) -> float:
-        """Seconds until the next look: Airflow's own rule, so that a sensor waits alike in worker and triggerer."""
+        """Return the seconds until the next read, by Airflow's own rule, so that worker and triggerer wait alike."""
         if not self.exponential_backoff:
             return self.poke_interval
         least = max(int(self.poke_interval * 2.0 ** min(looks - 2, 40)), 1)

@@ -59,7 +59,7 @@ class RecordTrigger(PaidTrigger):
 def judge_record(
     method: str, result: Any, condition: Mapping[str, Any], fail_when: Mapping[str, Any] | None
 ) -> Verdict:
-    """Judge an object: the condition is met, it never will be, or wait on.
+    """Judge an object: the condition is met, cannot be met any more, or is not met yet.
 
     :raises Bitrix24ConfigError: the method does not return one object, or a field of a condition is not in it.
     """
@@ -78,12 +78,12 @@ def judge_record(
 
 
 def gone(method: str, error: Bitrix24NotFound) -> Verdict:
-    """Judge that there is no such object."""
+    """Return the verdict for an object that does not exist."""
     return Verdict(reason=Reason.DELETED, message=f"{method}: there is no such object. {error} Waiting would not end.")
 
 
 def _the_object(method: str, result: Any) -> Mapping[str, Any]:
-    """The object in a result: the result itself, or what it holds under its only key (``item``, ``payment``)."""
+    """Return the object in a result: the result itself, or what it holds under its only key (``item``, ``payment``)."""
     if isinstance(result, Mapping) and len(result) == 1 and isinstance(next(iter(result.values())), Mapping):
         result = next(iter(result.values()))
     if not isinstance(result, Mapping):

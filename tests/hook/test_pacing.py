@@ -218,8 +218,8 @@ def test_a_database_that_is_away_stops_no_payment(
         hook.call(*READ)
     Bitrix24Hook().call(*READ)
     [warning] = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert "are paced on this host only, not among all hosts" in warning.message
-    assert warning.message.endswith(". They are sent all the same.")
+    assert "are paced on this host only, not across all hosts" in warning.message
+    assert warning.message.endswith(". They are still sent.")
     assert len(booked_here(tmp_path)) == 1
 
 

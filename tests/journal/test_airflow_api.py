@@ -143,7 +143,7 @@ def test_a_decision_goes_beside_the_document(airflow: Airflow, capsys: pytest.Ca
     code, printed, _ = cli(capsys, "show", "order 17", "--task", "pay")
     assert code == 0
     assert "state       decided" in printed
-    assert "not carried out: Bob has decided anew" in " ".join(printed.split())
+    assert "not carried out: Bob has decided again" in " ".join(printed.split())
 
 
 @pytest.mark.parametrize("command", [["list"], ["resolve", "--give-up", "--yes"]])

@@ -271,7 +271,7 @@ def test_the_record_says_what_became_of_each_decision(desk: Desk) -> None:
     desk.cli("resolve", *place, "--adopt", str(theirs), "--by", "Ada", "--yes")
     desk.cli("resolve", *place, "--pay-again", "--by", "Bob", "--yes")
     shown = " ".join(desk.cli("show", *place)[1].split())
-    assert f"Ada decides: adopt {theirs} (command line) - not carried out: Bob has decided anew" in shown
+    assert f"Ada decides: adopt {theirs} (command line) - not carried out: Bob has decided again" in shown
     assert "Bob decides: pay again (command line) - not carried out yet" in shown
     with pytest.raises(PaymentAmbiguous, match=f"Bob decided to pay again, but meanwhile payment {theirs} appeared"):
         desk.add("a")

@@ -141,7 +141,7 @@ def test_an_attempt_that_began_before_sends_nothing_after(database: Database) ->
 @pytest.mark.parametrize(
     ("facts", "hold", "why"),
     [
-        ({"sends": (Send(at=1.0, settle_until=157.0, by="one"),)}, 0, "not known what came of a send"),
+        ({"sends": (Send(at=1.0, settle_until=157.0, by="one"),)}, 0, "the outcome of a send is unknown"),
         ({}, 60, "an attempt is at work on"),
     ],
 )

@@ -122,7 +122,7 @@ def test_the_last_decision_counts_and_the_others_stay_in_the_record() -> None:
     put(store, decided(), decided("adopt", payment_id=1033, by="Bob"))
     heard = read(store)
     assert heard.decision == decided("adopt", payment_id=1033, by="Bob")
-    assert heard.decisions == (decided(refused="Bob has decided anew"),)
+    assert heard.decisions == (decided(refused="Bob has decided again"),)
 
 
 @pytest.mark.parametrize("what", ["pay_again", "give_up"])

@@ -228,7 +228,7 @@ def test_somebody_signs_in_while_a_task_refreshes(
     monkeypatch.setattr(keeping.TokenKeeper, "_ask", overtaken)
     with caplog.at_level(logging.WARNING):
         assert hook.call("profile")["ID"] == "7"
-    assert "somebody has signed in anew: their tokens in the Airflow Variable" in caplog.text
+    assert "somebody has signed in again: their tokens in the Airflow Variable" in caplog.text
     assert Bitrix24Hook().call("profile")["ID"] == "7"
     assert len(application.log("refreshed")) == 1
 

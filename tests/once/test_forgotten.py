@@ -151,6 +151,6 @@ def test_a_document_that_was_there_and_is_gone_is_noticed(world: World) -> None:
     del state[DOCUMENT]
     second = TaskStateJournal(state)
     assert second.begin("try 2", lost="", first=False) == ""
-    with pytest.raises(PaymentAmbiguous, match="had a document bitrix24_payment, and has it no more"):
+    with pytest.raises(PaymentAmbiguous, match="had a document bitrix24_payment, and no longer has it"):
         WORK["add_crm_payment"](attempt(world, second, 2, ""))
     assert len(world.writes()) == 1

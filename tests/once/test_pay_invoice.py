@@ -316,7 +316,7 @@ def test_a_refusal_is_final_and_nothing_is_read(world: World) -> None:
 
 def test_another_sum_afterwards_is_a_mismatch_that_says_that_the_mark_was_made(world: World) -> None:
     change(world, "crm.invoice.get")
-    with pytest.raises(PaymentMismatch, match=r"Invoice 2 is for 1\.00 EUR now.*1500\.00 EUR.*The mark HAS been made"):
+    with pytest.raises(PaymentMismatch, match=r"Invoice 2 is for 1\.00 EUR now.*1500\.00 EUR.*It HAS been marked"):
         pay(world)
     assert len(world.ledger("invoice_paid")) == 1
 
@@ -377,7 +377,7 @@ def test_true_and_then_unreadable_is_never_retried(world: World) -> None:
     assert caught.value.answered
     text = str(caught.value)
     assert "could not be read afterwards (crm.invoice.get: QUERY_LIMIT_EXCEEDED Too many requests)" in text
-    assert "sends nothing again by itself" in text
+    assert "does not send again automatically" in text
     assert "if it is unpaid, clear this task: it reads first" in text
     for verdict in ("Nothing was", "Come back", "nothing was changed"):
         assert verdict not in text
@@ -387,7 +387,7 @@ def test_true_and_then_unreadable_is_never_retried(world: World) -> None:
 
 def test_what_was_undone_by_a_person_is_not_said_never_to_have_happened(world: World) -> None:
     world.before["crm.invoice.get"] = lambda: world.portal.act.unpay_invoice(2)
-    with pytest.raises(PaymentNotApplied, match="somebody took it back meanwhile") as caught:
+    with pytest.raises(PaymentNotApplied, match="someone reverted it in the meantime") as caught:
         pay(world)
     assert "recorded" not in str(caught.value)
     # The pay system was seen to have a REST handler.

@@ -360,7 +360,7 @@ def test_one_more_that_another_task_may_have_added_is_warned_about(
 ) -> None:
     tell_twice(world, monkeypatch, ADD)
     assert add(world.once).subject["payment_id"] == 1034
-    assert "payment 1033 of our user appeared on deal 1" in caplog.text
+    assert "payment 1033 of the connection's user appeared on deal 1" in caplog.text
 
 
 def test_one_more_of_somebody_else_is_nothing_of_ours(world: World, caplog: pytest.LogCaptureFixture) -> None:

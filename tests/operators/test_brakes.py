@@ -325,7 +325,7 @@ def test_a_temporary_run_pays_nothing(
     if allowed is not None:
         monkeypatch.setenv("BITRIX24_ALLOW_TASKS_TEST", allowed)
     task.run.run_id = task.ti.run_id = run_id
-    with pytest.raises(AirflowFailException, match="is a temporary run, as `airflow tasks test` makes it") as caught:
+    with pytest.raises(AirflowFailException, match="is a temporary run of `airflow tasks test`") as caught:
         OPERATORS[operation]().execute(task.context)
     assert "This attempt read and sent nothing" in str(caught.value)
     assert "airflow dags trigger" in str(caught.value)

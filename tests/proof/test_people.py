@@ -147,7 +147,7 @@ def test_a_decision_that_another_one_replaces_stays_in_the_record(database: Virt
     receipt = world.worker("a", 2).attempt(adding()).receipt
     assert receipt is not None
     assert receipt.subject["payment_id"] == 1033
-    assert fates(entry_of(world)) == [("bob", "adopt", "carol has decided anew"), ("carol", "adopt", None)]
+    assert fates(entry_of(world)) == [("bob", "adopt", "carol has decided again"), ("carol", "adopt", None)]
 
 
 def test_an_answer_that_came_too_late_stays_in_the_record(database: VirtualDatabase) -> None:

@@ -128,8 +128,8 @@ def test_somebody_elses_mark_is_not_called_ours(database: VirtualDatabase) -> No
     world.director = Script({"a": {3: "drop_before", 4: by_hand}})
     error = world.worker("a", 1).attempt(pay.do).error
     assert isinstance(error, PaymentMismatch)
-    assert "It is paid, as it seems by somebody else. Somebody changed it in between" in str(error)
-    assert "HAS been made" not in str(error)
+    assert "It is paid, apparently by somebody else. Somebody changed it in between" in str(error)
+    assert "HAS been marked" not in str(error)
 
 
 def test_an_attempt_that_has_put_a_row_in_and_was_overtaken_is_over(database: VirtualDatabase) -> None:

@@ -1,4 +1,4 @@
-"""The registry of REST methods: one row each, one module per family; what is not known is taken for the most dangerous.
+"""The registry of REST methods: one row per method, one module per family; an unknown method counts as creating.
 
 Effect, scope, parameters, list shape and documentation of a method come from its row.
 """
@@ -60,7 +60,7 @@ def find(method: str) -> Method | None:
 
 
 def effect_of(method: str) -> Effect:
-    """What executing a method does: that of its row; by its name, an unknown one reads or creates."""
+    """Return the effect of a method: from its row, or, for an unknown method, from its name."""
     row = find(method)
     if row is not None:
         return row.effect
@@ -75,7 +75,7 @@ def strongest(commands: Mapping[str, tuple[str, Any]]) -> Effect:
 
 
 def scope_of(method: str) -> str | None:
-    """The scope that a method needs: that of its row; an unknown one has it in its name."""
+    """Return the scope that a method needs: from its row, or, for an unknown method, from its name."""
     row = find(method)
     if row is not None:
         return row.scope
@@ -83,7 +83,7 @@ def scope_of(method: str) -> str | None:
 
 
 def moves_money(method: str) -> bool:
-    """Whether a method adds or deletes a payment or changes what is paid; an unknown one of their families may."""
+    """Whether a method adds, deletes, pays or changes payments; an unknown method of such a family counts as one."""
     row = find(method)
     if row is not None:
         return row.moves_money
@@ -92,6 +92,6 @@ def moves_money(method: str) -> bool:
 
 
 def similar(method: str) -> str | None:
-    """The known method whose name is most like this one."""
+    """Return the known method whose name is closest to this one."""
     close = get_close_matches(method.lower(), METHODS, n=1)
     return METHODS[close[0]].name if close else None

@@ -1,4 +1,4 @@
-"""Deals, companies, contacts, stages and comments: ``crm.deal.*`` and its neighbours. Errors come without a code."""
+"""Deals, companies, contacts, stages and comments: ``crm.deal.*`` and related methods. Errors come without a code."""
 
 from __future__ import annotations
 

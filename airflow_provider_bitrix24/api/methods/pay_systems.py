@@ -1,4 +1,4 @@
-"""Pay systems and what they tell Bitrix24: ``sale.paysystem.*``. Names of parameters and fields count in any case."""
+"""Pay systems: ``sale.paysystem.*``. The case of names of parameters and fields does not matter."""
 
 from __future__ import annotations
 

@@ -119,14 +119,14 @@ class Method:
 
 
 def snake_case(name: str) -> str:
-    """A name of the wire as Python writes it: ``entityTypeId``, ``PAY_SYSTEM_ID`` and ``useOriginalUfNames`` alike."""
+    """Convert a name of the REST API to snake case: ``entityTypeId``, ``PAY_SYSTEM_ID``, ``useOriginalUfNames``."""
     return name.lower() if name.isupper() else re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
 def fields(
     *, number: str = "", text: str = "", flag: str = "", time: str = "", other: str = ""
 ) -> Mapping[str, FieldKind]:
-    """The fields of a list by kind, each kind as names with blanks between them."""
+    """Return field name -> kind, from one text of names per kind, separated by blanks."""
     kinds: tuple[tuple[FieldKind, str], ...] = (
         ("number", number), ("text", text), ("flag", flag), ("time", time), ("other", other),
     )  # fmt: skip
@@ -134,12 +134,12 @@ def fields(
 
 
 def one(wire: str, meaning: str, type: ParamType = "id") -> Param:
-    """A required parameter."""
+    """Return a required parameter."""
     return Param(wire, type, meaning, required=True)
 
 
 def listing(*, upper: bool = False, select: bool = True, start: bool = True) -> tuple[Param, ...]:
-    """The parameters that list methods share."""
+    """Return the parameters that list methods share."""
     params = [
         Param("filter", "filter", "field with an operator as prefix -> value, such as ``{'>id': 1033}``"),
         Param("order", "order", "field -> ``'ASC'`` or ``'DESC'``"),
