@@ -91,7 +91,7 @@ def _is_given(extra: str | None, conn_id: str) -> bool:
     """
     if not extra or not extra.strip():
         return False
-    trouble = _trouble(extra)
+    trouble = _problem_in_extra(extra)
     if trouble:
         raise Bitrix24ConfigError(
             f"The Airflow connection {conn_id!r} cannot be used: its field extra {trouble}. Nothing was sent. Correct "
@@ -100,7 +100,7 @@ def _is_given(extra: str | None, conn_id: str) -> bool:
     return True
 
 
-def _trouble(extra: str) -> str:
+def _problem_in_extra(extra: str) -> str:
     twice: list[str] = []
 
     def read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -132,8 +132,8 @@ def _kind(value: object) -> str:
 
 def _not_found(conn_id: str, named_by: str) -> Bitrix24ConfigError:
     for backend in _backends():
-        value = _stored(backend, conn_id)
-        if value is not None and (trouble := _unparsed(backend, conn_id, value)):
+        value = _stored_text(backend, conn_id)
+        if value is not None and (trouble := _parse_problem(backend, conn_id, value)):
             return Bitrix24ConfigError(
                 f"The Airflow connection {conn_id!r} ({named_by}) exists in {type(backend).__name__}, but cannot be "
                 f"read: {trouble}. Nothing was sent."
@@ -153,7 +153,7 @@ def _backends() -> list[Any]:
         return []
 
 
-def _stored(backend: Any, conn_id: str) -> str | None:
+def _stored_text(backend: Any, conn_id: str) -> str | None:
     """Return the text that a secrets backend has for a connection; None if it has none, or has no text."""
     try:
         value = backend.get_conn_value(conn_id=conn_id)
@@ -162,16 +162,16 @@ def _stored(backend: Any, conn_id: str) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _unparsed(backend: Any, conn_id: str, value: str) -> str:
+def _parse_problem(backend: Any, conn_id: str, value: str) -> str:
     """Say why Airflow cannot parse a connection, without repeating its text; empty if it can."""
     try:
         backend.deserialize_connection(conn_id=conn_id, value=value).get_uri()
     except Exception:  # noqa: BLE001 - its message may hold the secret
-        return _why_unparsed(value)
+        return _describe_parse_problem(value)
     return ""
 
 
-def _why_unparsed(value: str) -> str:
+def _describe_parse_problem(value: str) -> str:
     if not value.lstrip().startswith("{"):
         return "it is neither a URI such as bitrix24://... nor a JSON object"
     try:
@@ -186,6 +186,6 @@ def _why_unparsed(value: str) -> str:
         if name in _TEXTS and not isinstance(given, str | None):
             return f'its field {name} is {_kind(given)}: write it as a text in quotes, such as "{name}": "..."'
     extra = fields.get("extra")
-    if isinstance(extra, str) and (trouble := _trouble(extra)):
+    if isinstance(extra, str) and (trouble := _problem_in_extra(extra)):
         return f"its field extra {trouble}"
     return "one of its fields has a value that Airflow does not take; port must be a whole number"

@@ -16,14 +16,14 @@
     │   ├── Bitrix24InvalidRequest   the portal does not accept these parameters, or does not know the method     final
     │   ├── Bitrix24RateLimited      too many requests, or too much working time; says when to come back          retry
     │   ├── Bitrix24Overloaded       blocked by Bitrix24 by hand; only their support can lift it                  final
-    │   └── Bitrix24ServerError      the portal is in trouble and executed nothing that matters                   retry
+    │   └── Bitrix24ServerError      the portal has an error of its own; nothing was written                      retry
     ├── Bitrix24TokenError           no new access token now; what needed it was not executed                     retry
     ├── Bitrix24StoreError           the database of the journal or of the tokens cannot be used now              retry
     ├── PaymentInProgress            another task or attempt is at work on the same key                           retry
     ├── PaymentUnresolved            something was sent, and the portal cannot be read now; the next attempt does retry
     ├── PaymentRefused               not sent by us: what the portal showed forbids it                            final
     ├── PaymentNotApplied            the portal answered, but does not show the payment                           final
-    ├── PaymentAmbiguous             several things may be ours, or none provably                                 final
+    ├── PaymentAmbiguous             several payments may be this key's, or none is proved                        final
     └── PaymentMismatch              amount, currency or parameters differ from what was expected                 final
 
 Every class survives pickling, and none holds a URL, a response object or a secret.
@@ -375,7 +375,7 @@ class Bitrix24Overloaded(Bitrix24ApiError):
 
 
 class Bitrix24ServerError(Bitrix24ApiError):
-    """The portal is in trouble; what was asked for was not executed, or only reads."""
+    """The portal has an error of its own; the call was not executed, or only reads."""
 
     code = "portal.server_error"
     final = False
@@ -445,10 +445,10 @@ class PaymentNotApplied(Bitrix24Error):
 
 
 class PaymentAmbiguous(Bitrix24Error):
-    """Several things may be ours, or none provably.
+    """Several payments may be this key's, or none is proved to be.
 
     :param message: what happened and what to do.
-    :param candidates: ids of the payments that may be ours.
+    :param candidates: ids of the payments that may be this key's.
     """
 
     code = "payment.ambiguous"

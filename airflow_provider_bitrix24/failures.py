@@ -45,19 +45,19 @@ class TaskFailure(AirflowFailException):
         return f"{self.kind.__name__}: {self.kind.__str__(self)}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _made, (self.kind, self.args, self.__dict__)
+        return _build_failure, (self.kind, self.args, self.__dict__)
 
 
 def failure_of(error: Bitrix24Error) -> TaskFailure:
     """Return the error as one that ends a task without a retry: of the provider's class and of Airflow's."""
-    return _made(type(error), error.args, error.__dict__)
+    return _build_failure(type(error), error.args, error.__dict__)
 
 
-def _made(kind: type[Bitrix24Error], arguments: tuple[Any, ...], fields: Mapping[str, Any]) -> TaskFailure:
+def _build_failure(kind: type[Bitrix24Error], arguments: tuple[Any, ...], fields: Mapping[str, Any]) -> TaskFailure:
     failure = _class_for(kind)
-    made = failure.__new__(failure, *arguments)
-    made.__dict__.update(fields)
-    return made
+    built = failure.__new__(failure, *arguments)
+    built.__dict__.update(fields)
+    return built
 
 
 _CLASSES: Final[dict[type[Bitrix24Error], type[TaskFailure]]] = {}

@@ -25,7 +25,7 @@ For a connection with the extras `auth: oauth` and `refreshed_by: operator`; con
 
 An access token lives for an hour, and every refresh kills the refresh token that it used. This DAG is the only one that
 refreshes, one run at a time, so that no two tasks do it at once; all others read the tokens that it has stored. Every
-other run finds the token new enough and does nothing. If the DAG is red for more than 20 minutes, other tasks fail, and
+other run finds the token new enough and does nothing. If the DAG fails for more than 20 minutes, other tasks fail, and
 say so.
 """,
 ) as dag:

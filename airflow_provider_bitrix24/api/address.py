@@ -80,10 +80,10 @@ def same_host(one: str, other: str) -> bool:
 
     Case, a dot at the end, the port, and letters or their ASCII form make no difference.
     """
-    return _meant(one) == _meant(other)
+    return _host_of(one) == _host_of(other)
 
 
-def _meant(address: str) -> str:
+def _host_of(address: str) -> str:
     try:
         return Written.take_apart(address.strip().partition("/rest/")[0].rstrip("/")).host
     except Bitrix24ConfigError:

@@ -23,17 +23,17 @@ log = logging.getLogger(__name__)
 
 
 class AnyMethod(RestMethods):
-    """What :class:`~airflow_provider_bitrix24.hooks.bitrix24.Bitrix24Hook` calls methods with.
+    """The part of :class:`~airflow_provider_bitrix24.hooks.bitrix24.Bitrix24Hook` that calls any REST method.
 
     :meta private:
     """
 
     @property
     def rest(self) -> Rest:
-        """One typed call for each REST method that is known: ``hook.rest.crm_item_payment_get(id=1034)``.
+        """A typed call for each known REST method: ``hook.rest.crm_item_payment_get(id=1034)``.
 
-        Its name is that of the REST method with ``_`` for ``.`` and words in snake case. What writes is sent as it is
-        called, and nothing keeps it from being sent twice.
+        Its name is that of the REST method with ``_`` for ``.`` and words in snake case. A call that writes is sent at
+        once, and nothing prevents a second one.
         """
         from airflow_provider_bitrix24.hooks.rest import Rest
 
@@ -47,7 +47,7 @@ class AnyMethod(RestMethods):
         return AsyncRest(self)
 
     def send(self, call: Call[T]) -> T:
-        """Send a call that was made as a value: ``calls.crm_item_payment_get(id=1034)`` of `api.calls`.
+        """Send a call that was created as a value: ``calls.crm_item_payment_get(id=1034)`` of `api.calls`.
 
         :raises Bitrix24Error: see `airflow_provider_bitrix24.exceptions`.
         """
@@ -148,7 +148,7 @@ class AnyMethod(RestMethods):
         raw: bool = False,
         check_names: bool = True,
     ) -> Iterator[Any]:
-        """All rows of a list method, 50 in a request; never more than one page in memory.
+        """Yield all rows of a list method, 50 in a request, with at most one page in memory.
 
         Methods that can filter by id are read in the order of their ids, so that no row is missed while others are
         added. The others, and those that the registry does not know, are read by the offset that each reply names.
@@ -193,7 +193,7 @@ class AnyMethod(RestMethods):
 def _checked_call(
     caller: Caller, method: str, params: Mapping[str, Any], effect: Effect | None, check_names: bool
 ) -> Flow[Reply]:
-    """One call whose names are checked before, and whose rows are checked after it."""
+    """Call a method, with a check of the names before and of the rows after the call."""
     from airflow_provider_bitrix24.api import filters, paging
 
     if check_names:
@@ -210,7 +210,7 @@ def _checked_batch(
     halt: bool,
     effect: Effect | None,
 ) -> Flow[BatchReply]:
-    """A batch whose typed calls are read as their twins read them."""
+    """Send a batch, and read the results of typed calls as the calls alone would."""
     from airflow_provider_bitrix24.api import filters
     from airflow_provider_bitrix24.api.calls.call import Call, read_batch
 

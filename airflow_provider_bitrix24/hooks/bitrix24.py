@@ -75,7 +75,7 @@ def _keeper(settings: Settings, conn_id: str) -> TokenKeeper | None:
 
 
 def _pacer(settings: Settings, pace_conn_id: str | None) -> Pacer | None:
-    """Who keeps the slots of the portal's rate limit, unless it is switched off."""
+    """Return the pacer for the portal's rate limit; None if the limit is off."""
     if settings.rate_limit.off:
         return None
     from airflow_provider_bitrix24.hooks.pacing import make_pacer

@@ -58,8 +58,8 @@ def ask(settings: Settings, access_token: str | None = None) -> Checkup | None:
         return trip.value if drivers.run(trip.stretch(access_token), session) else None
 
 
-def _journal() -> str:
-    """What to do about the journal, as far as this process sees Airflow's configuration."""
+def _journal_advice() -> str:
+    """Say if no journal is configured, as far as this process sees Airflow's configuration."""
     try:
         if options.read("journal_conn_id") is not None:
             return ""
@@ -107,8 +107,8 @@ class _Attempt:
         address = f"{connection.host}/{connection.schema}"
         if any(secret in address for secret in settings.secrets):
             advice = "The host holds the webhook's secret, where everybody can read it: put it into the password."
-            return checkup.works, f"{advice} {checkup.text} {_journal()}".rstrip()
-        return checkup.works, f"{checkup.text} {_journal()}".rstrip()
+            return checkup.works, f"{advice} {checkup.text} {_journal_advice()}".rstrip()
+        return checkup.works, f"{checkup.text} {_journal_advice()}".rstrip()
 
     def _stored_token(self, settings: Settings, application: OAuthAuth) -> str | None:
         from airflow_provider_bitrix24.hooks.tokens import make_keeper

@@ -81,7 +81,7 @@ def _sign_in(conn_id: str, answer: str | None, state: str | None) -> int:
         address = api.tokens.consent_url(settings, application, state)
         print(_EXPLAINED.format(host=settings.host, address=address), flush=True)
         answer = getpass("Address or code: ") if sys.stdin.isatty() else sys.stdin.readline()
-    tokens = _exchange(keeper, read_code(answer, settings, state), _other_server(answer, application))
+    tokens = _exchange(keeper, read_code(answer, settings, state), _hint_of_other_server(answer, application))
     _say_who(settings, tokens)
     print(f"The tokens are in {keeper.place}, and tasks can begin.")
     return 0
@@ -96,9 +96,9 @@ def _exchange(keeper: TokenKeeper, code: str, hint: str) -> Tokens:
     raise type(refused)(refused.code, refused.status, refused.method, refused.description, advice)
 
 
-def _other_server(answer: str, application: OAuthAuth) -> str:
-    """What to correct if the pasted address names another token endpoint than the connection; else empty."""
-    server = _fields(answer).get("server_domain", [""])[-1]
+def _hint_of_other_server(answer: str, application: OAuthAuth) -> str:
+    """Say what to correct if the pasted address names another token endpoint than the connection; else empty."""
+    server = _pasted_fields(answer).get("server_domain", [""])[-1]
     if not server or same_host(server, application.oauth_url):
         return ""
     try:
@@ -111,14 +111,14 @@ def _other_server(answer: str, application: OAuthAuth) -> str:
     )
 
 
-def _fields(answer: str) -> dict[str, list[str]]:
-    """The fields in what a person has pasted; none if it is a code alone."""
+def _pasted_fields(answer: str) -> dict[str, list[str]]:
+    """Return the query fields of a pasted address; none if it is a code alone."""
     text = answer.strip()
     return parse_qs(urlsplit(text).query or text.partition("?")[2] or text) if set("?=") & set(text) else {}
 
 
 def _say_who(settings: Settings, tokens: Tokens) -> None:
-    """Name the user whom the tasks will act as: it is whoever was signed in to the portal in that browser."""
+    """Name the user that the tasks will act as: the one who was signed in to the portal in that browser."""
     from airflow_provider_bitrix24.hooks import checkup
 
     found, trouble = None, "it calls the new access token expired"
@@ -143,7 +143,7 @@ def read_code(answer: str, settings: Settings, state: str | None) -> str:
     :param state: what must come back with it, if it is known; a code alone comes without.
     :raises Bitrix24ConfigError: there is no code in it, or it is the answer to something else.
     """
-    found = _fields(answer) or {"code": [answer.strip()]}
+    found = _pasted_fields(answer) or {"code": [answer.strip()]}
     code = found.get("code", [""])[-1]
     if _CODE.fullmatch(code) is None:
         raise Bitrix24ConfigError("There is no code in that. Open the address again: a new code is made each time.")

@@ -1,7 +1,7 @@
-"""The slots of a portal's rate limit for all hosts: a bucket in a row of a SQL database, by the database's clock.
+"""Share a portal's rate limit among all hosts, by a bucket in a row of a SQL database, with the database's clock.
 
 The same arithmetic as in `api.pacing`, as one UPDATE that the server commits at once: no lock outlives the statement,
-so that a process that is stopped keeps nobody from sending.
+so a process that is stopped blocks no other one.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class RowPacer:
         return Slot(max(0.0, float(wait)), granted=False)
 
     def _left(self, *, drained: bool) -> sa.ColumnElement[float]:
-        """The seconds that are booked now: `Bucket.left`."""
+        """Return the seconds that are booked now, as `Bucket.left` does."""
         empty = self._limits.tolerance + self._limits.interval
         left = self._larger(0.0, _TABLE.c.backlog - self._larger(0.0, self._database.now - _TABLE.c.booked_at))
         if drained:
@@ -89,7 +89,7 @@ class RowPacer:
         return larger(least, value, type_=sa.Float(53))
 
     def _booked(self, update: sa.Update) -> float | None:
-        """The backlog after the update; None if it changed no row."""
+        """Run the update, and return the new backlog; None if it changed no row."""
         with self._begin() as connection:
             if self._database.dialect == "postgresql":
                 backlog: float | None = connection.execute(update.returning(_TABLE.c.backlog)).scalar_one_or_none()
@@ -102,7 +102,7 @@ class RowPacer:
             return float(connection.execute(sa.select(_TABLE.c.backlog).where(self._here)).scalar_one())
 
     def _stored(self, backlog: sa.ColumnElement[float]) -> sa.ColumnElement[float]:
-        """The new backlog, and on MySQL what the client is told of it."""
+        """Return the new backlog; on MySQL in a form that the client can read back."""
         if self._database.dialect != "mysql":
             return backlog
         whole = sa.cast(sa.func.round(backlog * _MICROSECONDS), mysql.INTEGER(unsigned=True))

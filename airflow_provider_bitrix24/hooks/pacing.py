@@ -47,7 +47,7 @@ def make_pacer(settings: Settings, pace_conn_id: str | None = None) -> Pacer:
         if conn_id not in _NO_DATABASE:
             return ClusterPacer(_row(settings, conn_id), host)
     except Exception as error:  # noqa: BLE001 - a secrets backend may raise whatever it likes
-        _warn_once(_words(error))
+        _warn_once(_reason_of(error))
     return host
 
 
@@ -93,13 +93,13 @@ class ClusterPacer:
         except TimeoutError:
             reason = f"the database gave no answer within {LONGEST:g} s"
         except Bitrix24Error as error:
-            reason = _words(error)
+            reason = _reason_of(error)
         self._away_until = self._clock() + AWAY_FOR
         _warn_once(reason)
         return Slot(0.0)
 
 
-def _words(error: Exception) -> str:
+def _reason_of(error: Exception) -> str:
     return (
         error.reason if isinstance(error, Bitrix24Error) else f"its connection cannot be read ({type(error).__name__})"
     )

@@ -257,7 +257,7 @@ def _one(options: argparse.Namespace, *, part: bool = False) -> Drawer:
     """
     shelf = _shelf(options)
     found: list[Drawer] = []
-    # As it was given first: the identity of a DAG may hold letters that keys of authors never hold.
+    # As given first: the identity of a DAG may hold letters that keys of authors never hold.
     for key in dict.fromkeys((options.key, options.key and normalised(options.key))):
         found = found or list(shelf.drawers(key))
     if not found and part and options.key:

@@ -32,7 +32,7 @@ def rename_portal(database: Database, old: str, new: str) -> tuple[int, int]:
         hosts = connection.execute(PORTALS.update().where(PORTALS.c.portal == old).values(portal=new)).rowcount
         rows = connection.execute(sa.select(KEYS).where(KEYS.c.portal == old).with_for_update()).all()
         if not rows and not hosts:
-            raise _unchanged(f"the journal has no portal {old!r}; it has {_names(connection)}")
+            raise _not_renamed(f"the journal has no portal {old!r}; it has {_names(connection)}")
         now = connection.execute(sa.select(database.now)).scalar_one()
         _refuse_open(rows, now)
         keys = {row.key_digest: _renamed(row.journal_key, old, new) for row in rows}
@@ -80,7 +80,7 @@ def _document(row: Any, new: str, key: str) -> str:
         return json.dumps(document | {"portal": new, "key": key}, ensure_ascii=False)
     except (ValueError, AttributeError, TypeError):
         unreadable = row.journal_key
-    raise _unchanged(f"the entry of {unreadable!r} cannot be read; see `journal show`")
+    raise _not_renamed(f"the entry of {unreadable!r} cannot be read; see `journal show`")
 
 
 def _renamed(key: str, old: str, new: str) -> str:
@@ -92,11 +92,11 @@ def _refuse_open(rows: Any, now: float) -> None:
     """Refuse while a request may still arrive, or a payment has to be found by its tag, which contains the old name."""
     busy = [row.journal_key for row in rows if row.held_until > now]
     if busy:
-        raise _unchanged(f"an attempt is at work on {_some(busy)}; stop the DAGs of this portal, and try again")
+        raise _not_renamed(f"an attempt is at work on {_listed(busy)}; stop the DAGs of this portal, and try again")
     unknown = [row.journal_key for row in rows if row.unknown]
     if unknown:
-        raise _unchanged(
-            f"the outcome of a send is unknown for {_some(unknown)}; clear the tasks, or decide with "
+        raise _not_renamed(
+            f"the outcome of a send is unknown for {_listed(unknown)}; clear the tasks, or decide with "
             "`journal resolve`, and try again"
         )
 
@@ -106,8 +106,8 @@ def _refuse_doubles(connection: sa.Connection, old: str, new: str, digests: set[
     there = connection.execute(sa.select(KEYS.c.key_digest, KEYS.c.journal_key).where(KEYS.c.portal == new)).all()
     double = [row.journal_key for row in there if row.key_digest in digests]
     if double:
-        raise _unchanged(
-            f"there are entries of {_some(double)} under both names, so there may be two payments for one key. "
+        raise _not_renamed(
+            f"there are entries of {_listed(double)} under both names, so there may be two payments for one key. "
             "Compare them by `journal show` and on the portal, and keep the two names apart"
         )
     other = CLAIMS.alias()
@@ -118,22 +118,22 @@ def _refuse_doubles(connection: sa.Connection, old: str, new: str, digests: set[
     )
     payments = connection.execute(same).scalars().all()
     if payments:
-        raise _unchanged(f"keys under both names have claimed the payment {_some(payments)}: they are two portals")
+        raise _not_renamed(f"keys under both names have claimed the payment {_listed(payments)}: they are two portals")
 
 
 def _names(connection: sa.Connection) -> str:
     names = {*connection.execute(sa.select(KEYS.c.portal)).scalars(), *_registered(connection)}
-    return _some(sorted(names)) if names else "none"
+    return _listed(sorted(names)) if names else "none"
 
 
 def _registered(connection: sa.Connection) -> list[str]:
     return list(connection.execute(sa.select(PORTALS.c.portal)).scalars())
 
 
-def _some(things: Any) -> str:
+def _listed(things: Any) -> str:
     more = f" and {len(things) - 5} more" if len(things) > 5 else ""
     return ", ".join(str(thing) for thing in things[:5]) + more
 
 
-def _unchanged(why: str) -> Bitrix24ConfigError:
+def _not_renamed(why: str) -> Bitrix24ConfigError:
     return Bitrix24ConfigError(f"The portal was not renamed: {why}. Nothing was changed.")

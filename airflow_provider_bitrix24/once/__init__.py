@@ -55,8 +55,8 @@ class Once:
     :param journal: where it is written down what is sent; by default nowhere.
     :param task: who asks.
     :param safeguard: raises if nothing may be sent now; asked right before each send. By default nothing is asked.
-    :param brake: asked when the journal knows that the work has begun, before the portal is read: so that a later
-        attempt knows that a stopped one has sent nothing.
+    :param brake: checked after the journal has noted that the work has begun, and before the portal is read. So a
+        later attempt knows that a stopped one has sent nothing.
     """
 
     def __init__(

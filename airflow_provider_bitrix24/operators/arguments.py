@@ -24,14 +24,14 @@ def given(task: Any) -> frozenset[str]:
     return frozenset(field for field in task.template_fields if getattr(task, field, None) is not None)
 
 
-_WITHOUT_HARM: dict[str, Any] = {
+_DEFAULTS_IF_EMPTY: dict[str, Any] = {
     "pay_system_id": None,
     "bx_rest_handler": None,
     "if_paid": "succeed",
     "on_unknown": "fail",
 }
-"""Arguments that a template may leave empty -> their defaults. Without a guard, such as max_amount or the key, a task
-would pay what the author wanted refused."""
+"""Arguments that a template may leave empty -> their defaults. No guard is among them: without max_amount or the key, a
+task would pay what the author wanted to be refused."""
 
 
 def is_empty(value: Any) -> bool:
@@ -41,9 +41,9 @@ def is_empty(value: Any) -> bool:
 
 def leave_out_what_is_empty(task: Any) -> None:
     """Reset an optional argument that rendered to nothing to its default."""
-    for field in set(task.template_fields) & _WITHOUT_HARM.keys():
+    for field in set(task.template_fields) & _DEFAULTS_IF_EMPTY.keys():
         if is_empty(getattr(task, field)):
-            setattr(task, field, _WITHOUT_HARM[field])
+            setattr(task, field, _DEFAULTS_IF_EMPTY[field])
 
 
 def refuse_lost(task: Any, were_given: frozenset[str]) -> None:
@@ -51,7 +51,7 @@ def refuse_lost(task: Any, were_given: frozenset[str]) -> None:
 
     :raises Bitrix24ConfigError: names it.
     """
-    for field in sorted((were_given | _mapped(task)) - _WITHOUT_HARM.keys()):
+    for field in sorted((were_given | _mapped(task)) - _DEFAULTS_IF_EMPTY.keys()):
         if getattr(task, field) is None:
             raise Bitrix24ConfigError(
                 f"{field} was given, but rendered to None. Nothing was sent. Look at what its template or the task "
@@ -87,8 +87,8 @@ def business_key(value: Any) -> str | None:
     """Return the key that the author gave, or None for None.
 
     Two keys that look the same to a person are one: it is brought into Unicode's form NFKC, blanks around it do not
-    count, and characters that nobody sees are refused. A number is refused, because who made it of a text may have
-    changed its meaning: native rendering makes 47111 of "4711_1" and of "471_11".
+    count, and characters that nobody sees are refused. A number is refused, because the conversion from text may
+    have changed it: native rendering makes 47111 of "4711_1" and of "471_11".
     """
     if value is None:
         return None

@@ -235,7 +235,7 @@ class PaymentOperator(LiteralText, BaseOperator):
         plan, command, entry = fail_if_final(lambda: self._parked_here(context))
         if decision is not None:
             questions.note_heard(context, decision)
-        # A decision that was turned down ends the task: whoever clears it is asked again.
+        # A decision that was refused ends the task. After clearing, the task asks again.
         if command is None or entry is None or (decision is not None and entry.has_refused(decision)):
             raise failure_of(unclear)
         self.log.warning("%s", unclear)

@@ -57,10 +57,10 @@ class PayInvoiceOperator(MarkOperator):
     :param expected_amount: (templated) the invoice must be for this amount; text such as "1500.00".
     :param expected_currency: (templated) and in this currency.
     :param if_paid: (templated) what to do if the invoice was paid before this task: "succeed" (outcome
-        ``already_paid``), "skip" or "fail". What an earlier attempt of this task has marked counts as ours.
+        ``already_paid``), "skip" or "fail". What an earlier attempt of this task has marked has the outcome ``paid``.
     :param max_amount: (templated) refuse to mark more than this; text such as "5000.00". By default the option
         ``[bitrix24] max_amount`` of Airflow's configuration.
-    :param on_unknown: (templated) what to do if it cannot be known what became of a lost answer: "fail" (red, no retry,
+    :param on_unknown: (templated) what to do if the outcome of a send stays unknown: "fail" (no retry, the message
         says what to look at), or "ask" a person in the Airflow UI (3.3). See the documentation of the operators.
     :param ask_timeout: with "ask": how long to wait for the answer; by default one day.
     :param allow_backfill: work in backfill runs too; by default the option ``[bitrix24] allow_backfill``, else they are
@@ -71,7 +71,7 @@ class PayInvoiceOperator(MarkOperator):
         latter whatever the option says.
     :param bitrix24_conn_id: (templated) Airflow connection; its webhook needs the scopes ``crm`` and ``pay_system``.
     :param multiple_outputs: push every field of the receipt as its own XCom as well.
-    :return: the receipt: ``operation``, ``outcome`` ("paid" if the mark is ours, "already_paid" if not), ``portal``,
+    :return: the receipt: ``operation``, ``outcome`` ("paid" if marked by this task, else "already_paid"), ``portal``,
         ``invoice_id``, ``pay_system_id``, ``amount``, ``currency``, ``paid_at``, ``idempotency_key``, ``evidence``,
         ``recovered`` (whether an earlier attempt had sent it).
     """
@@ -156,10 +156,10 @@ class PayCrmPaymentOperator(MarkOperator):
     :param allow_zero: mark also a payment of 0; by default it is refused, because an order of 0 would count as
         paid.
     :param if_paid: (templated) what to do if the payment was paid before this task: "succeed" (outcome
-        ``already_paid``), "skip" or "fail". What an earlier attempt of this task has marked counts as ours.
+        ``already_paid``), "skip" or "fail". What an earlier attempt of this task has marked has the outcome ``paid``.
     :param max_amount: (templated) refuse to mark more than this; text such as "5000.00". By default the option
         ``[bitrix24] max_amount`` of Airflow's configuration.
-    :param on_unknown: (templated) what to do if it cannot be known what became of a lost answer: "fail" (red, no retry,
+    :param on_unknown: (templated) what to do if the outcome of a send stays unknown: "fail" (no retry, the message
         says what to look at), or "ask" a person in the Airflow UI (3.3). See the documentation of the operators.
     :param ask_timeout: with "ask": how long to wait for the answer; by default one day.
     :param allow_backfill: work in backfill runs too; by default the option ``[bitrix24] allow_backfill``, else they are
@@ -170,7 +170,7 @@ class PayCrmPaymentOperator(MarkOperator):
         latter whatever the option says.
     :param bitrix24_conn_id: (templated) Airflow connection; its webhook needs the scope ``crm``.
     :param multiple_outputs: push every field of the receipt as its own XCom as well.
-    :return: the receipt: ``operation``, ``outcome`` ("paid" if the mark is ours, "already_paid" if not), ``portal``,
+    :return: the receipt: ``operation``, ``outcome`` ("paid" if marked by this task, else "already_paid"), ``portal``,
         ``payment_id``, ``pay_system_id``, ``amount``, ``currency``, ``paid_at``, ``idempotency_key``, ``evidence``,
         ``recovered`` (whether an earlier attempt had sent it).
     """
@@ -258,10 +258,10 @@ class AddCrmPaymentOperator(PaymentOperator):
         scope ``sale`` and an administrator's webhook; off by default, because exchanges with other systems use xmlId.
     :param max_amount: (templated) refuse to add more than this; text such as "5000.00". By default the option
         ``[bitrix24] max_amount`` of Airflow's configuration.
-    :param on_unknown: (templated) what to do if it cannot be known what became of a lost answer: "fail" (red, no retry,
-        says what to look at), "ask" a person
-        in the Airflow UI (3.3), or "adopt" the one new payment that is there; use it only if nobody else adds
-        payments to this object meanwhile. See the documentation of the operators.
+    :param on_unknown: (templated) what to do if the outcome of a send stays unknown: "fail" (no retry, the message
+        says what to look at), "ask" a person in the Airflow UI (3.3), or "adopt" the one new payment that is
+        there; use it only if nobody else adds payments to this object meanwhile. See the documentation of the
+        operators.
     :param ask_timeout: with "ask": how long to wait for the answer; by default one day.
     :param allow_backfill: work in backfill runs too; by default the option ``[bitrix24] allow_backfill``, else they are
         refused.
@@ -379,6 +379,6 @@ class AddCrmPaymentOperator(PaymentOperator):
         try:
             CrmPaymentLink().persist(context, origin=self.hook.settings.origin, object_id=payment_id)
         except Exception:
-            # The payment is made: a missing button is no reason to hide its id behind a red task.
+            # The payment was added: a missing button must not fail the task, which would hide the payment's id.
             self.log.warning("The link to payment %s could not be stored.", payment_id, exc_info=True)
         return False

@@ -101,7 +101,7 @@ def ask(
     from airflow_provider_bitrix24.triggers.answers import StoredAnswerTrigger
 
     if _runs_without_a_scheduler():
-        raise _unasked(
+        raise _failure_without_question(
             unclear,
             "Nobody is asked: `airflow dags test` and `dag.test()` have no scheduler, which would end the wait. Decide "
             "by the command above, or run the DAG in an Airflow with a scheduler.",
@@ -117,7 +117,7 @@ def ask(
         trigger = StoredAnswerTrigger(str(context["ti"].id))
         raise TaskDeferred(trigger=trigger, **park, kwargs={"asked": {**before, **more, "looking": True}}, timeout=LOOK)
     if before is not None and not same:
-        raise _unasked(
+        raise _failure_without_question(
             unclear,
             "Nobody is asked in Airflow this time: it has asked about this task before, and would show that older "
             "question, with other payments to choose from.",
@@ -163,7 +163,7 @@ def _runs_without_a_scheduler() -> bool:
     return type(getattr(task_runner, "SUPERVISOR_COMMS", None)).__name__ == "InProcessSupervisorComms"
 
 
-def _unasked(unclear: PaymentAmbiguous, why: str) -> TaskFailure:
+def _failure_without_question(unclear: PaymentAmbiguous, why: str) -> TaskFailure:
     told = PaymentAmbiguous(f"{unclear} {why}", unclear.candidates)
     told.sent = unclear.sent
     return failure_of(told)

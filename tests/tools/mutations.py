@@ -669,10 +669,10 @@ MUTATIONS = [
     Mutation(
         "an extra that cannot be read is refused",
         "connections.py",
-        """    trouble = _trouble(extra)
+        """    trouble = _problem_in_extra(extra)
     if trouble:
         raise""",
-        """    trouble = _trouble(extra)
+        """    trouble = _problem_in_extra(extra)
     if not trouble and trouble:
         raise""",
         "test_the_hook_refuses",
