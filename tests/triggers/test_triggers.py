@@ -279,6 +279,12 @@ async def test_another_payment_than_asked_for_is_not_taken_for_it(portal: Any, k
     assert (await report(other))["reason"] in ("timeout", "deleted")
 
 
+def let_waits_pass(monkeypatch: pytest.MonkeyPatch, wait: Any) -> None:
+    """Replace the sleep of the triggers alone: the sandbox beside them has an event loop that needs its own."""
+    names = SimpleNamespace(**{**vars(asyncio), "sleep": wait})
+    monkeypatch.setattr("airflow_provider_bitrix24.triggers.payments.asyncio", names)
+
+
 @BOTH
 @pytest.mark.parametrize(
     ("poke_interval", "max_wait", "least", "most"),
@@ -309,7 +315,7 @@ async def test_waits_grow_as_they_do_in_a_worker(
     waiting = trigger(
         kind, poke_interval=poke_interval, exponential_backoff=True, max_wait=max_wait, end_time=now + 10**6
     )
-    monkeypatch.setattr("airflow_provider_bitrix24.triggers.payments.asyncio.sleep", wait)
+    let_waits_pass(monkeypatch, wait)
     assert (await report(waiting))["reason"] == "paid"
     assert len(waits) == len(least)
     for low, waited, high in zip(least, waits, most, strict=True):
@@ -325,6 +331,6 @@ async def test_without_back_off_each_wait_is_the_same(portal: Any, monkeypatch: 
             pay(portal, "invoice")
 
     waiting = trigger("invoice", poke_interval=60.0, max_wait=5.0)
-    monkeypatch.setattr("airflow_provider_bitrix24.triggers.payments.asyncio.sleep", wait)
+    let_waits_pass(monkeypatch, wait)
     assert (await report(waiting))["reason"] == "paid"
     assert waits == [60.0] * 4
