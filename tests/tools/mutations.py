@@ -751,6 +751,14 @@ MUTATIONS = [
         CLEARED,
     ),
     Mutation(
+        "an attempt that was overtaken says what the portal has just answered",
+        "once/story.py",
+        "                ended = self._overtaken_with(entry, error)\n",
+        "                ended = error\n",
+        "test_an_answer_that_cannot_be_kept_is_told",
+        FORGOTTEN,
+    ),
+    Mutation(
         "a rescheduled attempt is no first one",
         "operators/journals.py",
         "return ti.try_number == 1 and not rescheduled and not _begun_before(ti)",
