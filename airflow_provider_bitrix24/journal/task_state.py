@@ -244,14 +244,18 @@ def _guarded(work: Any) -> Any:
 
 
 def _is_overtaken(error: Exception) -> bool:
-    """Whether Airflow itself says that it does not know this attempt any more.
+    """Whether Airflow itself says that it does not know this attempt any more."""
+    return reason_of(error) in _OVERTAKEN
 
-    A status of 404 or 409 alone may come from whatever stands before its API.
+
+def reason_of(error: Exception) -> str | None:
+    """The reason that Airflow's API itself gives for a 404 or 409; None if it gives none.
+
+    The status alone may come from whatever stands before the API.
     """
-    detail = getattr(getattr(error, "error", None), "detail", None)
-    if not isinstance(detail, dict) or detail.get("status_code") not in (404, 409):
-        return False
-    said = detail.get("detail")
+    said = getattr(getattr(error, "error", None), "detail", None)
+    if not isinstance(said, dict) or said.get("status_code") not in (404, 409):
+        return None
     while isinstance(said, dict) and "reason" not in said:
         said = said.get("detail")
-    return isinstance(said, dict) and said["reason"] in _OVERTAKEN
+    return str(said["reason"]) if isinstance(said, dict) else None

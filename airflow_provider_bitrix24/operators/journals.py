@@ -115,7 +115,7 @@ def begin(context: Context, *, retries: int, resumed: bool, database: bool) -> B
     if before:
         # It was deleted when this attempt started. The one after this must see it as well.
         ti.xcom_push(key=BEGUN, value=True)
-    first = _is_first(ti) and not resumed
+    first = is_first(ti) and not resumed
     lost = ""
     if resumed:
         lost = _RESUMED
@@ -159,7 +159,7 @@ def _begun_before(ti: Any) -> bool | None:
     return None if keys is None or (AIRFLOW_V_3_4_PLUS and ti.try_number > 1) else False
 
 
-def _is_first(ti: Any) -> bool:
+def is_first(ti: Any) -> bool:
     """Whether nothing of this task has run before: a rescheduled attempt (Airflow 3.4) keeps its number."""
     rescheduled = getattr(getattr(ti, "_ti_context_from_server", None), "task_reschedule_count", 0)
     return ti.try_number == 1 and not rescheduled and not _begun_before(ti)
@@ -218,7 +218,7 @@ def with_what_is_known(context: Context, work: Callable[[], T]) -> T:
 
 def _known(context: Context) -> str | None:
     """What earlier attempts of this task have sent, as sentences; None if there was none."""
-    first, state = _is_first(context["ti"]), _task_state(context)
+    first, state = is_first(context["ti"]), _task_state(context)
     if state is None:
         return None if first else "An earlier attempt may have sent something, which then MAY be on the books."
     try:

@@ -26,6 +26,7 @@ DEATH = "tests/proof/test_death_before_red.py"
 HALF_KNOWN = "tests/proof/test_half_known.py"
 PACING = "tests/once/test_pacing.py"
 PORTALS = "tests/journal/test_portals.py"
+STORED_ANSWERS = "tests/operators/test_stored_answers.py"
 JOURNALS = "tests/operators/test_journals.py"
 RENDERING = "tests/operators/test_rendering.py"
 OPTIONS = "tests/operators/test_options.py"
@@ -759,6 +760,30 @@ MUTATIONS = [
         FORGOTTEN,
     ),
     Mutation(
+        "the note of a question counts as missing only after several reads",
+        "operators/questions.py",
+        "noted = patient_read(store, ASKED)",
+        "noted = store.get(ASKED)",
+        "test_an_answer_that_airflow_holds_is_read_before_anything_is_asked",
+        STORED_ANSWERS,
+    ),
+    Mutation(
+        "the answer to a question whose note is gone is read before it is asked again",
+        "operators/questions.py",
+        "    if before is None and parked is not None:\n",
+        "    if False:\n",
+        "test_an_answer_that_airflow_holds_is_read_before_anything_is_asked",
+        STORED_ANSWERS,
+    ),
+    Mutation(
+        "a question that Airflow does not know is asked again",
+        "operators/questions.py",
+        '    if answer == "not asked":\n',
+        "    if False:\n",
+        "test_a_question_that_airflow_does_not_know_is_asked_again",
+        STORED_ANSWERS,
+    ),
+    Mutation(
         "a rescheduled attempt is no first one",
         "operators/journals.py",
         "return ti.try_number == 1 and not rescheduled and not _begun_before(ti)",
@@ -777,7 +802,7 @@ MUTATIONS = [
     Mutation(
         "only Airflow itself says that it has given an attempt up",
         "journal/task_state.py",
-        'return isinstance(said, dict) and said["reason"] in _OVERTAKEN',
+        "return reason_of(error) in _OVERTAKEN",
         "return True",
         "test_a_fence_is_written_first",
         "tests/journal/test_database.py",
