@@ -111,7 +111,7 @@ def begin(context: Context, *, retries: int, resumed: bool, database: bool) -> B
     """
     ti: Any = context["ti"]
     state = _task_state(context)
-    before = _begun_before(ti)
+    before = begun_before(ti)
     if before:
         # It was deleted when this attempt started. The one after this must see it as well.
         ti.xcom_push(key=BEGUN, value=True)
@@ -148,7 +148,7 @@ def opened(context: Context, journal: Journal, portal: str, key: str) -> None:
     context["ti"].xcom_push(key=BEGUN, value=True)
 
 
-def _begun_before(ti: Any) -> bool | None:
+def begun_before(ti: Any) -> bool | None:
     """Whether an earlier attempt has begun; None if Airflow does not say.
 
     Airflow 3.4 gives each retry a new id, and lists only the XComs of that id: an empty list says nothing there.
@@ -161,8 +161,12 @@ def _begun_before(ti: Any) -> bool | None:
 
 def is_first(ti: Any) -> bool:
     """Whether nothing of this task has run before: a rescheduled attempt (Airflow 3.4) keeps its number."""
-    rescheduled = getattr(getattr(ti, "_ti_context_from_server", None), "task_reschedule_count", 0)
-    return ti.try_number == 1 and not rescheduled and not _begun_before(ti)
+    return ti.try_number == 1 and not is_rescheduled(ti) and not begun_before(ti)
+
+
+def is_rescheduled(ti: Any) -> bool:
+    """Whether Airflow runs the same attempt again."""
+    return bool(getattr(getattr(ti, "_ti_context_from_server", None), "task_reschedule_count", 0))
 
 
 def journal_of(

@@ -786,7 +786,7 @@ MUTATIONS = [
     Mutation(
         "a rescheduled attempt is no first one",
         "operators/journals.py",
-        "return ti.try_number == 1 and not rescheduled and not _begun_before(ti)",
+        "return ti.try_number == 1 and not is_rescheduled(ti) and not begun_before(ti)",
         "return ti.try_number == 1",
         "test_a_rescheduled_attempt_is_no_first_one",
         CLEARED,
@@ -859,6 +859,22 @@ MUTATIONS = [
         '{"method": method, "sending": True, "try_number"',
         '{"method": method, "sending": False, "try_number"',
         "test_a_worker_that_died_while_sending_has_left_its_note",
+        SENT,
+    ),
+    Mutation(
+        "a creating call: a note that is not found does not prove that nothing was sent",
+        "operators/sent.py",
+        "    if note is None and not _has_sent_nothing(ti, retries):\n",
+        "    if False:\n",
+        "test_a_note_that_is_lost_is_no_proof",
+        SENT,
+    ),
+    Mutation(
+        "a creating call: its note counts as missing only after several reads",
+        "operators/sent.py",
+        "note = patient_read(store, NOTE)",
+        "note = store.get(NOTE)",
+        "test_a_note_is_read_again_before_it_counts_as_missing",
         SENT,
     ),
     Mutation(
