@@ -93,7 +93,7 @@ def _exchange(keeper: TokenKeeper, code: str, hint: str) -> Tokens:
     except Bitrix24AuthError as error:
         refused = error
     advice = f"{hint} {refused.advice}".strip()
-    raise type(refused)(refused.code, refused.status, refused.method, refused.description, advice)
+    raise type(refused)(refused.portal_code, refused.status, refused.method, refused.description, advice)
 
 
 def _hint_of_other_server(answer: str, application: OAuthAuth) -> str:

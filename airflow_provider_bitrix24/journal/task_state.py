@@ -33,7 +33,10 @@ ATTEMPTS: Final = "bitrix24_attempts"
 document is either one that was never written, or one that was lost."""
 _ATTEMPTS_KEPT: Final = 20
 _READS: Final = 3
-"""How often a document is read that must be there."""
+"""How often a document is read before its absence counts: what stands before Airflow's API may answer "not found"."""
+
+_OVERTAKEN: Final = ("not_found", "not_running", "running_elsewhere", "invalid_state")
+"""The reasons that Airflow gives to an attempt that is no longer the current one."""
 
 _DOCUMENT_GONE: Final = f"Airflow's task state store had a document {DOCUMENT}, and no longer has it."
 _ANY_TASK: Final = TaskName("YOUR_DAG", "YOUR_RUN", "YOUR_TASK")
@@ -79,7 +82,8 @@ class TaskStateJournal:
         :raises Bitrix24StoreError: the store cannot be reached, or does not show what was written a moment ago:
             something between this worker and Airflow may answer "not found" for it.
         """
-        known = _Attempts.of(_guarded(lambda: self._store.get(ATTEMPTS))) or _Attempts(lost=lost)
+        noted = _guarded(lambda: self._store.get(ATTEMPTS) if first else patient_read(self._store, ATTEMPTS))
+        known = _Attempts.of(noted) or _Attempts(lost=lost)
         self._attempts = replace(known, begun=(*known.begun, attempt)[-_ATTEMPTS_KEPT:])
         document = self._attempts.document
         _guarded(lambda: self._store.set(ATTEMPTS, document, retention=self._retention))
@@ -191,6 +195,15 @@ class _Document:
         return {}
 
 
+def patient_read(store: Store, key: str) -> Any:
+    """Read a document; None only after several reads that agree."""
+    for _ in range(_READS):
+        document = store.get(key)
+        if document is not None:
+            return document
+    return None
+
+
 def heard(entry: Entry, decisions: Any, *, where: str) -> Entry:
     """The entry, with what people have decided beside it.
 
@@ -213,7 +226,7 @@ def _noted(store: Store) -> Entry | None:
     if document is None:
         return None
     where = "the task's Storage tab"
-    return heard(Entry.read(document, where=where), _guarded(lambda: store.get(DECISIONS)), where=where)
+    return heard(Entry.read(document, where=where), _guarded(lambda: patient_read(store, DECISIONS)), where=where)
 
 
 def _guarded(work: Any) -> Any:
@@ -231,6 +244,18 @@ def _guarded(work: Any) -> Any:
 
 
 def _is_overtaken(error: Exception) -> bool:
-    """Whether Airflow does not know this attempt any more, so that its API answers 404 or 409."""
-    detail = getattr(getattr(error, "error", None), "detail", None)
-    return isinstance(detail, dict) and detail.get("status_code") in (404, 409)
+    """Whether Airflow itself says that it does not know this attempt any more."""
+    return reason_of(error) in _OVERTAKEN
+
+
+def reason_of(error: Exception) -> str | None:
+    """The reason that Airflow's API itself gives for a 404 or 409; None if it gives none.
+
+    The status alone may come from whatever stands before the API.
+    """
+    said = getattr(getattr(error, "error", None), "detail", None)
+    if not isinstance(said, dict) or said.get("status_code") not in (404, 409):
+        return None
+    while isinstance(said, dict) and "reason" not in said:
+        said = said.get("detail")
+    return str(said["reason"]) if isinstance(said, dict) else None

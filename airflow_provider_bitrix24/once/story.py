@@ -351,31 +351,54 @@ class Story:
     def keep(self, entry: Entry, *, hold: float | None = None) -> None:
         """Write what is known now, patiently: a journal may be away for some seconds."""
         left = _WRITES
+        ended: Bitrix24Error
         while True:
             left -= 1
             try:
                 return self.write(entry, hold=hold)
+            except PaymentInProgress as error:
+                ended = self._overtaken_with(entry, error)
+                break
             except Bitrix24StoreError as error:
                 if not left:
-                    away = error.telling(self._lost_with(entry))
+                    ended = error.telling(self._lost_with(entry))
                     break
                 self.attempt.log.warning("%s Trying again.", error)
             self.attempt.wait(2.0 ** (_WRITES - left - 1), "waiting for the journal")
-        raise away
+        raise ended
+
+    def _overtaken_with(self, entry: Entry, error: PaymentInProgress) -> PaymentInProgress:
+        """Return the error of an attempt that was overtaken: it says what the portal has just answered."""
+        done = self._done_with(entry)
+        if done is None:
+            return error
+        what, again = done
+        told = PaymentInProgress(
+            f"{error} The portal answered that {what}: by its answer the money is recorded, so do not {again} it a "
+            "second time."
+        )
+        told.sent = "yes"
+        return told
 
     def _lost_with(self, entry: Entry) -> str:
         """Say what only this attempt knows, because the journal could not be written."""
-        last, before = entry.last, self.entry.last
-        if last is None or last.result != "answered" or before is None or before.result != "open":
+        done = self._done_with(entry)
+        if done is None:
             return entry.known
-        if entry.operation == "add_crm_payment":
-            done, again = f"payment {entry.payment_id} was added to {entry.subject}", "add"
-        else:
-            done, again = f"{entry.subject} was marked as paid", "mark"
+        what, again = done
         return (
-            f"The portal answered that {done}, and that could not be written down. By its answer the money is "
+            f"The portal answered that {what}, and that could not be written down. By its answer the money is "
             f"recorded: do not {again} it a second time. The next attempt reads the portal first."
         )
+
+    def _done_with(self, entry: Entry) -> tuple[str, str] | None:
+        """What the portal has done by its answer to this attempt, which is not kept yet; and the verb for it."""
+        last, before = entry.last, self.entry.last
+        if last is None or last.result != "answered" or before is None or before.result != "open":
+            return None
+        if entry.operation == "add_crm_payment":
+            return f"payment {entry.payment_id} was added to {entry.subject}", "add"
+        return f"{entry.subject} was marked as paid", "mark"
 
     def settle(self, result: SendResult, said: str | None = None) -> None:
         """Write down what became of the last send of the write itself."""

@@ -154,7 +154,7 @@ class PaymentOperator(LiteralText, BaseOperator):
 
         decision = fail_if_final(lambda: questions.decision_of(event, asked))
         if decision is None:
-            return self._work(context, answer="not there")
+            return self._work(context, answer="not there" if questions.was_asked(event) else "not asked")
         if questions.was_heard(context, decision):
             return self._work(context, answer="heard")
         self.log.info("%s has decided: %s", decision.by, decision.what)
@@ -164,8 +164,9 @@ class PaymentOperator(LiteralText, BaseOperator):
         self, context: Context, decision: Decision | None = None, *, answer: Answer = "may be there"
     ) -> dict[str, Any]:
         spare = (PaymentAmbiguous,) if self.on_unknown == "ask" else ()
+        resumed = answer != "may be there"
+        parked = None if resumed else self._parked_before(context)
         try:
-            resumed = answer != "may be there"
             receipt, skip = fail_if_final(lambda: self._attempt(context, decision, resumed=resumed), spare=spare)
         except spare as error:
             unclear = error
@@ -174,7 +175,15 @@ class PaymentOperator(LiteralText, BaseOperator):
                 raise AirflowSkipException(_paid_already(receipt))
             return receipt.as_dict()
         # Outside the handler: nothing is chained to what is raised now.
-        self._ask(context, unclear, decision, answer)
+        self._ask(context, unclear, decision, answer, parked)
+
+    def _parked_before(self, context: Context) -> list[int] | None:
+        """What a person had to choose from when this attempt began; None if nobody was asked."""
+        if self.on_unknown != "ask" or not AIRFLOW_V_3_3_PLUS:
+            return None
+        from airflow_provider_bitrix24.operators.questions import parked_before
+
+        return parked_before(context)
 
     def _attempt(self, context: Context, decision: Decision | None, *, resumed: bool = False) -> tuple[Receipt, bool]:
         plan, once, journal = with_what_is_known(context, lambda: self._prepared(context, resumed=resumed))
@@ -229,7 +238,14 @@ class PaymentOperator(LiteralText, BaseOperator):
             brake=brakes.Brakes(context, self.bitrix24_conn_id, self._may_backfill()),
         )
 
-    def _ask(self, context: Context, unclear: PaymentAmbiguous, decision: Decision | None, answer: Answer) -> NoReturn:
+    def _ask(
+        self,
+        context: Context,
+        unclear: PaymentAmbiguous,
+        decision: Decision | None,
+        answer: Answer,
+        parked: list[int] | None,
+    ) -> NoReturn:
         from airflow_provider_bitrix24.operators import questions
 
         plan, command, entry = fail_if_final(lambda: self._parked_here(context))
@@ -254,6 +270,7 @@ class PaymentOperator(LiteralText, BaseOperator):
             ),
             self.hook,
             answer=answer,
+            parked=parked,
         )
 
     def _parked_here(self, context: Context) -> tuple[Plan, str | None, Entry | None]:

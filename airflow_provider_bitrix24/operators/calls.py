@@ -106,7 +106,8 @@ class Bitrix24CallOperator(BaseOperator):
         if effect is Effect.CREATE:
             from airflow_provider_bitrix24.operators.sent import send_once
 
-            result = send_once(context, method, lambda: self._send(method, parameters, effect))
+            retries = self.retries or 0
+            result = send_once(context, method, lambda: self._send(method, parameters, effect), retries=retries)
         else:
             result = self._send(method, parameters, effect)
         if self.result_path is not None:

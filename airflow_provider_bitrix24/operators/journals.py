@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from airflow.providers.common.compat.sdk import conf
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_4_PLUS
 
 from airflow_provider_bitrix24 import options
 from airflow_provider_bitrix24.api.values import described
@@ -41,6 +42,10 @@ _RESUMED: Final = f"The task waited for a person's decision, and what it had not
 _REPEATED: Final = (
     "The run was cleared, and Airflow repeats the later iterations of a loop as new task instances, whose state is "
     f"empty. {_KEEP}"
+)
+_UNNOTED: Final = (
+    "No note of an earlier attempt is found, and Airflow does not tell whether one has begun: either its notes are "
+    "lost, or it ended before it began to work."
 )
 _EMPTIED: Final = "An earlier attempt has begun to work with the journal, which is empty now: somebody has emptied it."
 
@@ -104,12 +109,13 @@ def begin(context: Context, *, retries: int, resumed: bool, database: bool) -> B
     :raises PaymentInProgress: Airflow has given this attempt up.
     :raises Bitrix24StoreError: the task state cannot be reached.
     """
-    ti, state = context["ti"], _task_state(context)
-    before = _begun_before(ti)
+    ti: Any = context["ti"]
+    state = _task_state(context)
+    before = begun_before(ti)
     if before:
         # It was deleted when this attempt started. The one after this must see it as well.
         ti.xcom_push(key=BEGUN, value=True)
-    first = ti.try_number == 1 and not resumed
+    first = is_first(ti) and not resumed
     lost = ""
     if resumed:
         lost = _RESUMED
@@ -118,7 +124,7 @@ def begin(context: Context, *, retries: int, resumed: bool, database: bool) -> B
     elif ti.max_tries != retries:
         lost = _CLEARED
     elif before is not False:
-        lost = _EMPTIED
+        lost = _EMPTIED if before else _UNNOTED
     if state is not None:
         lost = state.begin(f"try {ti.try_number}", lost=lost, first=first)
         if not before:
@@ -142,10 +148,25 @@ def opened(context: Context, journal: Journal, portal: str, key: str) -> None:
     context["ti"].xcom_push(key=BEGUN, value=True)
 
 
-def _begun_before(ti: Any) -> bool | None:
-    """Whether an earlier attempt has begun; None if Airflow does not say."""
+def begun_before(ti: Any) -> bool | None:
+    """Whether an earlier attempt has begun; None if Airflow does not say.
+
+    Airflow 3.4 gives each retry a new id, and lists only the XComs of that id: an empty list says nothing there.
+    """
     keys = getattr(getattr(ti, "_ti_context_from_server", None), "xcom_keys_to_clear", None)
-    return None if keys is None else BEGUN in keys
+    if keys is not None and BEGUN in keys:
+        return True
+    return None if keys is None or (AIRFLOW_V_3_4_PLUS and ti.try_number > 1) else False
+
+
+def is_first(ti: Any) -> bool:
+    """Whether nothing of this task has run before: a rescheduled attempt (Airflow 3.4) keeps its number."""
+    return ti.try_number == 1 and not is_rescheduled(ti) and not begun_before(ti)
+
+
+def is_rescheduled(ti: Any) -> bool:
+    """Whether Airflow runs the same attempt again."""
+    return bool(getattr(getattr(ti, "_ti_context_from_server", None), "task_reschedule_count", 0))
 
 
 def journal_of(
@@ -201,7 +222,7 @@ def with_what_is_known(context: Context, work: Callable[[], T]) -> T:
 
 def _known(context: Context) -> str | None:
     """What earlier attempts of this task have sent, as sentences; None if there was none."""
-    first, state = context["ti"].try_number == 1, _task_state(context)
+    first, state = is_first(context["ti"]), _task_state(context)
     if state is None:
         return None if first else "An earlier attempt may have sent something, which then MAY be on the books."
     try:

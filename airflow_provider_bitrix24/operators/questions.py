@@ -19,6 +19,8 @@ from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Er
 from airflow_provider_bitrix24.failures import TaskFailure, failure_of
 from airflow_provider_bitrix24.journal.commands import PROGRAM
 from airflow_provider_bitrix24.journal.entry import Decision
+from airflow_provider_bitrix24.journal.task_state import DOCUMENT, patient_read
+from airflow_provider_bitrix24.operators.journals import is_first
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,8 +32,9 @@ if TYPE_CHECKING:
 ASKED: Final = "bitrix24_question"
 """Where the task state store keeps which options Airflow shows, and which answer was heard last."""
 GIVE_UP: Final = "Give up"
-Answer = Literal["may be there", "not there", "heard"]
-"""What is known of the answer that Airflow may hold: nothing, that there was none just now, or that it was heard."""
+Answer = Literal["may be there", "not there", "not asked", "heard"]
+"""What is known of the answer that Airflow may hold: nothing, that there was none just now, that Airflow does not know
+the question, or that the answer was heard."""
 LOOK: Final = timedelta(minutes=10)
 """How long a task waits for a triggerer, which reads the answer that Airflow may hold already."""
 _ADOPTION: Final = """
@@ -84,11 +87,18 @@ class Question:
 
 
 def ask(
-    context: Context, unclear: PaymentAmbiguous, question: Question, hook: Bitrix24Hook, *, answer: Answer
+    context: Context,
+    unclear: PaymentAmbiguous,
+    question: Question,
+    hook: Bitrix24Hook,
+    *,
+    answer: Answer,
+    parked: Sequence[int] | None = None,
 ) -> NoReturn:
     """Park the task until a person has answered.
 
     :param answer: what is known of the answer that Airflow may hold to the question before.
+    :param parked: what there was to choose from when this attempt began, if a decision was waited for then.
     :raises AirflowFailException: Airflow would show an older question, with other options; or nobody would wake the
         task up.
     :raises TaskAwaitingInput: the task is parked.
@@ -108,6 +118,12 @@ def ask(
         )
     store: Any = context["task_state_store"]
     before = _noted(store)
+    if before is None and parked is not None:
+        # Its note is gone; that does not mean that Airflow holds no answer to it.
+        before = {"options": _options(parked, question.again, hook), "candidates": list(parked)}
+        store.set(ASKED, before, retention=NEVER_EXPIRE)
+    if answer == "not asked":
+        before = None
     same = before is not None and before["candidates"] == list(question.candidates)
     options = before["options"] if before is not None and same else _options(question.candidates, question.again, hook)
     asked = {"options": options, "candidates": list(question.candidates)}
@@ -151,8 +167,23 @@ def was_heard(context: Context, decision: Decision) -> bool:
     return (_noted(context["task_state_store"]) or {}).get("heard") == decision.at
 
 
+def parked_before(context: Context) -> list[int] | None:
+    """What there is to choose from in the task state, if it waits for a person's decision; None if it does not."""
+    if is_first(context["ti"]):
+        return None
+    from airflow.sdk.exceptions import AirflowRuntimeError
+
+    try:
+        document = patient_read(context["task_state_store"], DOCUMENT)
+    except AirflowRuntimeError:
+        return None  # whoever reads the journal meets it as well, and says so
+    if not isinstance(document, dict) or document.get("question") is None:
+        return None
+    return [int(candidate) for candidate in document.get("candidates") or ()]
+
+
 def _noted(store: Any) -> dict[str, Any] | None:
-    noted = store.get(ASKED)
+    noted = patient_read(store, ASKED)
     return noted if isinstance(noted, dict) else None
 
 
@@ -174,6 +205,11 @@ def span(length: timedelta) -> str:
     minutes, seconds = divmod(int(length.total_seconds()), 60)
     parts = {"day": minutes // 1440, "hour": minutes // 60 % 24, "minute": minutes % 60, "second": seconds}
     return " ".join(f"{number} {name}{'s' if number > 1 else ''}" for name, number in parts.items() if number)
+
+
+def was_asked(event: Any) -> bool:
+    """Whether Airflow knows the question, by what the trigger reports that looked for its answer."""
+    return not isinstance(event, dict) or event.get("asked") is not False
 
 
 def decision_of(event: Any, asked: Mapping[str, Any]) -> Decision | None:

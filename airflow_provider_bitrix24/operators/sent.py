@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from airflow_provider_bitrix24.exceptions import Bitrix24Error, Bitrix24OutcomeUnknown
+from airflow_provider_bitrix24.journal.task_state import patient_read
+from airflow_provider_bitrix24.operators.journals import BEGUN, begun_before, is_rescheduled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,13 +23,14 @@ NOTE: Final = "bitrix24_call"
 _STORE: Final = "task_state_store"
 
 
-def send_once(context: Context, method: str, send: Callable[[], T]) -> T:
+def send_once(context: Context, method: str, send: Callable[[], T], *, retries: int) -> T:
     """Send a call, unless an earlier attempt may have sent it.
 
     The note is written before the call is sent, and removed if the call certainly was not executed. An attempt
     whose worker dies in between leaves it, and the next one fails. Clearing the task is a person's decision to send
-    again.
+    again. A note that is not found proves nothing if an earlier attempt may have written one.
 
+    :param retries: of the task; Airflow raises ``max_tries`` above it when the task is cleared.
     :raises Bitrix24OutcomeUnknown: an earlier attempt may have sent the call, or this one has and cannot tell.
     """
     ti: Any = context["ti"]
@@ -40,7 +43,13 @@ def send_once(context: Context, method: str, send: Callable[[], T]) -> T:
                 "trigger a new run if it is not there",
             )
         return send()
-    note = store.get(NOTE)
+    note = patient_read(store, NOTE)
+    if note is None and not _has_sent_nothing(ti, retries):
+        raise _unknown(
+            method,
+            "An earlier attempt of this task may have been sending it when it ended, and its note is not found",
+            "trigger a new run if it is not there",
+        )
     if isinstance(note, Mapping) and note.get("sending"):
         if ti.max_tries <= note.get("max_tries", 0):
             raise _unknown(
@@ -52,6 +61,8 @@ def send_once(context: Context, method: str, send: Callable[[], T]) -> T:
             "Attempt %s may have sent %s; the task was cleared, so it is sent again.", note["try_number"], method
         )
     _write(store, {"method": method, "sending": True, "try_number": ti.try_number, "max_tries": ti.max_tries})
+    # After the note: an attempt without it has not sent anything.
+    ti.xcom_push(key=BEGUN, value=True)
     try:
         return send()
     except Bitrix24OutcomeUnknown:
@@ -59,6 +70,17 @@ def send_once(context: Context, method: str, send: Callable[[], T]) -> T:
     except Bitrix24Error:  # certainly not executed
         _write(store, {"method": method, "sending": False})
         raise
+
+
+def _has_sent_nothing(ti: Any, retries: int) -> bool:
+    """Whether it is certain, without a note, that no attempt has sent the call since a person decided that it is sent.
+
+    That is by starting the run, or by clearing the task, which Airflow 3.4 answers by discarding the note.
+    """
+    if begun_before(ti) is False and not is_rescheduled(ti):
+        return True
+    since_cleared = ti.try_number - (ti.max_tries - retries)
+    return ti.try_number > 1 and since_cleared <= 1 and not is_rescheduled(ti)
 
 
 def _write(store: Any, note: dict[str, Any]) -> None:

@@ -270,11 +270,18 @@ def test_a_fence_is_written_first(database: Database) -> None:
             self.values[key] = value
 
     class Gone(Store):
+        """Airflow does not know the attempt; or something in front of it answers, whose status says nothing of it."""
+
+        def __init__(self, said: dict[str, Any] | None = None) -> None:
+            super().__init__()
+            reason = {"reason": "not_found", "message": "Task instance 1 not found"}
+            self.said = said or {"status_code": 404, "detail": {"detail": reason}}
+
         def set(self, key: str, value: Any, *, retention: Any = None) -> None:
             from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
             from airflow.sdk.execution_time.comms import ErrorResponse
 
-            raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail={"status_code": 404}))
+            raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail=self.said))
 
     store = Store()
     fenced = journal(database, fence=TaskStateJournal(store)).page(PORTAL, "key")
@@ -289,6 +296,12 @@ def test_a_fence_is_written_first(database: Database) -> None:
     assert (page(database).read(), zombie.observed_payment()) == (entry(), 1033)
     with pytest.raises(PaymentInProgress, match="Airflow has given this attempt up"):
         zombie.write(entry(results=("absent",)), hold=0)
+    proxies = ({"detail": {"detail": "Not Found"}}, {}, {"status_code": 409, "detail": None})
+    for said in proxies:
+        unsure = journal(database, fence=TaskStateJournal(Gone({"status_code": 404, **said}))).page(PORTAL, "key")
+        unsure.read()
+        with pytest.raises(Bitrix24StoreError, match="cannot be used now"):
+            unsure.write(entry(results=("absent",)), hold=0)
     found = page(database).read()
     assert found is not None
     assert [send.result for send in found.sends] == ["open"]

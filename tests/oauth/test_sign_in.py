@@ -172,6 +172,7 @@ def test_a_code_that_was_used_before(application: Application, capsys: pytest.Ca
     said = capsys.readouterr().err
     assert "A code lives 30 seconds, and can be used once" in said
     assert "Run the command again, open the address that it prints" in said
+    assert "(code 'invalid_grant'," in said
     assert code not in said
     assert application.store().read() == stored
 

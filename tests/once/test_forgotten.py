@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy
 
-from airflow_provider_bitrix24.exceptions import PaymentAmbiguous, PaymentUnresolved
+from airflow_provider_bitrix24.exceptions import (
+    Bitrix24Error,
+    Bitrix24StoreError,
+    PaymentAmbiguous,
+    PaymentInProgress,
+    PaymentUnresolved,
+)
 from airflow_provider_bitrix24.journal.database import SqlJournal
 from airflow_provider_bitrix24.journal.task_state import DOCUMENT, TaskStateJournal
 from airflow_provider_bitrix24.once import Once, Task
@@ -153,4 +160,55 @@ def test_a_document_that_was_there_and_is_gone_is_noticed(world: World) -> None:
     assert second.begin("try 2", lost="", first=False) == ""
     with pytest.raises(PaymentAmbiguous, match="had a document bitrix24_payment, and no longer has it"):
         WORK["add_crm_payment"](attempt(world, second, 2, ""))
+    assert len(world.writes()) == 1
+
+
+AIRFLOWS_OWN = {
+    "status_code": 404,
+    "detail": {"detail": {"reason": "not_found", "message": "Task instance 1 not found"}},
+}
+PROXYS = {"status_code": 404, "detail": {"detail": "Not Found"}}
+
+
+class NotKept(State):
+    """A task state that does not keep what the portal has answered."""
+
+    def __init__(self, said: dict[str, Any], times: int) -> None:
+        self.said, self.left = said, times
+
+    def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+        sends = value.get("sends")
+        if sends and sends[-1]["result"] == "answered" and self.left:
+            self.left -= 1
+            error = RuntimeError("API_SERVER_ERROR")
+            error.error = SimpleNamespace(detail=self.said)  # type: ignore[attr-defined]
+            raise error
+        super().set(key, value, retention=retention)
+
+
+@EACH
+@pytest.mark.parametrize(
+    ("said", "kind"), [(AIRFLOWS_OWN, PaymentInProgress), (PROXYS, Bitrix24StoreError)], ids=["airflow", "proxy"]
+)
+def test_an_answer_that_cannot_be_kept_is_told(
+    world: World, operation: str, said: dict[str, Any], kind: type[Bitrix24Error]
+) -> None:
+    state = NotKept(said, times=99)
+    with pytest.raises(kind, match="y its answer the money is recorded") as caught:
+        WORK[operation](attempt(world, TaskStateJournal(state), 1, lost=""))
+    done = {
+        "pay_invoice": "invoice 2 was marked as paid",
+        "pay_crm_payment": "payment 1001 was marked as paid",
+        "add_crm_payment": "payment 1033 was added to deal 1",
+    }
+    assert f"The portal answered that {done[operation]}" in str(caught.value)
+    assert ("Airflow has given this attempt up" in str(caught.value)) is (said is AIRFLOWS_OWN)
+    assert caught.value.sent == "yes" if said is AIRFLOWS_OWN else caught.value.sent != "no"
+    assert len(world.writes()) == 1
+
+
+@EACH
+def test_a_wrong_not_found_does_not_stop_the_write_of_an_answer(world: World, operation: str) -> None:
+    receipt = WORK[operation](attempt(world, TaskStateJournal(NotKept(PROXYS, times=2)), 1, lost=""))
+    assert receipt.outcome in ("created", "paid")
     assert len(world.writes()) == 1

@@ -7,7 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS, AIRFLOW_V_3_4_PLUS
+
+from airflow_provider_bitrix24.operators import journals
 
 SHORT = {
     "allow_http": True,
@@ -40,6 +42,8 @@ class Task:
 
     def __init__(self, *, store: bool = AIRFLOW_V_3_3_PLUS) -> None:
         self.xcoms: dict[str, Any] = {}
+        self.new_ids = AIRFLOW_V_3_4_PLUS
+        """Whether a retry is told nothing of the attempt before, because it has an id of its own (Airflow 3.4)."""
         self.ti = SimpleNamespace(
             dag_id="finance",
             run_id="manual__1",
@@ -47,7 +51,7 @@ class Task:
             map_index=-1,
             try_number=1,
             max_tries=0,
-            _ti_context_from_server=SimpleNamespace(xcom_keys_to_clear=[]),
+            _ti_context_from_server=SimpleNamespace(xcom_keys_to_clear=[], task_reschedule_count=0),
             xcom_push=lambda key, value: self.xcoms.__setitem__(key, value),
         )
         self.run = SimpleNamespace(run_id="manual__1", run_type="manual")
@@ -59,6 +63,12 @@ class Task:
     def again(self) -> None:
         """Let Airflow retry it."""
         self.ti.try_number += 1
+        self.ti._ti_context_from_server.xcom_keys_to_clear = [] if self.new_ids else list(self.xcoms)
+        self.xcoms.clear()
+
+    def reschedule(self) -> None:
+        """Let Airflow 3.4 run it again later, as the same attempt."""
+        self.ti._ti_context_from_server.task_reschedule_count += 1
         self.ti._ti_context_from_server.xcom_keys_to_clear = list(self.xcoms)
         self.xcoms.clear()
 
@@ -80,9 +90,12 @@ def task() -> Task:
 
 
 @pytest.fixture
-def forgetful_task() -> Task:
+def forgetful_task(monkeypatch: pytest.MonkeyPatch) -> Task:
     """A task in an Airflow that keeps no task state."""
-    return Task(store=False)
+    monkeypatch.setattr(journals, "AIRFLOW_V_3_4_PLUS", False)
+    task = Task(store=False)
+    task.new_ids = False
+    return task
 
 
 @pytest.fixture

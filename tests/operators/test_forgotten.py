@@ -15,7 +15,8 @@ from airflow_provider_bitrix24.journal import Decision, Entry
 from airflow_provider_bitrix24.journal.cli import refuse_senseless
 from airflow_provider_bitrix24.journal.database import SqlJournal
 from airflow_provider_bitrix24.journal.shelves import SqlShelf
-from airflow_provider_bitrix24.journal.task_state import ATTEMPTS, DOCUMENT
+from airflow_provider_bitrix24.journal.task_state import ATTEMPTS, DECISIONS, DOCUMENT
+from airflow_provider_bitrix24.operators import journals
 from airflow_provider_bitrix24.operators.journals import BEGUN
 from airflow_provider_bitrix24.sql import Database
 from tests.operators.test_operators import EACH, MARKS, OPERATORS, write_requests
@@ -31,10 +32,12 @@ SWITCH = "AIRFLOW_VAR_BITRIX24_PAYMENTS_STOPPED_BITRIX24_DEFAULT"
 LOST = r"PaymentAmbiguous: The journal has lost what earlier attempts of dag:finance:run:manual__1:task:pay.* MAY be on"
 
 
-@pytest.fixture
-def stateful(task: Task) -> Task:
-    """A task with task state, as Airflow 3.3 and newer give it, on every Airflow."""
+@pytest.fixture(params=["3.3", "3.4"])
+def stateful(task: Task, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Task:
+    """A task with task state, as Airflow 3.3 and 3.4 give it, on every Airflow."""
     task.context["task_state_store"] = task.store
+    task.new_ids = request.param == "3.4"
+    monkeypatch.setattr(journals, "AIRFLOW_V_3_4_PLUS", task.new_ids)
     return task
 
 
@@ -301,6 +304,10 @@ def test_another_runs_note_does_not_say_what_this_task_has_sent(portal: Any, sta
 def test_an_attempt_that_died_before_it_began_has_sent_nothing(portal: Any, stateful: Task, operation: str) -> None:
     stateful.again()
     stateful.again()
+    if stateful.new_ids:  # Airflow 3.4 does not tell that they have not begun
+        with pytest.raises(AirflowFailException, match=f"{LOST}.*Airflow does not tell whether one has begun"):
+            OPERATORS[operation]().execute(stateful.context)
+        return
     assert OPERATORS[operation]().execute(stateful.context)["outcome"] in ("created", "paid")
 
 
@@ -404,9 +411,62 @@ def test_a_task_state_that_somebody_has_emptied_is_noticed(portal: Any, stateful
     undone(portal, operation)
     stateful.store.kept.clear()
     stateful.again()
+    words = "Airflow does not tell whether one has begun" if stateful.new_ids else "somebody has emptied it"
+    with pytest.raises(AirflowFailException, match=f"{LOST}.*{words}"):
+        OPERATORS[operation]().execute(stateful.context)
+    assert len(write_requests(portal, operation)) == 1
+
+
+@EACH
+@pytest.mark.parametrize("hidden", [1, 2])
+def test_a_decision_at_a_terminal_is_heard_after_a_wrong_not_found(
+    portal: Any, stateful: Task, operation: str, hidden: int
+) -> None:
+    OPERATORS[operation]().execute(stateful.context)
+    undone(portal, operation)
+    document = {**stateful.store.get(DOCUMENT), "receipt": None, "forgotten": True}
+    stateful.store.set(DOCUMENT, document)
+    entry, at = Entry.read(document, where="the test"), "2026-11-27T10:00:00+00:00"
+    about = {"key": entry.key, "about": entry.digest}
+    decision = Decision(what="give_up", by="anna", at=at, through="command line", **about)
+    stateful.store.set(DECISIONS, [decision.model_dump(mode="json")])
+    stateful.clear()
+    get, left = stateful.store.get, [hidden]
+
+    def not_found(key: str, default: Any = None) -> Any:
+        if key == DECISIONS and left[0]:
+            left[0] -= 1
+            return default
+        return get(key, default)
+
+    stateful.store.get = not_found  # type: ignore[method-assign]
+    with pytest.raises(AirflowFailException, match="PaymentRefused: anna has given"):
+        OPERATORS[operation]().execute(stateful.context)
+    assert len(write_requests(portal, operation)) == 1
+
+
+@EACH
+def test_a_rescheduled_attempt_is_no_first_one(portal: Any, stateful: Task, operation: str) -> None:
+    """Airflow 3.4 reschedules without a new attempt number."""
+    OPERATORS[operation]().execute(stateful.context)
+    undone(portal, operation)
+    stateful.store.kept.clear()
+    stateful.reschedule()
     with pytest.raises(AirflowFailException, match=f"{LOST}.*somebody has emptied it"):
         OPERATORS[operation]().execute(stateful.context)
     assert len(write_requests(portal, operation)) == 1
+
+
+@EACH
+def test_a_retry_whose_earlier_attempts_have_left_their_notes_goes_on(
+    portal: Any, stateful: Task, operation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SWITCH, "true")
+    with pytest.raises(AirflowFailException, match="has stopped"):
+        OPERATORS[operation]().execute(stateful.context)
+    monkeypatch.setenv(SWITCH, "false")
+    stateful.again()
+    assert OPERATORS[operation]().execute(stateful.context)["outcome"] in ("created", "paid")
 
 
 def test_on_airflow_33_a_person_may_be_asked(portal: Any, task: Task) -> None:

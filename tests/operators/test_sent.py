@@ -9,6 +9,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_bitrix24.exceptions import Bitrix24NotSent, Bitrix24RateLimited
+from airflow_provider_bitrix24.operators import journals
 from airflow_provider_bitrix24.operators.calls import Bitrix24CallOperator
 from airflow_provider_bitrix24.operators.sent import NOTE
 
@@ -66,6 +67,64 @@ def test_a_worker_that_died_while_sending_has_left_its_note(portal: Any, task: T
     with pytest.raises(AirflowFailException, match=re.escape("Attempt 1 of this task was sending it")):
         call(task, **ADD)
     assert asked(portal) == []
+
+
+@pytest.fixture(params=["3.3", "3.4"])
+def retried(task: Task, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Task:
+    """A task with task state whose retries are told of the attempts before (Airflow 3.3), or not (3.4)."""
+    task.context["task_state_store"] = task.store
+    task.new_ids = request.param == "3.4"
+    monkeypatch.setattr(journals, "AIRFLOW_V_3_4_PLUS", task.new_ids)
+    return task
+
+
+def dies_in_the_send(portal: Any, task: Task) -> None:
+    portal.fault("drop_after", "crm.deal.add", times=1)
+    with pytest.raises(AirflowFailException, match="Bitrix24OutcomeUnknown"):
+        call(task, **ADD)
+
+
+@pytest.mark.parametrize("hidden", [1, 2])
+def test_a_note_is_read_again_before_it_counts_as_missing(portal: Any, retried: Task, hidden: int) -> None:
+    dies_in_the_send(portal, retried)
+    retried.again()
+    get, left = retried.store.get, [hidden]
+
+    def not_found(key: str, default: Any = None) -> Any:
+        if left[0]:
+            left[0] -= 1
+            return default
+        return get(key, default)
+
+    retried.store.get = not_found  # type: ignore[method-assign]
+    with pytest.raises(AirflowFailException, match="Attempt 1 of this task was sending it when it ended"):
+        call(retried, retries=1, **ADD)
+    assert asked(portal).count("crm.deal.add") == 1
+
+
+@pytest.mark.parametrize("how", ["again", "reschedule", "a retry after it was cleared"])
+def test_a_note_that_is_lost_is_no_proof(portal: Any, retried: Task, how: str) -> None:
+    dies_in_the_send(portal, retried)
+    retried.store.kept.clear()
+    if how == "a retry after it was cleared":
+        retried.clear()
+        dies_in_the_send(portal, retried)  # a person has decided that it is sent again
+        retried.store.kept.clear()
+        retried.again()
+    else:
+        getattr(retried, how)()
+    sent = asked(portal).count("crm.deal.add")
+    with pytest.raises(AirflowFailException, match=r"its note is not found\. Nothing was sent by this attempt"):
+        call(retried, **ADD)
+    assert asked(portal).count("crm.deal.add") == sent
+
+
+def test_a_task_that_was_cleared_without_its_state_is_sent_again(portal: Any, retried: Task) -> None:
+    """Clearing is a person's decision; Airflow 3.4 discards the note."""
+    call(retried, **ADD)
+    retried.store.kept.clear()
+    retried.clear()
+    assert call(retried, **ADD) > 0
 
 
 def test_a_refusal_takes_the_note_back(portal: Any, task: Task) -> None:

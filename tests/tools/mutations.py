@@ -26,6 +26,7 @@ DEATH = "tests/proof/test_death_before_red.py"
 HALF_KNOWN = "tests/proof/test_half_known.py"
 PACING = "tests/once/test_pacing.py"
 PORTALS = "tests/journal/test_portals.py"
+STORED_ANSWERS = "tests/operators/test_stored_answers.py"
 JOURNALS = "tests/operators/test_journals.py"
 RENDERING = "tests/operators/test_rendering.py"
 OPTIONS = "tests/operators/test_options.py"
@@ -737,10 +738,74 @@ MUTATIONS = [
     Mutation(
         "a retry whose journal is empty is no first attempt",
         "operators/journals.py",
-        "        lost = _EMPTIED\n",
+        "        lost = _EMPTIED if before else _UNNOTED\n",
         '        lost = ""\n',
         "test_a_task_state_that_somebody_has_emptied_is_noticed",
         CLEARED,
+    ),
+    Mutation(
+        "a retry that is not told of its earlier attempts does not take them for none",
+        "operators/journals.py",
+        "return None if keys is None or (AIRFLOW_V_3_4_PLUS and ti.try_number > 1) else False",
+        "return None if keys is None else False",
+        "test_a_task_state_that_somebody_has_emptied_is_noticed",
+        CLEARED,
+    ),
+    Mutation(
+        "an attempt that was overtaken says what the portal has just answered",
+        "once/story.py",
+        "                ended = self._overtaken_with(entry, error)\n",
+        "                ended = error\n",
+        "test_an_answer_that_cannot_be_kept_is_told",
+        FORGOTTEN,
+    ),
+    Mutation(
+        "the note of a question counts as missing only after several reads",
+        "operators/questions.py",
+        "noted = patient_read(store, ASKED)",
+        "noted = store.get(ASKED)",
+        "test_an_answer_that_airflow_holds_is_read_before_anything_is_asked",
+        STORED_ANSWERS,
+    ),
+    Mutation(
+        "the answer to a question whose note is gone is read before it is asked again",
+        "operators/questions.py",
+        "    if before is None and parked is not None:\n",
+        "    if False:\n",
+        "test_an_answer_that_airflow_holds_is_read_before_anything_is_asked",
+        STORED_ANSWERS,
+    ),
+    Mutation(
+        "a question that Airflow does not know is asked again",
+        "operators/questions.py",
+        '    if answer == "not asked":\n',
+        "    if False:\n",
+        "test_a_question_that_airflow_does_not_know_is_asked_again",
+        STORED_ANSWERS,
+    ),
+    Mutation(
+        "a rescheduled attempt is no first one",
+        "operators/journals.py",
+        "return ti.try_number == 1 and not is_rescheduled(ti) and not begun_before(ti)",
+        "return ti.try_number == 1",
+        "test_a_rescheduled_attempt_is_no_first_one",
+        CLEARED,
+    ),
+    Mutation(
+        "decisions count as missing only after several reads",
+        "journal/task_state.py",
+        "_guarded(lambda: patient_read(store, DECISIONS))",
+        "_guarded(lambda: store.get(DECISIONS))",
+        "test_a_decision_at_a_terminal_is_heard_after_a_wrong_not_found",
+        CLEARED,
+    ),
+    Mutation(
+        "only Airflow itself says that it has given an attempt up",
+        "journal/task_state.py",
+        "return reason_of(error) in _OVERTAKEN",
+        "return True",
+        "test_a_fence_is_written_first",
+        "tests/journal/test_database.py",
     ),
     Mutation(
         "that an earlier attempt has begun is handed on",
@@ -794,6 +859,22 @@ MUTATIONS = [
         '{"method": method, "sending": True, "try_number"',
         '{"method": method, "sending": False, "try_number"',
         "test_a_worker_that_died_while_sending_has_left_its_note",
+        SENT,
+    ),
+    Mutation(
+        "a creating call: a note that is not found does not prove that nothing was sent",
+        "operators/sent.py",
+        "    if note is None and not _has_sent_nothing(ti, retries):\n",
+        "    if False:\n",
+        "test_a_note_that_is_lost_is_no_proof",
+        SENT,
+    ),
+    Mutation(
+        "a creating call: its note counts as missing only after several reads",
+        "operators/sent.py",
+        "note = patient_read(store, NOTE)",
+        "note = store.get(NOTE)",
+        "test_a_note_is_read_again_before_it_counts_as_missing",
         SENT,
     ),
     Mutation(
