@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
@@ -122,6 +123,7 @@ class Marking:
     def run(self) -> Receipt:
         """Do it."""
         self._look()
+        self._await_forgotten()
         decision = heed(self.story, ())
         if decision is not None and decision.what == "adopt":
             turn_down(self.story, decision, "a mark is there or not, so there is nothing to adopt", ())
@@ -138,6 +140,15 @@ class Marking:
                 return self.story.finish(self._receipt(self.view.thing, ours=False))
             seen = self.view.thing if self.view.thing.paid else self._send()
         return self._shown(seen)
+
+    def _await_forgotten(self) -> None:
+        """Wait for what an attempt whose notes are lost may have sent just now, unless the object is paid earlier."""
+        sent = self.story.forgotten()
+        if sent is None or self.view.thing.paid:
+            return
+        with suppress(Unreadable):  # the next look says so
+            self.attempt.find(self.mark.read, lambda thing: thing.paid, sent)
+        self._look()
 
     def _paid_or_ask(self) -> Receipt:
         """Return a receipt if the object is paid, else ask a person: the journal has lost what was sent."""

@@ -112,7 +112,7 @@ class Story:
             # A free entry of another task does not say what this one has sent.
             knows_us = entry is not None and (not entry.free or entry.task == self.task.identity)
             if (self.task.lost or self.page.forgot) and not knows_us:
-                mine = mine.but(task=self.task.identity, forgotten=True)
+                mine = mine.but(task=self.task.identity, forgotten=True, forgotten_since=None)
             if entry is None and not self.page.open(mine):
                 continue  # somebody else has begun at this very moment
             if entry is not None and mine.forgotten and not entry.forgotten:
@@ -258,6 +258,31 @@ class Story:
         """Whether this attempt has sent anything, be it only what completes the payment."""
         steps = [send for sends in self.entry.steps.values() for send in sends]
         return self.sent_now or any(send.may_have_run and send.by == str(self.task) for send in steps)
+
+    def forgotten(self) -> Sent | None:
+        """What is known of a send that the journal has forgotten: it may be on its way; None if it cannot be any more.
+
+        Nothing of it is waited for if nothing is sent nor asked: what is known, a person adopts or gives up, stands.
+        """
+        entry = self.entry
+        what = entry.decision.what if entry.decision is not None else None
+        unknown = what is None and entry.receipt is None and entry.payment_id is None and entry.given_up is None
+        if not entry.forgotten or not (unknown or what == "pay_again"):
+            return None
+        left = window = self.attempt.caller.settings.settle_window + _CLOCK_STEP
+        if self.clock.is_told:
+            if entry.forgotten_since is None:
+                self.keep(entry.but(forgotten_since=round(self.clock.at_the_latest, 3)))
+            left = (self.entry.forgotten_since or 0.0) + window - self.clock.at_the_earliest
+        if left <= 0:
+            return None
+        self.attempt.log.warning(
+            "The journal has lost what earlier attempts noted, and one of them may have sent a write just now. Reading "
+            "for up to %.0f s whether it appears.",
+            left,
+        )
+        doubt = Bitrix24OutcomeUnknown("a write", text="the journal has lost its notes")
+        return Sent(answer=None, doubt=doubt, absent_after=self.attempt.clock.monotonic() + left, proofs=2)
 
     def leave_forgotten(self, look: str, candidates: Collection[int] = ()) -> NoReturn:
         """Leave the key to a person, because the journal has lost its notes.

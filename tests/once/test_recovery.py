@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from dataclasses import dataclass, field
@@ -361,3 +362,14 @@ def test_a_lost_answer_without_a_journal_says_what_to_do_by_hand(job: Job) -> No
     job.world.before[GET] = lambda: job.world.fault("drop_before", GET)
     with pytest.raises(Bitrix24OutcomeUnknown, match="may have been marked as paid"):
         job.world.once.pay_invoice(invoice_id=2, pay_system_id=31)
+
+
+def test_no_key_is_that_of_a_step(world: World) -> None:
+    """The portal, or a proxy, that knows the header Idempotency-Key must not take another payment for a step."""
+    world.once.add_crm_payment(entity_id=1, entity_type_id=2, key=KEY, fill_products=True)
+    rows = [digest for method, digest in zip(world.sent, world.keys, strict=True) if method == PUT]
+    assert rows
+    made = world.ledger("payment_added")[0]["payment_id"]
+    for row in (1, 2, 3):
+        key = f"{KEY}:payment:{made}:row:{row}"
+        assert hashlib.sha256(key.encode()).hexdigest() not in rows
