@@ -146,8 +146,8 @@ MUTATIONS = [
     Mutation(
         "a write has its slot of the rate limit",
         "once/attempt.py",
-        "        self._take_slot()\n",
-        "",
+        "        waited = self._take_slot()\n",
+        "        waited = 0.0\n",
         "test_a_write_waits_for_its_slot_before_the_read_that_permits_it",
         PACING,
     ),
@@ -725,6 +725,40 @@ MUTATIONS = [
         "{addition.story.entry.key}:payment:",
         "test_no_key_is_that_of_a_step",
         "tests/once/test_recovery.py",
+    ),
+    Mutation(
+        "a whole list has as many rows as were told",
+        "api/payments.py",
+        "if len(there) < promised:",
+        "if False:",
+        "test_a_whole_with_fewer_rows_than_were_told_is_no_answer",
+        LISTS,
+    ),
+    Mutation(
+        "and every row that a part of it has shown",
+        "api/payments.py",
+        "if lost := ids_of(shape, rows) - there:",
+        "if lost := set():",
+        "test_a_whole_without_a_row_that_a_part_has_shown_is_no_answer",
+        LISTS,
+    ),
+    Mutation(
+        "only the portal itself tells its time",
+        "api/envelope.py",
+        "at=_portal_time(time),",
+        "at=_portal_time(time) or pendulum.from_timestamp(1),",
+        "test_the_clock_of_a_gateway_is_not_that_of_the_portal",
+        "tests/once/test_recovery.py",
+    ),
+    Mutation(
+        "a second send is tried anew",
+        "once/attempt.py",
+        """        # It has left: what is sent after its outcome is known is tried anew.
+        del self._tries[digest]
+""",
+        "",
+        "test_the_second_send_has_a_wait_of_its_own_for_its_slot",
+        PACING,
     ),
     Mutation(
         "an empty journal that must know something has forgotten it",
