@@ -761,6 +761,17 @@ MUTATIONS = [
         PACING,
     ),
     Mutation(
+        "what changes a legacy invoice changes whether it is paid",
+        "api/methods/invoices.py",
+        """        moves_money=True,
+        page=f"{_PAGE}update",
+""",
+        """        page=f"{_PAGE}update",
+""",
+        "test_a_legacy_invoice_is_not_marked_by_its_fields_behind_the_guards",
+        CALLS,
+    ),
+    Mutation(
         "an empty journal that must know something has forgotten it",
         "once/story.py",
         "if (self.task.lost or self.page.forgot) and not knows_us:",
