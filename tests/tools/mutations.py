@@ -772,6 +772,22 @@ MUTATIONS = [
         CALLS,
     ),
     Mutation(
+        "dashes that look the same are one",
+        "identifiers.py",
+        '_DASHES.sub("-", unicodedata.normalize("NFKC", text))',
+        'unicodedata.normalize("NFKC", text)',
+        "test_a_dash_is_a_dash",
+        "tests/unit/test_identifiers.py",
+    ),
+    Mutation(
+        "blanks in a row are one",
+        "identifiers.py",
+        'return re.sub(" +", " ", one_form)',
+        "return one_form",
+        "test_blanks_in_a_row_are_one",
+        "tests/unit/test_identifiers.py",
+    ),
+    Mutation(
         "an empty journal that must know something has forgotten it",
         "once/story.py",
         "if (self.task.lost or self.page.forgot) and not knows_us:",
