@@ -21,7 +21,7 @@ from airflow_provider_bitrix24.once.attempt import Unreadable
 from airflow_provider_bitrix24.once.complete import complete
 from airflow_provider_bitrix24.once.decisions import adopt, heed, turn_down
 from airflow_provider_bitrix24.once.evidence import find_ours
-from airflow_provider_bitrix24.once.read_back import read_back, unresolved
+from airflow_provider_bitrix24.once.read_back import read_back, refuse_one_too_many, unresolved
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -95,7 +95,7 @@ class _Adding:
         if self.story.entry.receipt is not None:
             return self._done_before()
         if self.story.entry.payment_id is not None:
-            return self._go_on(self._read_back(self.story.entry.payment_id))
+            return self._go_on(self._read_again(self.story.entry.payment_id))
         if self.story.entry.forgotten:
             return self._go_on(self._tagged_or_ask())
         return self._find_or_send()
@@ -189,6 +189,16 @@ class _Adding:
         self.story.refuse_other_parameters(f"Payment {payment_id} was added for it then.")
         payment = self._read_back(payment_id)
         return self.addition.receipt(payment, outcome="existing", recovered=True)
+
+    def _read_again(self, payment_id: int) -> Payment:
+        """The payment that the journal knows and that is not complete: an attempt may have ended before it read back.
+
+        :raises PaymentMismatch: more payments of ours have appeared than were sent.
+        """
+        payment = self._read_back(payment_id)
+        if self.story.entry.evidence == "answer":
+            refuse_one_too_many(self.addition, payment_id, self.view.shown.payments, self.on_unknown)
+        return payment
 
     def _read_back(self, payment_id: int) -> Payment:
         """The payment that the journal knows.

@@ -10,6 +10,7 @@ from airflow_provider_bitrix24.api.effects import Lease, Sleep
 from airflow_provider_bitrix24.api.refusals import TOO_MANY_REQUESTS
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24Error,
+    Bitrix24NotFound,
     Bitrix24NotSent,
     Bitrix24OutcomeUnknown,
     Bitrix24RateLimited,
@@ -77,6 +78,8 @@ class Unreadable(Exception):
 
     def __init__(self, cause: Bitrix24Error) -> None:
         super().__init__(cause.reason)
+        self.gone = isinstance(cause, Bitrix24NotFound)
+        """Whether the portal says that there is no such thing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -202,11 +202,13 @@ class Marking:
         try:
             seen: Thing | None = self.attempt.find(self.mark.read, lambda thing: thing.paid, sent)
         except Unreadable as error:
-            trouble = str(error)
+            trouble, gone = str(error), error.gone
         else:
             if seen is None:
                 self._not_shown(sent)
             return seen
+        if gone:
+            self._gone(sent)
         self._not_readable(sent, trouble)
 
     # -- the end -----------------------------------------------------------------------------------------------------
@@ -339,6 +341,16 @@ class Marking:
             f"{self.mark.what} was marked as paid {len(sends)} times for this key, and the portal does not show it: "
             f"{EITHER}. The last time: {sends[-1].said or 'it answered true'}. Nothing is sent again automatically. "
             f"What to do: {self.mark.where}; {decide}."
+        )
+
+    def _gone(self, sent: Sent) -> NoReturn:
+        """It was deleted while it was looked for: nothing will ever show whether it was marked."""
+        what = self.mark.what
+        made = "the portal accepted the mark" if sent.doubt is None else answer_words(sent.doubt)
+        raise PaymentNotApplied(
+            f"{what} is not there any more: it was deleted after this key had sent its mark ({made}), so nothing shows "
+            "whether it was marked as paid before. Nothing is sent again automatically. What to do: look in Bitrix24 "
+            "at the deal or smart invoice, and at what has taken its place; that is a payment with a key of its own."
         )
 
     def _not_readable(self, sent: Sent, trouble: str) -> NoReturn:

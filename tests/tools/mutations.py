@@ -94,6 +94,22 @@ MUTATIONS = [
         "test_a_repeated_request_is_noticed",
     ),
     Mutation(
+        "also by the attempt after one that died",
+        "once/add.py",
+        'if self.story.entry.evidence == "answer":',
+        "if False:",
+        "test_one_too_many_is_noticed_by_the_attempt_after_one_that_died",
+        PERMISSION,
+    ),
+    Mutation(
+        "what was deleted while it was looked for is gone for good",
+        "once/marking.py",
+        "        if gone:\n",
+        "        if False:\n",
+        "test_a_payment_that_is_deleted_while_it_is_looked_for_is_gone",
+        "tests/once/test_pay_crm_payment.py",
+    ),
+    Mutation(
         "a redirect does not deny a write",
         "api/flow.py",
         "        if request.effect is Effect.READ:\n            return Bitrix24ConfigError",
@@ -474,7 +490,7 @@ MUTATIONS = [
         "once/add.py",
         "        if self.story.entry.receipt is not None:\n            return self._done_before()\n"
         "        if self.story.entry.payment_id is not None:\n"
-        "            return self._go_on(self._read_back(self.story.entry.payment_id))\n",
+        "            return self._go_on(self._read_again(self.story.entry.payment_id))\n",
         "",
         "test_what_somebody_has_undone_is_never_sent_again",
     ),
