@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -259,3 +260,40 @@ def test_a_tag_that_shows_ends_the_wait(world: World, journal: Callable[[], Any]
     assert attempt(world, journal(), 2).add_crm_payment(**add).evidence == "tag"
     assert world.clock.time() - before < 5
     assert results(world) == 1
+
+
+@EACH
+def test_without_the_portals_time_each_attempt_waits_the_whole_window(
+    world: World, journal: Callable[[], Any], operation: str
+) -> None:
+    answer = world._answer
+
+    def timeless(request: Any) -> Any:
+        response = answer(request)
+        body = json.loads(response.body)
+        body.pop("time", None)
+        return replace(response, body=json.dumps(body).encode())
+
+    world._answer = timeless  # type: ignore[method-assign]
+    for number in (2, 3):
+        before = world.clock.time()
+        with pytest.raises(PaymentAmbiguous):
+            WORK[operation](attempt(world, journal(), number))
+        assert world.clock.time() - before > world.caller.settings.settle_window
+    assert world.writes() == []
+
+
+@EACH
+def test_a_portal_that_cannot_be_read_while_it_is_waited_for_is_no_answer(
+    world: World, journal: Callable[[], Any], operation: str
+) -> None:
+    def away() -> None:
+        for method in ("batch", "crm.invoice.get", "crm.item.payment.get"):
+            world.fault("drop_before", method)
+
+    world.before["batch:scope"] = lambda: world.before.update(
+        dict.fromkeys(("batch:scope", "crm.invoice.get", "crm.item.payment.get"), away)
+    )
+    with pytest.raises(PaymentUnresolved, match="MAY be on the books"):
+        WORK[operation](attempt(world, journal(), 2))
+    assert world.writes() == []
