@@ -15,6 +15,8 @@ from airflow_provider_bitrix24.exceptions import (
     PaymentAmbiguous,
     PaymentInProgress,
     PaymentMismatch,
+    PaymentNotApplied,
+    PaymentRefused,
     PaymentUnresolved,
 )
 from airflow_provider_bitrix24.journal import Claimed, Decision, Entry, Send
@@ -196,6 +198,7 @@ class Story:
     def ask(self, look: Flow[V]) -> V:
         """Read the portal, and remember what its clock showed.
 
+        :raises PaymentNotApplied: the object is not there any more, and something of this key may have been.
         :raises PaymentUnresolved: it cannot be read, and something of this key may be there.
         :raises Bitrix24OutcomeUnknown: the same, if a retry cannot mend it, or nothing would be remembered.
         :raises Bitrix24Error: it cannot be read, and nothing of this key is there.
@@ -206,10 +209,15 @@ class Story:
         except Bitrix24Error as error:
             if self.entry.free and not self._forgot:
                 raise
-            trouble, final = error.reason, error.final
+            trouble, final, gone = error.reason, error.final, isinstance(error, PaymentRefused)
         else:
             self.clock.set(view.at, left)
             return view
+        if gone:
+            raise PaymentNotApplied(
+                f"{self._known} {trouble}. {self._sent_in_words} Nothing is sent again automatically. What to do: look "
+                "in Bitrix24 at what has taken its place."
+            )
         message = (
             f"{self._known} The portal cannot be asked about it now ({trouble}). {self._sent_in_words} When the portal "
             "answers again, clear this task: it reads first and does not pay twice."

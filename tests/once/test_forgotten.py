@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy
 
-from airflow_provider_bitrix24.exceptions import PaymentAmbiguous, PaymentUnresolved
+from airflow_provider_bitrix24.exceptions import PaymentAmbiguous, PaymentNotApplied, PaymentUnresolved
 from airflow_provider_bitrix24.journal import Decision
 from airflow_provider_bitrix24.journal.database import SqlJournal
 from airflow_provider_bitrix24.journal.task_state import DOCUMENT, TaskStateJournal
@@ -297,3 +297,17 @@ def test_a_portal_that_cannot_be_read_while_it_is_waited_for_is_no_answer(
     with pytest.raises(PaymentUnresolved, match="MAY be on the books"):
         WORK[operation](attempt(world, journal(), 2))
     assert world.writes() == []
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_what_was_deleted_after_a_send_is_not_called_unreadable(
+    world: World, journal: Callable[[], Any], number: int
+) -> None:
+    world.fault("drop_after", "crm.item.payment.pay", times=1)
+    world.before["crm.item.payment.get"] = die
+    with pytest.raises(Dies):
+        WORK["pay_crm_payment"](attempt(world, journal(), 1, ""))
+    world.portal.act.delete_payment(1001)
+    with pytest.raises(PaymentNotApplied, match=r"MAY be on the books.* There is no payment 1001") as caught:
+        WORK["pay_crm_payment"](attempt(world, journal(), number, ""))
+    assert caught.value.final
