@@ -8,15 +8,21 @@ import unicodedata
 from typing import Final
 
 _HIDDEN: Final = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U00016fe4\U0001d159\U000e0100-\U000e01ef]"
 )
 """Characters that nobody sees, although their category does not say so: fillers, joiners and variation selectors."""
+_DASHES: Final = re.compile("[\u2010-\u2013\u2212]")
+"""Hyphens, the dash of ranges and the minus sign, which office programs write instead of ``-``."""
 _PORTAL: Final = re.compile(r"[a-z0-9._:\[\]-]{1,255}")
 
 
 def normalised(text: str) -> str:
-    """Return a text in Unicode's form NFKC, without blanks around it: full-width digits become digits, é one letter."""
-    return unicodedata.normalize("NFKC", text).strip()
+    """Return a text in Unicode's form NFKC: full-width digits become digits, é one letter.
+
+    Blanks around it do not count, several in a row are one, and short dashes are ``-``.
+    """
+    one_form = _DASHES.sub("-", unicodedata.normalize("NFKC", text)).strip()
+    return re.sub(" +", " ", one_form)
 
 
 def hidden_character(text: str) -> str | None:

@@ -44,7 +44,7 @@ class Reply:
     next: int | None = None
     """Offset of the next page, where the method has one."""
     at: pendulum.DateTime | None = None
-    """When the portal answered, by its own clock."""
+    """When the portal answered, by its own clock; None if it has not told."""
     time: Any = None
     """The ``time`` block as it came: how long the portal has worked, and more."""
     operating_reset_at: float | None = None
@@ -112,7 +112,7 @@ def open_envelope(response: Response, redact: Callable[[str], str]) -> Reply | R
         return refusal(body, response.status, redact, _retry_after(response.headers), _now(response))
     if "result" not in body or response.status >= 400:
         return Garbled(f"HTTP {response.status} with JSON that is neither a result nor an error")
-    return _reply(body, response.headers)
+    return _reply(body)
 
 
 def refusal(
@@ -136,13 +136,13 @@ def operating_reset(time: Any) -> float | None:
     return _positive(time.get("operating_reset_at")) if isinstance(time, dict) else None
 
 
-def _reply(body: Mapping[str, Any], headers: Mapping[str, str]) -> Reply:
+def _reply(body: Mapping[str, Any]) -> Reply:
     time = body.get("time")
     return Reply(
         result=body["result"],
         total=whole_number(body.get("total")),
         next=whole_number(body.get("next")),
-        at=_portal_time(time, headers),
+        at=_portal_time(time),
         time=time,
         operating_reset_at=operating_reset(time),
     )
@@ -231,10 +231,12 @@ def _positive(number: object) -> float | None:
     return seconds if 0 < seconds < 1e11 else None
 
 
-def _portal_time(time: Any, headers: Mapping[str, str]) -> pendulum.DateTime | None:
-    """The portal's clock: the ``time`` block, whose numbers may be integers, else the ``Date`` header."""
+def _portal_time(time: Any) -> pendulum.DateTime | None:
+    """The portal's clock: the ``time`` block, whose numbers may be integers.
+
+    The ``Date`` header may be that of a gateway, with a clock of its own.
+    """
     finish = _positive(time.get("finish")) if isinstance(time, dict) else None
-    finish = _date_header(headers) if finish is None else finish
     return None if finish is None else pendulum.from_timestamp(finish)
 
 

@@ -135,6 +135,12 @@ def rows_in(method: str, result: Any) -> list[dict[str, Any]] | None:
     return None if row is None or row.rows is None else _rows(row.rows, result)
 
 
+def ids_of(shape: ListShape, rows: list[Any]) -> set[int]:
+    """Return the ids in rows, as far as they have one."""
+    ids = (_row_id(row, shape.id_field) for row in rows if isinstance(row, dict))
+    return {number for number in ids if number is not None}
+
+
 def _row_id(row: Mapping[str, Any], field: str) -> int | None:
     value = row.get(field)
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:

@@ -15,7 +15,7 @@ from airflow_provider_bitrix24.api.batch import MOST_COMMANDS
 from airflow_provider_bitrix24.api.effects import Effect
 from airflow_provider_bitrix24.api.flow import Caller, keyed
 from airflow_provider_bitrix24.api.models import Invoice, Payment
-from airflow_provider_bitrix24.api.paging import PAGE_SIZE, may_be_cut, page_params, read_page, shape_of
+from airflow_provider_bitrix24.api.paging import PAGE_SIZE, ids_of, may_be_cut, page_params, read_page, shape_of
 from airflow_provider_bitrix24.api.values import entity_type_id as known_entity_type
 from airflow_provider_bitrix24.api.values import positive_id
 from airflow_provider_bitrix24.exceptions import (
@@ -147,21 +147,24 @@ def list_crm_payments(
     wanted = _wanted(filter or {})
     reply = yield from caller.call(method, params, effect=Effect.READ)
     cut = may_be_cut(len(reply.result), reply.total, reply.next) if isinstance(reply.result, list) else False
-    rows = yield from the_rest(caller, method, params, reply.result, cut=cut)
+    rows = yield from the_rest(caller, method, params, reply.result, cut=cut, told=reply.total)
     found = read_rows(method, Payment.from_wire, rows)
     if wanted is not None and not {payment.id for payment in found} <= wanted:
         raise Bitrix24NoAnswer(method, "the portal returned payments that were not asked for")
     return found
 
 
-def the_rest(caller: Caller, method: str, params: Mapping[str, Any], rows: Any, *, cut: bool) -> Flow[Any]:
+def the_rest(
+    caller: Caller, method: str, params: Mapping[str, Any], rows: Any, *, cut: bool, told: int | None
+) -> Flow[Any]:
     """Return all rows of a list whose first response may be incomplete; the missing rows are read by id.
 
     :param method: a list method that filters and orders by id.
     :param params: what was asked for.
     :param rows: what has come.
     :param cut: whether it may be a part.
-    :raises Bitrix24NoAnswer: it is a part, and the rest cannot be asked for.
+    :param told: how many rows there are, as the portal said with them.
+    :raises Bitrix24NoAnswer: it is a part, and the rest cannot be asked for, or has not come.
     """
     if not cut:
         return rows
@@ -172,16 +175,23 @@ def the_rest(caller: Caller, method: str, params: Mapping[str, Any], rows: Any, 
         bounds[">=id"] = positive_id(bound, "filter[>id]") + 1
     wanted["filter"] = bounds
     whole: list[Any] = []
+    promised = told or 0
     after: int | None = None
     while True:
         reply = yield from caller.call(method, page_params(shape, wanted, after), effect=Effect.READ)
         page = read_page(method, shape, reply, after)
+        promised = max(promised, len(whole) + (reply.total or 0))
         whole += page.rows
         if not may_be_cut(len(page.rows), reply.total, reply.next) and page.after is None:
             break
         if not page.rows:
             raise Bitrix24NoAnswer(method, "the portal says that there are more rows, and does not show them")
         after = page.last
+    there = ids_of(shape, whole)
+    if len(there) < promised:
+        raise Bitrix24NoAnswer(method, f"the portal says that there are {promised} rows, and shows {len(there)}")
+    if lost := ids_of(shape, rows) - there:
+        raise Bitrix24NoAnswer(method, f"the whole list leaves out {min(lost)}, which a part of it has shown")
     if "order" in params:
         if len(whole) > len(rows):
             raise Bitrix24NoAnswer(method, "the list is cut, and only goes on in the order of the ids")

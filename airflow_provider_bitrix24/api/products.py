@@ -147,7 +147,9 @@ def read_contents(caller: Caller, *, payment_id: int, prices_of: tuple[int, int]
     reply = yield from caller.batch(commands)
     listed = reply.value("products")
     cut = isinstance(listed, list) and reply.may_be_cut("products", len(listed))
-    rows = yield from the_rest(caller, _INSIDE, {"paymentId": payment_id}, listed, cut=cut)
+    rows = yield from the_rest(
+        caller, _INSIDE, {"paymentId": payment_id}, listed, cut=cut, told=reply.totals.get("products")
+    )
     quantities: dict[int, Decimal] = {}
     for product in read_rows(_INSIDE, PayableProduct.from_wire, rows):
         if product.payment_id != payment_id:

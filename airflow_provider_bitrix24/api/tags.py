@@ -80,7 +80,7 @@ def shown_in(
     """
     listed = reply.value("payments")
     cut = isinstance(listed, list) and reply.may_be_cut("payments", len(listed))
-    rows = yield from the_rest(caller, _LIST, owner, listed, cut=cut)
+    rows = yield from the_rest(caller, _LIST, owner, listed, cut=cut, told=reply.totals.get("payments"))
     payments = tuple(read_rows(_LIST, Payment.from_wire, rows))
     there = frozenset(payment.id for payment in payments)
     yield from _refuse_if_lost(caller, owner, set(known) - there)

@@ -199,7 +199,7 @@ def refuse_senseless(entry: Entry, decision: Decision) -> None:
         why = "nothing of it was sent, so there is nothing to decide: clear the task, and it starts from the beginning"
     elif decision.what == "adopt" and entry.operation != "add_crm_payment":
         why = "it marks something as paid, and a mark is there or not: decide --pay-again or --give-up"
-    elif decision.what == "adopt" and entry.payment_id == decision.payment_id and entry.given_up is None:
+    elif decision.what == "adopt" and entry.payment_id == decision.payment_id and entry.receipt and not entry.given_up:
         why = f"payment {entry.payment_id} is its own already: clear the task"
     elif decision.what == "adopt" and _asked_which(entry) and decision.payment_id not in entry.candidates:
         listed = ", ".join(map(str, entry.candidates))

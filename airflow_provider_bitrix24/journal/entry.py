@@ -137,6 +137,8 @@ class Entry(_Part):
     """What was asked for; compared one by one with what a later attempt asks for."""
     forgotten: bool = False
     """Whether earlier attempts may have sent something of which the journal has lost every note."""
+    forgotten_since: PortalTime | None = None
+    """When that was noticed; None as long as the portal has not told its time."""
     kept_in: str | None = None
     """The journal that counts, if this is only its copy in the task state."""
     task: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
 from airflow_provider_bitrix24.api import payments, tags
@@ -20,7 +21,7 @@ from airflow_provider_bitrix24.once.attempt import Unreadable
 from airflow_provider_bitrix24.once.complete import complete
 from airflow_provider_bitrix24.once.decisions import adopt, heed, turn_down
 from airflow_provider_bitrix24.once.evidence import find_ours
-from airflow_provider_bitrix24.once.read_back import read_back, unresolved
+from airflow_provider_bitrix24.once.read_back import read_back, refuse_one_too_many, unresolved
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -84,6 +85,7 @@ class _Adding:
     def run(self) -> Receipt:
         """Do it."""
         self._look()
+        self._await_forgotten()
         self._learn_from_the_overtaken()
         decision = heed(
             self.story, self.addition.candidates(self.view.shown), {one.id for one in self.view.shown.payments}
@@ -93,7 +95,7 @@ class _Adding:
         if self.story.entry.receipt is not None:
             return self._done_before()
         if self.story.entry.payment_id is not None:
-            return self._go_on(self._read_back(self.story.entry.payment_id))
+            return self._go_on(self._read_again(self.story.entry.payment_id))
         if self.story.entry.forgotten:
             return self._go_on(self._tagged_or_ask())
         return self._find_or_send()
@@ -106,6 +108,20 @@ class _Adding:
         observed = self.story.page.observed_payment()
         if observed is not None and observed not in entry.dismissed:
             self.story.identify(observed, "answer", sends=entry.last_send(result="answered").sends)
+
+    def _await_forgotten(self) -> None:
+        """Wait for what an attempt whose notes are lost may have sent just now, unless its tag shows earlier."""
+        sent, entry = self.story.forgotten(), self.story.entry
+        judged = {*entry.dismissed, *(entry.decision.candidates if entry.decision else ())}
+
+        def tagged(view: ObjectView) -> bool:
+            return bool((view.shown.tagged | view.shown.tagged_elsewhere) - judged)
+
+        if sent is None or tagged(self.view):
+            return
+        with suppress(Unreadable):  # the next look says so
+            self.attempt.find(self._read_before_add, tagged, sent)
+        self._look()
 
     def _tagged_or_ask(self) -> Payment:
         """Find the payment by its tag, or ask a person: the journal has lost what was sent."""
@@ -142,19 +158,21 @@ class _Adding:
 
     def _look(self) -> None:
         addition = self.addition
-        self.view = self.story.ask(
-            read_before_add(
-                self.attempt.caller,
-                entity_id=addition.entity_id,
-                entity_type_id=addition.entity_type_id,
-                with_rows=addition.fill_products,
-                with_pay_systems=addition.pay_system_id is not None,
-                tag=addition.tag,
-                known=self.story.entry.seen,
-            )
-        )
+        self.view = self.story.ask(self._read_before_add())
         addition.user_id = self.view.profile.user_id
         addition.prices = {row.id: row.price for row in self.view.rows}
+
+    def _read_before_add(self) -> Flow[ObjectView]:
+        addition = self.addition
+        return read_before_add(
+            self.attempt.caller,
+            entity_id=addition.entity_id,
+            entity_type_id=addition.entity_type_id,
+            with_rows=addition.fill_products,
+            with_pay_systems=addition.pay_system_id is not None,
+            tag=addition.tag,
+            known=self.story.entry.seen,
+        )
 
     # -- what is there -----------------------------------------------------------------------------------------------
 
@@ -171,6 +189,16 @@ class _Adding:
         self.story.refuse_other_parameters(f"Payment {payment_id} was added for it then.")
         payment = self._read_back(payment_id)
         return self.addition.receipt(payment, outcome="existing", recovered=True)
+
+    def _read_again(self, payment_id: int) -> Payment:
+        """The payment that the journal knows and that is not complete: an attempt may have ended before it read back.
+
+        :raises PaymentMismatch: more payments of ours have appeared than were sent.
+        """
+        payment = self._read_back(payment_id)
+        if self.story.entry.evidence == "answer":
+            refuse_one_too_many(self.addition, payment_id, self.view.shown.payments, self.on_unknown)
+        return payment
 
     def _read_back(self, payment_id: int) -> Payment:
         """The payment that the journal knows.

@@ -10,6 +10,7 @@ from airflow_provider_bitrix24.api.effects import Lease, Sleep
 from airflow_provider_bitrix24.api.refusals import TOO_MANY_REQUESTS
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24Error,
+    Bitrix24NotFound,
     Bitrix24NotSent,
     Bitrix24OutcomeUnknown,
     Bitrix24RateLimited,
@@ -77,6 +78,8 @@ class Unreadable(Exception):
 
     def __init__(self, cause: Bitrix24Error) -> None:
         super().__init__(cause.reason)
+        self.gone = isinstance(cause, Bitrix24NotFound)
+        """Whether the portal says that there is no such thing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,11 +178,10 @@ class Attempt:
         digest = hashlib.sha256(key.encode()).hexdigest()
         settings, decided = self.caller.settings, self.clock.monotonic()
         tries = self._tries.setdefault(digest, _Tries(decided))
-        self._take_slot()
+        waited = self._take_slot()
         self.safeguard()
         if self._observed is None or not self.is_fresh:
-            if self.clock.monotonic() > tries.started + settings.rate_limit_wait + settings.lease:
-                raise Bitrix24NotSent("a write", "reading what permits it takes longer than its lease", True)
+            self._refuse_if_too_late(tries, waited)
             return None
         lease = Lease(monotonic=self._observed[0] + settings.lease, wall=self._observed[1] + settings.lease)
         # The lease runs while the intent is written: a slow journal makes it shorter, never longer.
@@ -203,6 +205,7 @@ class Attempt:
             raise
         else:
             self._observed = observed
+            del self._tries[digest]
             # The request has ended: only what reads are behind by can still hide its result.
             return Sent(answer=answer, doubt=None, absent_after=self.clock.monotonic() + settings.read_lag, proofs=1)
         if doubt is None:
@@ -210,17 +213,33 @@ class Attempt:
             self.log.warning("Not executed (%s). Reading the portal, then trying again.", why)
             self.wait(wait, "waiting for a new lease")
             return None
+        # It has left: what is sent after its outcome is known is tried anew.
+        del self._tries[digest]
         if doubt.answered:
             return Sent(answer=None, doubt=doubt, absent_after=self.clock.monotonic() + settings.read_lag, proofs=1)
         self.log.warning("%s. Reading for up to %.0f s what became of it.", doubt.reason, settings.settle_window)
         return Sent(answer=None, doubt=doubt, absent_after=decided + settings.settle_window, proofs=2)
 
-    def _take_slot(self) -> None:
-        """Wait for the next write's rate limit slot before its lease begins; after a wait, the portal is read again."""
+    def _refuse_if_too_late(self, tries: _Tries, waited: float) -> None:
+        settings = self.caller.settings
+        if self.clock.monotonic() <= tries.started + settings.rate_limit_wait + settings.lease:
+            return
+        why = "reading what permits it takes longer than its lease"
+        if waited:
+            why = f"its slot of the portal's rate limit came after {waited:.0f} s, too late for rate_limit_wait"
+        raise Bitrix24NotSent("a write", why, True)
+
+    def _take_slot(self) -> float:
+        """Wait for the next write's rate limit slot before its lease begins; after a wait, the portal is read again.
+
+        :return: how long it has waited.
+        """
+        waited = 0.0
         if not self._has_slot:
             waited = self.run(self.caller.reserve())
             self._has_slot = True
             self._observed = None if waited else self._observed
+        return waited
 
     def find(self, read: Callable[[], Flow[T]], shows: Callable[[T], bool], sent: Sent) -> T | None:
         """Read until the portal shows the write, or cannot show it any more.

@@ -180,8 +180,11 @@ def _set(addition: Addition, payment: Payment, write: Any, *, name: str, look: C
 
 
 def _key(addition: Addition, payment_id: int, step: str) -> str:
-    """The key of a step: its own for each payment, because a person may let another one take its place."""
-    return f"{addition.story.entry.key}:payment:{payment_id}:{step.replace(' ', ':')}"
+    """The key of a step: its own for each payment, because a person may let another one take its place.
+
+    No key has a line break, so none is that of a step.
+    """
+    return f"{addition.story.entry.key}\npayment:{payment_id}:{step.replace(' ', ':')}"
 
 
 class _Filling:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
@@ -122,6 +123,7 @@ class Marking:
     def run(self) -> Receipt:
         """Do it."""
         self._look()
+        self._await_forgotten()
         decision = heed(self.story, ())
         if decision is not None and decision.what == "adopt":
             turn_down(self.story, decision, "a mark is there or not, so there is nothing to adopt", ())
@@ -138,6 +140,15 @@ class Marking:
                 return self.story.finish(self._receipt(self.view.thing, ours=False))
             seen = self.view.thing if self.view.thing.paid else self._send()
         return self._shown(seen)
+
+    def _await_forgotten(self) -> None:
+        """Wait for what an attempt whose notes are lost may have sent just now, unless the object is paid earlier."""
+        sent = self.story.forgotten()
+        if sent is None or self.view.thing.paid:
+            return
+        with suppress(Unreadable):  # the next look says so
+            self.attempt.find(self.mark.read, lambda thing: thing.paid, sent)
+        self._look()
 
     def _paid_or_ask(self) -> Receipt:
         """Return a receipt if the object is paid, else ask a person: the journal has lost what was sent."""
@@ -191,11 +202,13 @@ class Marking:
         try:
             seen: Thing | None = self.attempt.find(self.mark.read, lambda thing: thing.paid, sent)
         except Unreadable as error:
-            trouble = str(error)
+            trouble, gone = str(error), error.gone
         else:
             if seen is None:
                 self._not_shown(sent)
             return seen
+        if gone:
+            self._gone(sent)
         self._not_readable(sent, trouble)
 
     # -- the end -----------------------------------------------------------------------------------------------------
@@ -328,6 +341,16 @@ class Marking:
             f"{self.mark.what} was marked as paid {len(sends)} times for this key, and the portal does not show it: "
             f"{EITHER}. The last time: {sends[-1].said or 'it answered true'}. Nothing is sent again automatically. "
             f"What to do: {self.mark.where}; {decide}."
+        )
+
+    def _gone(self, sent: Sent) -> NoReturn:
+        """It was deleted while it was looked for: nothing will ever show whether it was marked."""
+        what = self.mark.what
+        made = "the portal accepted the mark" if sent.doubt is None else answer_words(sent.doubt)
+        raise PaymentNotApplied(
+            f"{what} is not there any more: it was deleted after this key had sent its mark ({made}), so nothing shows "
+            "whether it was marked as paid before. Nothing is sent again automatically. What to do: look in Bitrix24 "
+            "at the deal or smart invoice, and at what has taken its place; that is a payment with a key of its own."
         )
 
     def _not_readable(self, sent: Sent, trouble: str) -> NoReturn:

@@ -11,6 +11,8 @@ from airflow_provider_bitrix24.once.attempt import Unreadable
 from airflow_provider_bitrix24.once.story import listed as listed_ids
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from airflow_provider_bitrix24.api.models import Payment
     from airflow_provider_bitrix24.once.addition import Addition
     from airflow_provider_bitrix24.once.story import Story
@@ -39,7 +41,7 @@ def read_back(addition: Addition, payment_id: int, *, on_unknown: Literal["fail"
             raise PaymentNotApplied(
                 f"{happened} the portal does not show it among the object's payments. {addition.look_for(payment_id)}"
             )
-        _refuse_one_too_many(addition, payment_id, listed, on_unknown)
+        refuse_one_too_many(addition, payment_id, listed, on_unknown)
         return next(one for one in listed if one.id == payment_id)
     happened = f"{happened} it could not be read afterwards ({trouble})."
     if addition.story.journal.durable:
@@ -55,30 +57,35 @@ def unresolved(story: Story, happened: str) -> PaymentUnresolved:
     )
 
 
-def _refuse_one_too_many(
-    addition: Addition, payment_id: int, listed: list[Payment], on_unknown: Literal["fail", "adopt"]
+def refuse_one_too_many(
+    addition: Addition, payment_id: int, listed: Iterable[Payment], on_unknown: Literal["fail", "adopt"]
 ) -> None:
     """Refuse if more payments have appeared than were sent; there is a second request only if other payments are new.
 
     :raises PaymentMismatch: nobody else can have added them, as far as is known here.
     """
     story, attempt = addition.story, addition.attempt
+    if any(decision.what == "adopt" and decision.payment_id == payment_id for decision in story.entry.carried_out):
+        return  # a person has seen them all
     if not _others(addition, payment_id, Shown.of(listed)):
         return
     evidence = attempt.run(addition.read_evidence())
     others = _others(addition, payment_id, evidence)
     ours = [one for one in others if evidence.fitting is not None and one in evidence.fitting]
     if on_unknown == "adopt":
-        unexplained = others
+        # A later attempt also sees what others have added since.
+        unexplained = others if story.sent_now else ours
     else:
         unexplained = ours if story.journal.knows_rivals and not story.page.rivals(story.entry.subject) else []
     if unexplained:
+        decide = f" If all of them are right, adopt payment {payment_id} by {story.how_to_decide()} before."
+        either = decide if story.journal.durable else ""
         raise PaymentMismatch(
             f"Payment {payment_id} HAS been added to {addition.of}, and {listed_ids(unexplained)} appeared with it. "
             "One was sent, so something between Airflow and the portal (a proxy that repeats requests) or somebody who "
             f"works as the connection's user has added one too many. Look at the payments of {addition.of} in "
             "Bitrix24, and delete the one that is too many. Then clear this task: it goes on with payment "
-            f"{payment_id} and adds none."
+            f"{payment_id} and adds none.{either}"
         )
     if ours:
         attempt.log.warning(

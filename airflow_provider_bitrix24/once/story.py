@@ -15,6 +15,8 @@ from airflow_provider_bitrix24.exceptions import (
     PaymentAmbiguous,
     PaymentInProgress,
     PaymentMismatch,
+    PaymentNotApplied,
+    PaymentRefused,
     PaymentUnresolved,
 )
 from airflow_provider_bitrix24.journal import Claimed, Decision, Entry, Send
@@ -112,7 +114,7 @@ class Story:
             # A free entry of another task does not say what this one has sent.
             knows_us = entry is not None and (not entry.free or entry.task == self.task.identity)
             if (self.task.lost or self.page.forgot) and not knows_us:
-                mine = mine.but(task=self.task.identity, forgotten=True)
+                mine = mine.but(task=self.task.identity, forgotten=True, forgotten_since=None)
             if entry is None and not self.page.open(mine):
                 continue  # somebody else has begun at this very moment
             if entry is not None and mine.forgotten and not entry.forgotten:
@@ -196,6 +198,7 @@ class Story:
     def ask(self, look: Flow[V]) -> V:
         """Read the portal, and remember what its clock showed.
 
+        :raises PaymentNotApplied: the object is not there any more, and something of this key may have been.
         :raises PaymentUnresolved: it cannot be read, and something of this key may be there.
         :raises Bitrix24OutcomeUnknown: the same, if a retry cannot mend it, or nothing would be remembered.
         :raises Bitrix24Error: it cannot be read, and nothing of this key is there.
@@ -206,10 +209,15 @@ class Story:
         except Bitrix24Error as error:
             if self.entry.free and not self._forgot:
                 raise
-            trouble, final = error.reason, error.final
+            trouble, final, gone = error.reason, error.final, isinstance(error, PaymentRefused)
         else:
             self.clock.set(view.at, left)
             return view
+        if gone:
+            raise PaymentNotApplied(
+                f"{self._known} {trouble}. {self._sent_in_words} Nothing is sent again automatically. What to do: look "
+                "in Bitrix24 at what has taken its place."
+            )
         message = (
             f"{self._known} The portal cannot be asked about it now ({trouble}). {self._sent_in_words} When the portal "
             "answers again, clear this task: it reads first and does not pay twice."
@@ -258,6 +266,31 @@ class Story:
         """Whether this attempt has sent anything, be it only what completes the payment."""
         steps = [send for sends in self.entry.steps.values() for send in sends]
         return self.sent_now or any(send.may_have_run and send.by == str(self.task) for send in steps)
+
+    def forgotten(self) -> Sent | None:
+        """What is known of a send that the journal has forgotten: it may be on its way; None if it cannot be any more.
+
+        Nothing of it is waited for if nothing is sent nor asked: what is known, a person adopts or gives up, stands.
+        """
+        entry = self.entry
+        what = entry.decision.what if entry.decision is not None else None
+        unknown = what is None and entry.receipt is None and entry.payment_id is None and entry.given_up is None
+        if not entry.forgotten or not (unknown or what == "pay_again"):
+            return None
+        left = window = self.attempt.caller.settings.settle_window + _CLOCK_STEP
+        if self.clock.is_told:
+            if entry.forgotten_since is None:
+                self.keep(entry.but(forgotten_since=round(self.clock.at_the_latest, 3)))
+            left = (self.entry.forgotten_since or 0.0) + window - self.clock.at_the_earliest
+        if left <= 0:
+            return None
+        self.attempt.log.warning(
+            "The journal has lost what earlier attempts noted, and one of them may have sent a write just now. Reading "
+            "for up to %.0f s whether it appears.",
+            left,
+        )
+        doubt = Bitrix24OutcomeUnknown("a write", text="the journal has lost its notes")
+        return Sent(answer=None, doubt=doubt, absent_after=self.attempt.clock.monotonic() + left, proofs=2)
 
     def leave_forgotten(self, look: str, candidates: Collection[int] = ()) -> NoReturn:
         """Leave the key to a person, because the journal has lost its notes.

@@ -493,7 +493,7 @@ def opened(response: Response) -> Any:
         ({"time": {"finish": 1763800000, "processing": 0}}, {}, 1763800000),
         ({"time": {"finish": 1763800000.25}}, {"date": "Sat, 22 Nov 2025 08:26:41 GMT"}, 1763800000.25),
         ({"time": {"finish": "1763800000"}}, {}, 1763800000),
-        ({"time": {}}, {"date": "Sat, 22 Nov 2025 08:26:41 GMT"}, 1763800001),
+        ({"time": {}}, {"date": "Sat, 22 Nov 2025 08:26:41 GMT"}, None),
         ({"time": []}, {}, None),
         ({}, {"date": "yesterday"}, None),
         ({"time": {"finish": "soon"}}, {}, None),

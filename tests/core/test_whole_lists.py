@@ -99,6 +99,26 @@ def test_an_order_of_the_caller_is_kept_if_nothing_is_missing() -> None:
     assert "in the order of the ids" in str(error)
 
 
+@pytest.mark.parametrize(
+    "outcomes",
+    [
+        ({"result": PAGE, "total": 60}, {"result": PAGE[:45]}),
+        ({"result": PAGE, "total": 60}, {"result": PAGE}, {"result": REST[:9]}),
+        ({"result": PAGE}, {"result": PAGE[:48], "total": 49}, {"result": []}),
+        ({"result": PAGE}, {"result": PAGE}, {"result": REST[:3], "total": 4}, {"result": []}),
+    ],
+)
+def test_a_whole_with_fewer_rows_than_were_told_is_no_answer(outcomes: Any) -> None:
+    error = listed(*map(says, outcomes)).error
+    assert isinstance(error, Bitrix24NoAnswer)
+
+
+def test_a_whole_without_a_row_that_a_part_has_shown_is_no_answer() -> None:
+    error = listed(says({"result": PAGE}), says({"result": PAGE[:-1]})).error
+    assert isinstance(error, Bitrix24NoAnswer)
+    assert "leaves out 50, which a part of it has shown" in str(error)
+
+
 # -- in a batch
 
 
@@ -215,3 +235,13 @@ def test_what_is_seen_of_a_cut_list_counts() -> None:
 
 def test_handlers_of_a_cut_list_are_not_known() -> None:
     assert pay_systems([system(1)], [{"CODE": "a"}], result_total={"handlers": 2}).handlers is None
+
+
+@pytest.mark.parametrize("rest", [PAGE[:-1], PAGE[1:]])
+@pytest.mark.parametrize("said", [{}, {"result_total": {"payments": 60}}])
+def test_the_rest_of_a_batch_is_compared_with_what_it_said(rest: Any, said: Any) -> None:
+    error = evidence({"payments": PAGE, "fitting": []}, says({"result": rest}), **said).error
+    assert isinstance(error, Bitrix24NoAnswer)
+    if said:
+        error = evidence({"payments": PAGE[:40], "fitting": []}, says({"result": PAGE[:41]}), **said).error
+        assert isinstance(error, Bitrix24NoAnswer)

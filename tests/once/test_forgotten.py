@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,10 @@ from airflow_provider_bitrix24.exceptions import (
     Bitrix24StoreError,
     PaymentAmbiguous,
     PaymentInProgress,
+    PaymentNotApplied,
     PaymentUnresolved,
 )
+from airflow_provider_bitrix24.journal import Decision
 from airflow_provider_bitrix24.journal.database import SqlJournal
 from airflow_provider_bitrix24.journal.task_state import DOCUMENT, TaskStateJournal
 from airflow_provider_bitrix24.once import Once, Task
@@ -167,7 +170,7 @@ AIRFLOWS_OWN = {
     "status_code": 404,
     "detail": {"detail": {"reason": "not_found", "message": "Task instance 1 not found"}},
 }
-PROXYS = {"status_code": 404, "detail": {"detail": "Not Found"}}
+A_PROXY = {"status_code": 404, "detail": {"detail": "Not Found"}}
 
 
 class NotKept(State):
@@ -188,7 +191,7 @@ class NotKept(State):
 
 @EACH
 @pytest.mark.parametrize(
-    ("said", "kind"), [(AIRFLOWS_OWN, PaymentInProgress), (PROXYS, Bitrix24StoreError)], ids=["airflow", "proxy"]
+    ("said", "kind"), [(AIRFLOWS_OWN, PaymentInProgress), (A_PROXY, Bitrix24StoreError)], ids=["airflow", "proxy"]
 )
 def test_an_answer_that_cannot_be_kept_is_told(
     world: World, operation: str, said: dict[str, Any], kind: type[Bitrix24Error]
@@ -209,6 +212,161 @@ def test_an_answer_that_cannot_be_kept_is_told(
 
 @EACH
 def test_a_wrong_not_found_does_not_stop_the_write_of_an_answer(world: World, operation: str) -> None:
-    receipt = WORK[operation](attempt(world, TaskStateJournal(NotKept(PROXYS, times=2)), 1, lost=""))
+    receipt = WORK[operation](attempt(world, TaskStateJournal(NotKept(A_PROXY, times=2)), 1, lost=""))
     assert receipt.outcome in ("created", "paid")
     assert len(world.writes()) == 1
+
+
+# -- the first send is still in flight
+
+WRITES = {
+    "pay_invoice": "sale.paysystem.pay.invoice",
+    "pay_crm_payment": "crm.item.payment.pay",
+    "add_crm_payment": "crm.item.payment.add",
+}
+KEYS = {
+    "pay_invoice": "acme.bitrix24.com:invoice:2",
+    "pay_crm_payment": "acme.bitrix24.com:payment:1001",
+    "add_crm_payment": KEY,
+}
+RESULTS = ("payment_added", "payment_paid", "invoice_paid")
+
+
+def forgotten_in_flight(world: World, operation: str, seconds: float = 60) -> None:
+    """An attempt sends, dies, and its notes are lost; the portal executes what it sent only later."""
+    world.fault("commit_later", WRITES[operation], seconds=seconds, occurrence=1)
+    world.before["batch:fitting"] = world.before["crm.item.payment.get"] = world.before["crm.invoice.get"] = die
+    with pytest.raises(Dies):
+        WORK[operation](attempt(world, TaskStateJournal(State()), 1, ""))
+    world.before.clear()
+
+
+def die() -> None:
+    raise Dies
+
+
+def pay_again(world: World, journal: Any, operation: str, candidates: tuple[int, ...], number: int = 2) -> Any:
+    decided = Decision(what="pay_again", candidates=candidates, by="ann", at="2026-11-27T10:00:00Z", through="Airflow")
+    once = attempt(world, journal, number)
+    if operation == "pay_invoice":
+        return once.pay_invoice(invoice_id=2, pay_system_id=31, decision=decided)
+    if operation == "pay_crm_payment":
+        return once.pay_crm_payment(payment_id=1001, decision=decided)
+    return once.add_crm_payment(entity_id=1, entity_type_id=2, key=KEY, decision=decided)
+
+
+def results(world: World) -> int:
+    world.clock.advance(300)
+    world.person("crm.item.payment.list", {"entityId": 1, "entityTypeId": 2})
+    return len(world.ledger(*RESULTS))
+
+
+def test_a_person_is_asked_when_a_forgotten_add_has_arrived(world: World, journal: Callable[[], Any]) -> None:
+    forgotten_in_flight(world, "add_crm_payment")
+    with pytest.raises(PaymentAmbiguous) as told:
+        WORK["add_crm_payment"](attempt(world, journal(), 2))
+    assert 1033 in told.value.candidates
+    assert results(world) == 1
+
+
+@pytest.mark.parametrize("operation", ["pay_invoice", "pay_crm_payment"])
+def test_a_forgotten_mark_that_arrives_late_is_found(world: World, journal: Callable[[], Any], operation: str) -> None:
+    forgotten_in_flight(world, operation)
+    assert WORK[operation](attempt(world, journal(), 2)).outcome == "already_paid"
+    assert results(world) == 1
+
+
+@EACH
+def test_pay_again_waits_until_nothing_forgotten_can_arrive(
+    world: World, journal: Callable[[], Any], operation: str
+) -> None:
+    forgotten_in_flight(world, operation)
+    world.fault("internal_server_error", "batch", times=50)
+    with pytest.raises(PaymentUnresolved):
+        WORK[operation](attempt(world, journal(), 2))
+    world.portal.faults.clear()
+    # A release that did not wait has asked a person already.
+    page = journal().page("acme.bitrix24.com", KEYS[operation])
+    page.write(page.read().but(question="Is it there?"), hold=0)
+    if operation == "add_crm_payment":
+        with pytest.raises(PaymentAmbiguous, match=r"meanwhile .*1033 .*appeared"):
+            pay_again(world, journal(), operation, ())
+    else:
+        assert pay_again(world, journal(), operation, ()).outcome == "already_paid"
+    assert results(world) == 1
+
+
+@EACH
+def test_later_attempts_wait_only_for_what_is_left(world: World, journal: Callable[[], Any], operation: str) -> None:
+    for number in (2, 3):
+        before = world.clock.time()
+        with pytest.raises(PaymentAmbiguous):
+            WORK[operation](attempt(world, journal(), number))
+        waited = world.clock.time() - before
+        assert waited > world.caller.settings.settle_window if number == 2 else waited < 5
+    before = world.clock.time()
+    candidates = tuple(one["id"] for one in world.person("crm.item.payment.list", {"entityId": 1, "entityTypeId": 2}))
+    assert pay_again(world, journal(), operation, candidates, 4).sent
+    assert world.clock.time() - before < 5
+
+
+def test_a_tag_that_shows_ends_the_wait(world: World, journal: Callable[[], Any]) -> None:
+    world.connect(scopes=("crm", "sale", "pay_system"))
+    lost = TaskStateJournal(State())
+    add = {"entity_id": 1, "entity_type_id": 2, "key": KEY, "tag": True}
+    attempt(world, lost, 1, "").add_crm_payment(**add)
+    before = world.clock.time()
+    assert attempt(world, journal(), 2).add_crm_payment(**add).evidence == "tag"
+    assert world.clock.time() - before < 5
+    assert results(world) == 1
+
+
+@EACH
+def test_without_the_portals_time_each_attempt_waits_the_whole_window(
+    world: World, journal: Callable[[], Any], operation: str
+) -> None:
+    answer = world._answer
+
+    def timeless(request: Any) -> Any:
+        response = answer(request)
+        body = json.loads(response.body)
+        body.pop("time", None)
+        return replace(response, body=json.dumps(body).encode())
+
+    world._answer = timeless  # type: ignore[method-assign]
+    for number in (2, 3):
+        before = world.clock.time()
+        with pytest.raises(PaymentAmbiguous):
+            WORK[operation](attempt(world, journal(), number))
+        assert world.clock.time() - before > world.caller.settings.settle_window
+    assert world.writes() == []
+
+
+@EACH
+def test_a_portal_that_cannot_be_read_while_it_is_waited_for_is_no_answer(
+    world: World, journal: Callable[[], Any], operation: str
+) -> None:
+    def away() -> None:
+        for method in ("batch", "crm.invoice.get", "crm.item.payment.get"):
+            world.fault("drop_before", method)
+
+    world.before["batch:scope"] = lambda: world.before.update(
+        dict.fromkeys(("batch:scope", "crm.invoice.get", "crm.item.payment.get"), away)
+    )
+    with pytest.raises(PaymentUnresolved, match="MAY be on the books"):
+        WORK[operation](attempt(world, journal(), 2))
+    assert world.writes() == []
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_what_was_deleted_after_a_send_is_not_called_unreadable(
+    world: World, journal: Callable[[], Any], number: int
+) -> None:
+    world.fault("drop_after", "crm.item.payment.pay", times=1)
+    world.before["crm.item.payment.get"] = die
+    with pytest.raises(Dies):
+        WORK["pay_crm_payment"](attempt(world, journal(), 1, ""))
+    world.portal.act.delete_payment(1001)
+    with pytest.raises(PaymentNotApplied, match=r"MAY be on the books.* There is no payment 1001") as caught:
+        WORK["pay_crm_payment"](attempt(world, journal(), number, ""))
+    assert caught.value.final

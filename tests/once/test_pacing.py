@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_bitrix24.api.effects import Request, Reserve, Slot
-from airflow_provider_bitrix24.exceptions import Bitrix24RateLimited
+from airflow_provider_bitrix24.exceptions import Bitrix24NotSent, Bitrix24RateLimited
 from airflow_provider_bitrix24.journal.task_state import TaskStateJournal
 from airflow_provider_bitrix24.once import Once, Task
 
@@ -66,6 +66,36 @@ def test_a_write_waits_for_its_slot_before_the_read_that_permits_it(world: World
     begun = ["save", "slot", "batch"]
     assert watched.steps == [*begun, "slot", "90 s", *read_again, "save", PAY, "save", "slot", GET, "save"]
     assert [entry["event"] for entry in world.portal.ledger] == ["invoice_paid"]
+
+
+def test_the_second_send_has_a_wait_of_its_own_for_its_slot(world: World) -> None:
+    watched = Watched(world)
+    world.fault("drop_before", PAY, times=1)
+
+    def slow() -> None:
+        watched.steps.append("slow")
+        world.slots = [Slot(20.0)]
+
+    # The second batch permits the second send, whose slot comes only then.
+    world.before["batch"] = lambda: world.before.update(batch=slow)
+    assert watched.pay()["outcome"] == "paid"
+    assert "slow" in watched.steps
+    assert watched.steps.count(PAY) == 2
+    assert [entry["event"] for entry in world.portal.ledger] == ["invoice_paid"]
+
+
+def test_what_is_waited_for_too_long_is_said(world: World) -> None:
+    watched = Watched(world, Slot(0.0), Slot(1.0))
+    late_once = {"late": True}
+    advance = world.clock.advance
+
+    def late(seconds: float) -> None:
+        advance(300.0 if seconds == 1.0 and late_once.pop("late", False) else seconds)
+
+    world.clock.advance = late  # type: ignore[method-assign]
+    with pytest.raises(Bitrix24NotSent, match="its slot of the portal's rate limit came after 1 s"):
+        watched.pay()
+    assert world.portal.ledger == []
 
 
 def test_without_a_slot_in_time_nothing_is_saved_and_nothing_sent(world: World) -> None:

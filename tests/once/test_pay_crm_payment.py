@@ -169,3 +169,14 @@ def test_the_portals_refusal_is_told_with_its_words(world: World) -> None:
     with pytest.raises(PaymentNotApplied, match="SALE_ORDER_PAID_ORDER_CANCELED"):
         pay(world)
     assert world.ledger("payment_paid") == []
+
+
+@pytest.mark.parametrize("fault", ["drop_after", "drop_before", None])
+def test_a_payment_that_is_deleted_while_it_is_looked_for_is_gone(world: World, fault: str | None) -> None:
+    if fault is not None:
+        world.fault(fault, PAY, times=1)
+    world.before["crm.item.payment.get"] = lambda: world.portal.act.delete_payment(1001)
+    with pytest.raises(PaymentNotApplied, match=r"^Payment 1001 is not there any more: it was deleted") as caught:
+        pay(world)
+    assert caught.value.final
+    assert world.writes() == [PAY]

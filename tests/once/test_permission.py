@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy
 
 from airflow_provider_bitrix24.api.effects import Effect
 from airflow_provider_bitrix24.exceptions import (
@@ -17,12 +18,17 @@ from airflow_provider_bitrix24.exceptions import (
     PaymentNotApplied,
     PaymentRefused,
 )
-from airflow_provider_bitrix24.once import Expected, Once
+from airflow_provider_bitrix24.journal import Decision
+from airflow_provider_bitrix24.journal.cli import refuse_senseless
+from airflow_provider_bitrix24.journal.database import SqlJournal
+from airflow_provider_bitrix24.once import Expected, Once, Task
 from airflow_provider_bitrix24.once.attempt import Attempt
-from tests.once.test_recovery import Job, die
+from airflow_provider_bitrix24.sql import Database
+from tests.once.test_recovery import Job, Killed, die
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from conftest import World
 
@@ -361,6 +367,45 @@ def test_one_more_that_another_task_may_have_added_is_warned_about(
     tell_twice(world, monkeypatch, ADD)
     assert add(world.once).subject["payment_id"] == 1034
     assert "payment 1033 of the connection's user appeared on deal 1" in caplog.text
+
+
+def sql(world: World, file: Path, number: int) -> Once:
+    journal = SqlJournal(Database(sqlalchemy.engine.URL.create("sqlite", database=str(file)), "the database"), "me")
+    task = Task(identity="task", try_number=number)
+    return Once(world.caller, world.run, world, logging.getLogger("once"), journal=journal, task=task)
+
+
+@pytest.mark.parametrize("on_unknown", ["fail", "adopt"])
+def test_one_too_many_is_noticed_by_the_attempt_after_one_that_died(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, on_unknown: str
+) -> None:
+    tell_twice(world, monkeypatch, ADD)
+    world.before[LIST] = die
+    with pytest.raises(Killed):
+        add(sql(world, tmp_path / "j.db", 1), on_unknown=on_unknown)
+    world.portal.act.add_payment(2, 1, user_id=7)  # by somebody else, in the meantime
+    for number in (2, 3):
+        with pytest.raises(PaymentMismatch, match=r"Payment 1034 HAS been added to deal 1, and payment 1033 appeared"):
+            add(sql(world, tmp_path / "j.db", number), on_unknown=on_unknown)
+    world.portal.act.delete_payment(1033)
+    assert add(sql(world, tmp_path / "j.db", 4), on_unknown=on_unknown).subject["payment_id"] == 1034
+    assert world.writes() == [ADD]
+
+
+def test_one_too_many_that_is_right_is_adopted(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    tell_twice(world, monkeypatch, ADD)
+    with pytest.raises(PaymentMismatch, match="If all of them are right, adopt payment 1034 by"):
+        add(sql(world, tmp_path / "j.db", 1))
+    database = Database(sqlalchemy.engine.URL.create("sqlite", database=str(tmp_path / "j.db")), "the database")
+    page = SqlJournal(database, "ann").page("acme.bitrix24.com", "key")
+    entry = page.read()
+    assert entry is not None
+    decided = Decision(what="adopt", payment_id=1034, by="ann", at="2026-11-27T10:00:00Z", through="command line")
+    refuse_senseless(entry, decided)
+    page.write(entry.decide(decided), hold=0)
+    receipt = add(sql(world, tmp_path / "j.db", 2))
+    assert (receipt.subject["payment_id"], receipt.evidence) == (1034, "answer")
+    assert world.writes() == [ADD]
 
 
 def test_one_more_of_somebody_else_is_nothing_of_ours(world: World, caplog: pytest.LogCaptureFixture) -> None:

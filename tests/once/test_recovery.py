@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_bitrix24.api.effects import Response
 from airflow_provider_bitrix24.api.tags import tag_of
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24OutcomeUnknown,
@@ -361,3 +364,39 @@ def test_a_lost_answer_without_a_journal_says_what_to_do_by_hand(job: Job) -> No
     job.world.before[GET] = lambda: job.world.fault("drop_before", GET)
     with pytest.raises(Bitrix24OutcomeUnknown, match="may have been marked as paid"):
         job.world.once.pay_invoice(invoice_id=2, pay_system_id=31)
+
+
+def test_no_key_is_that_of_a_step(world: World) -> None:
+    """The portal, or a proxy, that knows the header Idempotency-Key must not take another payment for a step."""
+    world.once.add_crm_payment(entity_id=1, entity_type_id=2, key=KEY, fill_products=True)
+    rows = [digest for method, digest in zip(world.sent, world.keys, strict=True) if method == PUT]
+    assert rows
+    made = world.ledger("payment_added")[0]["payment_id"]
+    for row in (1, 2, 3):
+        key = f"{KEY}:payment:{made}:row:{row}"
+        assert hashlib.sha256(key.encode()).hexdigest() not in rows
+
+
+def test_the_clock_of_a_gateway_is_not_that_of_the_portal(job: Job) -> None:
+    """Its header Date, ten minutes behind, would make the settle window look over."""
+    world, answer = job.world, job.world._answer
+
+    def without_time(request: Any) -> Any:
+        response = answer(request)
+        if not isinstance(response, Response):
+            return response
+        body = json.loads(response.body)
+        body.pop("time", None)
+        date = formatdate(world.clock.time() - 600, usegmt=True)
+        return replace(response, headers={**response.headers, "date": date}, body=json.dumps(body).encode())
+
+    world._answer = without_time  # type: ignore[method-assign]
+    world.fault("commit_later", ADD, seconds=60, occurrence=1)
+    world.before["batch:fitting"] = die
+    job.killed(job.add)
+    world._answer = answer  # type: ignore[method-assign]
+    with pytest.raises(PaymentAmbiguous):
+        job.add()
+    world.clock.advance(300)
+    world.person(LIST, {"entityId": 1, "entityTypeId": 2})
+    assert len(world.ledger("payment_added")) == 1

@@ -142,6 +142,20 @@ def test_an_unknown_method_of_a_payment_is_refused(portal: Any, task: Task, meth
     assert asked(portal) == []
 
 
+def test_a_legacy_invoice_is_not_marked_by_its_fields_behind_the_guards(
+    portal: Any, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update = {"method": "crm.invoice.update", "parameters": {"id": 2, "fields": {"STATUS_ID": "P"}}}
+    delete = {"method": "crm.invoice.delete", "parameters": {"id": 2}}
+    for work in (update, delete):
+        with pytest.raises(AirflowFailException, match="changes payments"):
+            call(task, **work)
+    monkeypatch.setenv("AIRFLOW_VAR_BITRIX24_PAYMENTS_STOPPED_BITRIX24_DEFAULT", "true")
+    with pytest.raises(AirflowFailException, match="stopped all payments"):
+        call(task, **update, unguarded=True)
+    assert portal.ledger == []
+
+
 def test_unguarded_is_the_authors_word_and_the_kill_switch_still_counts(
     portal: Any, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:

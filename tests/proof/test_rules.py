@@ -133,10 +133,12 @@ def test_a_repeated_request_is_noticed_where_no_other_key_explains_it(
         return handle(method, params, **options)
 
     monkeypatch.setattr(world.portal, "handle", twice)
-    error = world.worker("a", 1).attempt(adding()).error
-    assert isinstance(error, PaymentMismatch)
-    assert "Payment 1034 HAS been added to deal 1, and payment 1033 appeared with it" in str(error)
-    assert receipt_of(world.worker("a", 2).attempt(adding())) == ("created", "answer", 1034)
+    for number in (1, 2):
+        error = world.worker("a", number).attempt(adding()).error
+        assert isinstance(error, PaymentMismatch)
+        assert "Payment 1034 HAS been added to deal 1, and payment 1033 appeared with it" in str(error)
+    world.portal.act.delete_payment(1033)
+    assert receipt_of(world.worker("a", 3).attempt(adding())) == ("created", "answer", 1034)
 
 
 def test_a_payment_that_fits_no_filter_still_counts() -> None:

@@ -128,6 +128,20 @@ def test_what_moves_money() -> None:
     assert not moves_money("crm.lead.add")
 
 
+@pytest.mark.parametrize("method", ["crm.invoice.add", "crm.invoice.update", "CRM.Invoice.Delete"])
+def test_a_legacy_invoice_says_itself_whether_it_is_paid(method: str) -> None:
+    assert moves_money(method)
+    assert moves_money("crm.invoice.recurring.add")
+    assert not moves_money("crm.invoice.get")
+    assert not moves_money("crm.invoice.recurring.list")
+
+
+def test_an_order_has_its_payments() -> None:
+    assert moves_money("sale.order.delete")
+    # The portal does not let it write what is paid.
+    assert not moves_money("sale.order.update")
+
+
 def test_the_most_similar_name() -> None:
     assert similar("crm.items.payment.pay") == "crm.item.payment.pay"
     assert similar("zzz") is None

@@ -46,7 +46,7 @@ def crm_invoice_add(*, fields: Mapping[str, Any]) -> Call[Any]:
 
 
 def crm_invoice_update(*, id: int | str, fields: Mapping[str, Any]) -> Call[Any]:
-    """``crm.invoice.update``: change a legacy invoice."""
+    """``crm.invoice.update``: change a legacy invoice; the status P (``STATUS_ID``) marks it as paid."""
     return build("crm.invoice.update", id=id, fields=fields)
 
 

@@ -44,7 +44,7 @@ METHODS: Final[Mapping[str, Method]] = {row.name.lower(): row for rows in FAMILI
 
 _READS: Final = frozenset({"events", "user.current"})
 _READING_ENDS: Final = (".get", ".list", ".fields", ".getfields")
-_MONEY: Final = ("crm.item.payment.", "sale.payment.", "sale.paysystem.pay.")
+_MONEY: Final = ("crm.invoice.", "crm.item.payment.", "sale.order.", "sale.payment.", "sale.paysystem.pay.")
 """Families whose unknown methods are taken for what changes payments."""
 _OLD_PREFIXES: Final = (
     ("sale.paysystem.", "pay_system"),

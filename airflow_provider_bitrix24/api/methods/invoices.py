@@ -1,4 +1,7 @@
-"""Legacy invoices: ``crm.invoice.*``. Their errors come without a code."""
+"""Legacy invoices: ``crm.invoice.*``. Their errors come without a code.
+
+Whether one is paid is a part of it: whoever creates, changes or deletes one can change that.
+"""
 
 from __future__ import annotations
 
@@ -58,17 +61,19 @@ METHODS: Final = (
         any_case=True,
         result="the id; the reply is not documented",
         errors=_NO_CODE,
+        moves_money=True,
         page=f"{_PAGE}add",
     ),
     Method(
         name="crm.invoice.update",
-        does="Change a legacy invoice.",
+        does="Change a legacy invoice; the status P (``STATUS_ID``) marks it as paid.",
         effect=Effect.SET,
         scope="crm",
         params=(_ID, _FIELDS),
         any_case=True,
         result="the reply is not documented",
         errors=_NO_CODE,
+        moves_money=True,
         page=f"{_PAGE}update",
     ),
     Method(
@@ -80,6 +85,7 @@ METHODS: Final = (
         any_case=True,
         result="the reply is not documented",
         errors=_NO_CODE,
+        moves_money=True,
         page=f"{_PAGE}delete",
     ),
     Method(

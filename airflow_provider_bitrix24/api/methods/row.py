@@ -90,7 +90,7 @@ class Method:
     errors: Mapping[str, str] = field(default_factory=dict)
     """Error codes of the method itself -> what they mean."""
     moves_money: bool = False
-    """Whether it adds or deletes a payment, or changes what is paid."""
+    """Whether it adds or deletes a payment, or can change what is paid."""
     operator: str | None = None
     """The operator that does this with a journal and reads it back."""
     page: str

@@ -57,7 +57,8 @@ class Invoices(Sender):
     def crm_invoice_add(self, *, fields: Mapping[str, Any]) -> Any:
         """Create a legacy invoice. Calling it twice creates two; ``XML_ID`` makes it possible to find it again.
 
-        REST method ``crm.invoice.add`` (scope ``crm``).
+        REST method ``crm.invoice.add`` (scope ``crm``). It changes payments, and nothing keeps it from being sent
+        twice.
 
         https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-invoice-add.html
 
@@ -69,9 +70,10 @@ class Invoices(Sender):
         return self._send(calls.crm_invoice_add(fields=fields))
 
     def crm_invoice_update(self, *, id: int | str, fields: Mapping[str, Any]) -> Any:
-        """Change a legacy invoice.
+        """Change a legacy invoice; the status P (``STATUS_ID``) marks it as paid.
 
-        REST method ``crm.invoice.update`` (scope ``crm``).
+        REST method ``crm.invoice.update`` (scope ``crm``). It changes payments, and nothing keeps it from being sent
+        twice.
 
         https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-invoice-update.html
 
@@ -86,7 +88,8 @@ class Invoices(Sender):
     def crm_invoice_delete(self, *, id: int | str) -> Any:
         """Delete a legacy invoice.
 
-        REST method ``crm.invoice.delete`` (scope ``crm``).
+        REST method ``crm.invoice.delete`` (scope ``crm``). It changes payments, and nothing keeps it from being sent
+        twice.
 
         https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-invoice-delete.html
 
