@@ -98,6 +98,12 @@ def test_what_is_waited_for_too_long_is_said(world: World) -> None:
     assert world.portal.ledger == []
 
 
+def test_even_a_short_wait_for_a_slot_is_followed_by_another_read(world: World) -> None:
+    watched = Watched(world, Slot(0.0), Slot(2.0))
+    assert watched.pay()["outcome"] == "paid"
+    assert watched.steps[:7] == ["save", "slot", "batch", "slot", "2 s", "slot", "batch"]
+
+
 def test_without_a_slot_in_time_nothing_is_saved_and_nothing_sent(world: World) -> None:
     watched = Watched(world, Slot(0.0), Slot(300.0, granted=False))
     with pytest.raises(Bitrix24RateLimited, match="Not sent: the portal's rate limit") as caught:

@@ -173,7 +173,7 @@ MUTATIONS = [
         "once/attempt.py",
         "            self._observed = None if waited else self._observed\n",
         "            self._observed = self._observed if waited else self._observed\n",
-        "test_a_write_waits_for_its_slot_before_the_read_that_permits_it",
+        "test_even_a_short_wait_for_a_slot_is_followed_by_another_read",
         PACING,
     ),
     Mutation(
@@ -1013,7 +1013,7 @@ def _copy(folder: Path) -> None:
     """The package, and what the tests need."""
     without = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / PACKAGE, folder / PACKAGE, ignore=without)
-    for tests in ("core", "hook", "journal", "oauth", "once", "operators", "proof", "tools", "unit"):
+    for tests in ("core", "hook", "journal", "oauth", "once", "operators", "proof", "security", "tools", "unit"):
         shutil.copytree(ROOT / "tests" / tests, folder / "tests" / tests, ignore=without)
     shutil.copy(ROOT / "tests" / "conftest.py", folder / "tests" / "conftest.py")
     shutil.copy(ROOT / "pyproject.toml", folder / "pyproject.toml")
