@@ -90,6 +90,7 @@ class RawServer:
     def __post_init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
+        self._open: set[socket.socket] = set()
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
 
@@ -110,12 +111,19 @@ class RawServer:
             if self.tls is not None:
                 sock = self.tls.wrap_socket(sock, server_side=True)
             with sock:
-                self.script(Peer(sock, self, len(self.requests)))
+                self._open.add(sock)
+                try:
+                    self.script(Peer(sock, self, len(self.requests)))
+                finally:
+                    self._open.discard(sock)
 
     def stop(self) -> None:
         self.stopped.set()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        for sock in list(self._open):  # a client may keep its connection for as long as it lives
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(10)
 

@@ -728,14 +728,6 @@ MUTATIONS = [
         FORGOTTEN,
     ),
     Mutation(
-        "and before it is paid again",
-        "once/story.py",
-        'if not entry.forgotten or not (unknown or what == "pay_again"):',
-        "if not entry.forgotten or not unknown:",
-        "test_pay_again_waits_until_nothing_forgotten_can_arrive",
-        FORGOTTEN,
-    ),
-    Mutation(
         "no key of a payment is that of a step",
         "once/complete.py",
         "{addition.story.entry.key}\\npayment:",
@@ -867,14 +859,6 @@ MUTATIONS = [
         "                ended = error\n",
         "test_an_answer_that_cannot_be_kept_is_told",
         FORGOTTEN,
-    ),
-    Mutation(
-        "the note of a question counts as missing only after several reads",
-        "operators/questions.py",
-        "noted = patient_read(store, ASKED)",
-        "noted = store.get(ASKED)",
-        "test_an_answer_that_airflow_holds_is_read_before_anything_is_asked",
-        STORED_ANSWERS,
     ),
     Mutation(
         "the answer to a question whose note is gone is read before it is asked again",
