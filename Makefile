@@ -53,6 +53,7 @@ suite: $(VENV)/.test
 	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -p no:anyio $(if $(findstring tests/,$(PYTEST_ARGS)),,$(SUITE)) $(PYTEST_ARGS)
 
 SUITE = $(addprefix tests/,$(WITH_AIRFLOW)) $(addprefix --deselect=tests/,$(NEWEST_ONLY)) \
+	$(if $(filter 3.1 3.2 lowest,$(AIRFLOW)),$(addprefix --deselect=tests/,$(WITH_TASK_STATE))) \
 	$(if $(filter lowest,$(AIRFLOW)),$(addprefix tests/,$(WITH_LIBRARIES)) $(addprefix --deselect=tests/,$(NOT_IN_3_1_0)),$(addprefix --deselect=tests/,$(LIBRARIES_ALONE)))
 
 WITH_AIRFLOW := dags forms hook journal links oauth operators packaging sensors triggers
@@ -64,6 +65,9 @@ LIBRARIES_ALONE := hook/test_sandbox_faults.py $(addprefix hook/test_secret.py::
 	$(addprefix oauth/test_,calls.py many_workers.py protocol.py secrets.py trouble.py)
 # Of the sandbox, what its web server and its TLS have a part in; the portal inside needs no library.
 WITH_LIBRARIES := core once unit $(addprefix sandbox/test_,control.py oauth_server.py plugin.py server.py server_faults.py tls.py)
+# What Airflow keeps of a task, and a failure callback under dag.test(), are there from 3.3 on.
+WITH_TASK_STATE := $(addprefix operators/,test_forgotten.py test_failures.py::test_a_callback_is_given_our_error \
+	test_failures.py::test_the_example_of_the_docs_tells_people test_loops.py::test_an_iteration_that_is_repeated_has_no_notes_in_the_task_state)
 # Outside of a task it cannot say that there is no such connection: it asks a supervisor that is not there.
 NOT_IN_3_1_0 := triggers/test_triggers.py::test_a_connection_that_the_triggerer_does_not_have_is_reported \
 	journal/test_sql.py::test_a_connection_that_is_not_there_is_told oauth/test_trouble.py::test_a_store_that_nobody_knows

@@ -1040,9 +1040,10 @@ def _judge(mutation: Mutation | None) -> tuple[bool, str]:
         _copy(folder)
         if mutation is None:
             red, trouble = _red(folder, TESTS, "")
-            for one in MUTATIONS:
-                if one.where != TESTS and not trouble:
-                    more, trouble = _red(folder, one.where, one.tests)
+            for where in sorted({one.where for one in MUTATIONS} - {TESTS}):
+                if not trouble:
+                    named = " or ".join(f"({one.tests})" for one in MUTATIONS if one.where == where)
+                    more, trouble = _red(folder, where, named)
                     red += more
             return not red and not trouble, f"every rule in its place: {trouble or red or 'all green, as it must be'}"
         try:
