@@ -35,7 +35,7 @@ def run_batch(serving: Serving, request: Request, params: dict[str, Any]) -> Gen
             continue  # PHP skips it: neither a result nor an error
         handled += 1
         try:
-            request.command = key
+            request.command = serving.portal.log.redacted(key)
             body = yield from _run_one(serving, request, command, maps, handled)
         except RestError as error:
             maps["error"][key] = error.body(serving.portal.dialect)

@@ -42,6 +42,10 @@ class RequestLog:
         del self.entries[:-KEPT_REQUESTS]
         return entry
 
+    def redacted(self, text: str) -> str:
+        """A text that came with a request, without the secrets in it."""
+        return str(_redacted(text, sorted(set(self._secrets()), key=len, reverse=True)))
+
 
 def _redacted(value: Any, secrets: list[str]) -> Any:
     if isinstance(value, dict):
