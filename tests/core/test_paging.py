@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import pytest
@@ -160,3 +161,19 @@ def test_a_method_without_pages_that_names_a_next_one_is_read_on() -> None:
     second = offsets("crm.item.payment.delivery.list", params, {"result": [{"id": 51}], "total": 51}, after=50)
     assert second.requests[0].params == {**params, "start": 50}
     assert second.value.after is None
+
+
+def test_an_empty_page_that_names_a_next_one_is_no_answer() -> None:
+    params = {"entityId": 1, "entityTypeId": 2}
+    assert isinstance(offsets("crm.item.payment.list", params, {"result": [], "next": 50}).error, Bitrix24NoAnswer)
+
+
+def test_a_whole_number_of_another_class_goes_out_as_a_number() -> None:
+    class Four:
+        """As numpy's integers, which are no int."""
+
+        def __int__(self) -> int:
+            return 4
+
+    Integral.register(Four)
+    assert offsets("user.get", {"ID": Four()}, {"result": []}).requests[0].params == {"ID": 4}

@@ -370,3 +370,18 @@ def test_what_was_deleted_after_a_send_is_not_called_unreadable(
     with pytest.raises(PaymentNotApplied, match=r"MAY be on the books.* There is no payment 1001") as caught:
         WORK["pay_crm_payment"](attempt(world, journal(), number, ""))
     assert caught.value.final
+
+
+def test_what_was_sent_twice_is_left_to_a_person_also_if_the_attempt_died_before_it_asked(
+    world: World, journal: Callable[[], Any]
+) -> None:
+    world.fault("drop_before", WRITES["add_crm_payment"], times=9)
+    with pytest.raises(PaymentAmbiguous):
+        WORK["add_crm_payment"](attempt(world, journal(), 1, ""))
+    sent = len(world.writes())
+    page = journal().page("acme.bitrix24.com", KEY)
+    page.write(page.read().unasked(), hold=0)
+    with pytest.raises(PaymentAmbiguous):
+        WORK["add_crm_payment"](attempt(world, journal(), 2, ""))
+    assert len(world.writes()) == sent
+    assert world.ledger(*RESULTS) == []
