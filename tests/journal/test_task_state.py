@@ -165,16 +165,17 @@ def test_damaged_decisions_are_told(damage: Any) -> None:
     assert caught.value.__context__ is None
 
 
-@pytest.mark.parametrize("status", [404, 409])
-def test_an_attempt_that_airflow_has_given_up_may_not_write(status: int) -> None:
+@pytest.mark.parametrize(("status", "reason"), [(404, "not_found"), (409, "not_running")])
+def test_an_attempt_that_airflow_has_given_up_may_not_write(status: int, reason: str) -> None:
     store = Store()
     page = TaskStateJournal(store).page(PORTAL, "key")
     store.trouble = error(status)
+    store.trouble.error.detail["detail"] = {"detail": {"reason": reason}}  # type: ignore[attr-defined]
     with pytest.raises(PaymentInProgress, match="given this attempt up"):
         page.write(entry(), hold=60)
 
 
-@pytest.mark.parametrize("trouble", [error(500), error(None), ConnectionError("gone"), error(403)])
+@pytest.mark.parametrize("trouble", [error(500), error(None), ConnectionError("gone"), error(403), error(404)])
 def test_a_store_in_trouble_is_worth_a_retry(trouble: Exception) -> None:
     store = Store()
     page = TaskStateJournal(store).page(PORTAL, "key")
