@@ -385,3 +385,22 @@ def test_what_was_sent_twice_is_left_to_a_person_also_if_the_attempt_died_before
         WORK["add_crm_payment"](attempt(world, journal(), 2, ""))
     assert len(world.writes()) == sent
     assert world.ledger(*RESULTS) == []
+
+
+@EACH
+def test_pay_again_waits_for_what_is_in_flight_though_a_person_was_asked_at_once(
+    world: World, journal: Callable[[], Any], operation: str
+) -> None:
+    forgotten_in_flight(world, operation)
+    once = attempt(world, journal(), 2)
+    once._brake = SimpleNamespace(check=die)  # type: ignore[assignment]
+    with pytest.raises(Dies):
+        WORK[operation](once)
+    page = journal().page("acme.bitrix24.com", KEYS[operation])
+    page.write(page.read().but(question="Is it there?"), hold=0)
+    if operation == "add_crm_payment":
+        with pytest.raises(PaymentAmbiguous, match=r"meanwhile .*1033 .*appeared"):
+            pay_again(world, journal(), operation, ())
+    else:
+        assert pay_again(world, journal(), operation, ()).outcome == "already_paid"
+    assert results(world) == 1

@@ -728,6 +728,14 @@ MUTATIONS = [
         FORGOTTEN,
     ),
     Mutation(
+        "what is forgotten is waited for before it is paid again",
+        "once/story.py",
+        'if not entry.forgotten or not (unknown or what == "pay_again"):',
+        "if not entry.forgotten or not unknown:",
+        "test_pay_again_waits_for_what_is_in_flight_though_a_person_was_asked_at_once",
+        FORGOTTEN,
+    ),
+    Mutation(
         "no key of a payment is that of a step",
         "once/complete.py",
         "{addition.story.entry.key}\\npayment:",
