@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 from airflow_provider_bitrix24.api import payments, preflight, products, tags
 from airflow_provider_bitrix24.api.batch import MOST_COMMANDS, BatchReply
@@ -13,7 +13,7 @@ from airflow_provider_bitrix24.api.models import Invoice, Payment
 from airflow_provider_bitrix24.exceptions import Bitrix24Error
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from airflow_provider_bitrix24.api.batch import Commands
     from airflow_provider_bitrix24.api.effects import Flow
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
+Command: TypeAlias = "tuple[str, Mapping[str, Any]]"
+"""REST method and parameters."""
 
 SAME_FOR_ALL: Final = ("scope", "profile", "sale.paysystem.list", "sale.paysystem.handler.list")
 """Methods that say nothing about one object: a list of operations asks each of them once."""
@@ -76,94 +78,80 @@ class SharedAnswers:
         return identity in self.results or identity in self.errors
 
 
-def ask_many(client: Caller, queries: Sequence[Query[Any]], shared: SharedAnswers) -> Flow[list[Any | Bitrix24Error]]:
-    """Send many queries in as few requests as possible.
+def parts(queries: Mapping[str, Query[Any]], shared: SharedAnswers) -> list[dict[str, Query[Any]]]:
+    """Group many queries so that the commands of each group fit into one batch.
 
-    :param shared: what was read before; added to.
-    :return: for each query what it read, or the error.
+    :param queries: by any name.
+    :param shared: what was read before.
     """
-    answers: list[Any | Bitrix24Error] = []
-    for part in _parts(queries, shared):
-        merged, names = _merge(part, shared)
-        replied: BatchReply | Bitrix24Error
-        try:
-            replied = yield from client.batch(merged)
-        except Bitrix24Error as error:
-            replied = error
-        for query, own in zip(part, names, strict=True):
-            if isinstance(replied, Bitrix24Error):
-                answers.append(replied)
-                continue
-            try:
-                answers.append((yield from query.read(client, _own_reply(query, own, replied, shared))))
-            except Bitrix24Error as error:
-                answers.append(error)
-    return answers
+    groups: list[dict[str, Query[Any]]] = []
+    size, asked = MOST_COMMANDS, set[str]()
+    for key, query in queries.items():
+        identities = {
+            identity
+            for identity, (method, _params) in _identified(query).items()
+            if not (method in SAME_FOR_ALL and shared.knows(identity))
+        }
+        if size + len(identities - asked) > MOST_COMMANDS:
+            groups.append({})
+            size, asked = 0, set()
+        size += len(identities - asked)
+        asked |= identities
+        groups[-1][key] = query
+    return groups
 
 
-def _identity(command: tuple[str, Mapping[str, Any]]) -> str:
+def merge(
+    queries: Mapping[str, Query[Any]], shared: SharedAnswers
+) -> tuple[dict[str, Command], Callable[[str, BatchReply], BatchReply]]:
+    """Put the commands of many queries into one batch, equal ones once, without what was read before.
+
+    :return: the commands, and what makes of the batch's reply the reply to the query of one name.
+    """
+    merged: dict[str, Command] = {}
+    names: dict[str, str] = {}
+    for number, query in enumerate(queries.values()):
+        for name, command in query.commands().items():
+            identity = _identity(command)
+            if identity not in names and not (command[0] in SAME_FOR_ALL and shared.knows(identity)):
+                names[identity] = f"{name}_{number}"
+                merged[names[identity]] = command
+
+    def own_reply(key: str, reply: BatchReply) -> BatchReply:
+        return _own_reply(queries[key], names, reply, shared)
+
+    return merged, own_reply
+
+
+def _identity(command: Command) -> str:
     return json.dumps(command, sort_keys=True, default=str)
 
 
-def _parts(queries: Sequence[Query[Any]], shared: SharedAnswers) -> list[list[Query[Any]]]:
-    """Group the queries so that the commands of each group fit into one batch."""
-    parts: list[list[Query[Any]]] = []
-    size, known = MOST_COMMANDS, set[str]()
-    for query in queries:
-        identities = {_identity(command): command[0] for command in query.commands().values()}
-        if size + len(set(identities) - known) > MOST_COMMANDS:
-            parts.append([])
-            known = {one for one, method in identities.items() if method in SAME_FOR_ALL and shared.knows(one)}
-            size = 0
-        size += len(set(identities) - known)
-        known |= set(identities)
-        # What the first group of a run has read of all objects, the next ones do not ask again.
-        parts[-1].append(query)
-    return parts
+def _identified(query: Query[Any]) -> dict[str, Command]:
+    return {_identity(command): command for command in query.commands().values()}
 
 
-def _merge(
-    queries: Sequence[Query[Any]], shared: SharedAnswers
-) -> tuple[dict[str, tuple[str, Mapping[str, Any]]], list[dict[str, str]]]:
-    """The commands of many queries under names of their own, equal ones once; and for each query its names."""
-    merged: dict[str, tuple[str, Mapping[str, Any]]] = {}
-    by_identity: dict[str, str] = {}
-    names: list[dict[str, str]] = []
-    for number, query in enumerate(queries):
-        own: dict[str, str] = {}
-        for name, command in query.commands().items():
-            identity = _identity(command)
-            if command[0] in SAME_FOR_ALL and shared.knows(identity):
-                continue
-            if identity not in by_identity:
-                by_identity[identity] = f"{name}_{number}"
-                merged[by_identity[identity]] = command
-            own[name] = by_identity[identity]
-        names.append(own)
-    return merged, names
-
-
-def _own_reply(query: Query[Any], own: Mapping[str, str], reply: BatchReply, shared: SharedAnswers) -> BatchReply:
-    """What a shared reply says to the commands of one query, under the query's own names."""
+def _own_reply(query: Query[Any], names: Mapping[str, str], reply: BatchReply, shared: SharedAnswers) -> BatchReply:
+    """What a shared reply, or an earlier one, says to the commands of one query, under the query's own names."""
+    own: dict[str, str] = {}
     results: dict[str, Any] = {}
     errors: dict[str, Bitrix24Error] = {}
     for name, command in query.commands().items():
-        identity, there = _identity(command), own.get(name)
-        if there is not None and command[0] in SAME_FOR_ALL:
-            shared.keep(identity, reply, there)
+        identity = _identity(command)
+        there = names.get(identity)
         if there is None:
             if identity in shared.results:
                 results[name] = shared.results[identity]
             else:
                 errors[name] = shared.errors[identity]
-        elif there in reply.results:
-            results[name] = reply.results[there]
-        elif there in reply.errors:
-            errors[name] = reply.errors[there]
+            continue
+        own[name] = there
+        if command[0] in SAME_FOR_ALL:
+            shared.keep(identity, reply, there)
     return replace(
         reply,
-        results=results,
-        errors=errors,
+        results=results | {name: reply.results[there] for name, there in own.items() if there in reply.results},
+        errors=errors | {name: reply.errors[there] for name, there in own.items() if there in reply.errors},
         missing={name: reply.missing[there] for name, there in own.items() if there in reply.missing},
         totals={name: reply.totals[there] for name, there in own.items() if there in reply.totals},
         nexts={name: reply.nexts[there] for name, there in own.items() if there in reply.nexts},

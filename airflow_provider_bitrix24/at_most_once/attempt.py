@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Protocol, TypeVar
 
 from airflow_provider_bitrix24.at_most_once import messages
-from airflow_provider_bitrix24.at_most_once.commands import Wait, load, read, save
+from airflow_provider_bitrix24.at_most_once.commands import Wait, load, read_with_time, save
 from airflow_provider_bitrix24.at_most_once.portal_clock import Clock, PortalClock
 from airflow_provider_bitrix24.at_most_once.record import Send
 from airflow_provider_bitrix24.exceptions import (
@@ -65,6 +65,7 @@ class View(Protocol):
         """The portal's clock when it replied; None if it does not tell."""
 
 
+T = TypeVar("T")
 V = TypeVar("V", bound=View)
 
 
@@ -83,9 +84,10 @@ class Attempt:
     """One attempt at one operation.
 
     :param wanted: what the record is before anything was sent.
+    :param patient: whether to wait for another attempt that is at work on the key.
     """
 
-    def __init__(self, tools: Tools, wanted: Record) -> None:
+    def __init__(self, tools: Tools, wanted: Record, *, patient: bool = True) -> None:
         self.client = tools.client
         self.settings = tools.client.settings
         self.log = tools.log
@@ -101,6 +103,7 @@ class Attempt:
         """When everything that permits a send was read; None if there was a wait since."""
         self.holds_lease = False
         self.portal_clock = PortalClock(tools.clock)
+        self._patient = patient
         self._loaded = Loaded()
         self._found: bool | None = None
 
@@ -127,11 +130,10 @@ class Attempt:
                 break
             if saved.outcome == "overtaken":
                 raise PaymentInProgress(saved.message)
-        self.record = mine if record is None else record.renewed(self.wanted)
+        self.record = mine
         if self._loaded.behind or (record is not None and mine.forgotten and not record.forgotten):
             # Other runs know only what the journal itself holds.
             yield from self.keep(mine)
-        self.record = mine
         if decision is not None:
             yield from self._take(decision)
 
@@ -142,6 +144,8 @@ class Attempt:
             busy = self._loaded.busy
             if waited_for not in (None, busy.epoch) or self._is_asked_elsewhere(self._loaded.record):
                 break
+            if not self._patient:
+                raise PaymentInProgress(messages.busy(busy.owner, self.wanted))
             if waited_for is None:
                 self.log.info("%s is at work on %s. Waiting for up to %.0f s.", busy.owner, self.key, busy.seconds)
             waited_for = busy.epoch
@@ -199,6 +203,11 @@ class Attempt:
     def portal(self) -> str:
         """The portal's name in keys, receipts and messages."""
         return self.settings.portal
+
+    @property
+    def forgot(self) -> str:
+        """Why a record must have been lost; empty if there need not have been one."""
+        return self._loaded.forgot
 
     @property
     def found(self) -> bool:
@@ -263,9 +272,7 @@ class Attempt:
         """
         differing = self.record.differing(self.wanted.parameters)
         if differing:
-            raise PaymentMismatch(
-                messages.other_parameters(self.record, differing, happened, self.not_by_this_attempt)
-            )
+            raise PaymentMismatch(messages.other_parameters(self.record, differing, happened, self.not_by_this_attempt))
 
     # -- the portal and time
 
@@ -297,13 +304,13 @@ class Attempt:
         self.observed = None
         left = self.now()
         try:
-            view = yield from read(query)
+            view, came = yield from read_with_time(query)
         except Bitrix24Error as error:
             if self.record.nothing_executed and not self.may_be_forgotten:
                 raise
             trouble = error
         else:
-            self.observed = self.now()
+            self.observed = came
             self.portal_clock.set(view.at, left)
             return view
         if isinstance(trouble, PaymentRefused):
@@ -313,6 +320,12 @@ class Attempt:
         if trouble.final or (self.sent_now and not self.journal.durable):
             raise Bitrix24OutcomeUnknown("batch", message=message)
         raise PaymentUnresolved(message)
+
+    def look(self, query: Query[T]) -> Course[T]:
+        """Read what the next write that completes a payment depends on, and remember when."""
+        self.observed = None
+        found, self.observed = yield from read_with_time(query)
+        return found
 
     def new_send(self) -> Send:
         """A send that has not left yet."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.calls.call import Call
     from airflow_provider_bitrix24.api.effects import Lease
     from airflow_provider_bitrix24.api.queries import Query
+    from airflow_provider_bitrix24.at_most_once.next_step import Reading
     from airflow_provider_bitrix24.at_most_once.record import CorruptEntry, Evidence, Record
     from airflow_provider_bitrix24.journal.protocol import Loaded, Saved
 
@@ -23,6 +24,9 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class Check:
     """Check the safeguards that stand before the first read of the portal."""
+
+    operation: str
+    """Name of the operation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,14 @@ class Wait:
     reason: str
 
 
-Command: TypeAlias = Check | Load | Save | FindClaims | FindRivals | FindObserved | Read | Permit | Send | Wait
+@dataclass(frozen=True, slots=True)
+class Release:
+    """End this attempt's lease of the key."""
+
+
+Command: TypeAlias = (
+    Check | Load | Save | FindClaims | FindRivals | FindObserved | Read | Permit | Send | Wait | Release
+)
 Course: TypeAlias = Generator[Command, Any, T]
 
 
@@ -122,7 +133,19 @@ def find_rivals(subject: str) -> Course[Mapping[str, Record | CorruptEntry]]:
     return rivals
 
 
+def find_observed() -> Course[int | None]:
+    """Find the payment that an overtaken attempt at the same key was told by the portal."""
+    observed: int | None = yield FindObserved()
+    return observed
+
+
 def read(query: Query[T]) -> Course[T]:
     """Read the portal."""
-    found: T = yield Read(query)
+    found, _ = yield from read_with_time(query)
     return found
+
+
+def read_with_time(query: Query[T]) -> Course[tuple[T, Reading]]:
+    """Read the portal, and return our clocks when the reply had come as well."""
+    answer: tuple[T, Reading] = yield Read(query)
+    return answer

@@ -90,7 +90,7 @@ def next_step(record: Recorded, seen: Observation, now: Reading, policy: Policy,
         return Step.RETRY_LATER
     if seen.ambiguous:
         return Step.ASK
-    if seen.absences < _absences_needed(record, policy):
+    if is_unresolved(record, seen, policy):
         return Step.LOOK_AGAIN  # rule: an absence is proved before it counts
     if seen.replaced:
         return Step.DONE if _is_fresh(seen, now, send_deadline) else Step.LOOK_AGAIN
@@ -105,10 +105,11 @@ def next_step(record: Recorded, seen: Observation, now: Reading, policy: Policy,
     return Step.SEND
 
 
-def _absences_needed(record: Recorded, policy: Policy) -> int:
-    if record.last in ("absent", "not_applied"):
-        return policy.confirmed_absences
-    return 0 if record.last is None else ABSENCES_NEEDED[record.last]
+def is_unresolved(record: Recorded, seen: Observation, policy: Policy) -> bool:
+    """Whether the outcome of the last send is still to be looked for."""
+    if record.last is None:
+        return False
+    return seen.absences < ABSENCES_NEEDED.get(record.last, policy.confirmed_absences)
 
 
 def _is_fresh(seen: Observation, now: Reading, send_deadline: float) -> bool:

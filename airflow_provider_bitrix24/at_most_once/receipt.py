@@ -1,4 +1,4 @@
-"""What was expected of the money, and the receipt of what came of it."""
+"""What is expected of the money, and the receipt of the outcome."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_bitrix24.api.models import Money
+from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.exceptions import PaymentMismatch
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     import pendulum
 
-    from airflow_provider_bitrix24.journal.entry import Evidence
+    from airflow_provider_bitrix24.at_most_once.record import Evidence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,19 +37,19 @@ class Expected:
             money.currency if self.currency is None else self.currency,
         )
         if not wanted.same_as(money):
-            raise PaymentMismatch(f"{what} is for {money}, but {wanted} was expected. {happened}")
+            raise PaymentMismatch(messages.other_money(what, money, wanted, happened))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What came of one attempt.
+    """The outcome of one attempt that succeeded.
 
     :param sent: whether this attempt sent the write; not part of the receipt on paper.
     :param by_our_user: whether it was paid by the user that we act as; not part of it either.
     :param forgotten: whether the journal has lost what earlier attempts have sent; nor is this.
     """
 
-    operation: Literal["pay_invoice", "add_crm_payment", "pay_crm_payment"]
+    operation: str
     outcome: Literal["paid", "already_paid", "created", "existing"]
     portal: str
     subject: Mapping[str, int]
@@ -58,9 +59,9 @@ class Receipt:
     paid_at: pendulum.DateTime | None
     idempotency_key: str
     evidence: Evidence
-    """``answer``: the portal answered and shows it. ``tag``: it carries the tag of this key. ``difference``: it is the
-    only one that appeared, and nothing else of ours explains it. ``state``: only what the portal shows says so.
-    ``person``: somebody has decided it."""
+    """``response``: the portal replied and shows it. ``tag``: it carries the tag of this key. ``only_new_payment``: it is
+    the only one that appeared, and nothing else of ours explains it. ``portal_state``: only what the portal shows says
+    so. ``person``: a person has decided it."""
     sent: bool
     recovered: bool = False
     """Whether an earlier attempt sent it, and this one found it."""
