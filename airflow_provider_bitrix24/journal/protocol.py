@@ -99,8 +99,11 @@ class Journal(Protocol):
         """Save records, at most one of each key, all of one portal, in one transaction.
 
         A change that cannot be saved is left out; all others are saved. When this returns, they are kept.
+        Nothing is saved if the portal was given another name in the journal.
 
         A payment of which a person is asked whether it is this key's is claimed only if no other key has claimed it.
+
+        :raises Bitrix24ConfigError: the journal itself is not fit, as in :meth:`load`.
         """
 
     def release(self, portal: str, keys: Collection[str]) -> None:
@@ -131,12 +134,34 @@ class Journal(Protocol):
         """The command at a terminal that shows a key or decides about it, whole; None where there is none."""
 
 
-class NullJournal:
+class KnowsNoOthers:
+    """What a journal says of other keys and attempts if it knows none."""
+
+    knows_rivals = False
+
+    def release(self, portal: str, keys: Collection[str]) -> None:
+        """Do nothing: nobody else waits for a key."""
+
+    def observed_payments(self, portal: str, keys: Collection[str]) -> Mapping[str, int]:
+        """Return nothing."""
+        return {}
+
+    def claims_of_others(
+        self, portal: str, payment_ids: Mapping[str, Collection[int]]
+    ) -> Mapping[str, Mapping[int, Evidence | None]]:
+        """Return nothing for each key."""
+        return {key: {} for key in payment_ids}
+
+    def rivals(self, portal: str, subjects: Mapping[str, str]) -> Mapping[str, Mapping[str, Record | CorruptEntry]]:
+        """Return nothing for each key."""
+        return {key: {} for key in subjects}
+
+
+class NullJournal(KnowsNoOthers):
     """No journal: what one attempt knows is gone with it."""
 
     name = "no journal"
     durable = False
-    knows_rivals = False
 
     def __init__(self) -> None:
         self._records: dict[tuple[str, str], Record] = {}
@@ -149,23 +174,6 @@ class NullJournal:
         """Remember the records as long as the attempt lasts."""
         self._records |= {(change.record.portal, change.record.key): change.record for change in changes}
         return {change.record.key: Saved(outcome="saved") for change in changes}
-
-    def release(self, portal: str, keys: Collection[str]) -> None:
-        """Do nothing: nobody else sees it."""
-
-    def observed_payments(self, portal: str, keys: Collection[str]) -> Mapping[str, int]:
-        """Return nothing: nobody else writes."""
-        return {}
-
-    def claims_of_others(
-        self, portal: str, payment_ids: Mapping[str, Collection[int]]
-    ) -> Mapping[str, Mapping[int, Evidence | None]]:
-        """Return nothing: it knows no other keys."""
-        return {key: {} for key in payment_ids}
-
-    def rivals(self, portal: str, subjects: Mapping[str, str]) -> Mapping[str, Mapping[str, Record | CorruptEntry]]:
-        """Return nothing: it knows no other keys."""
-        return {key: {} for key in subjects}
 
     def command(self, verb: Verb, key: str) -> None:
         """There is nothing to show, and nobody would remember a decision."""

@@ -11,6 +11,7 @@ from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_4_PLUS
 from airflow_provider_bitrix24 import options
 from airflow_provider_bitrix24.api.values import described
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Error
+from airflow_provider_bitrix24.journal import report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,7 +145,7 @@ def opened(context: Context, journal: Journal, portal: str, key: str) -> None:
     """
     if _STORE in context or not journal.durable:
         return
-    journal.page(portal, key)
+    journal.load(portal, [key])
     context["ti"].xcom_push(key=BEGUN, value=True)
 
 
@@ -196,14 +197,14 @@ def journal_of(
                 "configure [bitrix24] journal_conn_id, a database for the journal."
             )
         return state
-    from airflow_provider_bitrix24.journal import Forgetful
+    from airflow_provider_bitrix24.journal import NullJournal
 
     log.warning(
         "There is no journal: this Airflow keeps no task state (3.3 does), and journal_conn_id is neither given nor "
         "configured in [bitrix24]. What this attempt sends is not known to a later one, which therefore stops where it "
         "cannot tell by reading."
     )
-    return Forgetful()
+    return NullJournal()
 
 
 def with_what_is_known(context: Context, work: Callable[[], T]) -> T:
@@ -229,9 +230,8 @@ def _known(context: Context) -> str | None:
         noted = state.noted()
     except Bitrix24Error:
         return "What earlier ones have noted cannot be read: it MAY be on the books."
-    if noted is None or noted.free:
-        return None if first else ""
-    return noted.known
+    known = " ".join(report.known(record) for record in noted if not record.nothing_executed)
+    return known or (None if first else "")
 
 
 def _task_state(context: Context) -> TaskStateJournal | None:
@@ -249,9 +249,11 @@ def _task_state(context: Context) -> TaskStateJournal | None:
 
 
 def _sql(context: Context, named: NamedJournal, fence: TaskStateJournal | None, host: str | None) -> Journal:
-    from airflow_provider_bitrix24.journal.database import SqlJournal, owner_of
+    from airflow_provider_bitrix24.journal.fenced import FencedJournal
+    from airflow_provider_bitrix24.journal.sql import SqlJournal, owner_of
     from airflow_provider_bitrix24.sql import Database
 
     owner = owner_of(f"{identity(context)}:try:{context['ti'].try_number}")
     database = Database.from_connection(named.conn_id, named_by=named.named_by)
-    return SqlJournal(database, owner, fence=fence, conn_id=named.conn_id, host=host)
+    journal = SqlJournal(database, owner, conn_id=named.conn_id, host=host)
+    return journal if fence is None else FencedJournal(journal, fence)

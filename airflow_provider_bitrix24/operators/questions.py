@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
+from airflow_provider_bitrix24.at_most_once.record import Decision
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Error, PaymentAmbiguous
 from airflow_provider_bitrix24.failures import TaskFailure, failure_of
 from airflow_provider_bitrix24.journal.commands import PROGRAM
-from airflow_provider_bitrix24.journal.entry import Decision
 from airflow_provider_bitrix24.journal.task_state import DOCUMENT, patient_read
 from airflow_provider_bitrix24.operators.journals import is_first
 
@@ -232,7 +232,7 @@ def decision_of(event: Any, asked: Mapping[str, Any]) -> Decision | None:
             f"A person was asked what has become of the payment, and {what} within {asked['timeout']}. Nothing was "
             "sent by this task since. A decision in the Airflow UI from now on has no effect until this task is "
             f"cleared. Clear it: it carries the decision out, or asks again if there is none. Or decide by `{command}` "
-            "with --adopt ID, --pay-again or --give-up, and clear it then.",
+            "with --use-payment ID, --send-again or --abandon, and clear it then.",
             tuple(asked["candidates"]),
         )
     return Decision(
@@ -249,13 +249,13 @@ def _options(candidates: Sequence[int], again: str, hook: Bitrix24Hook) -> dict[
     """Return each option with what it decides."""
     sums = _sums(candidates, hook)
     options: dict[str, dict[str, Any]] = {
-        f"Use payment {payment_id}{sums.get(payment_id, '')}": {"what": "adopt", "payment_id": payment_id}
+        f"Use payment {payment_id}{sums.get(payment_id, '')}": {"what": "use_payment", "payment_id": payment_id}
         for payment_id in candidates
     }
     return {
         **options,
-        GIVE_UP: {"what": "give_up", "payment_id": None},
-        again: {"what": "pay_again", "payment_id": None},
+        GIVE_UP: {"what": "abandon", "payment_id": None},
+        again: {"what": "send_again", "payment_id": None},
     }
 
 

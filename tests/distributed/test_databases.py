@@ -23,7 +23,7 @@ from tests.tools.services import NAME, Services
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-JOURNAL = [f"tests/journal/{name}.py" for name in ("test_database", "test_pace_table", "test_portals")]
+JOURNAL = [f"tests/journal/{name}.py" for name in ("test_sql_journal", "test_many_keys", "test_pace_table", "test_portals")]
 ROUNDS = 3
 
 
