@@ -6,24 +6,43 @@ portal, a runner of flows, both clocks and a journal, so that a test can script 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from airflow_provider_bitrix24.api.effects import Lease
 from airflow_provider_bitrix24.api.refusals import TOO_MANY_REQUESTS
 from airflow_provider_bitrix24.at_most_once import messages
-from airflow_provider_bitrix24.at_most_once.attempt import Attempt
-from airflow_provider_bitrix24.at_most_once.commands import Permit, Send
+from airflow_provider_bitrix24.at_most_once.attempt import Attempt, Log, Tools
+from airflow_provider_bitrix24.at_most_once.chunks import BATCH_SIZE, ChunkSize, is_held, next_chunk
+from airflow_provider_bitrix24.at_most_once.commands import Check, Permit, Release, Send
+from airflow_provider_bitrix24.at_most_once.lockstep import Lockstep
 from airflow_provider_bitrix24.at_most_once.next_step import Step, is_unresolved, next_step
+from airflow_provider_bitrix24.at_most_once.operation import Failure
+from airflow_provider_bitrix24.at_most_once.record import Record
+from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
 from airflow_provider_bitrix24.at_most_once.write import Tries, Watch, Write, after_reply, read_once
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24Error,
     Bitrix24NotSent,
     Bitrix24OutcomeUnknown,
     Bitrix24RateLimited,
+    PaymentAmbiguous,
+    PaymentInProgress,
+    PaymentMismatch,
+    PaymentRefused,
 )
+from airflow_provider_bitrix24.journal.protocol import NullJournal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from airflow_provider_bitrix24.api.flow import Caller
     from airflow_provider_bitrix24.at_most_once.commands import Course
+    from airflow_provider_bitrix24.at_most_once.lockstep import Run
+    from airflow_provider_bitrix24.at_most_once.operation import Operation, Result
+    from airflow_provider_bitrix24.at_most_once.portal_clock import Clock
+    from airflow_provider_bitrix24.at_most_once.receipt import Receipt
+    from airflow_provider_bitrix24.at_most_once.record import Decision
+    from airflow_provider_bitrix24.journal.protocol import Journal
 
 DEADLINES: Final = 5
 """Inside how many deadlines a send that did not leave is tried."""
@@ -220,7 +239,8 @@ class PaymentEngine:
 
         :return: result by the operation's place in the list.
         """
-        waiting, held = dict(enumerate(operations)), dict[int, Operation]()
+        waiting = dict(enumerate(operations))
+        held: dict[int, Operation] = {}
         patient = len(operations) == 1
         while waiting or held:
             if not waiting:
@@ -250,16 +270,18 @@ class PaymentEngine:
         results: dict[int, Result] = {}
         for number, operation in chunk.items():
             end = ended[operation.key]
-            if end.error is None:
+            if end.value is not None:
                 results[number] = end.value
-                continue
-            if is_time_limit(end.error):
-                self._lockstep.stop(operation.name, end.error)
-            results[number] = Failure(key=operation.key, subject=operation.subject, error=end.error)
+            elif end.error is not None:
+                if is_time_limit(end.error):
+                    self._lockstep.stop(operation.name, end.error)
+                results[number] = Failure(key=operation.key, subject=operation.subject, error=end.error)
         return results
 
     def _course(self, operation: Operation, decision: Decision | None, *, patient: bool) -> Course[Receipt]:
-        """One operation from the journal to its end; once more if another attempt was faster before anything was sent."""
+        """One operation from the journal to its end; once more if another attempt was faster before anything was "
+        "sent.
+        """
         again = False
         while True:
             wanted = Record(

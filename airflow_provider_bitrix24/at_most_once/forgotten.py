@@ -51,4 +51,4 @@ def ask_about_lost_notes(attempt: Attempt, look: str, candidates: Collection[int
     """
     lost = attempt.task.lost or attempt.forgot
     question = messages.notes_are_lost(attempt.record, lost, look, attempt.how_to_decide())
-    return (yield from attempt.ask(question, candidates))
+    yield from attempt.ask(question, candidates)

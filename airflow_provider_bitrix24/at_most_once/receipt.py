@@ -59,9 +59,9 @@ class Receipt:
     paid_at: pendulum.DateTime | None
     idempotency_key: str
     evidence: Evidence
-    """``response``: the portal replied and shows it. ``tag``: it carries the tag of this key. ``only_new_payment``: it is
-    the only one that appeared, and nothing else of ours explains it. ``portal_state``: only what the portal shows says
-    so. ``person``: a person has decided it."""
+    """``response``: the portal replied and shows it. ``tag``: it carries the tag of this key. ``only_new_payment``: it
+    is the only one that appeared, and nothing else of ours explains it. ``portal_state``: only what the portal shows
+    says so. ``person``: a person has decided it."""
     sent: bool
     recovered: bool = False
     """Whether an earlier attempt sent it, and this one found it."""

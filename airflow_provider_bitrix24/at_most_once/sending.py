@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.api.batch import MOST_COMMANDS
+from airflow_provider_bitrix24.api.effects import Effect, Lease
 from airflow_provider_bitrix24.api.flow import keyed
 from airflow_provider_bitrix24.api.tags import commands_of_tagging
+from airflow_provider_bitrix24.exceptions import Bitrix24Error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,9 +60,7 @@ def send_many(client: Caller, sends: Mapping[str, Send]) -> Flow[dict[str, Any]]
     effects = {send.call.row.effect for send in sends.values()}
     effect = Effect.CREATE if Effect.CREATE in effects else Effect.SET
     deadlines = [send.deadline for send in sends.values()]
-    deadline = Lease(
-        monotonic=min(one.monotonic for one in deadlines), wall=min(one.wall for one in deadlines)
-    )
+    deadline = Lease(monotonic=min(one.monotonic for one in deadlines), wall=min(one.wall for one in deadlines))
     # What refers to the result of a command that failed would get all results: so the portal stops there.
     halt = any(send.tag is not None for send in sends.values())
     try:

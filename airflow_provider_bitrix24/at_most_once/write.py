@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
+from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.at_most_once.attempt import CLOCK_STEP
 from airflow_provider_bitrix24.at_most_once.commands import read
 from airflow_provider_bitrix24.at_most_once.next_step import ABSENCES_NEEDED, Observation, Policy, Recorded
@@ -52,10 +53,12 @@ class Watch:
 
     :param absent_after: from when on, by the monotonic clock, nothing of it can still appear.
     :param doubt: why it is not known whether the send was executed; None after a clear reply.
+    :param confirms: whether an earlier attempt has found already that the portal does not show it.
     """
 
     absent_after: float
     doubt: Bitrix24OutcomeUnknown | None = None
+    confirms: bool = False
     absences: int = 0
     failures: int = 0
     begun: bool = False
@@ -182,12 +185,14 @@ class Write:
         """What the journal says about this write; of a setting, only what this attempt has sent."""
         record, possible = self.attempt.record, self._possible[self._before :]
         last = possible[-1] if possible else None
+        earlier = self.watch is None or self.watch.confirms
         return Recorded(
             last=None if last is None else _last_result(last),
             sends=len(possible),
             granted=0 if self.step else sum(one.what == "send_again" for one in record.decisions_carried_out),
             needs_decision=self.step is None and record.question is not None,
-            cleared=last is not None and self.attempt.task.was_cleared_since(last),
+            # What this attempt has found out itself, nobody has looked into.
+            cleared=last is not None and earlier and self.attempt.task.was_cleared_since(last),
         )
 
     def seen(self) -> Observation:
@@ -206,6 +211,11 @@ class Write:
     def last(self) -> Send | None:
         """The last send that may have been executed."""
         return self.attempt.record.last_send(self.step)
+
+    @property
+    def times(self) -> int:
+        """How many sends may have been executed."""
+        return len(self._possible)
 
     @property
     def doubt(self) -> Bitrix24OutcomeUnknown | None:
@@ -250,6 +260,10 @@ class Write:
         """Take over what was read when everything that was sent must have ended, and the write is not shown."""
         yield from self.save_absence()
 
+    def absence(self) -> str:
+        """What the log says when the portal certainly does not show it after a lost reply."""
+        return messages.step_is_absent(self.step or self.attempt.record.subject)
+
     def prepared(self, record: Record) -> Record:
         """The record right before the intent is added."""
         return record
@@ -285,12 +299,7 @@ class Write:
             return
         aside = f";{attempt.set_aside}" if attempt.set_aside and not self.step else ""
         yield from attempt.keep(attempt.record.absent(f"{words}{aside}", step=self.step))
-        attempt.log.warning(
-            "The portal does not show %s, read twice after everything that was sent must have ended (%s).%s",
-            self.step or attempt.record.subject,
-            words,
-            attempt.set_aside,
-        )
+        attempt.log.warning("%s", self.absence())
 
     def report(self) -> Course[None]:
         """Save that this task fails because the last send was not applied, if that is so."""

@@ -50,7 +50,8 @@ def look_for(payment_id: int, of: str) -> str:
 def earlier_add_unknown(task: TaskAttempt, of: str) -> str:
     """Without a journal, a later attempt cannot tell."""
     return (
-        f"This is attempt {task.try_number} of {task.identity}, and without a journal it cannot tell whether an earlier "
+        f"This is attempt {task.try_number} of {task.identity}, and without a journal it cannot tell whether an "
+        f"earlier "
         f"one has added a payment to {of} already. Nothing was sent by this attempt. Look at the payments of {of} in "
         "Bitrix24: if the payment is there, go on with it; if not, start a new run of the DAG. With Airflow 3.3 or "
         "newer, or with journal_conn_id, later attempts find out without a person."
@@ -65,7 +66,8 @@ def unpaid_exists(of: str, unpaid: Sequence[Payment], denial: str) -> str:
 def several_unpaid(of: str, unpaid: Sequence[Payment], denial: str) -> str:
     """The object has several unpaid payments, and one is to be returned."""
     return (
-        f"The {of} has {len(unpaid)} unpaid payments ({_listed(unpaid)}), and if_unpaid_exists='return' can return only "
+        f"The {of} has {len(unpaid)} unpaid payments ({_listed(unpaid)}), and if_unpaid_exists='return' can return "
+        f"only "
         f"one. {denial} Delete in Bitrix24 those that are not needed."
     )
 
@@ -81,7 +83,8 @@ def existing_with_other_pay_system(of: str, payment: Payment, wanted: int | None
 def rows_above_the_limit(of: str, total: Decimal, limit: Decimal, denial: str) -> str:
     """The product rows are for more than the limit."""
     return (
-        f"The product rows of {of} that are available for payment add up to {total:f}, which is more than the max_amount "
+        f"The product rows of {of} that are available for payment add up to {total:f}, which is more than the "
+        f"max_amount "
         f"{limit:f} of this task. {denial} Raise max_amount if that is right."
     )
 
@@ -89,7 +92,8 @@ def rows_above_the_limit(of: str, total: Decimal, limit: Decimal, denial: str) -
 def tag_of_another_object(key: str, payment_ids: Sequence[int], of: str) -> str:
     """The tag is on a payment of another object."""
     return (
-        f"The key {key!r} was used before for payment {', '.join(map(str, payment_ids))}, which belongs to another object "
+        f"The key {key!r} was used before for payment {', '.join(map(str, payment_ids))}, which belongs to another "
+        f"object "
         f"than {of}. Nothing was sent by this attempt. Give every payment a key of its own."
     )
 
@@ -137,7 +141,8 @@ def strange_candidate(happened: str, one: Payment, strange: str) -> str:
 def one_candidate(happened: str, one: Payment) -> str:
     """One new payment is there, and nothing proves it."""
     return (
-        f"{happened}. One new payment is there, {_listed([one])}: probably this key's, but somebody else may have added "
+        f"{happened}. One new payment is there, {_listed([one])}: probably this key's, but somebody else may have "
+        f"added "
         "it. If nobody else adds payments to such objects, on_unknown='adopt' uses it."
     )
 
@@ -175,8 +180,17 @@ def added_too_often(of: str, record: Record) -> str:
     sends = record.possible_sends
     said = (sends[-1].portal_message if sends else None) or "no response"
     return (
-        f"A payment for {of} was sent {len(sends)} times for one key, and the portal shows none that may be its own (the "
+        f"A payment for {of} was sent {len(sends)} times for one key, and the portal shows none that may be its own "
+        f"(the "
         f"last time: {said})"
+    )
+
+
+def add_is_absent(happened: str, set_aside: str) -> str:
+    """The reply was lost, and certainly none was added."""
+    return (
+        f"{happened}, and no new payment that may be this key's is there, read twice after everything that was sent "
+        f"must have ended.{set_aside}"
     )
 
 
@@ -230,7 +244,8 @@ def payment_unreadable(payment_id: int, of: str, trouble: str) -> str:
 def payment_in_journal(happened: str, journal: str) -> str:
     """The next attempt reads the payment."""
     return (
-        f"{happened} It is in the journal ({journal}): the next attempt reads first and adds no second one. If there is "
+        f"{happened} It is in the journal ({journal}): the next attempt reads first and adds no second one. If there "
+        f"is "
         "none, clear this task when the portal is back."
     )
 
@@ -240,7 +255,8 @@ def payment_is_gone(payment_id: int, of: str, how_to_decide: str, *, succeeded: 
     said = "was there when the task of this key succeeded" if succeeded else "was added, as the portal answered"
     return (
         f"Payment {payment_id} of {of} {said}, and the portal does not show it now: somebody has deleted it, or it was "
-        f"never kept. Nothing was sent by this attempt, and nothing is sent again automatically. Look at the payments of "
+        f"never kept. Nothing was sent by this attempt, and nothing is sent again automatically. Look at the "
+        f"payments of "
         f"{of} in Bitrix24: if another one has taken its place, adopt that; if one must be added again, pay again. "
         f"Decide by {how_to_decide}; then clear this task."
     )
@@ -256,7 +272,8 @@ def one_too_many(payment_id: int, others: Collection[int], of: str, how_to_decid
     return (
         f"Payment {payment_id} HAS been added to {of}, and {payments(others)} appeared with it. One was sent, so "
         "something between Airflow and the portal (a proxy that repeats requests) or somebody who works as the "
-        f"connection's user has added one too many. Look at the payments of {of} in Bitrix24, and delete the one that is "
+        f"connection's user has added one too many. Look at the payments of {of} in Bitrix24, and delete the one "
+        f"that is "
         f"too many. Then clear this task: it goes on with payment {payment_id} and adds none.{decide}"
     )
 

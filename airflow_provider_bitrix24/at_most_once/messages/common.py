@@ -41,7 +41,8 @@ def known(record: Record) -> str:
     last = record.last_send()
     if last is None:
         return (
-            f"The journal has lost what earlier attempts of {record.task} noted: a write for {record.subject} MAY be on "
+            f"The journal has lost what earlier attempts of {record.task} noted: a write for {record.subject} MAY be "
+            f"on "
             "the books of the portal."
         )
     if last.result in ("absent", "not_applied"):
@@ -72,7 +73,8 @@ def other_parameters(
     listed = "; ".join(f"{name} {has!r} instead of {wanted!r}" for name, (has, wanted) in differing.items())
     return (
         f"The key {record.key!r} was used before, by {record.task}, with other parameters: {listed}. {happened} "
-        f"{not_sent} One key stands for one payment: give the other one a key of its own, or ask for the same as before."
+        f"{not_sent} One key stands for one payment: give the other one a key of its own, or ask for the same as "
+        f"before."
     )
 
 
@@ -97,7 +99,8 @@ def other_money(what: str, money: Money, wanted: Money, happened: str) -> str:
 def above_the_limit(what: str, money: Money, limit: object, denial: str) -> str:
     """It is for more than the limit of the task."""
     return (
-        f"{what} is for {money}, which is more than the max_amount {limit:f} of this task. {denial} Raise max_amount if "
+        f"{what} is for {money}, which is more than the max_amount {limit:f} of this task. {denial} Raise max_amount "
+        f"if "
         "that is right, or pay it by hand."
     )
 
@@ -125,7 +128,8 @@ def overtaken_after_reply(overtaken: str, done: tuple[str, str]) -> str:
     """The attempt was overtaken with the portal's reply in its hands."""
     what, verb = done
     return (
-        f"{overtaken} The portal answered that {what}: by its answer the money is recorded, so do not {verb} it a second "
+        f"{overtaken} The portal answered that {what}: by its answer the money is recorded, so do not {verb} it a "
+        f"second "
         "time."
     )
 

@@ -25,7 +25,8 @@ def incomplete(payment_id: int, of: str, trouble: str, *, is_ours: bool) -> str:
 def incomplete_in_journal(happened: str, journal: str) -> str:
     """The next attempt completes it."""
     return (
-        f"{happened} It is in the journal ({journal}): the next attempt completes this payment and adds no second one. If "
+        f"{happened} It is in the journal ({journal}): the next attempt completes this payment and adds no second "
+        f"one. If "
         "there is none, clear this task when the portal is back."
     )
 
@@ -38,8 +39,10 @@ def complete_by_hand(happened: str) -> str:
 def tag_on_others(payment_ids: Sequence[int]) -> str:
     """Other payments carry the tag as well."""
     return (
-        f"{payments(payment_ids)} {'carries' if len(payment_ids) == 1 else 'carry'} the tag of its key as well. One key "
-        "stands for one payment, so something between Airflow and the portal (a proxy that repeats requests) or another "
+        f"{payments(payment_ids)} {'carries' if len(payment_ids) == 1 else 'carry'} the tag of its key as well. One "
+        f"key "
+        "stands for one payment, so something between Airflow and the portal (a proxy that repeats requests) or "
+        "another "
         "run has added one too many. Look at them in Bitrix24, delete what is too many, and clear this task"
     )
 
@@ -73,7 +76,10 @@ def not_all_rows(rows: Mapping[int, int]) -> str:
 
 def filled_above_the_limit(money: Money, limit: Decimal) -> str:
     """The payment is for more than the limit."""
-    return f"it is for {money} now, which is more than the max_amount {limit:f} of this task: prices have changed meanwhile"
+    return (
+        f"it is for {money} now, which is more than the max_amount {limit:f} of this task: prices have changed "
+        "meanwhile"
+    )
 
 
 def would_be_above_the_limit(total: Decimal, limit: Decimal) -> str:
@@ -96,22 +102,32 @@ def somebody_fills_it(payment: Payment, rows: Sequence[int]) -> str:
     """Somebody else is at work on the payment."""
     partly = f" and holds a part of product row {', '.join(map(str, rows))}" if rows else ""
     return (
-        f"it is {'paid' if payment.paid else 'unpaid'} and for {payment.money} now{partly}, so somebody else is at work "
+        f"it is {'paid' if payment.paid else 'unpaid'} and for {payment.money} now{partly}, so somebody else is at "
+        f"work "
         "on it, and no product rows were put in by this task"
     )
 
 
-def row_is_not_in(what: str, earlier: Send | None, last: Send | None, watch: Watch | None, sends: int) -> str:
+def step_is_absent(step: str) -> str:
+    """The reply was lost, and the step certainly was not executed."""
+    return f"The portal does not show {step}, read twice after everything that was sent must have ended."
+
+
+def row_is_not_in(
+    what: str, earlier: Send | None, last: Send | None, watch: Watch | None, *, times: int, may_be_sent: bool
+) -> str:
     """A product row is not in the payment.
 
     :param earlier: the last send when this attempt began.
     :param last: the last send.
     :param watch: how the outcome was looked for; None if it was known before.
-    :param sends: how often a row may be sent.
+    :param times: how often it was sent.
+    :param may_be_sent: whether it may be sent once more.
     """
-    if watch is None and last is not None and last.result == "not_applied":
+    if watch is None and may_be_sent and last is not None:
         return (
-            f"{what} is not in it: {last.by} has sent it, and the portal answered ({last.portal_message or 'true'}). It "
+            f"{what} is not in it: {last.by} has sent it, and the portal answered ({last.portal_message or 'true'}). "
+            f"It "
             "was not sent by this attempt; clearing this task sends it once more"
         )
     if earlier is not None and earlier.result == "acknowledged":
@@ -122,6 +138,6 @@ def row_is_not_in(what: str, earlier: Send | None, last: Send | None, watch: Wat
     then = (
         ""
         if last is None or doubt is not None
-        else (f", and it was sent {sends} times, the last time by {last.by} ({last.portal_message or 'true'})")
+        else (f", and it was sent {times} times, the last time by {last.by} ({last.portal_message or 'true'})")
     )
     return f"{what} is not in it{in_brackets(doubt)}{then}"

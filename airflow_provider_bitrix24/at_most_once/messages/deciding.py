@@ -106,7 +106,8 @@ def decision_not_carried_out(decision: Decision, why: str, record: Record, how_t
         f"nothing was sent by this attempt. {known(record)}"
     )
     return (
-        f"{happened.rstrip()} Look at {record.subject} in Bitrix24, and decide again by {how_to_decide}; then clear this "
+        f"{happened.rstrip()} Look at {record.subject} in Bitrix24, and decide again by {how_to_decide}; then clear "
+        f"this "
         "task."
     )
 

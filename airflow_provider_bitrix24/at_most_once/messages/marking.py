@@ -39,7 +39,8 @@ def nothing_to_pay(what: str, money: Money) -> str:
 def empty_payment(what: str, money: Money) -> str:
     """A payment of nothing."""
     return (
-        f"{what} is for {money}: it is empty, and marking it would make an order of 0 count as fully paid. Put products "
+        f"{what} is for {money}: it is empty, and marking it would make an order of 0 count as fully paid. Put "
+        f"products "
         "into it first (AddCrmPaymentOperator(fill_products=True) does), or say allow_zero=True"
     )
 
@@ -75,6 +76,11 @@ def paid_before_and_unreadable(what: str, trouble: str) -> str:
         f"{what} was paid before, and the portal cannot be read now ({trouble}). Nothing was sent by this attempt. The "
         "next one reads again."
     )
+
+
+def mark_is_absent(what: str) -> str:
+    """The reply was lost, and it certainly is not marked."""
+    return f"{what} is not shown as paid, read twice after everything that was sent must have ended."
 
 
 def mark_not_applied(subject: str, doubt: Bitrix24OutcomeUnknown | None, trap: str, where: str) -> str:
@@ -140,6 +146,7 @@ def mark_unreadable(what: str, doubt: Bitrix24OutcomeUnknown | None, trouble: st
 def mark_in_journal(happened: str, journal: str) -> str:
     """The next attempt finds the outcome out."""
     return (
-        f"{happened} It is in the journal ({journal}): the next attempt reads the outcome before anything else. If there "
+        f"{happened} It is in the journal ({journal}): the next attempt reads the outcome before anything else. If "
+        f"there "
         "is none, clear this task when the portal is back: it will not pay twice."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -107,10 +108,10 @@ class Adding:
         """Do it.
 
         :return: outcome ``created`` or ``existing``.
-        :raises PaymentRefused: nothing was sent: no such object, an unpaid payment exists, no products, above the limit, an
-            unfit pay system; or the key is abandoned.
-        :raises PaymentAmbiguous: new payments are there, and nothing proves which one is ours; several are unpaid; or it
-            was sent as often as it may be without a person.
+        :raises PaymentRefused: nothing was sent: no such object, an unpaid payment exists, no products, above the
+            limit, an unfit pay system; or the key is abandoned.
+        :raises PaymentAmbiguous: new payments are there, and nothing proves which one is ours; several are unpaid; or
+            it was sent as often as it may be without a person.
         :raises PaymentMismatch: the key was used with other parameters; or the payment is not as wanted: says which.
         :raises PaymentNotApplied: the portal replied, but does not show the payment (any more), or it was added and is
             not complete.
@@ -154,10 +155,8 @@ class Adding:
 
         if watch is None or is_tagged(write.view):
             return
-        try:
+        with suppress(PortalUnreadable):  # the next look says so
             yield from find(attempt, watch, write.before(), is_tagged)
-        except PortalUnreadable:
-            pass  # the next look says so
         yield from write.look_at_object()
 
     def _learn_from_the_overtaken(self) -> Course[None]:

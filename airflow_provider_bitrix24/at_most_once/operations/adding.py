@@ -304,6 +304,10 @@ class AddWrite(Write):
         fields = None if self.pay_system_id is None else {"paySystemId": self.pay_system_id}
         return crm_item_payment_add(entity_id=self.entity_id, entity_type_id=self.entity_type_id, fields=fields)
 
+    def absence(self) -> str:
+        """What the log says when certainly none was added."""
+        return messages.add_is_absent(self.happened, self.attempt.set_aside)
+
     def prepared(self, record: Record) -> Record:
         """The record with what the portal showed before."""
         before = tuple(payment.id for payment in self.view.shown.payments)
@@ -328,7 +332,9 @@ class AddWrite(Write):
         if last.result == "pending":
             return after_lost_attempt(self.attempt, last, METHOD)
         said, answered = last.portal_message or "no answer", last.result in ("inconclusive", "not_applied")
-        return after_reply(self.attempt, Bitrix24OutcomeUnknown(METHOD, answered=answered, text=said))
+        watch = after_reply(self.attempt, Bitrix24OutcomeUnknown(METHOD, answered=answered, text=said))
+        watch.confirms = last.result in ("absent", "not_applied")
+        return watch
 
     @property
     def happened(self) -> str:

@@ -1,4 +1,4 @@
-"""Complete a payment that is there: give it the tag and the pay system that were asked for, and save that it is done."""
+"""Complete a payment that is there: give it the tag and the pay system that were asked for, and save the receipt."""
 
 from __future__ import annotations
 

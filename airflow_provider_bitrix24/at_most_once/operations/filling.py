@@ -121,7 +121,14 @@ class Filling:
                 raise PortalUnreadable(write.watch.trouble)
             yield from write.report()
             raise PaymentNotApplied(
-                messages.row_is_not_in(write.what, earlier, write.last, write.watch, PRODUCT_ROW.sends)
+                messages.row_is_not_in(
+                    write.what,
+                    earlier,
+                    write.last,
+                    write.watch,
+                    times=write.times,
+                    may_be_sent=write.times < PRODUCT_ROW.sends,
+                )
             )
         # A payment that is paid by now is no longer to be changed, which the portal calls a right that is missing.
         found = yield from self.observe()

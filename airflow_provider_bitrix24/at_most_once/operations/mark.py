@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -192,6 +193,10 @@ class MarkWrite(Write):
         self.chosen = self.mark.refuse(self.view, attempt.denial)
         attempt.log.info("Marking %s for %s as paid on %s.", self.mark.subject, self.thing.money, attempt.portal)
 
+    def absence(self) -> str:
+        """What the log says when it certainly is not marked."""
+        return messages.mark_is_absent(self.mark.what)
+
     def prepared(self, record: Record) -> Record:
         """The record with what the portal showed before."""
         at, money = self.view.at, self.thing.money
@@ -211,8 +216,8 @@ class Marking:
         """Do it.
 
         :return: outcome ``paid`` if the mark is provably ours, else ``already_paid``.
-        :raises PaymentRefused: nothing was sent: no such object, cancelled, sum 0, above the limit, or a pay system that
-            cannot do it.
+        :raises PaymentRefused: nothing was sent: no such object, cancelled, sum 0, above the limit, or a pay system
+            that cannot do it.
         :raises PaymentMismatch: other money, or other parameters than before; says whether it was marked.
         :raises PaymentNotApplied: the portal replied, but the object is not paid; or it is not paid any more.
         :raises PaymentAmbiguous: it was sent as often as it may be without a person.
@@ -244,10 +249,8 @@ class Marking:
         watch = yield from watch_lost_notes(self.attempt)
         if watch is None or self.write.shown:
             return
-        try:
+        with suppress(PortalUnreadable):  # the next look says so
             yield from find(self.attempt, watch, self.write.query(), self.write.shows)
-        except PortalUnreadable:
-            pass  # the next look says so
         yield from self.write.look()
 
     def _paid_or_ask(self) -> Course[Receipt]:
@@ -354,7 +357,7 @@ class Marking:
 
         :raises PaymentNotApplied: always.
         """
-        attempt, mark, last = self.attempt, self.mark, self.write.last
+        mark, last = self.mark, self.write.last
         if self.write.watch is None:
             # An earlier attempt has found that out: this task reports it, and sends once somebody has cleared it.
             yield from self.write.report()

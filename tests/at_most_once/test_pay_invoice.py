@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_bitrix24.at_most_once.receipt import Expected
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ApiError,
     Bitrix24ConfigError,
@@ -24,7 +25,6 @@ from airflow_provider_bitrix24.exceptions import (
     PaymentNotApplied,
     PaymentRefused,
 )
-from airflow_provider_bitrix24.once import Expected
 
 if TYPE_CHECKING:
     from conftest import World
@@ -34,7 +34,7 @@ LOST = pytest.mark.parametrize("fault", ["drop_after", "truncate", "hold", "inva
 
 
 def pay(world: World, **arguments: Any) -> dict[str, Any]:
-    return world.once.pay_invoice(**{"invoice_id": 2, "pay_system_id": 31, **arguments}).as_dict()
+    return world.payments.pay_invoice(**{"invoice_id": 2, "pay_system_id": 31, **arguments}).as_dict()
 
 
 def test_an_unpaid_invoice_is_paid_in_three_requests(world: World) -> None:
@@ -63,7 +63,7 @@ def test_an_unpaid_invoice_is_paid_in_three_requests(world: World) -> None:
         "amount": "1500.00",
         "currency": "EUR",
         "idempotency_key": key,
-        "evidence": "answer",
+        "evidence": "response",
         "recovered": False,
     }
     (entry,) = world.portal.ledger
@@ -103,10 +103,10 @@ def test_two_pay_systems_of_one_handler_leave_open_which_one_it_was(world: World
 
 
 def test_a_paid_invoice_is_left_alone(world: World) -> None:
-    receipt = world.once.pay_invoice(invoice_id=1, pay_system_id=31)
+    receipt = world.payments.pay_invoice(invoice_id=1, pay_system_id=31)
     assert not receipt.sent
     assert receipt.as_dict()["outcome"] == "already_paid"
-    assert receipt.as_dict()["evidence"] == "state"
+    assert receipt.as_dict()["evidence"] == "portal_state"
     assert receipt.as_dict()["amount"] == "800.00"
     assert world.portal.ledger == []
     assert world.sent == ["batch"]
@@ -219,7 +219,7 @@ def test_a_lost_answer_is_resolved_by_reading(world: World, fault: str) -> None:
     world.fault(fault, PAY, times=1, **when)
     receipt = pay(world)
     assert receipt["outcome"] == "paid"
-    assert receipt["evidence"] == "state"
+    assert receipt["evidence"] == "portal_state"
     assert receipt["recovered"] is False
     assert world.writes() == [PAY]
     assert len(world.ledger("invoice_paid")) == 1
@@ -256,10 +256,10 @@ def test_a_request_that_is_lost_twice_is_for_a_person(world: World, fault: str) 
 def test_a_mark_by_somebody_else_meanwhile_is_not_claimed(world: World) -> None:
     world.fault("drop_before", PAY, times=1)
     world.before["crm.invoice.get"] = lambda: world.portal.act.pay_invoice(2, by="person", user_id=7)
-    receipt = world.once.pay_invoice(invoice_id=2, pay_system_id=31)
+    receipt = world.payments.pay_invoice(invoice_id=2, pay_system_id=31)
     assert receipt.sent
     assert receipt.as_dict()["outcome"] == "already_paid"
-    assert receipt.as_dict()["evidence"] == "state"
+    assert receipt.as_dict()["evidence"] == "portal_state"
 
 
 def test_a_mark_by_somebody_else_before_ours_is_not_claimed(world: World) -> None:
@@ -304,7 +304,7 @@ def test_an_unclear_answer_with_effect_is_a_success(world: World) -> None:
     world.fault("error_after_executing", PAY, times=1, code="0", text="Handler after save", status=400)
     receipt = pay(world)
     assert receipt["outcome"] == "paid"
-    assert receipt["evidence"] == "state"
+    assert receipt["evidence"] == "portal_state"
 
 
 def test_a_refusal_is_final_and_nothing_is_read(world: World) -> None:
@@ -484,7 +484,7 @@ def test_strange_rows_are_no_traceback(world: World, key: str, value: Any) -> No
     }
     world.bodies["batch"] = {"result": good | {key: value}, "result_error": []}
     try:
-        receipt = world.once.pay_invoice(invoice_id=1, pay_system_id=31)
+        receipt = world.payments.pay_invoice(invoice_id=1, pay_system_id=31)
     except Bitrix24NoAnswer:
         assert key != "handlers"
     else:
@@ -502,7 +502,7 @@ def test_handlers_in_an_unknown_form_refuse_nothing(world: World) -> None:
         "handlers": ["sandbox_bank"],
     }
     world.bodies["batch"] = {"result": batch, "result_error": []}
-    assert world.once.pay_invoice(invoice_id=2, pay_system_id=31).sent
+    assert world.payments.pay_invoice(invoice_id=2, pay_system_id=31).sent
 
 
 @pytest.mark.parametrize(("invoice_id", "mentioned"), [(101, True), (2, False)])

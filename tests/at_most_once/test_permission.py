@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy
 
-from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.api.queries import PaymentBeforePaying
+from airflow_provider_bitrix24.at_most_once.attempt import Attempt, Tools
+from airflow_provider_bitrix24.at_most_once.lockstep import Lockstep
+from airflow_provider_bitrix24.at_most_once.receipt import Expected
+from airflow_provider_bitrix24.at_most_once.record import Decision, Record
+from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24NotSent,
     Bitrix24StoreError,
@@ -18,13 +23,12 @@ from airflow_provider_bitrix24.exceptions import (
     PaymentNotApplied,
     PaymentRefused,
 )
-from airflow_provider_bitrix24.journal import Decision
 from airflow_provider_bitrix24.journal.cli import refuse_senseless
-from airflow_provider_bitrix24.journal.database import SqlJournal
-from airflow_provider_bitrix24.once import Expected, Once, Task
-from airflow_provider_bitrix24.once.attempt import Attempt
+from airflow_provider_bitrix24.journal.protocol import NullJournal
+from airflow_provider_bitrix24.journal.sql import SqlJournal
 from airflow_provider_bitrix24.sql import Database
-from tests.once.test_recovery import Job, Killed, die
+from tests.at_most_once.test_recovery import Job, Killed, die
+from tests.tools.payments import JournalPage, ScriptedPayments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,12 +56,12 @@ def job(world: World) -> Job:
     return Job(world)
 
 
-def mark(once: Once, **options: Any) -> Any:
-    return once.pay_crm_payment(payment_id=1001, **options)
+def mark(payments: ScriptedPayments, **options: Any) -> Any:
+    return payments.pay_crm_payment(payment_id=1001, **options)
 
 
-def add(once: Once, **options: Any) -> Any:
-    return once.add_crm_payment(**{"entity_id": 1, "entity_type_id": 2, "key": "key", **options})
+def add(payments: ScriptedPayments, **options: Any) -> Any:
+    return payments.add_crm_payment(**{"entity_id": 1, "entity_type_id": 2, "key": "key", **options})
 
 
 def dearer(world: World) -> None:
@@ -80,7 +84,7 @@ def test_a_sum_that_changes_during_a_wait_is_seen(world: World, limit: str, mome
         world.fault("query_limit_exceeded", PAY, times=1)
         world.before[PAY] = lambda: dearer(world)
     with pytest.raises((PaymentRefused, PaymentMismatch), match=r"for 99999\.00 EUR"):
-        mark(world.once, **LIMITS[limit])
+        mark(world.payments, **LIMITS[limit])
     assert world.ledger("payment_paid") == []
     assert len(world.writes()) == (0 if moment == "not sent" else 1)
 
@@ -90,10 +94,10 @@ def test_a_later_attempt_that_has_waited_reads_the_sum_again(job: Job, limit: st
     """It finds a send without an answer, waits until nothing can arrive, and would send on what it read before."""
     job.world.fault("drop_before", PAY, times=1)
     job.world.before[GET] = die
-    job.killed(lambda: mark(job.once, **LIMITS[limit]))
+    job.killed(lambda: mark(job.payments, **LIMITS[limit]))
     job.world.before[GET] = lambda: dearer(job.world)
     with pytest.raises((PaymentRefused, PaymentMismatch), match=r"for 99999\.00 EUR") as caught:
-        mark(job.once, **LIMITS[limit])
+        mark(job.payments, **LIMITS[limit])
     assert "Nothing was sent by this attempt" in str(caught.value)
     assert job.world.writes() == [PAY]
     assert job.world.ledger("payment_paid") == []
@@ -118,8 +122,8 @@ def test_what_somebody_pays_while_it_does_not_leave_is_not_ours(world: World) ->
     world.not_sent = 1
     pay = lambda: world.portal.act.pay_payment(1001, user_id=1)  # noqa: E731 - even as our user
     world.before["batch:payment"] = lambda: world.before.update({"batch:payment": pay})
-    receipt = mark(world.once)
-    assert (receipt.outcome, receipt.sent, receipt.evidence) == ("already_paid", False, "state")
+    receipt = mark(world.payments)
+    assert (receipt.outcome, receipt.sent, receipt.evidence) == ("already_paid", False, "portal_state")
     assert world.writes() == []
 
 
@@ -144,11 +148,11 @@ def test_an_unpaid_payment_that_appears_during_a_wait_is_seen(world: World, mome
 
     waits()
     with pytest.raises(PaymentRefused, match=r"deal 1 has an unpaid payment already \(1033"):
-        add(world.once, if_unpaid_exists="fail")
+        add(world.payments, if_unpaid_exists="fail")
     world.portal.act.delete_payment(1033)
     waits()
-    receipt = add(world.once, if_unpaid_exists="return")
-    assert (receipt.outcome, receipt.subject["payment_id"], receipt.evidence) == ("existing", 1034, "state")
+    receipt = add(world.payments, if_unpaid_exists="return")
+    assert (receipt.outcome, receipt.subject["payment_id"], receipt.evidence) == ("existing", 1034, "portal_state")
     assert world.ledger("payment_added")[-1]["by"] != "rest"
 
 
@@ -175,15 +179,15 @@ def dear_rows(world: World) -> None:
         row.price = Decimal(99999)
 
 
-def filling(once: Once, **options: Any) -> Any:
-    return add(once, fill_products=True, **options)
+def filling(payments: ScriptedPayments, **options: Any) -> Any:
+    return add(payments, fill_products=True, **options)
 
 
 def test_a_price_that_changes_while_a_row_waits_is_seen(world: World) -> None:
     world.fault("query_limit_exceeded", PUT, occurrence=2)
     world.before[PUT] = lambda: world.before.update({PUT: lambda: dear_rows(world)})
     with pytest.raises(PaymentMismatch, match=r"HAS been added to deal 1.*more than the max_amount 2000"):
-        filling(world.once, max_amount=Decimal(2000))
+        filling(world.payments, max_amount=Decimal(2000))
     assert len(world.ledger("product_added")) == 1
 
 
@@ -194,7 +198,7 @@ def test_a_payment_that_is_paid_between_two_rows_says_so(world: World, waits: bo
         world.fault("query_limit_exceeded", PUT, occurrence=2)
     world.before[PUT] = lambda: world.before.update({PUT: lambda: world.portal.act.pay_payment(1033)})
     with pytest.raises(PaymentMismatch) as caught:
-        filling(world.once)
+        filling(world.payments)
     assert "Payment 1033 HAS been added to deal 1, but is not complete: it is paid by now, for 900.00 EUR" in str(
         caught.value
     )
@@ -205,10 +209,10 @@ def test_a_payment_that_is_paid_between_two_rows_says_so(world: World, waits: bo
 
 def test_a_later_attempt_says_that_the_payment_is_paid_by_now(job: Job) -> None:
     job.world.before[PUT] = lambda: job.world.before.update({PUT: die})
-    job.killed(lambda: filling(job.once))
+    job.killed(lambda: filling(job.payments))
     job.world.portal.act.pay_payment(1033)
     with pytest.raises(PaymentMismatch, match=r"paid by now.*missing: 2"):
-        filling(job.once)
+        filling(job.payments)
     assert job.world.writes().count(PUT) == 1
 
 
@@ -218,13 +222,13 @@ def test_a_row_that_somebody_puts_in_while_it_waits_is_not_put_in_again(world: W
 
     world.fault("query_limit_exceeded", PUT, occurrence=2)
     world.before[PUT] = lambda: world.before.update({PUT: lambda: world.before.update({"batch:rows": by_hand})})
-    assert filling(world.once).money.amount == 1020
+    assert filling(world.payments).money.amount == 1020
 
 
 def test_a_right_that_is_missing_stays_one(world: World) -> None:
     world.fault("error", PUT, occurrence=1, code="ACCESS_DENIED", text="Access denied", status=403)
     with pytest.raises(PaymentNotApplied, match=r"HAS been added to deal 1.*Access denied"):
-        filling(world.once)
+        filling(world.payments)
 
 
 # -- the pay system
@@ -235,13 +239,13 @@ def test_the_pay_system_of_a_payment_that_is_paid_during_a_wait_stays(world: Wor
     world.fault("query_limit_exceeded", UPDATE, occurrence=2)
     world.before[UPDATE] = lambda: world.portal.act.pay_payment(1033)
     with pytest.raises(PaymentMismatch, match=r"paid by now, with pay system 6 instead of 8"):
-        add(world.once, pay_system_id=8)
+        add(world.payments, pay_system_id=8)
 
 
 def test_the_pay_system_is_changed_after_a_wait(world: World) -> None:
     world.before[LIST] = lambda: world.person(UPDATE, {"id": 1033, "fields": {"paySystemId": 6}})
     world.fault("query_limit_exceeded", UPDATE, occurrence=2)
-    assert add(world.once, pay_system_id=8).pay_system_id == 8
+    assert add(world.payments, pay_system_id=8).pay_system_id == 8
 
 
 # -- the kill switch
@@ -290,7 +294,7 @@ def test_a_switch_that_is_set_during_a_wait_stops_the_next_send(
         name = "batch:payment" if work is mark else "batch:object"
         world.before[name] = lambda: world.before.update({name: switch.on})
     with pytest.raises(type(trouble)) as caught:
-        work(world.once)
+        work(world.payments)
     assert caught.value.final is trouble.final
     assert world.portal.ledger == []
     assert len(world.writes()) == (0 if moment == "not sent" else 1)
@@ -300,7 +304,7 @@ def test_a_switch_that_is_set_during_a_wait_stops_the_next_send(
 
 def test_the_switch_is_read_right_before_each_send_and_step(world: World) -> None:
     switch = world.safeguard = Switch(STOPPED)
-    filling(world.once)
+    filling(world.payments)
     assert switch.asked == 3
     assert world.writes() == [ADD, PUT, PUT]
 
@@ -309,21 +313,21 @@ def test_a_switch_that_is_set_between_two_rows_names_the_payment(world: World) -
     switch = world.safeguard = Switch(STOPPED)
     world.before[PUT] = switch.on
     with pytest.raises(PaymentRefused, match=r"stopped all payments\. Nothing more was sent\. Payment 1033 of deal 1"):
-        filling(world.once)
+        filling(world.payments)
     assert world.writes() == [ADD, PUT]
 
 
 def test_a_switch_that_takes_longer_than_the_lease_to_read_sends_nothing(world: World) -> None:
     world.safeguard = lambda: world.clock.advance(6)
     with pytest.raises(Bitrix24NotSent, match="longer than its lease"):
-        mark(world.once)
+        mark(world.payments)
     assert world.writes() == []
 
 
 def test_a_switch_that_is_slow_once_is_followed_by_another_look(world: World) -> None:
     slow = [6.0]
     world.safeguard = lambda: world.clock.advance(slow.pop() if slow else 0)
-    assert mark(world.once).outcome == "paid"
+    assert mark(world.payments).outcome == "paid"
     assert world.sent == ["batch", "batch", PAY, GET]
 
 
@@ -358,21 +362,21 @@ def test_two_payments_with_our_tag_fail_and_are_named(job: Job, monkeypatch: pyt
 def test_one_too_many_of_ours_fails_if_the_author_vouches(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     tell_twice(world, monkeypatch, ADD)
     with pytest.raises(PaymentMismatch, match=r"Payment 1034 HAS been added to deal 1, and payment 1033 appeared"):
-        add(world.once, on_unknown="adopt")
+        add(world.payments, on_unknown="adopt")
 
 
 def test_one_more_that_another_task_may_have_added_is_warned_about(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     tell_twice(world, monkeypatch, ADD)
-    assert add(world.once).subject["payment_id"] == 1034
+    assert add(world.payments).subject["payment_id"] == 1034
     assert "payment 1033 of the connection's user appeared on deal 1" in caplog.text
 
 
-def sql(world: World, file: Path, number: int) -> Once:
+def sql(world: World, file: Path, number: int) -> ScriptedPayments:
     journal = SqlJournal(Database(sqlalchemy.engine.URL.create("sqlite", database=str(file)), "the database"), "me")
-    task = Task(identity="task", try_number=number)
-    return Once(world.caller, world.run, world, logging.getLogger("once"), journal=journal, task=task)
+    task = TaskAttempt(identity="task", try_number=number)
+    return ScriptedPayments(world.caller, world.run, world, logging.getLogger("payments"), journal=journal, task=task)
 
 
 @pytest.mark.parametrize("on_unknown", ["fail", "adopt"])
@@ -397,20 +401,20 @@ def test_one_too_many_that_is_right_is_adopted(world: World, monkeypatch: pytest
     with pytest.raises(PaymentMismatch, match="If all of them are right, adopt payment 1034 by"):
         add(sql(world, tmp_path / "j.db", 1))
     database = Database(sqlalchemy.engine.URL.create("sqlite", database=str(tmp_path / "j.db")), "the database")
-    page = SqlJournal(database, "ann").page("acme.bitrix24.com", "key")
+    page = JournalPage(SqlJournal(database, "ann"), "acme.bitrix24.com", "key")
     entry = page.read()
     assert entry is not None
-    decided = Decision(what="adopt", payment_id=1034, by="ann", at="2026-11-27T10:00:00Z", through="command line")
+    decided = Decision(what="use_payment", payment_id=1034, by="ann", at="2026-11-27T10:00:00Z", through="command line")
     refuse_senseless(entry, decided)
-    page.write(entry.decide(decided), hold=0)
+    page.write(entry.decided(decided), lease=0)
     receipt = add(sql(world, tmp_path / "j.db", 2))
-    assert (receipt.subject["payment_id"], receipt.evidence) == (1034, "answer")
+    assert (receipt.subject["payment_id"], receipt.evidence) == (1034, "response")
     assert world.writes() == [ADD]
 
 
 def test_one_more_of_somebody_else_is_nothing_of_ours(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.before[LIST] = lambda: world.portal.act.add_payment(2, 1, user_id=7)
-    assert add(world.once).subject["payment_id"] == 1033
+    assert add(world.payments).subject["payment_id"] == 1033
     assert "appeared" not in caplog.text
 
 
@@ -462,7 +466,7 @@ def test_a_payment_behind_the_first_page_is_found(
     fill_up(world, there)
     cut(50, told=told)
     world.fault("drop_after", ADD, times=1)
-    receipt = add(world.once, on_unknown="adopt")
+    receipt = add(world.payments, on_unknown="adopt")
     assert (receipt.outcome, receipt.subject["payment_id"]) == ("created", 1033 + there)
     assert world.writes() == [ADD]
 
@@ -470,13 +474,13 @@ def test_a_payment_behind_the_first_page_is_found(
 def test_a_payment_behind_the_first_page_is_read_back(world: World, cut: Callable[..., None]) -> None:
     fill_up(world, 60)
     cut(50)
-    assert add(world.once).subject["payment_id"] == 1093
+    assert add(world.payments).subject["payment_id"] == 1093
 
 
 @pytest.mark.parametrize("there", [50, 60])
 def test_an_object_with_a_full_page_of_payments_is_no_trouble(world: World, there: int) -> None:
     fill_up(world, there)
-    assert add(world.once).subject["payment_id"] == 1033 + there
+    assert add(world.payments).subject["payment_id"] == 1033 + there
 
 
 def test_a_list_that_leaves_out_what_was_there_proves_no_absence(world: World, cut: Callable[..., None]) -> None:
@@ -484,7 +488,7 @@ def test_a_list_that_leaves_out_what_was_there_proves_no_absence(world: World, c
     world.before[ADD] = lambda: cut(10)
     world.fault("drop_after", ADD, times=1)
     with pytest.raises((PaymentAmbiguous, Exception), match="the list is not complete: it leaves out"):
-        add(world.once)
+        add(world.payments)
     assert world.writes() == [ADD]
 
 
@@ -492,7 +496,7 @@ def test_payments_that_are_deleted_meanwhile_do_not_make_a_list_incomplete(world
     one, *_ = fill_up(world, 3)
     world.before[ADD] = lambda: world.portal.act.delete_payment(one)
     world.fault("drop_before", ADD, times=1)
-    assert add(world.once).outcome == "created"
+    assert add(world.payments).outcome == "created"
     assert len(world.ledger("payment_deleted")) == 1
 
 
@@ -579,9 +583,24 @@ def test_what_the_add_says_after_executing_is_looked_into(job: Job) -> None:
 
 
 def test_even_a_short_wait_ends_what_permits_a_send(world: World) -> None:
-    attempt = Attempt(caller=world.caller, run=world.run, clock=world, log=logging.getLogger("once"))
-    assert not attempt.is_fresh
-    attempt.observe(world.caller.call("profile", effect=Effect.READ))
-    assert attempt.is_fresh
-    attempt.wait(0.1, "a moment")
-    assert not attempt.is_fresh
+    tools = Tools(
+        client=world.caller,
+        clock=world,
+        log=logging.getLogger("payments"),
+        journal=NullJournal(),
+        task=TaskAttempt(identity="task"),
+    )
+    wanted = Record(
+        key="key", portal="p", operation="pay_crm_payment", subject="payment 1001", parameters={}, task="task"
+    )
+    attempt = Attempt(tools, wanted)
+
+    def course() -> Any:
+        assert not attempt.is_fresh
+        yield from attempt.observe(PaymentBeforePaying(payment_id=1001))
+        assert attempt.is_fresh
+        yield from attempt.wait(0.1, "a moment")
+        assert not attempt.is_fresh
+
+    ended = Lockstep(tools, world.run, safeguard=None, check=None).run({"key": course()})
+    assert ended["key"].error is None

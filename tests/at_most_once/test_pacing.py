@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_bitrix24.api.effects import Request, Reserve, Slot
+from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
 from airflow_provider_bitrix24.exceptions import Bitrix24NotSent, Bitrix24RateLimited
 from airflow_provider_bitrix24.journal.task_state import TaskStateJournal
-from airflow_provider_bitrix24.once import Once, Task
+from tests.tools.payments import ScriptedPayments
 
 if TYPE_CHECKING:
     from conftest import World
@@ -54,9 +55,11 @@ class Watched:
 
     def pay(self) -> dict[str, Any]:
         journal = TaskStateJournal(self)
-        task = Task(identity="dag:d:run:r:task:t:map_index:-1", try_number=1)
-        once = Once(self.world.caller, self.run, self.world, logging.getLogger("once"), journal=journal, task=task)
-        return once.pay_invoice(invoice_id=2, pay_system_id=31).as_dict()
+        task = TaskAttempt(identity="dag:d:run:r:task:t:map_index:-1", try_number=1)
+        payments = ScriptedPayments(
+            self.world.caller, self.run, self.world, logging.getLogger("payments"), journal=journal, task=task
+        )
+        return payments.pay_invoice(invoice_id=2, pay_system_id=31).as_dict()
 
 
 def test_a_write_waits_for_its_slot_before_the_read_that_permits_it(world: World) -> None:
@@ -110,7 +113,7 @@ def test_without_a_slot_in_time_nothing_is_saved_and_nothing_sent(world: World) 
         watched.pay()
     assert (caught.value.final, caught.value.retry_after) == (False, 300.0)
     assert watched.steps == ["save", "slot", "batch", "slot"]
-    assert ([document["sends"] for document in watched.saved.values()], world.portal.ledger) == ([[]], [])
+    assert ([document.get("sends", []) for document in watched.saved.values()], world.portal.ledger) == ([[]], [])
     assert watched.pay()["outcome"] == "paid", "the next attempt finds nothing in its way"
 
 

@@ -27,7 +27,7 @@ LIST = "crm.item.payment.list"
 
 
 def add(world: World, **arguments: Any) -> dict[str, Any]:
-    return world.once.add_crm_payment(**{"entity_id": 1, "entity_type_id": 2, "key": "key", **arguments}).as_dict()
+    return world.payments.add_crm_payment(**{"entity_id": 1, "entity_type_id": 2, "key": "key", **arguments}).as_dict()
 
 
 def test_an_empty_payment_is_added_in_three_requests(world: World) -> None:
@@ -42,7 +42,7 @@ def test_an_empty_payment_is_added_in_three_requests(world: World) -> None:
         "amount": "0.00",
         "currency": "EUR",
         "idempotency_key": "acme.bitrix24.com:task",
-        "evidence": "answer",
+        "evidence": "response",
         "recovered": False,
     }
     (entry,) = world.ledger("payment_added")
@@ -153,7 +153,7 @@ def test_unpaid_add(world: World) -> None:
 def test_unpaid_return(world: World) -> None:
     receipt = add(world, entity_id=4, if_unpaid_exists="return")
     assert (receipt["outcome"], receipt["payment_id"], receipt["amount"]) == ("existing", 1001, "350.00")
-    assert (receipt["evidence"], receipt["recovered"]) == ("state", False)
+    assert (receipt["evidence"], receipt["recovered"]) == ("portal_state", False)
     assert world.sent == ["batch"]
 
 
@@ -193,7 +193,7 @@ def test_unpaid_fail_with_none_there_adds(world: World) -> None:
 def test_what_is_proved_to_be_absent_is_added_once_more(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.fault("drop_before", ADD, times=1)
     receipt = add(world)
-    assert (receipt["outcome"], receipt["evidence"], receipt["recovered"]) == ("created", "answer", False)
+    assert (receipt["outcome"], receipt["evidence"], receipt["recovered"]) == ("created", "response", False)
     assert "no new payment that may be this key's is there, read twice after everything that was sent" in caplog.text
     assert world.writes() == [ADD, ADD]
     assert len(world.ledger("payment_added")) == 1
@@ -222,7 +222,7 @@ def test_one_new_payment_is_a_candidate_and_no_proof(world: World, fault: str) -
 def test_one_new_payment_is_adopted_if_the_author_vouches(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.fault("drop_after", ADD, times=1)
     receipt = add(world, entity_id=4, on_unknown="adopt")
-    assert (receipt["outcome"], receipt["payment_id"], receipt["evidence"]) == ("created", 1033, "difference")
+    assert (receipt["outcome"], receipt["payment_id"], receipt["evidence"]) == ("created", 1033, "only_new_payment")
     assert "on_unknown='adopt' says" in caplog.text
     assert world.writes() == [ADD]
 
@@ -401,5 +401,5 @@ def test_a_batch_that_stopped_before_the_tag_has_added_the_payment(world: World)
     world.connect(scopes=("crm", "sale", "pay_system"))
     world.fault("error", "crm.item.payment.get", code=0, text="Strange")
     receipt = add(world, tag=True)
-    assert (receipt["outcome"], receipt["evidence"]) == ("created", "answer")
+    assert (receipt["outcome"], receipt["evidence"]) == ("created", "response")
     assert len(world.ledger("payment_added")) == 1

@@ -14,6 +14,7 @@ import pytest
 
 from airflow_provider_bitrix24.api.effects import Response
 from airflow_provider_bitrix24.api.tags import tag_of
+from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24OutcomeUnknown,
     Bitrix24StoreError,
@@ -23,7 +24,7 @@ from airflow_provider_bitrix24.exceptions import (
     PaymentUnresolved,
 )
 from airflow_provider_bitrix24.journal.task_state import DOCUMENT, TaskStateJournal
-from airflow_provider_bitrix24.once import Once, Task
+from tests.tools.payments import ScriptedPayments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,19 +72,21 @@ class Job:
         return self.get(DOCUMENT)
 
     @property
-    def once(self) -> Once:
+    def payments(self) -> ScriptedPayments:
         self.tries += 1
-        world, task = self.world, Task(identity="task", try_number=self.tries)
+        world, task = self.world, TaskAttempt(identity="task", try_number=self.tries)
         journal = TaskStateJournal(self)
-        return Once(world.caller, world.run, world, logging.getLogger("once"), journal=journal, task=task)
+        return ScriptedPayments(
+            world.caller, world.run, world, logging.getLogger("payments"), journal=journal, task=task
+        )
 
     def add(self, **options: Any) -> dict[str, Any]:
-        once = self.once
-        return once.add_crm_payment(**{"entity_id": 1, "entity_type_id": 2, "key": KEY, **options}).as_dict()
+        payments = self.payments
+        return payments.add_crm_payment(**{"entity_id": 1, "entity_type_id": 2, "key": KEY, **options}).as_dict()
 
     def pay(self, **options: Any) -> dict[str, Any]:
-        once = self.once
-        return once.pay_invoice(invoice_id=2, pay_system_id=31, **options).as_dict()
+        payments = self.payments
+        return payments.pay_invoice(invoice_id=2, pay_system_id=31, **options).as_dict()
 
     def killed(self, work: Callable[[], Any]) -> None:
         with pytest.raises(Killed):
@@ -269,7 +272,7 @@ def test_an_answer_that_was_not_read_back_is_judged_by_the_next_attempt(job: Job
     words = "accepted the mark of invoice 2" if fault == "true_not_applied" else "Strange"
     with pytest.raises(PaymentNotApplied, match=words):
         job.pay()
-    # Once that is known, and the reason may be gone, a cleared task marks it.
+    # ScriptedPayments that is known, and the reason may be gone, a cleared task marks it.
     assert job.pay()["outcome"] == "paid"
 
 
@@ -341,10 +344,10 @@ def test_a_journal_that_stays_away_is_told_and_the_payment_is_not_sent_again(job
 # -- without a journal
 
 
-def forgetful(job: Job) -> Once:
+def forgetful(job: Job) -> ScriptedPayments:
     """A second attempt in an Airflow that keeps no task state."""
-    task = Task(identity="task", try_number=2)
-    return Once(job.world.caller, job.world.run, job.world, logging.getLogger("once"), task=task)
+    task = TaskAttempt(identity="task", try_number=2)
+    return ScriptedPayments(job.world.caller, job.world.run, job.world, logging.getLogger("payments"), task=task)
 
 
 def test_a_later_attempt_without_a_journal_adds_nothing(job: Job) -> None:
@@ -359,16 +362,16 @@ def test_a_later_attempt_without_a_journal_adds_nothing(job: Job) -> None:
 def test_a_lost_answer_without_a_journal_says_what_to_do_by_hand(job: Job) -> None:
     job.world.fault("drop_after", ADD, times=1)
     with pytest.raises(PaymentAmbiguous, match=r"There is no journal that would keep a decision\. .*by hand"):
-        job.world.once.add_crm_payment(entity_id=1, entity_type_id=2, key=KEY, on_unknown="fail")
+        job.world.payments.add_crm_payment(entity_id=1, entity_type_id=2, key=KEY, on_unknown="fail")
     job.world.fault("drop_after", PAY, times=1)
     job.world.before[GET] = lambda: job.world.fault("drop_before", GET)
     with pytest.raises(Bitrix24OutcomeUnknown, match="may have been marked as paid"):
-        job.world.once.pay_invoice(invoice_id=2, pay_system_id=31)
+        job.world.payments.pay_invoice(invoice_id=2, pay_system_id=31)
 
 
 def test_no_key_is_that_of_a_step(world: World) -> None:
     """The portal, or a proxy, that knows the header Idempotency-Key must not take another payment for a step."""
-    world.once.add_crm_payment(entity_id=1, entity_type_id=2, key=KEY, fill_products=True)
+    world.payments.add_crm_payment(entity_id=1, entity_type_id=2, key=KEY, fill_products=True)
     rows = [digest for method, digest in zip(world.sent, world.keys, strict=True) if method == PUT]
     assert rows
     made = world.ledger("payment_added")[0]["payment_id"]

@@ -11,10 +11,10 @@ import pytest
 from airflow_provider_bitrix24.api.effects import NotSent, Request, Reserve, Response, Sleep, Slot, Unknown
 from airflow_provider_bitrix24.api.flow import Caller
 from airflow_provider_bitrix24.api.settings import Settings
-from airflow_provider_bitrix24.once import Once
 from airflow_provider_bitrix24.sandbox.clock import ManualClock
 from airflow_provider_bitrix24.sandbox.faults import Fault
 from airflow_provider_bitrix24.sandbox.portal import Auth, Portal
+from tests.tools.payments import ScriptedPayments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,8 +58,8 @@ class World:
         )
 
     @property
-    def once(self) -> Once:
-        return Once(self.caller, self.run, self, logging.getLogger("once"), safeguard=self.safeguard)
+    def payments(self) -> ScriptedPayments:
+        return ScriptedPayments(self.caller, self.run, self, logging.getLogger("payments"), safeguard=self.safeguard)
 
     def person(self, method: str, params: dict[str, Any]) -> Any:
         """What somebody else does through REST, beside the requests that are counted here."""

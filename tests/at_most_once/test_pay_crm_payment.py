@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_bitrix24.at_most_once.receipt import Expected
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ConfigError,
     Bitrix24NoAnswer,
@@ -17,7 +18,6 @@ from airflow_provider_bitrix24.exceptions import (
     PaymentNotApplied,
     PaymentRefused,
 )
-from airflow_provider_bitrix24.once import Expected
 
 if TYPE_CHECKING:
     from conftest import World
@@ -26,7 +26,7 @@ PAY = "crm.item.payment.pay"
 
 
 def pay(world: World, payment_id: int = 1001, **arguments: Any) -> dict[str, Any]:
-    return world.once.pay_crm_payment(payment_id=payment_id, **arguments).as_dict()
+    return world.payments.pay_crm_payment(payment_id=payment_id, **arguments).as_dict()
 
 
 def test_an_unpaid_payment_is_marked_in_three_requests(world: World) -> None:
@@ -42,7 +42,7 @@ def test_an_unpaid_payment_is_marked_in_three_requests(world: World) -> None:
         "amount": "350.00",
         "currency": "EUR",
         "idempotency_key": key,
-        "evidence": "answer",
+        "evidence": "response",
         "recovered": False,
     }
     (entry,) = world.ledger("payment_paid")
@@ -64,7 +64,7 @@ def test_the_missing_scope_is_named(world: World) -> None:
 
 
 def test_a_paid_payment_is_left_alone(world: World) -> None:
-    receipt = world.once.pay_crm_payment(payment_id=1002)
+    receipt = world.payments.pay_crm_payment(payment_id=1002)
     assert not receipt.sent
     assert receipt.as_dict()["outcome"] == "already_paid"
     assert receipt.as_dict()["paid_at"] == "2025-11-21T10:26:40+02:00"
@@ -115,7 +115,7 @@ def test_another_sum_afterwards_says_that_the_mark_was_made(world: World) -> Non
 def test_a_lost_answer_is_resolved_by_reading(world: World, fault: str) -> None:
     world.fault(fault, PAY, times=1)
     receipt = pay(world)
-    assert (receipt["outcome"], receipt["evidence"]) == ("paid", "state")
+    assert (receipt["outcome"], receipt["evidence"]) == ("paid", "portal_state")
     assert world.writes() == [PAY]
 
 
@@ -137,7 +137,7 @@ def test_a_request_that_is_lost_twice_is_for_a_person(world: World) -> None:
 def test_the_customer_was_faster(world: World) -> None:
     world.fault("drop_before", PAY, times=1)
     world.before["crm.item.payment.get"] = lambda: world.portal.act.pay_payment(1001, by="customer")
-    receipt = world.once.pay_crm_payment(payment_id=1001)
+    receipt = world.payments.pay_crm_payment(payment_id=1001)
     assert receipt.sent
     assert receipt.as_dict()["outcome"] == "already_paid"
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_bitrix24.api.effects import Response
+from airflow_provider_bitrix24.at_most_once.receipt import Expected
 from airflow_provider_bitrix24.exceptions import PaymentRefused
-from airflow_provider_bitrix24.once import Expected
-from tests.once.conftest import World
+from tests.at_most_once.conftest import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +59,7 @@ def world(request: pytest.FixtureRequest) -> FloatWorld:
 
 
 def test_what_is_filled_may_be_as_much_as_the_limit(world: FloatWorld) -> None:
-    receipt = world.once.add_crm_payment(
+    receipt = world.payments.add_crm_payment(
         entity_id=1, entity_type_id=2, key="key", fill_products=True, max_amount=Decimal("99.90")
     )
     assert receipt.as_dict()["amount"] == "99.90"
@@ -67,7 +67,7 @@ def test_what_is_filled_may_be_as_much_as_the_limit(world: FloatWorld) -> None:
 
 def test_what_is_filled_may_not_be_a_cent_more(world: FloatWorld) -> None:
     with pytest.raises(PaymentRefused, match=r"99\.90? ?.*more than the max_amount 99\.89"):
-        world.once.add_crm_payment(
+        world.payments.add_crm_payment(
             entity_id=1, entity_type_id=2, key="key", fill_products=True, max_amount=Decimal("99.89")
         )
     assert world.writes() == []
@@ -79,16 +79,16 @@ def test_an_invoice_for_as_much_as_the_limit_is_paid(world: FloatWorld) -> None:
             invoice.price = Decimal("8.20")
     limits = {"max_amount": Decimal("8.20"), "expected": Expected(amount=Decimal("8.2"), currency="EUR")}
     with pytest.raises(PaymentRefused, match=r"Invoice 2 is for 8\.20 EUR, .* max_amount 8\.19"):
-        world.once.pay_invoice(invoice_id=2, pay_system_id=31, max_amount=Decimal("8.19"))
-    assert world.once.pay_invoice(invoice_id=2, pay_system_id=31, **limits).as_dict()["amount"] == "8.20"
+        world.payments.pay_invoice(invoice_id=2, pay_system_id=31, max_amount=Decimal("8.19"))
+    assert world.payments.pay_invoice(invoice_id=2, pay_system_id=31, **limits).as_dict()["amount"] == "8.20"
 
 
 def test_an_empty_payment_is_empty(world: FloatWorld) -> None:
     world.spell = lambda amount: repr(amount + 1.3e-17)
     payment = world.person("crm.item.payment.add", {"entityTypeId": 2, "entityId": 1})
     with pytest.raises(PaymentRefused, match="is empty"):
-        world.once.pay_crm_payment(payment_id=payment)
-    assert world.once.pay_crm_payment(payment_id=payment, allow_zero=True).as_dict()["amount"] == "0.00"
+        world.payments.pay_crm_payment(payment_id=payment)
+    assert world.payments.pay_crm_payment(payment_id=payment, allow_zero=True).as_dict()["amount"] == "0.00"
 
 
 @pytest.mark.parametrize("time", ['"27.11.2026 14:05:00"', '"2026-11-27 14:05:00"', '"0000-00-00"', "0", '""', "true"])
@@ -98,9 +98,9 @@ def test_a_time_in_the_format_of_the_site_does_not_stop_a_payment(time: str) -> 
     made.respell = (re.compile(rb'("(?:datePaid|DATE_PAYED)": ?)("[^"]*"|null)'), rb"\g<1>" + time.encode())
     payment = made.person("crm.item.payment.add", {"entityTypeId": 2, "entityId": 1})
     receipts = [
-        made.once.pay_invoice(invoice_id=2, pay_system_id=31).as_dict(),
-        made.once.pay_crm_payment(payment_id=payment, allow_zero=True).as_dict(),
-        made.once.pay_invoice(invoice_id=2, pay_system_id=31).as_dict(),
+        made.payments.pay_invoice(invoice_id=2, pay_system_id=31).as_dict(),
+        made.payments.pay_crm_payment(payment_id=payment, allow_zero=True).as_dict(),
+        made.payments.pay_invoice(invoice_id=2, pay_system_id=31).as_dict(),
     ]
     assert [receipt["paid_at"] for receipt in receipts] == [None, None, None]
     assert len(made.ledger("invoice_paid")) == 1

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy
 
+from airflow_provider_bitrix24.at_most_once.record import Decision
+from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24Error,
     Bitrix24StoreError,
@@ -19,11 +21,11 @@ from airflow_provider_bitrix24.exceptions import (
     PaymentNotApplied,
     PaymentUnresolved,
 )
-from airflow_provider_bitrix24.journal import Decision
-from airflow_provider_bitrix24.journal.database import SqlJournal
+from airflow_provider_bitrix24.journal.fenced import FencedJournal
+from airflow_provider_bitrix24.journal.sql import SqlJournal
 from airflow_provider_bitrix24.journal.task_state import DOCUMENT, TaskStateJournal
-from airflow_provider_bitrix24.once import Once, Task
 from airflow_provider_bitrix24.sql import Database
+from tests.tools.payments import JournalPage, ScriptedPayments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,10 +35,10 @@ if TYPE_CHECKING:
 
 LOST = "It was cleared."
 KEY = "acme.bitrix24.com:key:order-17"
-WORK: dict[str, Callable[[Once], Any]] = {
-    "pay_invoice": lambda once: once.pay_invoice(invoice_id=2, pay_system_id=31),
-    "pay_crm_payment": lambda once: once.pay_crm_payment(payment_id=1001),
-    "add_crm_payment": lambda once: once.add_crm_payment(entity_id=1, entity_type_id=2, key=KEY),
+WORK: dict[str, Callable[[ScriptedPayments], Any]] = {
+    "pay_invoice": lambda payments: payments.pay_invoice(invoice_id=2, pay_system_id=31),
+    "pay_crm_payment": lambda payments: payments.pay_crm_payment(payment_id=1001),
+    "add_crm_payment": lambda payments: payments.add_crm_payment(entity_id=1, entity_type_id=2, key=KEY),
 }
 EACH = pytest.mark.parametrize("operation", list(WORK))
 
@@ -58,12 +60,16 @@ def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Any]
     if kind == "task state":
         return lambda: state
     url = sqlalchemy.engine.URL.create("sqlite", database=str(tmp_path / "journal.db"))
-    return lambda: SqlJournal(Database(url, "the database"), "me", state if "and" in kind else None)
+    return lambda: (
+        FencedJournal(SqlJournal(Database(url, "the database"), "me"), state)
+        if "and" in kind
+        else SqlJournal(Database(url, "the database"), "me")
+    )
 
 
-def attempt(world: World, journal: Any, number: int, lost: str = LOST, identity: str = "task") -> Once:
-    task = Task(identity=identity, try_number=number, lost=lost)
-    return Once(world.caller, world.run, world, logging.getLogger("once"), journal=journal, task=task)
+def attempt(world: World, journal: Any, number: int, lost: str = LOST, identity: str = "task") -> ScriptedPayments:
+    task = TaskAttempt(identity=identity, try_number=number, lost=lost)
+    return ScriptedPayments(world.caller, world.run, world, logging.getLogger("payments"), journal=journal, task=task)
 
 
 @EACH
@@ -111,10 +117,12 @@ def test_an_attempt_that_dies_before_it_reads_the_portal_has_noted_that_it_began
         def check(self) -> None:
             raise Dies
 
-    task = Task(identity="task")
-    once = Once(world.caller, world.run, world, logging.getLogger("once"), journal=journal(), task=task, brake=Stop())
+    task = TaskAttempt(identity="task")
+    payments = ScriptedPayments(
+        world.caller, world.run, world, logging.getLogger("payments"), journal=journal(), task=task, check=Stop().check
+    )
     with pytest.raises(Dies):
-        WORK[operation](once)
+        WORK[operation](payments)
     # So the journal is not empty, and has forgotten nothing: nothing was sent.
     assert WORK[operation](attempt(world, journal(), 2)).outcome in ("created", "paid")
 
@@ -136,17 +144,13 @@ def test_two_that_begin_at_the_same_moment_add_one_payment(world: World, tmp_pat
     class Slow(SqlJournal):
         """Somebody else is faster between its first look and its note."""
 
-        def page(self, portal: str, key: str) -> Any:
-            page = super().page(portal, key)
-            opened = page.open
+        was_slow = False
 
-            def open(entry: Any) -> bool:
-                page.open = opened  # type: ignore[method-assign]
+        def save(self, changes: Any) -> Any:
+            if not self.was_slow and changes[0].opens:
+                self.was_slow = True
                 WORK["add_crm_payment"](attempt(world, SqlJournal(database, "other"), 1, "", "other"))
-                return opened(entry)
-
-            page.open = open  # type: ignore[method-assign]
-            return page
+            return super().save(changes)
 
     receipt = WORK["add_crm_payment"](attempt(world, Slow(database, "me"), 1, ""))
     assert (receipt.outcome, receipt.recovered) == ("existing", True)
@@ -180,8 +184,8 @@ class NotKept(State):
         self.said, self.left = said, times
 
     def set(self, key: str, value: Any, *, retention: Any = None) -> None:
-        sends = value.get("sends")
-        if sends and sends[-1]["result"] == "answered" and self.left:
+        sends = value.get("sends") if isinstance(value, dict) else None
+        if sends and sends[-1].get("result") == "acknowledged" and self.left:
             self.left -= 1
             error = RuntimeError("API_SERVER_ERROR")
             error.error = SimpleNamespace(detail=self.said)  # type: ignore[attr-defined]
@@ -246,13 +250,13 @@ def die() -> None:
 
 
 def pay_again(world: World, journal: Any, operation: str, candidates: tuple[int, ...], number: int = 2) -> Any:
-    decided = Decision(what="pay_again", candidates=candidates, by="ann", at="2026-11-27T10:00:00Z", through="Airflow")
-    once = attempt(world, journal, number)
+    decided = Decision(what="send_again", candidates=candidates, by="ann", at="2026-11-27T10:00:00Z", through="Airflow")
+    payments = attempt(world, journal, number)
     if operation == "pay_invoice":
-        return once.pay_invoice(invoice_id=2, pay_system_id=31, decision=decided)
+        return payments.pay_invoice(invoice_id=2, pay_system_id=31, decision=decided)
     if operation == "pay_crm_payment":
-        return once.pay_crm_payment(payment_id=1001, decision=decided)
-    return once.add_crm_payment(entity_id=1, entity_type_id=2, key=KEY, decision=decided)
+        return payments.pay_crm_payment(payment_id=1001, decision=decided)
+    return payments.add_crm_payment(entity_id=1, entity_type_id=2, key=KEY, decision=decided)
 
 
 def results(world: World) -> int:
@@ -286,8 +290,8 @@ def test_pay_again_waits_until_nothing_forgotten_can_arrive(
         WORK[operation](attempt(world, journal(), 2))
     world.portal.faults.clear()
     # A release that did not wait has asked a person already.
-    page = journal().page("acme.bitrix24.com", KEYS[operation])
-    page.write(page.read().but(question="Is it there?"), hold=0)
+    page = JournalPage(journal(), "acme.bitrix24.com", KEYS[operation])
+    page.write(replace(page.read(), question="Is it there?"), lease=0)
     if operation == "add_crm_payment":
         with pytest.raises(PaymentAmbiguous, match=r"meanwhile .*1033 .*appeared"):
             pay_again(world, journal(), operation, ())
@@ -379,8 +383,8 @@ def test_what_was_sent_twice_is_left_to_a_person_also_if_the_attempt_died_before
     with pytest.raises(PaymentAmbiguous):
         WORK["add_crm_payment"](attempt(world, journal(), 1, ""))
     sent = len(world.writes())
-    page = journal().page("acme.bitrix24.com", KEY)
-    page.write(page.read().unasked(), hold=0)
+    page = JournalPage(journal(), "acme.bitrix24.com", KEY)
+    page.write(page.read().unasked(), lease=0)
     with pytest.raises(PaymentAmbiguous):
         WORK["add_crm_payment"](attempt(world, journal(), 2, ""))
     assert len(world.writes()) == sent
@@ -392,12 +396,12 @@ def test_pay_again_waits_for_what_is_in_flight_though_a_person_was_asked_at_once
     world: World, journal: Callable[[], Any], operation: str
 ) -> None:
     forgotten_in_flight(world, operation)
-    once = attempt(world, journal(), 2)
-    once._brake = SimpleNamespace(check=die)  # type: ignore[assignment]
+    payments = attempt(world, journal(), 2)
+    payments.check = die
     with pytest.raises(Dies):
-        WORK[operation](once)
-    page = journal().page("acme.bitrix24.com", KEYS[operation])
-    page.write(page.read().but(question="Is it there?"), hold=0)
+        WORK[operation](payments)
+    page = JournalPage(journal(), "acme.bitrix24.com", KEYS[operation])
+    page.write(replace(page.read(), question="Is it there?"), lease=0)
     if operation == "add_crm_payment":
         with pytest.raises(PaymentAmbiguous, match=r"meanwhile .*1033 .*appeared"):
             pay_again(world, journal(), operation, ())

@@ -18,8 +18,8 @@ PRODUCTS = "crm.item.payment.product.list"
 
 
 def fill(world: World, **arguments: Any) -> dict[str, Any]:
-    once = world.once
-    receipt = once.add_crm_payment(
+    payments = world.payments
+    receipt = payments.add_crm_payment(
         **{"entity_id": 1, "entity_type_id": 2, "key": "key", "fill_products": True, **arguments}
     )
     return receipt.as_dict()
@@ -216,7 +216,7 @@ def test_an_existing_payment_with_a_sum_is_returned_as_it_is(world: World) -> No
 def test_an_adopted_payment_is_filled(world: World) -> None:
     world.fault("drop_after", ADD, times=1)
     receipt = fill(world, on_unknown="adopt")
-    assert (receipt["payment_id"], receipt["amount"], receipt["evidence"]) == (1033, "1020.00", "difference")
+    assert (receipt["payment_id"], receipt["amount"], receipt["evidence"]) == (1033, "1020.00", "only_new_payment")
     assert world.writes() == [ADD, PUT, PUT]
 
 
