@@ -203,7 +203,7 @@ def test_what_a_person_has_set_aside_is_named(
     assert all("no new payment is there" not in line for line in logged)
     entry = entry_of(world)
     assert [decided.set_aside for decided in entry.decisions] == [(1033, 1034)]
-    assert words in str(entry.sends[0].said)
+    assert words in str(entry.sends[0].portal_message)
 
 
 def test_a_payment_that_has_taken_the_place_of_ours_can_be_adopted(database: VirtualDatabase) -> None:

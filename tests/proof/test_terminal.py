@@ -108,7 +108,7 @@ def test_a_decision_at_a_terminal_reaches_the_next_attempt(what: Any) -> None:
     assert isinstance(handle.entry, Record)
     decided = decision(what, 1033, payment_id=1033 if what == "use_payment" else None)
     entry, _ = handle.decide(replace(decided, about=handle.entry.digest))
-    assert entry.state == "decided"
+    assert entry.state == "decision_pending"
     for attempt in (2, 3):
         outcome = world.worker("a", attempt).attempt(adding())
         assert (outcome.receipt is None) == (what == "abandon")
