@@ -24,7 +24,7 @@ NEW_IN_AIRFLOW_3_3 = {
     "operators/test_asking.py": "a task that waits for a person's answer",
     "operators/test_later_attempts.py": "the task state store",
     "operators/test_retries.py": "retry policies",
-    "operators/test_sent.py": "the task state store",
+    "operators/test_send_once.py": "the task state store",
     "operators/test_task_state_store.py": "the task state store",
     "journal/test_task_state.py": "the task state store",
 }

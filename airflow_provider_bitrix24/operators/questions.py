@@ -108,7 +108,7 @@ def ask(
     from airflow.sdk.execution_time.context import NEVER_EXPIRE
     from airflow.sdk.execution_time.hitl import upsert_hitl_detail
 
-    from airflow_provider_bitrix24.triggers.answers import StoredAnswerTrigger
+    from airflow_provider_bitrix24.triggers.human_response import StoredResponseTrigger
 
     if _runs_without_a_scheduler():
         raise _failure_without_question(
@@ -130,7 +130,7 @@ def ask(
     more = {"timeout": span(question.timeout), "command": question.command}
     park: dict[str, Any] = {"method_name": question.method_name}
     if answer == "may be there" and before is not None:
-        trigger = StoredAnswerTrigger(str(context["ti"].id))
+        trigger = StoredResponseTrigger(str(context["ti"].id))
         raise TaskDeferred(trigger=trigger, **park, kwargs={"asked": {**before, **more, "looking": True}}, timeout=LOOK)
     if before is not None and not same:
         raise _failure_without_question(
@@ -232,7 +232,7 @@ def decision_of(event: Any, asked: Mapping[str, Any]) -> Decision | None:
             f"A person was asked what has become of the payment, and {what} within {asked['timeout']}. Nothing was "
             "sent by this task since. A decision in the Airflow UI from now on has no effect until this task is "
             f"cleared. Clear it: it carries the decision out, or asks again if there is none. Or decide by `{command}` "
-            "with --adopt ID, --pay-again or --give-up, and clear it then.",
+            "with --use-payment ID, --send-again or --abandon, and clear it then.",
             tuple(asked["candidates"]),
         )
     return Decision(

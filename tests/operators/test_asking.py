@@ -263,7 +263,7 @@ def test_what_was_left_red_is_settled_at_a_terminal(world: World) -> None:
     assert listed.stdout.endswith("1 key\n")
     shown = world.cli("show", *place, "--task", "pay", "--map-index", "-1")
     assert f"candidates  {ours['payment_id']}" in shown.stdout
-    decided = world.cli("resolve", *place, "--adopt", str(ours["payment_id"]), "--by", "Ada", "--yes", "--json")
+    decided = world.cli("resolve", *place, "--use-payment", str(ours["payment_id"]), "--by", "Ada", "--yes", "--json")
     assert decided.returncode == 0, decided.stderr
     entry = world.journal("left_red")
     assert entry["decision"] is None  # only attempts write it

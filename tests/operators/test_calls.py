@@ -84,7 +84,7 @@ def test_a_first_page_says_that_there_are_more(portal: Any, task: Task, capsys: 
     assert "all_rows=True" in capsys.readouterr().out
 
 
-# -- the retry rule; what the task state is for stands in test_sent.py
+# -- the retry rule; what the task state is for stands in test_send_once.py
 
 
 def test_without_task_state_a_later_attempt_creates_nothing(portal: Any, forgetful_task: Task) -> None:
@@ -138,7 +138,7 @@ def test_what_changes_payments_is_refused(portal: Any, task: Task, method: str, 
 )
 def test_an_unknown_method_of_a_payment_is_refused(portal: Any, task: Task, method: str) -> None:
     with pytest.raises(AirflowFailException, match=r"changes? payments"):
-        call(task, method=method, parameters={"id": 1001, "value": "Y"}, effect="set")
+        call(task, method=method, parameters={"id": 1001, "value": "Y"}, effect="idempotent")
     assert asked(portal) == []
 
 

@@ -182,12 +182,12 @@ def test_the_message_says_how_to_decide_about_this_very_task(portal: Any, task: 
     portal.fault("drop_before", WRITES[operation])
     with pytest.raises(AirflowFailException, match="PaymentAmbiguous") as caught:
         OPERATORS[operation]().execute(task.context)
-    [command] = re.findall(r"`(python -m airflow_provider_bitrix24 journal resolve [^`]*)`", str(caught.value))
+    [command] = re.findall(r"`(bitrix24-airflow journal resolve [^`]*)`", str(caught.value))
     words = shlex.split(command)
     assert words[words.index("--dag") :] == ["--dag", "finance", "--run", "manual__1", "--task", "pay"]
     document = json.loads(task.store.kept["bitrix24_payment"])
     assert words[5] == document["key"]
-    assert ("--adopt ID" in str(caught.value)) == (operation == "add_crm_payment")
+    assert ("--use-payment ID" in str(caught.value)) == (operation == "add_crm_payment")
     assert "(with on_unknown='ask', Airflow asks a person instead)" in str(caught.value)
 
 
