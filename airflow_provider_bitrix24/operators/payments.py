@@ -25,6 +25,7 @@ from airflow_provider_bitrix24.operators.arguments import (
 )
 from airflow_provider_bitrix24.operators.base import IF_PAID, IfPaid, MarkOperator, OnUnknown, PaymentOperator, Plan
 from airflow_provider_bitrix24.operators.journals import identity, named_journal
+from airflow_provider_bitrix24.operators.numbers import read_id, refuse_unless_one
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +53,8 @@ class PayInvoiceOperator(MarkOperator):
     :class:`AddCrmPaymentOperator`.
 
     :param invoice_id: (templated) id of the legacy invoice, which is its own key.
+    :param account_number: (templated) instead of the id: the number that customers see, as text. It is looked up by
+        one read (``crm.invoice.list``) before anything is sent; none or several invoices with it are an error.
     :param pay_system_id: (templated) pay system that took the money: kind CRM_INVOICE, with a REST handler.
     :param bx_rest_handler: (templated) code of that REST handler; exactly one of the two.
     :param expected_amount: (templated) the invoice must be for this amount; text such as "1500.00".
@@ -78,6 +81,7 @@ class PayInvoiceOperator(MarkOperator):
 
     template_fields = (
         "invoice_id",
+        "account_number",
         "pay_system_id",
         "bx_rest_handler",
         "expected_amount",
@@ -93,7 +97,8 @@ class PayInvoiceOperator(MarkOperator):
     def __init__(
         self,
         *,
-        invoice_id: int | str,
+        invoice_id: int | str | None = None,
+        account_number: str | None = None,
         pay_system_id: int | str | None = None,
         bx_rest_handler: str | None = None,
         expected_amount: Decimal | str | int | None = None,
@@ -104,16 +109,17 @@ class PayInvoiceOperator(MarkOperator):
     ) -> None:
         super().__init__(on_unknown=on_unknown, **kwargs)
         self.invoice_id = invoice_id
+        self.account_number = account_number
         self.pay_system_id = pay_system_id
         self.bx_rest_handler = bx_rest_handler
         self.expected_amount = expected_amount
         self.expected_currency = expected_currency
         self.if_paid = if_paid
         self.were_given = given(self)
+        refuse_unless_one(self, "invoice_id")
 
     def plan(self, context: Context) -> Plan:
-        """Check the arguments and store the link."""
-        invoice_id = positive_id(self.invoice_id, "invoice_id")
+        """Check the arguments, look up the account number, and store the link."""
         if (self.pay_system_id is None) == (self.bx_rest_handler is None):
             raise Bitrix24ConfigError("Give exactly one of pay_system_id and bx_rest_handler. Nothing was sent.")
         handler = self.bx_rest_handler
@@ -125,6 +131,7 @@ class PayInvoiceOperator(MarkOperator):
         expected = expected_money(self.expected_amount, self.expected_currency)
         max_amount = self.limit()
         one_of(self.if_paid, "if_paid", IF_PAID)
+        invoice_id = read_id(self, "invoice_id", lambda numbers: self.hook.find_invoices(account_numbers=numbers))
         InvoiceLink().persist(context, origin=self.hook.settings.origin, object_id=invoice_id)
         return Plan(
             name=f"invoice {invoice_id}",
@@ -151,6 +158,9 @@ class PayCrmPaymentOperator(MarkOperator):
     lag; the next attempt goes on where this one ended.
 
     :param payment_id: (templated) id of the payment, which is its own key.
+    :param account_number: (templated) instead of the id: the payment's number that customers see, such as "161/1", as
+        text. It is looked up by one read before anything is sent (``sale.payment.list``: the scope ``sale`` and an
+        administrator); none or several payments with it are an error.
     :param expected_amount: (templated) the payment must be of this amount; text such as "1500.00".
     :param expected_currency: (templated) and in this currency.
     :param allow_zero: mark also a payment of 0; by default it is refused, because an order of 0 would count as
@@ -177,6 +187,7 @@ class PayCrmPaymentOperator(MarkOperator):
 
     template_fields = (
         "payment_id",
+        "account_number",
         "expected_amount",
         "expected_currency",
         "if_paid",
@@ -190,7 +201,8 @@ class PayCrmPaymentOperator(MarkOperator):
     def __init__(
         self,
         *,
-        payment_id: int | str,
+        payment_id: int | str | None = None,
+        account_number: str | None = None,
         expected_amount: Decimal | str | int | None = None,
         expected_currency: str | None = None,
         allow_zero: bool = False,
@@ -200,19 +212,21 @@ class PayCrmPaymentOperator(MarkOperator):
     ) -> None:
         super().__init__(on_unknown=on_unknown, **kwargs)
         self.payment_id = payment_id
+        self.account_number = account_number
         self.expected_amount = expected_amount
         self.expected_currency = expected_currency
         self.allow_zero = allow_zero
         self.if_paid = if_paid
         self.were_given = given(self)
+        refuse_unless_one(self, "payment_id")
 
     def plan(self, context: Context) -> Plan:
-        """Check the arguments and store the link."""
-        payment_id = positive_id(self.payment_id, "payment_id")
+        """Check the arguments, look up the account number, and store the link."""
         allow_zero = switch(self.allow_zero, "allow_zero")
         expected = expected_money(self.expected_amount, self.expected_currency)
         max_amount = self.limit()
         one_of(self.if_paid, "if_paid", IF_PAID)
+        payment_id = read_id(self, "payment_id", lambda numbers: self.hook.find_crm_payments(account_numbers=numbers))
         CrmPaymentLink().persist(context, origin=self.hook.settings.origin, object_id=payment_id)
         return Plan(
             name=f"payment {payment_id}",
