@@ -17,6 +17,7 @@ from airflow_provider_bitrix24.links.bitrix24 import (
 )
 from airflow_provider_bitrix24.operators.arguments import (
     business_key,
+    chosen_products,
     expected_money,
     given,
     one_of,
@@ -28,7 +29,7 @@ from airflow_provider_bitrix24.operators.journals import identity, named_journal
 from airflow_provider_bitrix24.operators.numbers import read_id, refuse_unless_one
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from decimal import Decimal
 
     from airflow.sdk import BaseOperatorLink, Context
@@ -245,8 +246,8 @@ class PayCrmPaymentOperator(MarkOperator):
 class AddCrmPaymentOperator(PaymentOperator):
     """Add a payment to a deal or smart invoice. Bitrix24 makes an *empty* payment: sum 0, no products.
 
-    ``fill_products=True`` then puts all product rows that are still available for payment into it, and checks that the
-    sum is above 0. REST method ``crm.item.payment.add``
+    ``fill_products=True`` then puts all product rows that are still available for payment into it, ``products`` those
+    that are chosen, and both check that the sum is above 0. REST method ``crm.item.payment.add``
     (https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-add.html).
 
     Every call makes another payment, and no key prevents it on the portal. So the journal and the object are read
@@ -261,7 +262,11 @@ class AddCrmPaymentOperator(PaymentOperator):
     :param entity_type_id: (templated) 2 or "deal", 31 or "smart_invoice".
     :param pay_system_id: (templated) pay system of the payment, kind ORDER; by default the portal chooses (cash, if it
         has it). If the portal chose another one, it is corrected by ``crm.item.payment.update``.
-    :param fill_products: put the products in. Fractional quantities are refused: Bitrix24 would cut them off.
+    :param fill_products: put all product rows in that are still available. Fractional quantities are refused: Bitrix24
+        would cut them off.
+    :param products: (templated) instead of ``fill_products``: the product rows to put in, and how many of each, such as
+        ``[{"row_id": 7, "quantity": 2}]``. Rows that are not available, and more than is left, are refused before
+        anything is sent. Rows and their ids: ``crm.item.productrow.getAvailableForPayment``.
     :param if_unpaid_exists: (templated) what to do if the object has an unpaid payment: "add" another one, "return" it
         (outcome ``existing``; filled only if it is empty), or "fail".
     :param idempotency_key: (templated) name of the business case, such as "order-4711-deposit": one payment for it, in
@@ -294,6 +299,7 @@ class AddCrmPaymentOperator(PaymentOperator):
         "entity_id",
         "entity_type_id",
         "pay_system_id",
+        "products",
         "if_unpaid_exists",
         "idempotency_key",
         "max_amount",
@@ -312,6 +318,7 @@ class AddCrmPaymentOperator(PaymentOperator):
         entity_type_id: int | str = 2,
         pay_system_id: int | str | None = None,
         fill_products: bool = False,
+        products: Sequence[Mapping[str, Any]] | None = None,
         if_unpaid_exists: IfUnpaidExists = "add",
         idempotency_key: str | None = None,
         tag: bool = False,
@@ -323,6 +330,7 @@ class AddCrmPaymentOperator(PaymentOperator):
         self.entity_type_id = entity_type_id
         self.pay_system_id = pay_system_id
         self.fill_products = fill_products
+        self.products = products
         self.if_unpaid_exists = if_unpaid_exists
         self.idempotency_key = idempotency_key
         self.tag = tag
@@ -334,6 +342,9 @@ class AddCrmPaymentOperator(PaymentOperator):
         entity_type_id = read_entity_type_id(self.entity_type_id)
         pay_system_id = optional_id(self.pay_system_id, "pay_system_id")
         fill_products = switch(self.fill_products, "fill_products")
+        products = None if self.products is None else chosen_products(self.products, "products")
+        if fill_products and products:
+            raise Bitrix24ConfigError("Give products or fill_products=True, not both. Nothing was sent.")
         if_unpaid_exists = one_of(self.if_unpaid_exists, "if_unpaid_exists", IF_UNPAID_EXISTS)
         tag = switch(self.tag, "tag")
         max_amount = self.limit()
@@ -350,6 +361,7 @@ class AddCrmPaymentOperator(PaymentOperator):
                 key=key,
                 pay_system_id=pay_system_id,
                 fill_products=fill_products,
+                products=products,
                 if_unpaid_exists=if_unpaid_exists,
                 on_unknown="adopt" if self.on_unknown == "adopt" else "fail",
                 tag=tag,
