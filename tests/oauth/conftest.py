@@ -54,8 +54,8 @@ class Application:
 def patient_connection_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """The test of a connection gives up after seconds; a busy machine may need more."""
     patient = {"connect_timeout": 60.0, "read_timeout": 120.0, "rate_limit_wait": 0.0}
-    monkeypatch.setattr("airflow_provider_bitrix24.hooks.checkup.TIMES", patient)
-    monkeypatch.setattr("airflow_provider_bitrix24.hooks.checkup.LIMIT", 300)
+    monkeypatch.setattr("airflow_provider_bitrix24.hooks.connection_test.TIMES", patient)
+    monkeypatch.setattr("airflow_provider_bitrix24.hooks.connection_test.LIMIT", 300)
 
 
 @pytest.fixture(autouse=True)

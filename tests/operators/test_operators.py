@@ -124,6 +124,8 @@ def adopting(operation: str) -> dict[str, str]:
 def test_what_is_no_id_is_refused_by_name(portal: Any, task: Task, operation: str, field: str, value: Any) -> None:
     if value in (None, "None", "") and field == "pay_system_id":
         return  # not given: see test_an_optional_argument_may_be_left_empty
+    if value is None and field in ("invoice_id", "payment_id"):
+        return  # not given: the constructor refuses that, see test_account_numbers.py
     with pytest.raises(AirflowFailException, match=f"{field} must be a whole positive number"):
         OPERATORS[operation](**{field: value}).execute(task.context)
     assert portal.requests == []
