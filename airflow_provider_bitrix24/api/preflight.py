@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.models import (
     Invoice,
     Payment,
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     import pendulum
 
     from airflow_provider_bitrix24.api.batch import BatchReply, Commands
-    from airflow_provider_bitrix24.api.effects import Flow
-    from airflow_provider_bitrix24.api.flow import Caller
+    from airflow_provider_bitrix24.api.io import Flow
+    from airflow_provider_bitrix24.api.client import ApiClient
     from airflow_provider_bitrix24.api.tags import Shown
 
 _PAY_SYSTEM_FIELDS = ["ID", "NAME", "ACTION_FILE", "ENTITY_REGISTRY_TYPE", "ACTIVE"]
@@ -173,7 +173,7 @@ class ObjectView:
     pay_systems: PaySystems
 
 
-def read_before_invoice(caller: Caller, *, invoice_id: int) -> Flow[InvoiceView]:
+def read_before_invoice(client: ApiClient, *, invoice_id: int) -> Flow[InvoiceView]:
     """Read a legacy invoice, who we are, and the pay systems.
 
     REST methods ``batch`` of ``scope``, ``profile``, ``crm.invoice.get``, ``sale.paysystem.list`` and
@@ -184,8 +184,8 @@ def read_before_invoice(caller: Caller, *, invoice_id: int) -> Flow[InvoiceView]
     :raises PaymentRefused: there is no such legacy invoice, or it cannot be read and a smart invoice has this number.
     :raises Bitrix24ApiError: it cannot be read.
     """
-    reply = yield from caller.batch(commands_before_invoice(invoice_id))
-    return (yield from invoice_view_in(caller, reply, invoice_id))
+    reply = yield from client.batch(commands_before_invoice(invoice_id))
+    return (yield from invoice_view_in(client, reply, invoice_id))
 
 
 def commands_before_invoice(invoice_id: int) -> Commands:
@@ -193,17 +193,17 @@ def commands_before_invoice(invoice_id: int) -> Commands:
     return {**_WHO_AM_I, "invoice": ("crm.invoice.get", {"id": invoice_id}), **_PAY_SYSTEMS}
 
 
-def invoice_view_in(caller: Caller, reply: BatchReply, invoice_id: int) -> Flow[InvoiceView]:
+def invoice_view_in(client: ApiClient, reply: BatchReply, invoice_id: int) -> Flow[InvoiceView]:
     """Read the reply to :func:`commands_before_invoice`; raises what :func:`read_before_invoice` raises."""
-    _check_scopes(caller, reply, needed=("crm", "pay_system"))
+    _check_scopes(client, reply, needed=("crm", "pay_system"))
     trouble = reply.errors.get("invoice")
     if trouble and trouble.final:
         # Portals say "not found" in their own language, and "access denied" to whoever is no administrator.
-        smart = yield from _is_smart_invoice(caller, invoice_id)
+        smart = yield from _is_smart_invoice(client, invoice_id)
         if isinstance(trouble, Bitrix24NotFound):
             raise PaymentRefused(_no_such_invoice(invoice_id, smart))
         if smart:
-            raise PaymentRefused(_perhaps_smart(invoice_id, trouble.reason, caller.settings.auth.kind))
+            raise PaymentRefused(_perhaps_smart(invoice_id, trouble.reason, client.settings.auth.kind))
     return InvoiceView(
         at=reply.at,
         profile=read("profile", Profile.from_wire, reply.value("profile")),
@@ -212,7 +212,7 @@ def invoice_view_in(caller: Caller, reply: BatchReply, invoice_id: int) -> Flow[
     )
 
 
-def read_before_mark(caller: Caller, *, payment_id: int) -> Flow[PaymentView]:
+def read_before_mark(client: ApiClient, *, payment_id: int) -> Flow[PaymentView]:
     """Read a payment and who we are.
 
     REST methods ``batch`` of ``scope``, ``profile`` and ``crm.item.payment.get``
@@ -221,8 +221,8 @@ def read_before_mark(caller: Caller, *, payment_id: int) -> Flow[PaymentView]:
     :raises Bitrix24ConfigError: the webhook or application lacks a scope.
     :raises PaymentRefused: there is no such payment.
     """
-    reply = yield from caller.batch(commands_before_mark(payment_id))
-    return payment_view_in(caller, reply, payment_id)
+    reply = yield from client.batch(commands_before_mark(payment_id))
+    return payment_view_in(client, reply, payment_id)
 
 
 def commands_before_mark(payment_id: int) -> Commands:
@@ -230,9 +230,9 @@ def commands_before_mark(payment_id: int) -> Commands:
     return {**_WHO_AM_I, "payment": ("crm.item.payment.get", {"id": payment_id})}
 
 
-def payment_view_in(caller: Caller, reply: BatchReply, payment_id: int) -> PaymentView:
+def payment_view_in(client: ApiClient, reply: BatchReply, payment_id: int) -> PaymentView:
     """Read the reply to :func:`commands_before_mark`; raises what :func:`read_before_mark` raises."""
-    _check_scopes(caller, reply, needed=("crm",))
+    _check_scopes(client, reply, needed=("crm",))
     if isinstance(reply.errors.get("payment"), Bitrix24NotFound):
         raise PaymentRefused(
             f"There is no payment {payment_id} on the portal: it was deleted, or the number is that of an invoice, an "
@@ -247,7 +247,7 @@ def payment_view_in(caller: Caller, reply: BatchReply, payment_id: int) -> Payme
 
 
 def read_before_add(
-    caller: Caller,
+    client: ApiClient,
     *,
     entity_id: int,
     entity_type_id: int,
@@ -267,7 +267,7 @@ def read_before_add(
     :raises PaymentRefused: there is no such object.
     :raises Bitrix24NoAnswer: among others if a list is not complete.
     """
-    reply = yield from caller.batch(
+    reply = yield from client.batch(
         commands_before_add(
             entity_id=entity_id,
             entity_type_id=entity_type_id,
@@ -278,7 +278,7 @@ def read_before_add(
     )
     return (
         yield from object_view_in(
-            caller,
+            client,
             reply,
             entity_id=entity_id,
             entity_type_id=entity_type_id,
@@ -311,7 +311,7 @@ def commands_before_add(
 
 
 def object_view_in(
-    caller: Caller,
+    client: ApiClient,
     reply: BatchReply,
     *,
     entity_id: int,
@@ -322,7 +322,7 @@ def object_view_in(
 ) -> Flow[ObjectView]:
     """Read the reply to :func:`commands_before_add`; raises what :func:`read_before_add` raises."""
     owner = {"entityId": entity_id, "entityTypeId": entity_type_id}
-    _check_scopes(caller, reply, needed=("crm",) if tag is None else ("crm", "sale"))
+    _check_scopes(client, reply, needed=("crm",) if tag is None else ("crm", "sale"))
     if isinstance(reply.errors.get("object"), Bitrix24NotFound):
         raise PaymentRefused(
             f"There is no {ENTITY_NAMES[entity_type_id]} {entity_id} (entity_id) on the portal: it was deleted, or the "
@@ -331,18 +331,18 @@ def object_view_in(
     return ObjectView(
         at=reply.at,
         profile=read("profile", Profile.from_wire, reply.value("profile")),
-        shown=(yield from shown_in(caller, reply, owner, tag=tag, known=known)),
+        shown=(yield from shown_in(client, reply, owner, tag=tag, known=known)),
         order_ids=_order_ids(reply),
         rows=available_in(reply) if with_rows else (),
         pay_systems=_pay_systems(reply),
     )
 
 
-def _check_scopes(caller: Caller, reply: BatchReply, *, needed: Collection[str]) -> None:
+def _check_scopes(client: ApiClient, reply: BatchReply, *, needed: Collection[str]) -> None:
     granted = reply.value("scope")
     if not isinstance(granted, list):
         raise Bitrix24NoAnswer("scope", "not a list of scopes")
-    missing, auth = [scope for scope in needed if scope not in granted], caller.settings.auth
+    missing, auth = [scope for scope in needed if scope not in granted], client.settings.auth
     if missing:
         raise Bitrix24ConfigError(
             f"The {auth.kind} lacks the scope {' and '.join(missing)}; needed are {' and '.join(needed)}, to write and "
@@ -392,10 +392,10 @@ def _perhaps_smart(invoice_id: int, trouble: str, kind: str) -> str:
     )
 
 
-def _is_smart_invoice(caller: Caller, number: int) -> Flow[bool]:
+def _is_smart_invoice(client: ApiClient, number: int) -> Flow[bool]:
     params = {"entityTypeId": SMART_INVOICE, "id": number}
     try:
-        yield from caller.call("crm.item.get", params, effect=Effect.READ)
+        yield from client.call("crm.item.get", params, effect=Effect.READ)
     except Bitrix24ApiError:
         return False
     return True

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 from airflow_provider_bitrix24.api import payments, preflight, products, tags
 from airflow_provider_bitrix24.api.batch import MOST_COMMANDS, BatchReply
-from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.models import Invoice, Payment
 from airflow_provider_bitrix24.exceptions import Bitrix24Error
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from airflow_provider_bitrix24.api.batch import Commands
-    from airflow_provider_bitrix24.api.effects import Flow
-    from airflow_provider_bitrix24.api.flow import Caller
+    from airflow_provider_bitrix24.api.io import Flow
+    from airflow_provider_bitrix24.api.client import ApiClient
     from airflow_provider_bitrix24.api.preflight import InvoiceView, ObjectView, PaymentView
     from airflow_provider_bitrix24.api.products import Contents
     from airflow_provider_bitrix24.api.tags import Shown
@@ -37,14 +37,14 @@ class Query(Protocol[T_co]):
     def commands(self) -> Commands:
         """Return what to ask, by name."""
 
-    def read(self, client: Caller, reply: BatchReply) -> Flow[T_co]:
+    def read(self, client: ApiClient, reply: BatchReply) -> Flow[T_co]:
         """Read the reply, and request what is missing in it.
 
         :raises Bitrix24Error: it cannot be read, or says that there is no such thing.
         """
 
 
-def ask(client: Caller, query: Query[T]) -> Flow[T]:
+def ask(client: ApiClient, query: Query[T]) -> Flow[T]:
     """Send one query: a plain call if it is one command, a batch otherwise."""
     commands = query.commands()
     if len(commands) > 1:
@@ -171,7 +171,7 @@ class InvoiceBeforePaying:
         """The commands."""
         return preflight.commands_before_invoice(self.invoice_id)
 
-    def read(self, client: Caller, reply: BatchReply) -> Flow[InvoiceView]:
+    def read(self, client: ApiClient, reply: BatchReply) -> Flow[InvoiceView]:
         """See `preflight.read_before_invoice`."""
         return (yield from preflight.invoice_view_in(client, reply, self.invoice_id))
 
@@ -186,7 +186,7 @@ class OneInvoice:
         """The command."""
         return {"invoice": ("crm.invoice.get", {"id": self.invoice_id})}
 
-    def read(self, client: Caller, reply: BatchReply) -> Flow[Invoice]:
+    def read(self, client: ApiClient, reply: BatchReply) -> Flow[Invoice]:
         """The invoice that was asked for."""
         yield from ()
         return payments.read_the_one("crm.invoice.get", Invoice.from_wire, reply.value("invoice"), self.invoice_id)
@@ -202,7 +202,7 @@ class PaymentBeforePaying:
         """The commands."""
         return preflight.commands_before_mark(self.payment_id)
 
-    def read(self, client: Caller, reply: BatchReply) -> Flow[PaymentView]:
+    def read(self, client: ApiClient, reply: BatchReply) -> Flow[PaymentView]:
         """See `preflight.read_before_mark`."""
         yield from ()
         return preflight.payment_view_in(client, reply, self.payment_id)
@@ -218,7 +218,7 @@ class OnePayment:
         """The command."""
         return {"payment": ("crm.item.payment.get", {"id": self.payment_id})}
 
-    def read(self, client: Caller, reply: BatchReply) -> Flow[Payment]:
+    def read(self, client: ApiClient, reply: BatchReply) -> Flow[Payment]:
         """The payment that was asked for."""
         yield from ()
         return payments.read_the_one("crm.item.payment.get", Payment.from_wire, reply.value("payment"), self.payment_id)
@@ -246,7 +246,7 @@ class ObjectBeforeAdding:
             tag=self.tag,
         )
 
-    def read(self, client: Caller, reply: BatchReply) -> Flow[ObjectView]:
+    def read(self, client: ApiClient, reply: BatchReply) -> Flow[ObjectView]:
         """See `preflight.read_before_add`."""
         return (
             yield from preflight.object_view_in(
@@ -279,7 +279,7 @@ class Evidence:
             self._owner, user_id=self.user_id, since=self.since, until=self.until, tag=self.tag
         )
 
-    def read(self, client: Caller, reply: BatchReply) -> Flow[Shown]:
+    def read(self, client: ApiClient, reply: BatchReply) -> Flow[Shown]:
         """See `tags.read_evidence`."""
         return (yield from tags.shown_in(client, reply, self._owner, tag=self.tag, known=self.known))
 
@@ -301,7 +301,7 @@ class PaymentsOfObject:
         """The command."""
         return {"payments": ("crm.item.payment.list", self._params)}
 
-    def read(self, client: Caller, reply: BatchReply) -> Flow[list[Payment]]:
+    def read(self, client: ApiClient, reply: BatchReply) -> Flow[list[Payment]]:
         """See `payments.list_crm_payments`."""
         return (
             yield from payments.payments_in(
@@ -331,6 +331,6 @@ class ContentsOfPayment:
         """The commands."""
         return products.commands_of_contents(self.payment_id, self.prices_of)
 
-    def read(self, client: Caller, reply: BatchReply) -> Flow[Contents]:
+    def read(self, client: ApiClient, reply: BatchReply) -> Flow[Contents]:
         """See `products.read_contents`."""
         return (yield from products.contents_in(client, reply, self.payment_id, self.prices_of))

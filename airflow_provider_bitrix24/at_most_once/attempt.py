@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     import pendulum
 
-    from airflow_provider_bitrix24.api.flow import Caller
+    from airflow_provider_bitrix24.api.client import ApiClient
     from airflow_provider_bitrix24.api.queries import Query
     from airflow_provider_bitrix24.at_most_once.commands import Course
     from airflow_provider_bitrix24.at_most_once.next_step import Reading
@@ -73,7 +73,7 @@ V = TypeVar("V", bound=View)
 class Tools:
     """What all attempts of one run share."""
 
-    client: Caller
+    client: ApiClient
     clock: Clock
     log: Log
     journal: Journal
@@ -286,7 +286,7 @@ class Attempt:
         if self.observed is None:
             return False
         now = self.now()
-        return max(now[0] - self.observed[0], now[1] - self.observed[1]) <= self.settings.lease
+        return max(now[0] - self.observed[0], now[1] - self.observed[1]) <= self.settings.send_deadline
 
     def wait(self, seconds: float, reason: str) -> Course[None]:
         """Wait; afterwards the portal must be read again before a send."""

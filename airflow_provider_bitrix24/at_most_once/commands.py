@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.calls.call import Call
-    from airflow_provider_bitrix24.api.effects import Lease
+    from airflow_provider_bitrix24.api.io import SendDeadline
     from airflow_provider_bitrix24.api.queries import Query
     from airflow_provider_bitrix24.at_most_once.next_step import Reading
     from airflow_provider_bitrix24.at_most_once.record import CorruptEntry, Evidence, Record
@@ -83,7 +83,7 @@ class Send:
     call: Call[Any]
     digest: str
     """SHA-256 of the key: the header ``Idempotency-Key``, and the name of the command in a batch."""
-    deadline: Lease
+    deadline: SendDeadline
     tag: str | None = None
     """What the payment that is added is tagged with, in the same request."""
 

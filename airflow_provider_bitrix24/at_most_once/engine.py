@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_bitrix24.api.effects import Lease
-from airflow_provider_bitrix24.api.refusals import TOO_MANY_REQUESTS
+from airflow_provider_bitrix24.api.io import SendDeadline
+from airflow_provider_bitrix24.api.error_codes import TOO_MANY_REQUESTS
 from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.at_most_once.attempt import Attempt, Log, Tools
 from airflow_provider_bitrix24.at_most_once.chunks import BATCH_SIZE, ChunkSize, is_held, next_chunk
@@ -35,7 +35,7 @@ from airflow_provider_bitrix24.journal.protocol import NullJournal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from airflow_provider_bitrix24.api.flow import Caller
+    from airflow_provider_bitrix24.api.client import ApiClient
     from airflow_provider_bitrix24.at_most_once.commands import Course
     from airflow_provider_bitrix24.at_most_once.lockstep import Run
     from airflow_provider_bitrix24.at_most_once.operation import Operation, Result
@@ -56,7 +56,7 @@ def carry_out(attempt: Attempt, write: Write) -> Course[Step]:
     :raises Bitrix24Error: it must not be sent, was refused, or the journal cannot be used.
     """
     while True:
-        step = next_step(write.recorded(), write.seen(), attempt.now(), write.policy, attempt.settings.lease)
+        step = next_step(write.recorded(), write.seen(), attempt.now(), write.policy, attempt.settings.send_deadline)
         if step is Step.SEND:
             yield from write.refuse()
             yield from _send(attempt, write)
@@ -101,7 +101,7 @@ def _send(attempt: Attempt, write: Write) -> Course[None]:
         _refuse_if_too_late(attempt, tries, waited)
         return
     # The deadline runs while the intent is saved: a slow journal makes it shorter, never longer.
-    deadline = Lease(monotonic=attempt.observed[0] + settings.lease, wall=attempt.observed[1] + settings.lease)
+    deadline = SendDeadline(monotonic=attempt.observed[0] + settings.send_deadline, wall=attempt.observed[1] + settings.send_deadline)
     send = attempt.new_send()
     intent = write.prepared(attempt.record).sending(send, step=write.step)
     yield from attempt.write(intent, lease=send.settle_until - send.at)
@@ -141,7 +141,7 @@ def _not_sent(
     """The send certainly was not executed: wait and come back, or raise."""
     wait = getattr(error, "retry_after", None) or tries.pause
     yield from _withdraw(attempt, write, error)
-    tries.not_sent += isinstance(error, Bitrix24NotSent) and not error.lease_over
+    tries.not_sent += isinstance(error, Bitrix24NotSent) and not error.deadline_passed
     patient = decided + wait <= tries.started + attempt.settings.rate_limit_wait
     if tries.not_sent >= DEADLINES or not patient or is_time_limit(error):
         raise error
@@ -160,7 +160,7 @@ def _withdraw(attempt: Attempt, write: Write, error: Bitrix24Error) -> Course[No
 
 def _refuse_if_too_late(attempt: Attempt, tries: Tries, waited: float) -> None:
     settings = attempt.settings
-    if attempt.now()[0] > tries.started + settings.rate_limit_wait + settings.lease:
+    if attempt.now()[0] > tries.started + settings.rate_limit_wait + settings.send_deadline:
         raise Bitrix24NotSent("a write", messages.no_time_to_send(waited), True)
 
 
@@ -186,7 +186,7 @@ class PaymentEngine:
 
     def __init__(
         self,
-        client: Caller,
+        client: ApiClient,
         run: Run,
         clock: Clock,
         log: Log,

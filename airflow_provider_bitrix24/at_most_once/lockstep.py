@@ -10,7 +10,7 @@ import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
-from airflow_provider_bitrix24.api.effects import Sleep
+from airflow_provider_bitrix24.api.io import Sleep
 from airflow_provider_bitrix24.api.queries import SharedAnswers, ask, merge, parts
 from airflow_provider_bitrix24.at_most_once.chunks import LastBatch
 from airflow_provider_bitrix24.at_most_once.commands import (
@@ -33,7 +33,7 @@ from airflow_provider_bitrix24.journal.protocol import Change
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from airflow_provider_bitrix24.api.effects import Flow
+    from airflow_provider_bitrix24.api.io import Flow
     from airflow_provider_bitrix24.at_most_once.attempt import Tools
     from airflow_provider_bitrix24.at_most_once.commands import Command, Course
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.api.batch import MOST_COMMANDS
-from airflow_provider_bitrix24.api.effects import Effect, Lease
-from airflow_provider_bitrix24.api.flow import keyed
+from airflow_provider_bitrix24.api.io import Effect, SendDeadline
+from airflow_provider_bitrix24.api.client import keyed
 from airflow_provider_bitrix24.api.tags import commands_of_tagging
 from airflow_provider_bitrix24.exceptions import Bitrix24Error
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_provider_bitrix24.api.batch import BatchReply
-    from airflow_provider_bitrix24.api.effects import Flow
-    from airflow_provider_bitrix24.api.flow import Caller
+    from airflow_provider_bitrix24.api.io import Flow
+    from airflow_provider_bitrix24.api.client import ApiClient
     from airflow_provider_bitrix24.at_most_once.commands import Send
 
 
-def send_one(client: Caller, send: Send) -> Flow[Any]:
+def send_one(client: ApiClient, send: Send) -> Flow[Any]:
     """Send one write: a plain call, or, with a tag, a batch of three linked commands.
 
     :return: the result, as the call reads it.
@@ -29,11 +29,11 @@ def send_one(client: Caller, send: Send) -> Flow[Any]:
     call, headers = send.call, keyed(send.digest)
     if send.tag is None:
         reply = yield from client.call(
-            call.row.name, call.params, effect=call.row.effect, lease=send.deadline, headers=headers
+            call.row.name, call.params, effect=call.row.effect, deadline=send.deadline, headers=headers
         )
         return call.read(reply.result)
     commands = {"add": (call.row.name, call.params), **commands_of_tagging(send.tag)}
-    replies = yield from client.batch(commands, halt=True, effect=Effect.CREATE, lease=send.deadline, headers=headers)
+    replies = yield from client.batch(commands, halt=True, effect=Effect.NON_IDEMPOTENT, deadline=send.deadline, headers=headers)
     return call.read(replies.value("add"))
 
 
@@ -45,7 +45,7 @@ def batches_of(sends: Mapping[str, Send]) -> list[dict[str, Send]]:
     return [dict(items[start : start + size]) for start in range(0, len(items), size)]
 
 
-def send_many(client: Caller, sends: Mapping[str, Send]) -> Flow[dict[str, Any]]:
+def send_many(client: ApiClient, sends: Mapping[str, Send]) -> Flow[dict[str, Any]]:
     """Send many writes in one batch; the name of each command is the digest of its key.
 
     :param sends: by key; with a tag all of them, or none.
@@ -58,13 +58,13 @@ def send_many(client: Caller, sends: Mapping[str, Send]) -> Flow[dict[str, Any]]
             get, name = f"{send.digest[:60]}_get", f"{send.digest[:60]}_tag"
             commands |= commands_of_tagging(send.tag, add=send.digest, get=get, name=name)
     effects = {send.call.row.effect for send in sends.values()}
-    effect = Effect.CREATE if Effect.CREATE in effects else Effect.SET
+    effect = Effect.NON_IDEMPOTENT if Effect.NON_IDEMPOTENT in effects else Effect.IDEMPOTENT
     deadlines = [send.deadline for send in sends.values()]
-    deadline = Lease(monotonic=min(one.monotonic for one in deadlines), wall=min(one.wall for one in deadlines))
+    deadline = SendDeadline(monotonic=min(one.monotonic for one in deadlines), wall=min(one.wall for one in deadlines))
     # What refers to the result of a command that failed would get all results: so the portal stops there.
     halt = any(send.tag is not None for send in sends.values())
     try:
-        reply = yield from client.batch(commands, halt=halt, effect=effect, lease=deadline)
+        reply = yield from client.batch(commands, halt=halt, effect=effect, deadline=deadline)
     except Bitrix24Error as error:
         return dict.fromkeys(sends, error)
     return {key: _result(send, reply) for key, send in sends.items()}

@@ -317,9 +317,9 @@ def test_a_switch_that_is_set_between_two_rows_names_the_payment(world: World) -
     assert world.writes() == [ADD, PUT]
 
 
-def test_a_switch_that_takes_longer_than_the_lease_to_read_sends_nothing(world: World) -> None:
+def test_a_switch_that_takes_longer_than_the_deadline_to_read_sends_nothing(world: World) -> None:
     world.safeguard = lambda: world.clock.advance(6)
-    with pytest.raises(Bitrix24NotSent, match="longer than its lease"):
+    with pytest.raises(Bitrix24NotSent, match="longer than its deadline"):
         mark(world.payments)
     assert world.writes() == []
 
@@ -376,7 +376,7 @@ def test_one_more_that_another_task_may_have_added_is_warned_about(
 def sql(world: World, file: Path, number: int) -> ScriptedPayments:
     journal = SqlJournal(Database(sqlalchemy.engine.URL.create("sqlite", database=str(file)), "the database"), "me")
     task = TaskAttempt(identity="task", try_number=number)
-    return ScriptedPayments(world.caller, world.run, world, logging.getLogger("payments"), journal=journal, task=task)
+    return ScriptedPayments(world.client, world.run, world, logging.getLogger("payments"), journal=journal, task=task)
 
 
 @pytest.mark.parametrize("on_unknown", ["fail", "adopt"])
@@ -584,7 +584,7 @@ def test_what_the_add_says_after_executing_is_looked_into(job: Job) -> None:
 
 def test_even_a_short_wait_ends_what_permits_a_send(world: World) -> None:
     tools = Tools(
-        client=world.caller,
+        client=world.client,
         clock=world,
         log=logging.getLogger("payments"),
         journal=NullJournal(),

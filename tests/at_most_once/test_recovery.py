@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_bitrix24.api.effects import Response
+from airflow_provider_bitrix24.api.io import Response
 from airflow_provider_bitrix24.api.tags import tag_of
 from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
 from airflow_provider_bitrix24.exceptions import (
@@ -77,7 +77,7 @@ class Job:
         world, task = self.world, TaskAttempt(identity="task", try_number=self.tries)
         journal = TaskStateJournal(self)
         return ScriptedPayments(
-            world.caller, world.run, world, logging.getLogger("payments"), journal=journal, task=task
+            world.client, world.run, world, logging.getLogger("payments"), journal=journal, task=task
         )
 
     def add(self, **options: Any) -> dict[str, Any]:
@@ -279,7 +279,7 @@ def test_an_answer_that_was_not_read_back_is_judged_by_the_next_attempt(job: Job
 def test_what_was_marked_as_often_as_it_may_be_waits_for_a_person(job: Job) -> None:
     job.world.fault("drop_before", PAY)
     for _ in range(3):
-        with pytest.raises(PaymentAmbiguous, match=r"marked as paid 2 times .* `python -m .* journal resolve "):
+        with pytest.raises(PaymentAmbiguous, match=r"marked as paid 2 times .* `bitrix24-airflow journal resolve "):
             job.pay()
     assert job.world.writes() == [PAY, PAY]
 
@@ -347,7 +347,7 @@ def test_a_journal_that_stays_away_is_told_and_the_payment_is_not_sent_again(job
 def forgetful(job: Job) -> ScriptedPayments:
     """A second attempt in an Airflow that keeps no task state."""
     task = TaskAttempt(identity="task", try_number=2)
-    return ScriptedPayments(job.world.caller, job.world.run, job.world, logging.getLogger("payments"), task=task)
+    return ScriptedPayments(job.world.client, job.world.run, job.world, logging.getLogger("payments"), task=task)
 
 
 def test_a_later_attempt_without_a_journal_adds_nothing(job: Job) -> None:

@@ -157,4 +157,4 @@ def no_time_to_send(waited: float) -> str:
     """Why a send could not leave inside a deadline."""
     if waited:
         return f"its slot of the portal's rate limit came after {waited:.0f} s, too late for rate_limit_wait"
-    return "reading what permits it takes longer than its lease"
+    return "reading what permits it takes longer than its deadline"

@@ -17,8 +17,8 @@ NOTHING_TO_USE: Final = "a mark is there or not, so there is nothing to adopt"
 
 def how_to_decide(record: Record, command: str | None, hint: str) -> str:
     """The command by which a person decides about a key."""
-    use = "--adopt ID, " if record.operation == "add_crm_payment" else ""
-    return f"`{command}` with {use}--pay-again or --give-up{hint}"
+    use = "--use-payment ID, " if record.operation == "add_crm_payment" else ""
+    return f"`{command}` with {use}--send-again or --abandon{hint}"
 
 
 def asked_elsewhere(record: Record) -> str:
@@ -43,11 +43,11 @@ def claimed(
     """Another key has claimed the payment."""
     first = ""
     if abandon_first:
-        first = " (first --give-up, which releases a payment that the portal has not proved to be its own)"
+        first = " (first --abandon, which releases a payment that the portal has not proved to be its own)"
     return (
         f"Payment {saved.payment_id} ({record.evidence}) looks like that of the key {record.key!r}, but the key "
         f"{saved.claimed_by!r} has claimed it: one of them claims the other's. {NOT_AGAIN} `{show}` shows why. If the "
-        f"claim is wrong, `{decide} --give-up` ends it; if it is right, decide again about this key by "
+        f"claim is wrong, `{decide} --abandon` ends it; if it is right, decide again about this key by "
         f"{how_to_decide}{first}. Then clear this task."
     )
 
