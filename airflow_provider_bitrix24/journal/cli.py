@@ -1,4 +1,4 @@
-"""``python -m airflow_provider_bitrix24 journal``: what was sent for which key, and a person's decision about it."""
+"""``bitrix24-airflow journal``: what was sent for which key, and a person's decision about it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def main(argv: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m airflow_provider_bitrix24 journal",
+        prog="bitrix24-airflow journal",
         description="Show the journal of the payment operators, and decide what they leave to a person.",
         epilog="Where the journal is: --conn-id for a SQL journal; --dag, --run and, if the run has several, --task "
         "and --map-index (in a task loop --region and --region-index) for task "

@@ -1,4 +1,4 @@
-"""`python -m airflow_provider_bitrix24 journal` on a SQL journal that real attempts have written."""
+"""`bitrix24-airflow journal` on a SQL journal that real attempts have written."""
 
 from __future__ import annotations
 
@@ -26,7 +26,14 @@ if TYPE_CHECKING:
 
 ADD = "crm.item.payment.add"
 PAY = "sale.paysystem.pay.invoice"
-SHORT = {"lease": 1, "connect_timeout": 0.2, "delivery": 0, "server_limit": 0.3, "read_timeout": 2, "read_lag": 0.2}
+SHORT = {
+    "send_deadline": 1,
+    "connect_timeout": 0.2,
+    "network_delay": 0,
+    "server_time_limit": 0.3,
+    "read_timeout": 2,
+    "read_lag": 0.2,
+}
 
 
 class Desk:
@@ -40,7 +47,7 @@ class Desk:
     def once(self, run: str = "1") -> Once:
         task = Task(identity=f"dag:finance:run:{run}:task:pay:map_index:-1", try_number=1)
         journal = SqlJournal(Database.from_connection("payments"), str(task), conn_id="payments")
-        return Once(self.hook.caller, self.hook.run, time, logging.getLogger("desk"), journal=journal, task=task)
+        return Once(self.hook.client, self.hook.run, time, logging.getLogger("desk"), journal=journal, task=task)
 
     def key(self, name: str) -> str:
         return f"{self.hook.portal}:key:{name}"
@@ -260,13 +267,11 @@ def test_a_part_of_a_key_is_enough_to_look_at_it(desk: Desk) -> None:
 @pytest.mark.parametrize("name", ["order-4711", "order 4711; it's $HOME"])
 def test_the_commands_of_a_message_can_be_copied(desk: Desk, name: str) -> None:
     message = str(desk.leave_open(name))
-    [command] = re.findall(
-        r"`(python -m airflow_provider_bitrix24 [^`]*)` with --use-payment ID, --send-again", message
-    )
+    [command] = re.findall(r"`(bitrix24-airflow [^`]*)` with --use-payment ID, --send-again", message)
     # The command line shows the same message, and does not break the command.
     assert f"  {command}" in desk.cli("show", name, "--conn-id", "payments")[1].splitlines()
-    program, _, module, *arguments = shlex.split(command)
-    assert (program, module, arguments[0]) == ("python", "airflow_provider_bitrix24", "journal")
+    program, *arguments = shlex.split(command)
+    assert (program, arguments[0]) == ("bitrix24-airflow", "journal")
     assert main([*arguments, "--send-again", "--yes"]) == 0
     assert desk.json("show", desk.key(name))["decision"]["what"] == "send_again"
 
