@@ -25,8 +25,8 @@ from airflow_provider_bitrix24 import drivers
 from airflow_provider_bitrix24.api.client import ApiClient
 from airflow_provider_bitrix24.api.io import Request, Response, Sleep
 from airflow_provider_bitrix24.api.settings import Settings
-from airflow_provider_bitrix24.journal import Forgetful
-from airflow_provider_bitrix24.journal.database import SqlJournal
+from airflow_provider_bitrix24.journal import NullJournal
+from airflow_provider_bitrix24.journal.sql import SqlJournal
 from airflow_provider_bitrix24.journal.task_state import DOCUMENT, TaskStateJournal
 from airflow_provider_bitrix24.once import Once, Task
 from airflow_provider_bitrix24.sandbox.address import webhook_url
@@ -119,7 +119,7 @@ class Bench:
         """Return a journal; that of the task state begins empty each time, as a task instance's does."""
         self.store = DictStore()
         if name == NOTHING:
-            return Forgetful()
+            return NullJournal()
         if name == "task state":
             return TaskStateJournal(self.store)
         return SqlJournal(Database(sa.URL.create("sqlite", database=str(self.folder / "journal.db")), "SQLite"), owner)

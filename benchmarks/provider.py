@@ -17,8 +17,8 @@ from airflow_provider_bitrix24 import drivers
 from airflow_provider_bitrix24.api.client import ApiClient
 from airflow_provider_bitrix24.api.io import Response, SendDeadline, Sleep
 from airflow_provider_bitrix24.api.settings import Settings
-from airflow_provider_bitrix24.journal import Forgetful
-from airflow_provider_bitrix24.journal.database import SqlJournal
+from airflow_provider_bitrix24.journal import NullJournal
+from airflow_provider_bitrix24.journal.sql import SqlJournal
 from airflow_provider_bitrix24.journal.task_state import TaskStateJournal
 from airflow_provider_bitrix24.once import Once, Task
 from airflow_provider_bitrix24.sql import Database
@@ -80,7 +80,7 @@ class Provider:
     def journal(self, intent: Intent, owner: str, clock: SkippingClock) -> Journal:
         """Return the journal as a new process finds it."""
         if self._journal == "no journal":
-            return Forgetful()
+            return NullJournal()
         if self._journal == "task state":
             return TaskStateJournal(self._stores.setdefault(intent.number, DictStore()))
         assert self._folder is not None

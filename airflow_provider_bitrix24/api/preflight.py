@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     import pendulum
 
     from airflow_provider_bitrix24.api.batch import BatchReply, Commands
-    from airflow_provider_bitrix24.api.io import Flow
     from airflow_provider_bitrix24.api.client import ApiClient
+    from airflow_provider_bitrix24.api.io import Flow
     from airflow_provider_bitrix24.api.tags import Shown
 
 _PAY_SYSTEM_FIELDS = ["ID", "NAME", "ACTION_FILE", "ENTITY_REGISTRY_TYPE", "ACTIVE"]

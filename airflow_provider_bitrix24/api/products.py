@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from airflow_provider_bitrix24.api.batch import BatchReply, Commands
-    from airflow_provider_bitrix24.api.io import Flow, SendDeadline
     from airflow_provider_bitrix24.api.client import ApiClient
+    from airflow_provider_bitrix24.api.io import Flow, SendDeadline
 
 
 OWNER_TYPES: Final = {DEAL: "D", SMART_INVOICE: "SI"}

@@ -10,17 +10,17 @@ from airflow_provider_bitrix24.api import payments, preflight, products, tags
 from airflow_provider_bitrix24.api.batch import MOST_COMMANDS, BatchReply
 from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.models import Invoice, Payment
-from airflow_provider_bitrix24.exceptions import Bitrix24Error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from airflow_provider_bitrix24.api.batch import Commands
-    from airflow_provider_bitrix24.api.io import Flow
     from airflow_provider_bitrix24.api.client import ApiClient
+    from airflow_provider_bitrix24.api.io import Flow
     from airflow_provider_bitrix24.api.preflight import InvoiceView, ObjectView, PaymentView
     from airflow_provider_bitrix24.api.products import Contents
     from airflow_provider_bitrix24.api.tags import Shown
+    from airflow_provider_bitrix24.exceptions import Bitrix24Error
 
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")

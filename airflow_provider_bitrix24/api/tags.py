@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from airflow_provider_bitrix24.api.batch import BatchReply, Commands
-    from airflow_provider_bitrix24.api.io import Flow, SendDeadline
     from airflow_provider_bitrix24.api.client import ApiClient
+    from airflow_provider_bitrix24.api.io import Flow, SendDeadline
 
 
 _LIST: Final = "crm.item.payment.list"

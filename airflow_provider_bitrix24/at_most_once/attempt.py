@@ -6,7 +6,7 @@ Every time in the journal is by the portal's clock, as far as the portal shows o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 
 from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.at_most_once.commands import Wait, load, read_with_time, save
@@ -392,7 +392,7 @@ class Attempt:
         *,
         rivals: Collection[str] = (),
         why: str | None = None,
-    ) -> Course[NoReturn]:
+    ) -> Course[None]:
         """Leave it to a person.
 
         :param rivals: the keys whose unknown outcome makes this one ambiguous.
@@ -416,7 +416,7 @@ class Attempt:
         if record.question is not None:
             raise PaymentAmbiguous(messages.undecided(record), record.candidates)
 
-    def _ask_about_claim(self, record: Record, saved: Saved) -> Course[NoReturn]:
+    def _ask_about_claim(self, record: Record, saved: Saved) -> Course[None]:
         """Leave to a person whose payment it is."""
         show, decide = (self.journal.command(verb, saved.claimed_by) for verb in ("show", "resolve"))
         was_known = saved.payment_id == self.record.payment_id

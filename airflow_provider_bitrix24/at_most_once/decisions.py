@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.exceptions import PaymentAmbiguous, PaymentRefused
@@ -50,7 +50,7 @@ def carry_out_decision(
     return decision
 
 
-def refuse_decision(attempt: Attempt, decision: Decision, why: str, candidates: Collection[int]) -> Course[NoReturn]:
+def refuse_decision(attempt: Attempt, decision: Decision, why: str, candidates: Collection[int]) -> Course[None]:
     """Refuse a person's decision, and leave the key to a person again.
 
     :raises PaymentAmbiguous: always.

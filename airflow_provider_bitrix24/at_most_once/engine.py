@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_bitrix24.api.io import SendDeadline
 from airflow_provider_bitrix24.api.error_codes import TOO_MANY_REQUESTS
+from airflow_provider_bitrix24.api.io import SendDeadline
 from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.at_most_once.attempt import Attempt, Log, Tools
 from airflow_provider_bitrix24.at_most_once.chunks import BATCH_SIZE, ChunkSize, is_held, next_chunk
@@ -101,7 +101,9 @@ def _send(attempt: Attempt, write: Write) -> Course[None]:
         _refuse_if_too_late(attempt, tries, waited)
         return
     # The deadline runs while the intent is saved: a slow journal makes it shorter, never longer.
-    deadline = SendDeadline(monotonic=attempt.observed[0] + settings.send_deadline, wall=attempt.observed[1] + settings.send_deadline)
+    deadline = SendDeadline(
+        monotonic=attempt.observed[0] + settings.send_deadline, wall=attempt.observed[1] + settings.send_deadline
+    )
     send = attempt.new_send()
     intent = write.prepared(attempt.record).sending(send, step=write.step)
     yield from attempt.write(intent, lease=send.settle_until - send.at)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.at_most_once.attempt import CLOCK_STEP
@@ -43,7 +43,7 @@ def watch_lost_notes(attempt: Attempt) -> Course[Watch | None]:
     return Watch(absent_after=attempt.now()[0] + left, doubt=doubt)
 
 
-def ask_about_lost_notes(attempt: Attempt, look: str, candidates: Collection[int] = ()) -> Course[NoReturn]:
+def ask_about_lost_notes(attempt: Attempt, look: str, candidates: Collection[int] = ()) -> Course[None]:
     """Leave the key to a person, because the journal has lost its notes.
 
     :param look: where to look, as an imperative.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_bitrix24.at_most_once.attempt import Attempt
     from airflow_provider_bitrix24.at_most_once.commands import Course
-    from airflow_provider_bitrix24.at_most_once.record import Scalar
+    from airflow_provider_bitrix24.at_most_once.record import Parameter
     from airflow_provider_bitrix24.exceptions import Bitrix24Error
 
 
@@ -36,7 +36,7 @@ class Operation(Protocol):
         """The object, for people and for finding other keys that write to it: "invoice 2"."""
 
     @property
-    def parameters(self) -> Mapping[str, Scalar]:
+    def parameters(self) -> Mapping[str, Parameter]:
         """What is asked for; compared one by one with what an earlier attempt asked for."""
 
     @property

@@ -10,6 +10,7 @@ from airflow_provider_bitrix24.at_most_once.operations.pay_invoice import PayInv
 from airflow_provider_bitrix24.at_most_once.receipt import Expected
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from decimal import Decimal
 
     from airflow_provider_bitrix24.at_most_once.attribution import OnUnknown
@@ -80,6 +81,7 @@ class Payments:
         key: str,
         pay_system_id: int | None = None,
         fill_products: bool = False,
+        products: Mapping[int, int] | None = None,
         if_unpaid_exists: IfUnpaidExists = "add",
         on_unknown: OnUnknown = "fail",
         tag: bool = False,
@@ -94,6 +96,7 @@ class Payments:
             entity_type_id=entity_type_id,
             pay_system_id=pay_system_id,
             fill_products=fill_products,
+            products=products,
             if_unpaid_exists=if_unpaid_exists,
             on_unknown=on_unknown,
             tag=tag,

@@ -22,6 +22,7 @@ from airflow_provider_bitrix24.at_most_once.record_parts import (
     STATES_OF,
     Decision,
     Evidence,
+    Parameter,
     PortalTime,
     Scalar,
     Send,
@@ -38,6 +39,7 @@ __all__ = [
     "CorruptEntry",
     "Decision",
     "Evidence",
+    "Parameter",
     "Record",
     "Scalar",
     "Send",
@@ -67,7 +69,7 @@ class Record:
     """Name of the operation in the registry of operations: "pay_invoice"."""
     subject: str
     """The object, for people and for finding other keys that write to it: "deal 4", "invoice 2"."""
-    parameters: Mapping[str, Scalar]
+    parameters: Mapping[str, Parameter]
     """What was asked for; compared one by one with what a later attempt asks for."""
     forgotten: bool = False
     """Whether earlier attempts may have sent something of which the journal has lost every note."""
@@ -161,7 +163,7 @@ class Record:
         sent = [(send.at, send.by) for send in self.sends]
         return sent == [(send.at, send.by) for send in earlier.sends] and self == replace(before, sends=self.sends)
 
-    def differing(self, wanted: Mapping[str, Scalar]) -> dict[str, tuple[Scalar, Scalar]]:
+    def differing(self, wanted: Mapping[str, Parameter]) -> dict[str, tuple[Parameter, Parameter]]:
         """Parameters that the record has otherwise: name -> what it has, what is wanted.
 
         One that an older record lacks counts as its default, which is nothing.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping  # noqa: TC003 - pydantic evaluates it
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias, get_args
@@ -12,6 +12,8 @@ from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias, get_args
 from pydantic import BeforeValidator, ConfigDict, PlainSerializer, TypeAdapter
 
 Scalar: TypeAlias = str | int | float | bool | None
+Parameter: TypeAlias = Scalar | Mapping[str, Scalar]
+"""What an operation asks for, such as "invoice_id"; or a mapping, such as the quantity by product row."""
 Evidence: TypeAlias = Literal["response", "tag", "only_new_payment", "portal_state", "person"]
 """Why a payment is this key's. ``response``: the portal's reply named it. ``tag``: it carries the key's tag.
 ``only_new_payment``: it is the only new one, and no other key of ours explains it. ``portal_state``: only what the

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.api.batch import MOST_COMMANDS
-from airflow_provider_bitrix24.api.io import Effect, SendDeadline
 from airflow_provider_bitrix24.api.client import keyed
+from airflow_provider_bitrix24.api.io import Effect, SendDeadline
 from airflow_provider_bitrix24.api.tags import commands_of_tagging
 from airflow_provider_bitrix24.exceptions import Bitrix24Error
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_provider_bitrix24.api.batch import BatchReply
-    from airflow_provider_bitrix24.api.io import Flow
     from airflow_provider_bitrix24.api.client import ApiClient
+    from airflow_provider_bitrix24.api.io import Flow
     from airflow_provider_bitrix24.at_most_once.commands import Send
 
 
@@ -33,7 +33,9 @@ def send_one(client: ApiClient, send: Send) -> Flow[Any]:
         )
         return call.read(reply.result)
     commands = {"add": (call.row.name, call.params), **commands_of_tagging(send.tag)}
-    replies = yield from client.batch(commands, halt=True, effect=Effect.NON_IDEMPOTENT, deadline=send.deadline, headers=headers)
+    replies = yield from client.batch(
+        commands, halt=True, effect=Effect.NON_IDEMPOTENT, deadline=send.deadline, headers=headers
+    )
     return call.read(replies.value("add"))
 
 

@@ -38,6 +38,9 @@ GIVE_UP = replace(DECISION, what="abandon")
         entry(),
         entry("pending", payment_ids_before=(1, 2), snapshot_at=1_763_800_000.1),
         entry(
+            parameters={"n": 1, "x": 1.5, "yes": True, "no": False, "none": None, "products": {"17": 2}, "text": "1"}
+        ),
+        entry(
             "absent",
             "acknowledged",
             payment_id=1033,
@@ -128,3 +131,8 @@ def test_a_damaged_document_is_told_and_nothing_is_sent(change: dict[str, Any], 
 def test_what_is_no_document_is_told(document: Any) -> None:
     with pytest.raises(Bitrix24ConfigError, match="cannot be read"):
         Record.read(document, where="here")
+
+
+def test_a_number_is_no_truth_value_in_parameters() -> None:
+    made = Record.read(entry(parameters={"a": 1, "b": True, "c": 1.0}).document(), where="here")
+    assert [type(value) for value in made.parameters.values()] == [int, bool, float]

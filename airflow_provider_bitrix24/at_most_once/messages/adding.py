@@ -83,7 +83,7 @@ def existing_with_other_pay_system(of: str, payment: Payment, wanted: int | None
 def rows_above_the_limit(of: str, total: Decimal, limit: Decimal, denial: str) -> str:
     """The product rows are for more than the limit."""
     return (
-        f"The product rows of {of} that are available for payment add up to {total:f}, which is more than the "
+        f"The product rows of {of} that would go into the payment add up to {total:f}, which is more than the "
         f"max_amount "
         f"{limit:f} of this task. {denial} Raise max_amount if that is right."
     )

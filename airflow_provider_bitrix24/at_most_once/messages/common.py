@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from airflow_provider_bitrix24.api.models import Money
-    from airflow_provider_bitrix24.at_most_once.record import Record, Scalar
+    from airflow_provider_bitrix24.at_most_once.record import Parameter, Record
     from airflow_provider_bitrix24.exceptions import Bitrix24OutcomeUnknown
 
 NOT_SENT: Final = "Nothing was sent."
@@ -67,7 +67,7 @@ def busy(owner: str, wanted: Record) -> str:
 
 
 def other_parameters(
-    record: Record, differing: Mapping[str, tuple[Scalar, Scalar]], happened: str, not_sent: str
+    record: Record, differing: Mapping[str, tuple[Parameter, Parameter]], happened: str, not_sent: str
 ) -> str:
     """The key was used for something else."""
     listed = "; ".join(f"{name} {has!r} instead of {wanted!r}" for name, (has, wanted) in differing.items())

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.at_most_once.attempt import Attempt
     from airflow_provider_bitrix24.at_most_once.commands import Course
     from airflow_provider_bitrix24.at_most_once.receipt import Receipt
-    from airflow_provider_bitrix24.at_most_once.record import Decision, Scalar
+    from airflow_provider_bitrix24.at_most_once.record import Decision, Parameter
 
 IfUnpaidExists: TypeAlias = Literal["add", "return", "fail"]
 
@@ -48,6 +48,7 @@ class AddCrmPayment:
     :param key: the idempotency key.
     :param pay_system_id: None leaves the choice to the portal.
     :param fill_products: put the product rows in that are still available.
+    :param products: quantity by product row, instead of ``fill_products``.
     :param if_unpaid_exists: what to do if the object has an unpaid payment already.
     :param on_unknown: what to do if the reply is lost and exactly one new payment appeared.
     :param tag: write the key into the payment.
@@ -60,6 +61,7 @@ class AddCrmPayment:
     entity_type_id: int
     pay_system_id: int | None = None
     fill_products: bool = False
+    products: Mapping[int, int] | None = None
     if_unpaid_exists: IfUnpaidExists = "add"
     on_unknown: OnUnknown = "fail"
     tag: bool = False
@@ -72,13 +74,15 @@ class AddCrmPayment:
         return f"{ENTITY_NAMES[self.entity_type_id]} {self.entity_id}"
 
     @property
-    def parameters(self) -> Mapping[str, Scalar]:
+    def parameters(self) -> Mapping[str, Parameter]:
         """What is asked for."""
+        chosen = {str(row_id): quantity for row_id, quantity in (self.products or {}).items()}
         return {
             "entity_type_id": self.entity_type_id,
             "entity_id": self.entity_id,
             "pay_system_id": self.pay_system_id,
             "fill_products": self.fill_products,
+            **({"products": chosen} if chosen else {}),
         }
 
     @property

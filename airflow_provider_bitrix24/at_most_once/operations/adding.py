@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from airflow_provider_bitrix24.api.calls.payments import crm_item_payment_add
 from airflow_provider_bitrix24.api.models import Money
-from airflow_provider_bitrix24.api.products import plan_products, sum_of
+from airflow_provider_bitrix24.api.products import choose_products, plan_products, value_of
 from airflow_provider_bitrix24.api.queries import Evidence as EvidenceQuery
 from airflow_provider_bitrix24.api.queries import ObjectBeforeAdding, PaymentsOfObject
 from airflow_provider_bitrix24.api.tags import tag_of
@@ -26,7 +27,7 @@ from airflow_provider_bitrix24.at_most_once.write import ADDED_PAYMENT, Watch, W
 from airflow_provider_bitrix24.exceptions import Bitrix24OutcomeUnknown, PaymentAmbiguous, PaymentRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
     from decimal import Decimal
 
     from airflow_provider_bitrix24.api.calls.call import Call
@@ -86,7 +87,13 @@ class AddWrite(Write):
     @property
     def fill_products(self) -> bool:
         """Whether product rows go into the payment."""
-        return bool(self.attempt.record.parameters.get("fill_products"))
+        return bool(self.attempt.record.parameters.get("fill_products") or self.products)
+
+    @property
+    def products(self) -> dict[int, int]:
+        """Quantity by product row, as the author has chosen them; empty otherwise."""
+        chosen = self.attempt.record.parameters.get("products")
+        return {int(row_id): _whole(many) for row_id, many in chosen.items()} if isinstance(chosen, Mapping) else {}
 
     @property
     def of(self) -> str:
@@ -274,9 +281,9 @@ class AddWrite(Write):
 
     def _plan(self) -> dict[str, int]:
         """The product rows to put in, as the journal keeps them."""
-        rows, limit = self.view.rows, self.wanted.max_amount
-        plan = plan_products(rows, of=self.of)
-        total = sum_of(rows)
+        rows, chosen, limit = self.view.rows, self.products, self.wanted.max_amount
+        plan = choose_products(rows, chosen, of=self.of) if chosen else plan_products(rows, of=self.of)
+        total = value_of(rows, plan)
         if limit is not None and Money(total, "").exceeds(limit):
             raise PaymentRefused(messages.rows_above_the_limit(self.of, total, limit, self.attempt.denial))
         return {str(row_id): quantity for row_id, quantity in plan.items()}

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.queries import Query
     from airflow_provider_bitrix24.at_most_once.attempt import Attempt
     from airflow_provider_bitrix24.at_most_once.commands import Course
-    from airflow_provider_bitrix24.at_most_once.record import Record, Scalar
+    from airflow_provider_bitrix24.at_most_once.record import Parameter, Record
 
 Thing: TypeAlias = Invoice | Payment
 
@@ -97,7 +97,7 @@ class Mark:
         raise NotImplementedError
 
     @property
-    def parameters(self) -> Mapping[str, Scalar]:
+    def parameters(self) -> Mapping[str, Parameter]:
         """What is asked for."""
         raise NotImplementedError
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.models import Payment
     from airflow_provider_bitrix24.api.preflight import PaymentView
     from airflow_provider_bitrix24.api.queries import Query
-    from airflow_provider_bitrix24.at_most_once.record import Scalar
+    from airflow_provider_bitrix24.at_most_once.record import Parameter
 
 METHOD: Final = "crm.item.payment.pay"
 
@@ -49,7 +49,7 @@ class PayCrmPayment(Mark):
         return {"payment_id": self.payment_id}
 
     @property
-    def parameters(self) -> Mapping[str, Scalar]:
+    def parameters(self) -> Mapping[str, Parameter]:
         """What is asked for."""
         return {"payment_id": self.payment_id}
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.models import Invoice
     from airflow_provider_bitrix24.api.preflight import InvoiceView
     from airflow_provider_bitrix24.api.queries import Query
-    from airflow_provider_bitrix24.at_most_once.record import Scalar
+    from airflow_provider_bitrix24.at_most_once.record import Parameter
 
 METHOD: Final = "sale.paysystem.pay.invoice"
 
@@ -51,7 +51,7 @@ class PayInvoice(Mark):
         return {"invoice_id": self.invoice_id}
 
     @property
-    def parameters(self) -> Mapping[str, Scalar]:
+    def parameters(self) -> Mapping[str, Parameter]:
         """What is asked for."""
         return {
             "invoice_id": self.invoice_id,
