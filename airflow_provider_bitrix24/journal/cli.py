@@ -135,8 +135,8 @@ def _resolve(options: argparse.Namespace) -> int:
     drawer = _one(options)
     entry = readable(drawer.entry)
     decision = Decision(
-        what="adopt" if options.adopt else "pay_again" if options.pay_again else "give_up",
-        payment_id=options.adopt,
+        what="adopt" if options.use_payment else "pay_again" if options.send_again else "give_up",
+        payment_id=options.use_payment,
         candidates=entry.candidates,
         by=by,
         at=datetime.now(UTC).isoformat(timespec="milliseconds"),

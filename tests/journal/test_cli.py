@@ -265,8 +265,8 @@ def test_the_commands_of_a_message_can_be_copied(desk: Desk, name: str) -> None:
     [command] = re.findall(r"`(bitrix24-airflow [^`]*)` with --use-payment ID, --send-again", message)
     # The command line shows the same message, and does not break the command.
     assert f"  {command}" in desk.cli("show", name, "--conn-id", "payments")[1].splitlines()
-    program, _, module, *arguments = shlex.split(command)
-    assert (program, module, arguments[0]) == ("python", "airflow_provider_bitrix24", "journal")
+    program, *arguments = shlex.split(command)
+    assert (program, arguments[0]) == ("bitrix24-airflow", "journal")
     assert main([*arguments, "--send-again", "--yes"]) == 0
     assert desk.json("show", desk.key(name))["decision"]["what"] == "pay_again"
 
