@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from airflow_provider_bitrix24.api import account_numbers as account_numbers
     from airflow_provider_bitrix24.api import authorised as authorised
     from airflow_provider_bitrix24.api import client as client
     from airflow_provider_bitrix24.api import connection_test as connection_test
@@ -18,7 +19,17 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api import settings as settings
     from airflow_provider_bitrix24.api import tokens as tokens
 
-_MODULES = ("authorised", "client", "connection_test", "io", "methods", "payments", "settings", "tokens")
+_MODULES = (
+    "account_numbers",
+    "authorised",
+    "client",
+    "connection_test",
+    "io",
+    "methods",
+    "payments",
+    "settings",
+    "tokens",
+)
 
 
 def __getattr__(name: str) -> Any:

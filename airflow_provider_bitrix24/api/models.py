@@ -256,6 +256,13 @@ class Invoice(_Wire):
         )
 
 
+class Numbered(_Wire):
+    """An invoice or a payment, as a list that was asked for numbers shows it."""
+
+    id: Number
+    account_number: Text
+
+
 class PaySystem(_Wire):
     """A pay system, as ``sale.paysystem.list`` shows it."""
 

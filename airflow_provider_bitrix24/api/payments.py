@@ -111,7 +111,7 @@ def get_crm_payments(client: ApiClient, *, payment_ids: Iterable[int]) -> Flow[d
     """
     method = "crm.item.payment.get"
     found: dict[int, Payment | Bitrix24ApiError] = {}
-    for ids in _chunks(_ids(payment_ids, "payment_ids"), MOST_COMMANDS):
+    for ids in chunks(_ids(payment_ids, "payment_ids"), MOST_COMMANDS):
         answer = yield from client.batch({f"p{number}": (method, {"id": number}) for number in ids})
         for number in ids:
             error = answer.errors.get(f"p{number}")
@@ -249,8 +249,8 @@ def get_invoices(client: ApiClient, *, invoice_ids: Iterable[int]) -> Flow[dict[
     """
     method = "crm.invoice.list"
     found: dict[int, Invoice] = {}
-    pages = list(_chunks(_ids(invoice_ids, "invoice_ids"), PAGE_SIZE))
-    for commands in _chunks(pages, MOST_COMMANDS):
+    pages = list(chunks(_ids(invoice_ids, "invoice_ids"), PAGE_SIZE))
+    for commands in chunks(pages, MOST_COMMANDS):
         asked = {f"c{index}": (method, _invoices_with(ids)) for index, ids in enumerate(commands)}
         answer = yield from client.batch(asked)
         for index, ids in enumerate(commands):
@@ -331,5 +331,6 @@ def _ids(values: Iterable[int], field: str) -> list[int]:
     return list(dict.fromkeys(positive_id(value, field) for value in values))
 
 
-def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Cut a sequence into parts of at most this size."""
     return (items[start : start + size] for start in range(0, len(items), size))

@@ -73,6 +73,35 @@ def plan_products(rows: Iterable[ProductRow], *, of: str) -> dict[int, int]:
     return {row.id: int(row.quantity) for row in free}
 
 
+def choose_products(rows: Iterable[ProductRow], wanted: Mapping[int, int], *, of: str) -> dict[int, int]:
+    """Check the product rows that the author has chosen.
+
+    :param rows: rows still available for payment.
+    :param wanted: quantity by product row.
+    :param of: the object, for messages: "deal 1".
+    :return: quantity by product row, as it was wanted.
+    :raises PaymentRefused: a row is not available, has less left than is wanted, or the sum would be 0.
+    """
+    free = {row.id: row for row in rows if row.quantity > 0}
+    listed = ", ".join(f"{row.id} {row.name!r} x {row.quantity.normalize():f}" for row in free.values()) or "none"
+    for row_id, quantity in wanted.items():
+        left = free[row_id].quantity if row_id in free else Decimal(0)
+        if quantity > left:
+            has = f"has only {left.normalize():f} left" if left else "is not a row of it, or nothing of it is left"
+            raise PaymentRefused(
+                f"products: product row {row_id} x {quantity} cannot go into a payment of {of}, because row {row_id} "
+                f"{has}. Nothing was sent. Available for payment are: {listed}."
+            )
+    if value_of(free.values(), wanted) <= 0:
+        raise PaymentRefused(f"products: the chosen product rows of {of} add up to 0. Nothing was sent.")
+    return dict(wanted)
+
+
+def value_of(rows: Iterable[ProductRow], plan: Mapping[int, int]) -> Decimal:
+    """Return what a plan of product rows adds up to, in the object's currency."""
+    return sum((row.price * plan[row.id] for row in rows if row.id in plan), Decimal(0))
+
+
 def sum_of(rows: Iterable[ProductRow]) -> Decimal:
     """Return what rows that are still available for payment add up to, in the object's currency."""
     return sum((row.price * row.quantity for row in rows if row.quantity > 0), Decimal(0))

@@ -96,6 +96,19 @@ class RestMethods(ABC):
         """Async twin of `get_invoices`."""
         return await self.arun(api.payments.get_invoices(await self.aclient(), invoice_ids=invoice_ids))
 
+    def find_invoices(self, *, account_numbers: Iterable[str]) -> dict[str, tuple[int, ...]]:
+        """Find legacy invoices by the numbers that customers write on transfers, up to 1,250 in a request.
+
+        https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-invoice-list.html
+
+        :return: number -> ids of the invoices that have it: none, one, or several.
+        """
+        return self.run(api.account_numbers.find_invoices(self.client, account_numbers=account_numbers))
+
+    async def afind_invoices(self, *, account_numbers: Iterable[str]) -> dict[str, tuple[int, ...]]:
+        """Async twin of `find_invoices`."""
+        return await self.arun(api.account_numbers.find_invoices(await self.aclient(), account_numbers=account_numbers))
+
     # -- payments of deals and smart invoices --------------------------------------------------------------------
 
     def add_crm_payment(self, *, entity_id: int, entity_type_id: int = 2, pay_system_id: int | None = None) -> int:
@@ -143,6 +156,36 @@ class RestMethods(ABC):
     async def aget_crm_payments(self, *, payment_ids: Iterable[int]) -> dict[int, Payment | Bitrix24ApiError]:
         """Async twin of `get_crm_payments`."""
         return await self.arun(api.payments.get_crm_payments(await self.aclient(), payment_ids=payment_ids))
+
+    def find_crm_payments(
+        self, *, account_numbers: Iterable[str], entity_id: int | None = None, entity_type_id: int | None = None
+    ) -> dict[str, tuple[int, ...]]:
+        """Find payments by the numbers that customers write on transfers, such as "161/1".
+
+        https://apidocs.bitrix24.com/api-reference/sale/payment/sale-payment-list.html
+
+        :param account_numbers: without an object all payments of the portal are searched, which needs the scope
+            ``sale`` and an administrator.
+        :param entity_id: id of the deal or smart invoice that the payments belong to.
+        :param entity_type_id: its type, 2 or 31.
+        :return: number -> ids of the payments that have it: none, one, or several.
+        """
+        return self.run(
+            api.account_numbers.find_crm_payments(
+                self.client, account_numbers=account_numbers, entity_id=entity_id, entity_type_id=entity_type_id
+            )
+        )
+
+    async def afind_crm_payments(
+        self, *, account_numbers: Iterable[str], entity_id: int | None = None, entity_type_id: int | None = None
+    ) -> dict[str, tuple[int, ...]]:
+        """Async twin of `find_crm_payments`."""
+        client = await self.aclient()
+        return await self.arun(
+            api.account_numbers.find_crm_payments(
+                client, account_numbers=account_numbers, entity_id=entity_id, entity_type_id=entity_type_id
+            )
+        )
 
     def list_crm_payments(
         self,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from airflow_provider_bitrix24.api import payments, tags
 from airflow_provider_bitrix24.api.models import Money
 from airflow_provider_bitrix24.api.preflight import ObjectView, read_before_add
-from airflow_provider_bitrix24.api.products import plan_products, sum_of
+from airflow_provider_bitrix24.api.products import choose_products, plan_products, value_of
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24OutcomeUnknown,
     PaymentAmbiguous,
@@ -304,14 +304,14 @@ class _Adding:
 
     def _plan(self) -> dict[str, int]:
         """The product rows to put in, as the journal keeps them."""
-        rows = self.view.rows
-        plan = plan_products(rows, of=self.addition.of)
-        total = sum_of(rows)
+        rows, chosen, of = self.view.rows, self.addition.products, self.addition.of
+        plan = choose_products(rows, chosen, of=of) if chosen else plan_products(rows, of=of)
+        total = value_of(rows, plan)
         if self.max_amount is not None and Money(total, "").exceeds(self.max_amount):
             raise PaymentRefused(
-                f"The product rows of {self.addition.of} that are available for payment add up to {total:f}, which is "
-                f"more than the max_amount {self.max_amount:f} of this task. Nothing was sent. Raise max_amount if "
-                "that is right."
+                f"The product rows of {of} that would go into the payment add up to {total:f}, which is more "
+                f"than the max_amount {self.max_amount:f} of this task. Nothing was sent. Raise max_amount if that is "
+                "right."
             )
         return {str(row_id): quantity for row_id, quantity in plan.items()}
 

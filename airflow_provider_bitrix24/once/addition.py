@@ -64,7 +64,12 @@ class Addition:
     @property
     def fill_products(self) -> bool:
         """Whether product rows go into the payment."""
-        return bool(self._parameters.get("fill_products"))
+        return bool(self._parameters.get("fill_products") or self.products)
+
+    @property
+    def products(self) -> dict[int, int]:
+        """Quantity by product row, as the author has chosen them; empty otherwise."""
+        return {int(row_id): int(quantity) for row_id, quantity in self._parameters.get("products", {}).items()}
 
     @property
     def rows(self) -> dict[int, int]:

@@ -12,13 +12,22 @@ from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_bitrix24 import api
 from airflow_provider_bitrix24.api.io import Effect
-from airflow_provider_bitrix24.api.values import plain, positive_id, shown
-from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24NoAnswer, PaymentRefused
+from airflow_provider_bitrix24.api.values import plain, shown
+from airflow_provider_bitrix24.exceptions import (
+    Bitrix24ConfigError,
+    Bitrix24Error,
+    Bitrix24NoAnswer,
+    Bitrix24OutcomeUnknown,
+    PaymentRefused,
+)
 from airflow_provider_bitrix24.failures import fail_if_final
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.links.bitrix24 import CrmPaymentLink
 from airflow_provider_bitrix24.operators import safeguards
 from airflow_provider_bitrix24.operators.arguments import given, one_of, refuse_lost, switch
+from airflow_provider_bitrix24.operators.journals import is_first
+from airflow_provider_bitrix24.operators.numbers import read_id, refuse_unless_one
+from airflow_provider_bitrix24.operators.rendering import LiteralText
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,8 +105,21 @@ class Bitrix24CallOperator(BaseOperator):
         return fail_if_final(lambda: self._call(context))
 
     def _call(self, context: Context) -> Any:
-        refuse_lost(self, self.were_given)
-        method, parameters, effect = self._checked()
+        """Call the method; an error says whether something was changed, as far as this attempt knows."""
+        effect: Effect | None = None
+        try:
+            refuse_lost(self, self.were_given)
+            method, parameters, effect = self._checked()
+            return self._result(context, method, parameters, effect)
+        except Bitrix24OutcomeUnknown:
+            raise
+        except Bitrix24Error as error:
+            # Certainly not executed. What an earlier attempt has sent is known only of methods that read.
+            if effect is Effect.READ or is_first(context["ti"]):
+                error.sent = "no"
+            raise
+
+    def _result(self, context: Context, method: str, parameters: Mapping[str, Any], effect: Effect) -> Any:
         if self.all_rows:
             rows = self.hook.iterate(method, parameters, raw=True, check_names=self.check_names)
             if self.result_path is not None:
@@ -187,7 +209,7 @@ class Bitrix24CallOperator(BaseOperator):
         return str(self.result_path)
 
 
-class GetPaymentLinkOperator(BaseOperator):
+class GetPaymentLinkOperator(LiteralText, BaseOperator):
     """Get the link with which a customer pays a payment of a deal or smart invoice.
 
     REST method ``salescenter.payment.getPublicUrl``, scope ``salescenter``
@@ -197,25 +219,30 @@ class GetPaymentLinkOperator(BaseOperator):
     it; the XCom that the task returns holds it.
 
     :param payment_id: (templated) id of the payment.
+    :param account_number: (templated) instead of the id: the payment's number that customers see, such as "161/1", as
+        text. It is looked up by one read (``sale.payment.list``: the scope ``sale`` and an administrator).
     :param bitrix24_conn_id: (templated) Airflow connection.
     :return: ``payment_id``, ``url``, ``short_url``.
     """
 
-    template_fields = ("payment_id", "bitrix24_conn_id")
+    template_fields = ("payment_id", "account_number", "bitrix24_conn_id")
     operator_extra_links: Sequence[BaseOperatorLink] = (CrmPaymentLink(),)
 
     def __init__(
         self,
         *,
-        payment_id: int | str,
+        payment_id: int | str | None = None,
+        account_number: str | None = None,
         bitrix24_conn_id: str = Bitrix24Hook.default_conn_name,
         multiple_outputs: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(multiple_outputs=multiple_outputs, **kwargs)
         self.payment_id = payment_id
+        self.account_number = account_number
         self.bitrix24_conn_id = bitrix24_conn_id
         self.were_given = given(self)
+        refuse_unless_one(self, "payment_id")
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Get the link.
@@ -223,11 +250,12 @@ class GetPaymentLinkOperator(BaseOperator):
         :raises AirflowFailException: there is no such payment, or the portal has no page for payments.
         :raises Bitrix24Error: an error that is worth a retry.
         """
-        return fail_if_final(lambda: self._get(context))
+        return fail_if_final(lambda: self._get(context), changes_nothing=True)
 
     def _get(self, context: Context) -> dict[str, Any]:
         refuse_lost(self, self.were_given)
-        payment_id, hook = positive_id(self.payment_id, "payment_id"), Bitrix24Hook(self.bitrix24_conn_id)
+        hook = Bitrix24Hook(self.bitrix24_conn_id)
+        payment_id = read_id(self, "payment_id", lambda numbers: hook.find_crm_payments(account_numbers=numbers))
         CrmPaymentLink().persist(context, origin=hook.settings.origin, object_id=payment_id)
         method = "salescenter.payment.getPublicUrl"
         result = hook.call(method, {"id": payment_id}, effect=Effect.READ)  # repeating it gives the same link

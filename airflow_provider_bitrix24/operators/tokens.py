@@ -51,7 +51,7 @@ class RefreshTokenOperator(LiteralText, BaseOperator):
         :raises AirflowFailException: an error that no retry can mend; somebody may have to sign in again.
         :raises Bitrix24Error: a passing error.
         """
-        return fail_if_final(self._refresh)
+        return fail_if_final(self._refresh, changes_nothing=True)
 
     def _refresh(self) -> dict[str, Any]:
         hook = Bitrix24Hook(self.bitrix24_conn_id)

@@ -95,10 +95,11 @@ class Bitrix24RecordSensor(PaidSensor):
     def persist_links(self, context: Context, ids: Sequence[int]) -> None:
         """Store no link, because the kind of the object is not known."""
 
-    def execute_complete(self, context: Context, event: Any = None) -> Any:
+    def execute_complete(self, context: Context, event: Any = None, waited_for: Any = None) -> Any:
         """Turn the trigger's event into the object or an error.
 
         :param event: what the trigger reported.
+        :param waited_for: always None; other sensors look up ids.
         :raises AirflowFailException: the wait cannot end well.
         :raises AirflowSensorTimeout: the time is over.
         :raises Bitrix24NoAnswer: the portal could not be read many times in a row.

@@ -471,7 +471,7 @@ def test_netrc_and_cookies_are_not_used(
 # -- TLS ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate for localhost that signs itself, with its key."""
     from cryptography import x509

@@ -131,8 +131,9 @@ def test_a_proxy_that_answers_byte_by_byte(serve: Any, monkeypatch: pytest.Monke
     assert (works, "no connection within 0.6 s" in text) == (False, True)
 
 
-def test_nobody_looks_at_the_form_for_ten_seconds() -> None:
+def test_nobody_looks_at_the_form_for_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three steps of connecting and one answer are bounded, as the tests above and those of the drivers show."""
+    monkeypatch.undo()  # the limits of the other tests
     assert (
         3 * connection_test.TIMES["connect_timeout"] + connection_test.TIMES["read_timeout"]
         < connection_test.LIMIT

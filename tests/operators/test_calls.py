@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_bitrix24.exceptions import Bitrix24NoAnswer, Bitrix24RateLimited
+from airflow_provider_bitrix24.exceptions import Bitrix24Error, Bitrix24NoAnswer, Bitrix24RateLimited
 from airflow_provider_bitrix24.operators.calls import Bitrix24CallOperator, GetPaymentLinkOperator
 from tests.core.raw_server import SECRET, RawServer, answer
 
@@ -107,6 +107,43 @@ def test_a_busy_portal_is_an_ordinary_error(server: Any, task: Task) -> None:
     server.append({"error": "OPERATION_TIME_LIMIT", "error_description": "blocked"})
     with pytest.raises(Bitrix24RateLimited):
         call(task, **ADD)
+
+
+# -- what an error says was sent
+
+
+def error_of(task: Task, **arguments: Any) -> Bitrix24Error:
+    with pytest.raises(Bitrix24Error) as caught:
+        call(task, **arguments)
+    return caught.value
+
+
+CHANGE = {"method": "crm.item.update", "parameters": {"entityTypeId": 2, "id": 1, "fields": {"title": "x"}}}
+
+
+@pytest.mark.parametrize("arguments", [{"method": "nosuch.method"}, {"method": " "}, {**ADD, "all_rows": True}])
+def test_an_argument_that_is_refused_has_sent_nothing(task: Task, arguments: Any) -> None:
+    assert error_of(task, **arguments).sent == "no"
+
+
+@pytest.mark.parametrize("arguments", [ADD, CHANGE, {"method": "crm.deal.get", "parameters": {"id": 1}}])
+def test_a_refusal_of_the_portal_has_changed_nothing(server: Any, task: Task, arguments: Any) -> None:
+    server.append({"error": "OPERATION_TIME_LIMIT", "error_description": "blocked"})
+    assert error_of(task, **arguments).sent == "no"
+
+
+@pytest.mark.parametrize("arguments", [ADD, CHANGE])
+def test_a_write_whose_reply_is_lost_may_have_changed_something(portal: Any, task: Task, arguments: Any) -> None:
+    portal.fault("drop_after", arguments["method"])
+    assert error_of(task, **arguments).sent == "unknown"
+
+
+def test_a_later_attempt_does_not_deny_what_an_earlier_one_may_have_sent(server: Any, task: Task) -> None:
+    server.append({"error": "OPERATION_TIME_LIMIT", "error_description": "blocked"})
+    task.again()
+    assert error_of(task, **CHANGE).sent == "unknown"
+    assert error_of(task, method="nosuch.method").sent == "unknown"
+    assert error_of(task, method="crm.deal.get", parameters={"id": 1}).sent == "no"
 
 
 # -- what is refused
