@@ -25,7 +25,7 @@ def main(argv: list[str]) -> int:
         module, _ = COMMANDS[command]
         code: int = importlib.import_module(module).main(rest)
         return code
-    usage = ["usage: python -m airflow_provider_bitrix24 COMMAND [options]", "", "commands:"]
+    usage = ["usage: bitrix24-airflow COMMAND [options]", "", "commands:"]
     usage += [f"  {name:<10}{what}" for name, (_, what) in COMMANDS.items()]
     if command in ("-h", "--help"):
         print("\n".join(usage))

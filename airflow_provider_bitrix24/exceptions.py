@@ -5,7 +5,7 @@
     Bitrix24Error
     ├── Bitrix24ConfigError          the connection or the arguments are wrong; the portal executed nothing       final
     │   └── Bitrix24ConnectionNotFound  Airflow has no such connection, or cannot get it now                  retry
-    ├── Bitrix24NotSent              certainly not executed: no connection, TLS, proxy, or the lease was over     retry
+    ├── Bitrix24NotSent              certainly not executed: no connection, TLS, proxy, or deadline passed     retry
     ├── Bitrix24NoAnswer             a read got no usable answer; nothing was at stake                            retry
     ├── Bitrix24OutcomeUnknown       a write may have been executed: look at the portal, never send again blindly final
     ├── Bitrix24ApiError             the portal refused; a write was certainly not executed                       final
@@ -109,29 +109,29 @@ class Bitrix24NotSent(Bitrix24Error):
 
     :param method: REST method.
     :param obstacle: what stood in the way, without addresses.
-    :param lease_over: whether the request was held back because the time in which it might be sent had passed.
+    :param deadline_passed: whether the request was held back because the time in which it might be sent had passed.
     :param place: where there was no connection to: scheme, host and port, and the Airflow connection; never a secret.
     """
 
     code = "portal.not_sent"
     final = False
 
-    def __init__(self, method: str, obstacle: str, lease_over: bool = False, place: str = "") -> None:
-        super().__init__(method, obstacle, lease_over, place)
+    def __init__(self, method: str, obstacle: str, deadline_passed: bool = False, place: str = "") -> None:
+        super().__init__(method, obstacle, deadline_passed, place)
         self.method = method
         self.obstacle = obstacle
-        self.lease_over = lease_over
+        self.deadline_passed = deadline_passed
         self.place = place
 
     @property
     def reason(self) -> str:
         """What stood in the way."""
-        if self.lease_over:
+        if self.deadline_passed:
             return self.obstacle
         return f"cannot connect to {self.place}: {self.obstacle}" if self.place else f"no connection: {self.obstacle}"
 
     def __str__(self) -> str:
-        if self.place and not self.lease_over:
+        if self.place and not self.deadline_passed:
             advice = certificate_advice(self.obstacle, "ca_bundle")
             return (
                 f"Cannot connect to {self.place}: {self.obstacle}. Nothing was sent by this call "

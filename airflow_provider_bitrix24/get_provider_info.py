@@ -95,7 +95,7 @@ def get_provider_info() -> dict[str, Any]:
         "triggers": [
             {
                 "integration-name": "Bitrix24",
-                "python-modules": [f"{_PACKAGE}.triggers.{name}" for name in ("answers", "payments", "records")],
+                "python-modules": [f"{_PACKAGE}.triggers.{name}" for name in ("human_response", "payments", "records")],
             }
         ],
         "connection-types": [
@@ -127,7 +127,7 @@ def get_provider_info() -> dict[str, Any]:
                     "refresh_token": {
                         "label": "OAuth: first refresh token",
                         "description": "Only to begin with; every refresh makes a new one, which is kept in the token "
-                        "store. Empty if you sign in by: python -m airflow_provider_bitrix24 oauth.",
+                        "store. Empty if you sign in by: bitrix24-airflow oauth.",
                         "schema": {"type": ["string", "null"], "format": "password"},
                     },
                     "refreshed_by": {

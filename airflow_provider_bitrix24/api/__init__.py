@@ -11,15 +11,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.api import account_numbers as account_numbers
     from airflow_provider_bitrix24.api import authorised as authorised
-    from airflow_provider_bitrix24.api import checkup as checkup
-    from airflow_provider_bitrix24.api import effects as effects
-    from airflow_provider_bitrix24.api import flow as flow
+    from airflow_provider_bitrix24.api import client as client
+    from airflow_provider_bitrix24.api import connection_test as connection_test
+    from airflow_provider_bitrix24.api import io as io
     from airflow_provider_bitrix24.api import methods as methods
     from airflow_provider_bitrix24.api import payments as payments
     from airflow_provider_bitrix24.api import settings as settings
     from airflow_provider_bitrix24.api import tokens as tokens
 
-_MODULES = ("account_numbers", "authorised", "checkup", "effects", "flow", "methods", "payments", "settings", "tokens")
+_MODULES = (
+    "account_numbers",
+    "authorised",
+    "client",
+    "connection_test",
+    "io",
+    "methods",
+    "payments",
+    "settings",
+    "tokens",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bitrix24.api.batch import MOST_COMMANDS
-from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.models import Numbered
 from airflow_provider_bitrix24.api.paging import rows_in
 from airflow_provider_bitrix24.api.payments import chunks, read_rows
@@ -18,14 +18,14 @@ from airflow_provider_bitrix24.identifiers import normalised
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from airflow_provider_bitrix24.api.effects import Flow
-    from airflow_provider_bitrix24.api.flow import Caller
+    from airflow_provider_bitrix24.api.client import ApiClient
+    from airflow_provider_bitrix24.api.io import Flow
 
 _NUMBERS_OF_A_COMMAND: Final = 25
 """Half a page: a page that is full, and may therefore be cut, shows at least one number twice."""
 
 
-def find_invoices(caller: Caller, *, account_numbers: Iterable[str]) -> Flow[dict[str, tuple[int, ...]]]:
+def find_invoices(client: ApiClient, *, account_numbers: Iterable[str]) -> Flow[dict[str, tuple[int, ...]]]:
     """Find legacy invoices by their numbers (``ACCOUNT_NUMBER``), up to 1,250 numbers in a request.
 
     https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-invoice-list.html
@@ -42,11 +42,11 @@ def find_invoices(caller: Caller, *, account_numbers: Iterable[str]) -> Flow[dic
             "start": -1,
         }
 
-    return (yield from _find(caller, "crm.invoice.list", ("ID", "ACCOUNT_NUMBER"), account_numbers, params))
+    return (yield from _find(client, "crm.invoice.list", ("ID", "ACCOUNT_NUMBER"), account_numbers, params))
 
 
 def find_crm_payments(
-    caller: Caller,
+    client: ApiClient,
     *,
     account_numbers: Iterable[str],
     entity_id: int | None = None,
@@ -75,11 +75,11 @@ def find_crm_payments(
         return {**owner, "filter": {"@accountNumber": list(numbers)}, **more}
 
     method = "crm.item.payment.list" if owner else "sale.payment.list"
-    return (yield from _find(caller, method, ("id", "accountNumber"), account_numbers, params))
+    return (yield from _find(client, method, ("id", "accountNumber"), account_numbers, params))
 
 
 def _find(
-    caller: Caller,
+    client: ApiClient,
     method: str,
     fields: tuple[str, str],
     account_numbers: Iterable[str],
@@ -91,11 +91,11 @@ def _find(
     found: dict[str, set[int]] = {_spelling(number): set() for number in wanted}
     for commands in chunks(list(chunks(wanted, _NUMBERS_OF_A_COMMAND)), MOST_COMMANDS):
         if len(commands) == 1:
-            reply = yield from caller.call(method, params(commands[0]), effect=Effect.READ)
+            reply = yield from client.call(method, params(commands[0]), effect=Effect.READ)
             pages = [(commands[0], reply.result, reply.next, reply.total)]
         else:
             named = {f"c{index}": numbers for index, numbers in enumerate(commands)}
-            batch = yield from caller.batch({key: (method, params(numbers)) for key, numbers in named.items()})
+            batch = yield from client.batch({key: (method, params(numbers)) for key, numbers in named.items()})
             pages = [
                 (numbers, batch.value(key), batch.nexts.get(key), batch.totals.get(key))
                 for key, numbers in named.items()

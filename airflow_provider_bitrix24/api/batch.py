@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import quote
 
-from airflow_provider_bitrix24.api.effects import Effect
 from airflow_provider_bitrix24.api.envelope import operating_reset, refusal, whole_number
+from airflow_provider_bitrix24.api.error_codes import to_exception
+from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.paging import may_be_cut
-from airflow_provider_bitrix24.api.refusals import judge
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ConfigError,
     Bitrix24Error,
@@ -181,7 +181,7 @@ def decode(
         if key in failed:
             words = failed[key] if isinstance(failed[key], dict) else {"error_description": failed[key]}
             said = refusal(words, 200, redact, now=now)
-            errors[key] = judge(said, method, effect, known_resets.get(method), who=who)
+            errors[key] = to_exception(said, method, effect, known_resets.get(method), who=who)
         elif key not in results:
             missing[key] = _unmentioned(method, effect, halted=halt and bool(errors))
     return BatchReply(

@@ -20,7 +20,7 @@ import pendulum
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from airflow_provider_bitrix24.api.effects import Response
+    from airflow_provider_bitrix24.api.io import Response
 
 
 _TAG = re.compile(r"<[^<>]*>")
@@ -52,7 +52,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class ErrorReply:
     """An answer with an error in it."""
 
     code: str
@@ -67,7 +67,7 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class Redirect:
     """A redirect, from the portal or from something in front of it: it does not say whether the method ran."""
 
     host: str
@@ -79,7 +79,7 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
-class Garbled:
+class UnusableReply:
     """Something that is no answer of the method: a page, half a body, other JSON."""
 
     reason: str
@@ -87,7 +87,7 @@ class Garbled:
     """Whether it is a web page that says that there is no REST here, or not for us."""
 
 
-def open_envelope(response: Response, redact: Callable[[str], str]) -> Reply | Refusal | Moved | Garbled:
+def open_envelope(response: Response, redact: Callable[[str], str]) -> Reply | ErrorReply | Redirect | UnusableReply:
     """Read one HTTP answer.
 
     :param response: the complete answer.
@@ -97,12 +97,12 @@ def open_envelope(response: Response, redact: Callable[[str], str]) -> Reply | R
         location = response.headers.get("location", "").strip()
         host, scheme = map(redact, _split(location))
         relative = bool(location) and not host and "//" not in location.partition("?")[0]
-        return Moved(host, scheme, response.status, relative)
+        return Redirect(host, scheme, response.status, relative)
     body = _json_object(response.body, redact)
     if body is None:
         html = response.body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
         kind = "an HTML page" if html else "a body that is not the JSON of the method"
-        return Garbled(
+        return UnusableReply(
             f"HTTP {response.status} with {kind}"
             if response.body.strip()
             else f"HTTP {response.status} without a body",
@@ -111,7 +111,7 @@ def open_envelope(response: Response, redact: Callable[[str], str]) -> Reply | R
     if "error" in body:
         return refusal(body, response.status, redact, _retry_after(response.headers), _now(response))
     if "result" not in body or response.status >= 400:
-        return Garbled(f"HTTP {response.status} with JSON that is neither a result nor an error")
+        return UnusableReply(f"HTTP {response.status} with JSON that is neither a result nor an error")
     return _reply(body)
 
 
@@ -121,14 +121,14 @@ def refusal(
     redact: Callable[[str], str],
     retry_after: float | None = None,
     now: float | None = None,
-) -> Refusal:
+) -> ErrorReply:
     """Read the error in a body, or in one command of a batch; REST 3.0 puts code and text into an object."""
     error = body.get("error")
     if isinstance(error, dict):
         code, text = error.get("code"), error.get("message")
     else:
         code, text = error, body.get("error_description")
-    return Refusal(_word(code), redact(_words(text))[:500], status, retry_after, now)
+    return ErrorReply(_word(code), redact(_words(text))[:500], status, retry_after, now)
 
 
 def operating_reset(time: Any) -> float | None:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_bitrix24.api.effects import Effect
-from airflow_provider_bitrix24.api.flow import keyed
+from airflow_provider_bitrix24.api.client import keyed
+from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.models import PayableProduct, Payment, ProductRow
 from airflow_provider_bitrix24.api.payments import read_rows, read_the_one, the_rest
 from airflow_provider_bitrix24.api.values import DEAL, SMART_INVOICE, positive_id
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from airflow_provider_bitrix24.api.batch import BatchReply
-    from airflow_provider_bitrix24.api.effects import Flow, Lease
-    from airflow_provider_bitrix24.api.flow import Caller
+    from airflow_provider_bitrix24.api.client import ApiClient
+    from airflow_provider_bitrix24.api.io import Flow, SendDeadline
 
 
 OWNER_TYPES: Final = {DEAL: "D", SMART_INVOICE: "SI"}
@@ -108,12 +108,12 @@ def sum_of(rows: Iterable[ProductRow]) -> Decimal:
 
 
 def add_payment_product(
-    caller: Caller,
+    client: ApiClient,
     *,
     payment_id: int,
     row_id: int,
     quantity: int,
-    lease: Lease | None = None,
+    deadline: SendDeadline | None = None,
     idempotency: str | None = None,
 ) -> Flow[int]:
     """Put one product row into a payment. Repeating it adds another line if quantity is left.
@@ -124,11 +124,11 @@ def add_payment_product(
     :return: id of the line in the payment.
     :raises Bitrix24OutcomeUnknown: the answer is missing, or is not an id.
     """
-    reply = yield from caller.call(
+    reply = yield from client.call(
         "crm.item.payment.product.add",
         {"paymentId": payment_id, "rowId": row_id, "quantity": quantity},
-        effect=Effect.CREATE,
-        lease=lease,
+        effect=Effect.NON_IDEMPOTENT,
+        deadline=deadline,
         headers=keyed(idempotency),
     )
     try:
@@ -158,7 +158,7 @@ def available_in(reply: BatchReply) -> tuple[ProductRow, ...]:
     return rows
 
 
-def read_contents(caller: Caller, *, payment_id: int, prices_of: tuple[int, int] | None = None) -> Flow[Contents]:
+def read_contents(client: ApiClient, *, payment_id: int, prices_of: tuple[int, int] | None = None) -> Flow[Contents]:
     """Read a payment and the product rows in it, in one request.
 
     REST methods ``batch`` of ``crm.item.payment.get`` and ``crm.item.payment.product.list``
@@ -173,11 +173,11 @@ def read_contents(caller: Caller, *, payment_id: int, prices_of: tuple[int, int]
     }
     if prices_of is not None:
         commands["rows"] = ask_for_available(*prices_of)
-    reply = yield from caller.batch(commands)
+    reply = yield from client.batch(commands)
     listed = reply.value("products")
     cut = isinstance(listed, list) and reply.may_be_cut("products", len(listed))
     rows = yield from the_rest(
-        caller, _INSIDE, {"paymentId": payment_id}, listed, cut=cut, told=reply.totals.get("products")
+        client, _INSIDE, {"paymentId": payment_id}, listed, cut=cut, told=reply.totals.get("products")
     )
     quantities: dict[int, Decimal] = {}
     for product in read_rows(_INSIDE, PayableProduct.from_wire, rows):

@@ -13,8 +13,8 @@ from airflow_provider_bitrix24 import api
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from airflow_provider_bitrix24.api.effects import Flow
-    from airflow_provider_bitrix24.api.flow import Caller
+    from airflow_provider_bitrix24.api.client import ApiClient
+    from airflow_provider_bitrix24.api.io import Flow
     from airflow_provider_bitrix24.api.models import Invoice, Payment
     from airflow_provider_bitrix24.exceptions import Bitrix24ApiError
 
@@ -29,11 +29,11 @@ class RestMethods(ABC):
 
     @property
     @abstractmethod
-    def caller(self) -> Caller:
+    def client(self) -> ApiClient:
         """The portal, for the flows of `api`."""
 
     @abstractmethod
-    async def acaller(self) -> Caller:
+    async def aclient(self) -> ApiClient:
         """The portal, for the flows of `api`."""
 
     @abstractmethod
@@ -59,7 +59,7 @@ class RestMethods(ABC):
         """
         self.run(
             api.payments.pay_invoice(
-                self.caller, invoice_id=invoice_id, pay_system_id=pay_system_id, bx_rest_handler=bx_rest_handler
+                self.client, invoice_id=invoice_id, pay_system_id=pay_system_id, bx_rest_handler=bx_rest_handler
             )
         )
 
@@ -67,10 +67,10 @@ class RestMethods(ABC):
         self, *, invoice_id: int, pay_system_id: int | None = None, bx_rest_handler: str | None = None
     ) -> None:
         """Async twin of `pay_invoice`."""
-        caller = await self.acaller()
+        client = await self.aclient()
         await self.arun(
             api.payments.pay_invoice(
-                caller, invoice_id=invoice_id, pay_system_id=pay_system_id, bx_rest_handler=bx_rest_handler
+                client, invoice_id=invoice_id, pay_system_id=pay_system_id, bx_rest_handler=bx_rest_handler
             )
         )
 
@@ -79,22 +79,22 @@ class RestMethods(ABC):
 
         https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-invoice-get.html
         """
-        return self.run(api.payments.get_invoice(self.caller, invoice_id=invoice_id))
+        return self.run(api.payments.get_invoice(self.client, invoice_id=invoice_id))
 
     async def aget_invoice(self, invoice_id: int) -> Invoice:
         """Async twin of `get_invoice`."""
-        return await self.arun(api.payments.get_invoice(await self.acaller(), invoice_id=invoice_id))
+        return await self.arun(api.payments.get_invoice(await self.aclient(), invoice_id=invoice_id))
 
     def get_invoices(self, *, invoice_ids: Iterable[int]) -> dict[int, Invoice]:
         """Many legacy invoices, up to 2,500 in a request; those that do not exist are absent.
 
         https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-invoice-list.html
         """
-        return self.run(api.payments.get_invoices(self.caller, invoice_ids=invoice_ids))
+        return self.run(api.payments.get_invoices(self.client, invoice_ids=invoice_ids))
 
     async def aget_invoices(self, *, invoice_ids: Iterable[int]) -> dict[int, Invoice]:
         """Async twin of `get_invoices`."""
-        return await self.arun(api.payments.get_invoices(await self.acaller(), invoice_ids=invoice_ids))
+        return await self.arun(api.payments.get_invoices(await self.aclient(), invoice_ids=invoice_ids))
 
     def find_invoices(self, *, account_numbers: Iterable[str]) -> dict[str, tuple[int, ...]]:
         """Find legacy invoices by the numbers that customers write on transfers, up to 1,250 in a request.
@@ -103,11 +103,11 @@ class RestMethods(ABC):
 
         :return: number -> ids of the invoices that have it: none, one, or several.
         """
-        return self.run(api.account_numbers.find_invoices(self.caller, account_numbers=account_numbers))
+        return self.run(api.account_numbers.find_invoices(self.client, account_numbers=account_numbers))
 
     async def afind_invoices(self, *, account_numbers: Iterable[str]) -> dict[str, tuple[int, ...]]:
         """Async twin of `find_invoices`."""
-        return await self.arun(api.account_numbers.find_invoices(await self.acaller(), account_numbers=account_numbers))
+        return await self.arun(api.account_numbers.find_invoices(await self.aclient(), account_numbers=account_numbers))
 
     # -- payments of deals and smart invoices --------------------------------------------------------------------
 
@@ -123,7 +123,7 @@ class RestMethods(ABC):
         """
         return self.run(
             api.payments.add_crm_payment(
-                self.caller, entity_id=entity_id, entity_type_id=entity_type_id, pay_system_id=pay_system_id
+                self.client, entity_id=entity_id, entity_type_id=entity_type_id, pay_system_id=pay_system_id
             )
         )
 
@@ -131,10 +131,10 @@ class RestMethods(ABC):
         self, *, entity_id: int, entity_type_id: int = 2, pay_system_id: int | None = None
     ) -> int:
         """Async twin of `add_crm_payment`."""
-        caller = await self.acaller()
+        client = await self.aclient()
         return await self.arun(
             api.payments.add_crm_payment(
-                caller, entity_id=entity_id, entity_type_id=entity_type_id, pay_system_id=pay_system_id
+                client, entity_id=entity_id, entity_type_id=entity_type_id, pay_system_id=pay_system_id
             )
         )
 
@@ -143,19 +143,19 @@ class RestMethods(ABC):
 
         https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-get.html
         """
-        return self.run(api.payments.get_crm_payment(self.caller, payment_id=payment_id))
+        return self.run(api.payments.get_crm_payment(self.client, payment_id=payment_id))
 
     async def aget_crm_payment(self, payment_id: int) -> Payment:
         """Async twin of `get_crm_payment`."""
-        return await self.arun(api.payments.get_crm_payment(await self.acaller(), payment_id=payment_id))
+        return await self.arun(api.payments.get_crm_payment(await self.aclient(), payment_id=payment_id))
 
     def get_crm_payments(self, *, payment_ids: Iterable[int]) -> dict[int, Payment | Bitrix24ApiError]:
         """Many payments, 50 in a request: id -> the payment, or the final error that the portal gave for it."""
-        return self.run(api.payments.get_crm_payments(self.caller, payment_ids=payment_ids))
+        return self.run(api.payments.get_crm_payments(self.client, payment_ids=payment_ids))
 
     async def aget_crm_payments(self, *, payment_ids: Iterable[int]) -> dict[int, Payment | Bitrix24ApiError]:
         """Async twin of `get_crm_payments`."""
-        return await self.arun(api.payments.get_crm_payments(await self.acaller(), payment_ids=payment_ids))
+        return await self.arun(api.payments.get_crm_payments(await self.aclient(), payment_ids=payment_ids))
 
     def find_crm_payments(
         self, *, account_numbers: Iterable[str], entity_id: int | None = None, entity_type_id: int | None = None
@@ -172,7 +172,7 @@ class RestMethods(ABC):
         """
         return self.run(
             api.account_numbers.find_crm_payments(
-                self.caller, account_numbers=account_numbers, entity_id=entity_id, entity_type_id=entity_type_id
+                self.client, account_numbers=account_numbers, entity_id=entity_id, entity_type_id=entity_type_id
             )
         )
 
@@ -180,10 +180,10 @@ class RestMethods(ABC):
         self, *, account_numbers: Iterable[str], entity_id: int | None = None, entity_type_id: int | None = None
     ) -> dict[str, tuple[int, ...]]:
         """Async twin of `find_crm_payments`."""
-        caller = await self.acaller()
+        client = await self.aclient()
         return await self.arun(
             api.account_numbers.find_crm_payments(
-                caller, account_numbers=account_numbers, entity_id=entity_id, entity_type_id=entity_type_id
+                client, account_numbers=account_numbers, entity_id=entity_id, entity_type_id=entity_type_id
             )
         )
 
@@ -206,7 +206,7 @@ class RestMethods(ABC):
         """
         return self.run(
             api.payments.list_crm_payments(
-                self.caller, entity_id=entity_id, entity_type_id=entity_type_id, filter=filter, order=order
+                self.client, entity_id=entity_id, entity_type_id=entity_type_id, filter=filter, order=order
             )
         )
 
@@ -219,10 +219,10 @@ class RestMethods(ABC):
         order: Mapping[str, str] | None = None,
     ) -> list[Payment]:
         """Async twin of `list_crm_payments`."""
-        caller = await self.acaller()
+        client = await self.aclient()
         return await self.arun(
             api.payments.list_crm_payments(
-                caller, entity_id=entity_id, entity_type_id=entity_type_id, filter=filter, order=order
+                client, entity_id=entity_id, entity_type_id=entity_type_id, filter=filter, order=order
             )
         )
 
@@ -231,20 +231,20 @@ class RestMethods(ABC):
 
         https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-pay.html
         """
-        self.run(api.payments.pay_crm_payment(self.caller, payment_id=payment_id))
+        self.run(api.payments.pay_crm_payment(self.client, payment_id=payment_id))
 
     async def apay_crm_payment(self, *, payment_id: int) -> None:
         """Async twin of `pay_crm_payment`."""
-        await self.arun(api.payments.pay_crm_payment(await self.acaller(), payment_id=payment_id))
+        await self.arun(api.payments.pay_crm_payment(await self.aclient(), payment_id=payment_id))
 
     def update_crm_payment(self, *, payment_id: int, pay_system_id: int) -> None:
         """Give a payment another pay system: ``crm.item.payment.update``.
 
         https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-update.html
         """
-        self.run(api.payments.update_crm_payment(self.caller, payment_id=payment_id, pay_system_id=pay_system_id))
+        self.run(api.payments.update_crm_payment(self.client, payment_id=payment_id, pay_system_id=pay_system_id))
 
     async def aupdate_crm_payment(self, *, payment_id: int, pay_system_id: int) -> None:
         """Async twin of `update_crm_payment`."""
-        caller = await self.acaller()
-        await self.arun(api.payments.update_crm_payment(caller, payment_id=payment_id, pay_system_id=pay_system_id))
+        client = await self.aclient()
+        await self.arun(api.payments.update_crm_payment(client, payment_id=payment_id, pay_system_id=pay_system_id))

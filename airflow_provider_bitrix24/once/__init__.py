@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from decimal import Decimal
 
-    from airflow_provider_bitrix24.api.flow import Caller
+    from airflow_provider_bitrix24.api.client import ApiClient
     from airflow_provider_bitrix24.journal import Journal
     from airflow_provider_bitrix24.journal.entry import Operation
 
@@ -48,7 +48,7 @@ class Brake(Protocol):
 class Once:
     """One attempt at one portal.
 
-    :param caller: the portal.
+    :param client: the portal.
     :param run: runs a flow to its end; :meth:`Bitrix24Hook.run`.
     :param clock: ``time()`` and ``monotonic()``; the module :mod:`time` is one.
     :param log: where the steps are logged.
@@ -61,7 +61,7 @@ class Once:
 
     def __init__(
         self,
-        caller: Caller,
+        client: ApiClient,
         run: Run,
         clock: Clock,
         log: Log,
@@ -70,7 +70,7 @@ class Once:
         safeguard: Callable[[], None] | None = None,
         brake: Brake | None = None,
     ) -> None:
-        self._attempt = Attempt(caller=caller, run=run, clock=clock, log=log, safeguard=safeguard or no_safeguard)
+        self._attempt = Attempt(client=client, run=run, clock=clock, log=log, safeguard=safeguard or no_safeguard)
         self._journal = journal or Forgetful()
         self._task = task or Task(identity="unnamed task")
         self._brake = brake

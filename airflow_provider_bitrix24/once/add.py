@@ -17,7 +17,7 @@ from airflow_provider_bitrix24.exceptions import (
     PaymentRefused,
 )
 from airflow_provider_bitrix24.once.addition import Addition
-from airflow_provider_bitrix24.once.attempt import Unreadable
+from airflow_provider_bitrix24.once.attempt import PortalUnreadable
 from airflow_provider_bitrix24.once.complete import complete
 from airflow_provider_bitrix24.once.decisions import adopt, heed, turn_down
 from airflow_provider_bitrix24.once.evidence import find_ours
@@ -26,7 +26,7 @@ from airflow_provider_bitrix24.once.read_back import read_back, refuse_one_too_m
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from airflow_provider_bitrix24.api.effects import Flow, Lease
+    from airflow_provider_bitrix24.api.io import Flow, SendDeadline
     from airflow_provider_bitrix24.api.models import Payment
     from airflow_provider_bitrix24.journal import Decision
     from airflow_provider_bitrix24.once.receipt import Receipt
@@ -119,7 +119,7 @@ class _Adding:
 
         if sent is None or tagged(self.view):
             return
-        with suppress(Unreadable):  # the next look says so
+        with suppress(PortalUnreadable):  # the next look says so
             self.attempt.find(self._read_before_add, tagged, sent)
         self._look()
 
@@ -165,7 +165,7 @@ class _Adding:
     def _read_before_add(self) -> Flow[ObjectView]:
         addition = self.addition
         return read_before_add(
-            self.attempt.caller,
+            self.attempt.client,
             entity_id=addition.entity_id,
             entity_type_id=addition.entity_type_id,
             with_rows=addition.fill_products,
@@ -211,7 +211,7 @@ class _Adding:
         addition, story = self.addition, self.story
         try:
             listed = self.attempt.find(lambda: addition.read_payments(payment_id), bool, story.ended())
-        except Unreadable as error:
+        except PortalUnreadable as error:
             trouble = str(error)
         else:
             if listed:
@@ -351,24 +351,24 @@ class _Adding:
         attempt.log.info("The portal added payment %s to %s; reading it back.", payment_id, addition.of)
         return read_back(addition, payment_id, on_unknown=self.on_unknown)
 
-    def _write(self, lease: Lease, digest: str) -> Flow[int]:
+    def _write(self, deadline: SendDeadline, digest: str) -> Flow[int]:
         addition = self.addition
         if addition.tag is None:
             return payments.add_crm_payment(
-                self.attempt.caller,
+                self.attempt.client,
                 entity_id=addition.entity_id,
                 entity_type_id=addition.entity_type_id,
                 pay_system_id=addition.pay_system_id,
-                lease=lease,
+                deadline=deadline,
                 idempotency=digest,
             )
         return tags.add_tagged_crm_payment(
-            self.attempt.caller,
+            self.attempt.client,
             entity_id=addition.entity_id,
             entity_type_id=addition.entity_type_id,
             pay_system_id=addition.pay_system_id,
             tag=addition.tag,
-            lease=lease,
+            deadline=deadline,
             idempotency=digest,
         )
 

@@ -10,7 +10,7 @@ from airflow_provider_bitrix24.exceptions import (
     PaymentUnresolved,
 )
 from airflow_provider_bitrix24.journal import Entry
-from airflow_provider_bitrix24.once.attempt import Sent, Unreadable
+from airflow_provider_bitrix24.once.attempt import PortalUnreadable, Sent
 from airflow_provider_bitrix24.once.complete import answer_words
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class _Search:
         # Whatever may appear is waited for, so that two candidates are not taken for one.
         try:
             self.addition.attempt.find(self.addition.read_evidence, proved, self.sent)
-        except Unreadable as error:
+        except PortalUnreadable as error:
             trouble = str(error)
         else:
             return self._judge(latest[0])

@@ -1,4 +1,4 @@
-"""The intent to send something: written down before each lease, taken back if it certainly was not executed."""
+"""The intent to send something: written down before each deadline, taken back if it certainly was not executed."""
 
 from __future__ import annotations
 

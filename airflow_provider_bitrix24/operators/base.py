@@ -1,4 +1,4 @@
-"""What the operators share: brakes, journal, one attempt, the question to a person, the receipt."""
+"""What the operators share: safeguards, journal, one attempt, the question to a person, the receipt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from airflow_provider_bitrix24 import options
 from airflow_provider_bitrix24.exceptions import PaymentAmbiguous, PaymentRefused
 from airflow_provider_bitrix24.failures import fail_if_final, failure_of
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
-from airflow_provider_bitrix24.operators import brakes
+from airflow_provider_bitrix24.operators import safeguards
 from airflow_provider_bitrix24.operators.arguments import (
     leave_out_what_is_empty,
     one_of,
@@ -26,6 +26,7 @@ from airflow_provider_bitrix24.operators.arguments import (
     time_span,
 )
 from airflow_provider_bitrix24.operators.journals import (
+    KEEP_STATE,
     begin,
     identity,
     journal_of,
@@ -52,7 +53,6 @@ OnUnknown = Literal["fail", "ask"]
 IF_PAID: Final[tuple[IfPaid, ...]] = get_args(IfPaid)
 ON_UNKNOWN: Final[tuple[str, ...]] = get_args(OnUnknown)
 ASK_TIMEOUT: Final = timedelta(days=1)
-KEEP_STATE: Final = " (keep its task state when you clear it: else the decision is discarded)"
 ASK_INSTEAD: Final = " (with on_unknown='ask', Airflow asks a person instead)"
 
 
@@ -102,9 +102,9 @@ class PaymentOperator(LiteralText, BaseOperator):
         self.bitrix24_conn_id = bitrix24_conn_id
         # After BaseOperator, which also looks into the DAG's default_args: whatever the author gave wins.
         if AIRFLOW_V_3_3_PLUS and self.retry_policy is None:
-            from airflow_provider_bitrix24.operators.retries import ComeBackWhenAsked
+            from airflow_provider_bitrix24.operators.retries import HonorRetryAfterPolicy
 
-            self.retry_policy = ComeBackWhenAsked()
+            self.retry_policy = HonorRetryAfterPolicy()
 
     @cached_property
     def hook(self) -> Bitrix24Hook:
@@ -228,14 +228,14 @@ class PaymentOperator(LiteralText, BaseOperator):
         ti = context["ti"]
         task = Task(identity=identity(context), try_number=ti.try_number, max_tries=ti.max_tries, lost=lost, hint=hint)
         return Once(
-            self.hook.caller,
+            self.hook.client,
             self.hook.run,
             time,
             self.log,
             journal=journal,
             task=task,
-            safeguard=lambda: brakes.refuse_if_stopped(self.bitrix24_conn_id, "Nothing was sent."),
-            brake=brakes.Brakes(context, self.bitrix24_conn_id, self._may_backfill()),
+            safeguard=lambda: safeguards.refuse_if_stopped(self.bitrix24_conn_id, "Nothing was sent."),
+            brake=safeguards.Safeguards(context, self.bitrix24_conn_id, self._may_backfill()),
         )
 
     def _ask(

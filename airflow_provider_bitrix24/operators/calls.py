@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_bitrix24 import api
-from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.values import plain, shown
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ConfigError,
@@ -23,7 +23,7 @@ from airflow_provider_bitrix24.exceptions import (
 from airflow_provider_bitrix24.failures import fail_if_final
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.links.bitrix24 import CrmPaymentLink
-from airflow_provider_bitrix24.operators import brakes
+from airflow_provider_bitrix24.operators import safeguards
 from airflow_provider_bitrix24.operators.arguments import given, one_of, refuse_lost, switch
 from airflow_provider_bitrix24.operators.journals import is_first
 from airflow_provider_bitrix24.operators.numbers import read_id, refuse_unless_one
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import BaseOperatorLink, Context
 
-EFFECTS: Final = ("read", "set", "create")
+EFFECTS: Final = ("read", "idempotent", "non_idempotent")
 """From the most harmless to the most dangerous."""
 
 
@@ -52,9 +52,9 @@ class Bitrix24CallOperator(BaseOperator):
 
     :param method: (templated) name of the method, such as ``crm.deal.update``.
     :param parameters: (templated) parameters of the method. Not ``params``, which is Airflow's own argument.
-    :param effect: (templated) what executing it does: ``"read"``, ``"set"`` (repeating it leaves the same state) or
-        ``"create"`` (repeating it creates another one). By default what the registry says; required for methods that
-        are not in it.
+    :param effect: (templated) what executing it does: ``"read"``, ``"idempotent"`` (repeating it leaves the same state)
+        or ``"non_idempotent"`` (repeating it creates another one). By default what the registry says; required for
+        methods that are not in it.
     :param all_rows: read all pages of a list method; without it, the result is the first page.
     :param result_path: (templated) where to write the result instead of returning it: a path of Airflow's object
         storage, such as ``s3://bucket/deals.json``. JSON; with ``all_rows``, a line for each row.
@@ -135,8 +135,8 @@ class Bitrix24CallOperator(BaseOperator):
             found = [plain(row) for row in rows]
             self.log.info("%s returned %s.", method, _in_words(found))
             return found
-        if effect is Effect.CREATE:
-            from airflow_provider_bitrix24.operators.sent import send_once
+        if effect is Effect.NON_IDEMPOTENT:
+            from airflow_provider_bitrix24.operators.send_once import send_once
 
             retries = self.retries or 0
             result = send_once(context, method, lambda: self._send(method, parameters, effect), retries=retries)
@@ -182,8 +182,8 @@ class Bitrix24CallOperator(BaseOperator):
             raise Bitrix24ConfigError(
                 f"{method} is not among the methods that this provider knows"
                 + (f" (did you mean {close}?)" if close else "")
-                + ". Say what executing it does: effect='read', 'set' (repeating it leaves the same state) or 'create' "
-                "(repeating it makes another one). Nothing was sent."
+                + ". Say what executing it does: effect='read', 'idempotent' (repeating it leaves the same state) or "
+                "'non_idempotent' (repeating it makes another one). Nothing was sent."
             )
         if row is not None and wanted is not None and EFFECTS.index(wanted.value) < EFFECTS.index(row.effect.value):
             raise Bitrix24ConfigError(
@@ -207,7 +207,7 @@ class Bitrix24CallOperator(BaseOperator):
                 f"{method} {what}. {instead}, or set unguarded=True if you can rely on something else. Nothing was "
                 "sent."
             )
-        brakes.refuse_if_stopped(self.bitrix24_conn_id)
+        safeguards.refuse_if_stopped(self.bitrix24_conn_id)
 
     def _write(self, lines: Any) -> str:
         from airflow.sdk import ObjectStoragePath

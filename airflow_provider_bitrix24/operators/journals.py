@@ -30,6 +30,7 @@ _STORE: Final = "task_state_store"
 BEGUN: Final = "bitrix24_begun"
 """Name of the XCom by which an attempt sees that an earlier one has begun: Airflow deletes it when the next attempt
 starts, and tells that one that it was there."""
+KEEP_STATE: Final = " (keep its task state when you clear it: else the decision is discarded)"
 _CLEARED: Final = "The task was cleared, and what its earlier attempts had noted is gone: "
 _REPLACED: Final = (
     f"{_CLEARED}clearing keeps them, so somebody has emptied or replaced the journal, or has added it after the first "

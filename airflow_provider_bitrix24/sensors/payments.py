@@ -40,7 +40,7 @@ from airflow_provider_bitrix24.triggers.payments import (
     InvoicePaidTrigger,
     PaidTrigger,
 )
-from airflow_provider_bitrix24.triggers.verdicts import Reason, Verdict, judge_invoices, judge_payments
+from airflow_provider_bitrix24.triggers.poll_result import PollResult, Reason, evaluate_invoices, evaluate_payments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -86,7 +86,7 @@ class PaidSensor(LiteralText, BaseSensorOperator):
         """Check the rendered arguments; return the ids and whether there are many."""
 
     @abstractmethod
-    def look(self, ids: Sequence[int]) -> Verdict:
+    def look(self, ids: Sequence[int]) -> PollResult:
         """Read the portal once."""
 
     @abstractmethod
@@ -119,10 +119,10 @@ class PaidSensor(LiteralText, BaseSensorOperator):
         :raises Bitrix24Error: the portal could not be read this time.
         """
         ids, many = fail_if_final(self.read_arguments, changes_nothing=True)
-        verdict = fail_if_final(lambda: self.look(ids), changes_nothing=True)
-        self.log.info("%s", verdict.message)
-        if verdict.reason is not Reason.WAITING:
-            return PokeReturnValue(is_done=True, xcom_value=self._conclude(verdict, many))
+        result = fail_if_final(lambda: self.look(ids), changes_nothing=True)
+        self.log.info("%s", result.message)
+        if result.reason is not Reason.WAITING:
+            return PokeReturnValue(is_done=True, xcom_value=self._conclude(result, many))
         self._say_how_it_ends(ids)
         if self.deferrable:
             self._defer(ids, many)
@@ -131,7 +131,7 @@ class PaidSensor(LiteralText, BaseSensorOperator):
     def execute_complete(self, context: Context, event: Any = None, waited_for: Any = None) -> Any:
         """Turn the trigger's event into a result or an error.
 
-        :param event: what the trigger reported; see :class:`~airflow_provider_bitrix24.triggers.verdicts.Verdict`.
+        :param event: what the trigger reported: a :class:`~airflow_provider_bitrix24.triggers.poll_result.PollResult`.
         :param waited_for: the ids that account numbers were looked up as, and whether there were many.
         :return: as :meth:`execute`.
         :raises AirflowFailException: the wait cannot end well.
@@ -140,9 +140,9 @@ class PaidSensor(LiteralText, BaseSensorOperator):
         :raises ValueError: the event is not one of this sensor's.
         """
         ids, many = waited_for or fail_if_final(self.read_arguments, changes_nothing=True)
-        verdict = Verdict.from_event(event, id_field=self.id_field, ids=ids)
-        self.log.info("%s", verdict.message)
-        return self._conclude(verdict, many)
+        result = PollResult.from_event(event, id_field=self.id_field, ids=ids)
+        self.log.info("%s", result.message)
+        return self._conclude(result, many)
 
     def _ids(self, find: Callable[[Sequence[str]], Mapping[str, Sequence[int]]]) -> tuple[list[int], bool]:
         """Return the ids, and whether there are many; numbers are looked up."""
@@ -173,19 +173,19 @@ class PaidSensor(LiteralText, BaseSensorOperator):
             ", ..." if len(ids) > 3 else "",
         )
 
-    def _conclude(self, verdict: Verdict, many: bool) -> Any:
-        if verdict.reason.hopeless:
-            raise AirflowFailException(verdict.message)
-        if verdict.reason is Reason.TIMEOUT:
-            raise AirflowSensorTimeout(f"Not paid within {self.timeout:g} s: {verdict.message}")
-        if verdict.reason is Reason.UNREADABLE and self.never_fail:
+    def _conclude(self, result: PollResult, many: bool) -> Any:
+        if result.reason.hopeless:
+            raise AirflowFailException(result.message)
+        if result.reason is Reason.TIMEOUT:
+            raise AirflowSensorTimeout(f"Not paid within {self.timeout:g} s: {result.message}")
+        if result.reason is Reason.UNREADABLE and self.never_fail:
             # Airflow turns only its own exceptions into this after a deferral, and every exception in a worker.
-            raise AirflowSkipException(f"Skipping due to never_fail: {verdict.message}")
-        if verdict.reason is Reason.UNREADABLE:
-            unreadable = Bitrix24NoAnswer("the sensor's reads", verdict.message)
+            raise AirflowSkipException(f"Skipping due to never_fail: {result.message}")
+        if result.reason is Reason.UNREADABLE:
+            unreadable = Bitrix24NoAnswer("the sensor's reads", result.message)
             unreadable.sent = "no"
             raise unreadable
-        return verdict.items if many else verdict.items[0]
+        return result.items if many else result.items[0]
 
     def _defer(self, ids: Sequence[int], many: bool) -> NoReturn:
         trigger = self.trigger(
@@ -247,9 +247,9 @@ class InvoicePaidSensor(PaidSensor):
         """Return the invoices."""
         return self._ids(lambda numbers: self.hook.find_invoices(account_numbers=numbers))
 
-    def look(self, ids: Sequence[int]) -> Verdict:
+    def look(self, ids: Sequence[int]) -> PollResult:
         """Read all invoices and judge them."""
-        return judge_invoices(ids, self.hook.get_invoices(invoice_ids=ids))
+        return evaluate_invoices(ids, self.hook.get_invoices(invoice_ids=ids))
 
     def trigger(self, ids: Sequence[int], **waiting: Any) -> PaidTrigger:
         """Return the trigger for these invoices."""
@@ -320,15 +320,15 @@ class CrmPaymentPaidSensor(PaidSensor):
             )
         )
 
-    def look(self, ids: Sequence[int]) -> Verdict:
+    def look(self, ids: Sequence[int]) -> PollResult:
         """Read all payments and judge them."""
         owner = self._read_object()
         if owner is None:
-            return judge_payments(ids, self.hook.get_crm_payments(payment_ids=ids))
+            return evaluate_payments(ids, self.hook.get_crm_payments(payment_ids=ids))
         type_id, object_id = owner
         listed = self.hook.list_crm_payments(entity_id=object_id, entity_type_id=type_id)
         where = f" of object {object_id} (entityTypeId {type_id})"
-        return judge_payments(ids, {payment.id: payment for payment in listed}, where)
+        return evaluate_payments(ids, {payment.id: payment for payment in listed}, where)
 
     def trigger(self, ids: Sequence[int], **waiting: Any) -> PaidTrigger:
         """Return the trigger for these payments."""

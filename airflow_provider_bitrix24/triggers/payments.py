@@ -16,7 +16,13 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_bitrix24.exceptions import Bitrix24ConnectionNotFound, Bitrix24Error, Bitrix24RateLimited
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
-from airflow_provider_bitrix24.triggers.verdicts import Reason, Verdict, judge_failure, judge_invoices, judge_payments
+from airflow_provider_bitrix24.triggers.poll_result import (
+    PollResult,
+    Reason,
+    evaluate_failure,
+    evaluate_invoices,
+    evaluate_payments,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -74,7 +80,7 @@ class PaidTrigger(BaseTrigger):
         """Return the arguments that say what is waited for."""
 
     @abstractmethod
-    async def look(self, hook: Bitrix24Hook) -> Verdict:
+    async def look(self, hook: Bitrix24Hook) -> PollResult:
         """Look once."""
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -90,21 +96,21 @@ class PaidTrigger(BaseTrigger):
             looks += 1
             wait = self._wait_after(looks)
             try:
-                verdict = await self.look(hook)
+                result = await self.look(hook)
                 failures = 0
             except Bitrix24ConnectionNotFound:
-                verdict = Verdict(reason=Reason.REFUSED, message=self._no_connection)
+                result = PollResult(reason=Reason.REFUSED, message=self._no_connection)
             except Bitrix24Error as error:
                 failures += 1
-                verdict = judge_failure(error, failures=failures, allowed=self.read_failures_allowed)
+                result = evaluate_failure(error, failures=failures, allowed=self.read_failures_allowed)
                 if isinstance(error, Bitrix24RateLimited) and error.retry_after:
                     wait = max(wait, error.retry_after)
-            if verdict.reason is not Reason.WAITING:
-                yield _event(verdict)
+            if result.reason is not Reason.WAITING:
+                yield _event(result)
                 return
-            self.log.info("%s", verdict.message)
+            self.log.info("%s", result.message)
             if time.time() >= self.end_time:
-                yield _event(Verdict(reason=Reason.TIMEOUT, message=verdict.message))
+                yield _event(PollResult(reason=Reason.TIMEOUT, message=result.message))
                 return
 
     def _wait_after(self, looks: int) -> float:
@@ -139,9 +145,9 @@ class InvoicePaidTrigger(PaidTrigger):
         """Return the invoices."""
         return {"invoice_ids": self.invoice_ids}
 
-    async def look(self, hook: Bitrix24Hook) -> Verdict:
+    async def look(self, hook: Bitrix24Hook) -> PollResult:
         """Read all invoices and judge them."""
-        return judge_invoices(self.invoice_ids, await hook.aget_invoices(invoice_ids=self.invoice_ids))
+        return evaluate_invoices(self.invoice_ids, await hook.aget_invoices(invoice_ids=self.invoice_ids))
 
 
 class CrmPaymentPaidTrigger(PaidTrigger):
@@ -173,14 +179,14 @@ class CrmPaymentPaidTrigger(PaidTrigger):
         """Return the payments and their object."""
         return {"payment_ids": self.payment_ids, "entity_type_id": self.entity_type_id, "entity_id": self.entity_id}
 
-    async def look(self, hook: Bitrix24Hook) -> Verdict:
+    async def look(self, hook: Bitrix24Hook) -> PollResult:
         """Read all payments and judge them."""
         if self.entity_id is None or self.entity_type_id is None:
-            return judge_payments(self.payment_ids, await hook.aget_crm_payments(payment_ids=self.payment_ids))
+            return evaluate_payments(self.payment_ids, await hook.aget_crm_payments(payment_ids=self.payment_ids))
         listed = await hook.alist_crm_payments(entity_id=self.entity_id, entity_type_id=self.entity_type_id)
         where = f" of object {self.entity_id} (entityTypeId {self.entity_type_id})"
-        return judge_payments(self.payment_ids, {payment.id: payment for payment in listed}, where)
+        return evaluate_payments(self.payment_ids, {payment.id: payment for payment in listed}, where)
 
 
-def _event(verdict: Verdict) -> TriggerEvent:
-    return TriggerEvent(verdict.as_event())  # type: ignore[no-untyped-call]  # Airflow's class
+def _event(result: PollResult) -> TriggerEvent:
+    return TriggerEvent(result.as_event())  # type: ignore[no-untyped-call]  # Airflow's class

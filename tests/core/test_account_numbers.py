@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 
 from airflow_provider_bitrix24.api import account_numbers
-from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24NoAnswer
-from tests.core.scripted import Play, caller, play, says
+from tests.core.scripted import Play, client, play, says
 
 
 def invoices(numbers: Any, *bodies: Any) -> Play:
-    return play(account_numbers.find_invoices(caller(), account_numbers=numbers), *map(says, bodies))
+    return play(account_numbers.find_invoices(client(), account_numbers=numbers), *map(says, bodies))
 
 
 def payments(numbers: Any, *bodies: Any, **owner: Any) -> Play:
-    return play(account_numbers.find_crm_payments(caller(), account_numbers=numbers, **owner), *map(says, bodies))
+    return play(account_numbers.find_crm_payments(client(), account_numbers=numbers, **owner), *map(says, bodies))
 
 
 def row(number: int, account_number: Any) -> dict[str, Any]:
@@ -101,6 +101,6 @@ def test_nothing_is_asked_for_no_numbers() -> None:
 
 @pytest.mark.parametrize("number", [4711, 4711.0, None, "", " ", "None", "1\u200b", "1\n2", "x" * 101, True, ["1"]])
 def test_what_is_no_number_is_refused(number: Any) -> None:
-    error = play(account_numbers.find_invoices(caller(), account_numbers=iter([number]))).error
+    error = play(account_numbers.find_invoices(client(), account_numbers=iter([number]))).error
     assert isinstance(error, Bitrix24ConfigError)
     assert "account_numbers" in str(error)

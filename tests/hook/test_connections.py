@@ -56,7 +56,7 @@ def test_the_hook_refuses(extra: str) -> None:
     said_well(str(caught.value), extra)
     assert caught.value.final
     with pytest.raises(Bitrix24ConfigError) as caught:
-        asyncio.run(Bitrix24Hook().acaller())
+        asyncio.run(Bitrix24Hook().aclient())
     said_well(str(caught.value), extra)
 
 
@@ -85,7 +85,7 @@ def test_a_database_refuses(extra: str, monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_what_is_empty_is_not_given(extra: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CONNECTION, json.dumps({**FIELDS, "extra": extra}))
     assert Bitrix24Hook().portal == "127.0.0.1:1"
-    assert asyncio.run(Bitrix24Hook().acaller()).settings.portal == "127.0.0.1:1"
+    assert asyncio.run(Bitrix24Hook().aclient()).settings.portal == "127.0.0.1:1"
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_connection_that_cannot_be_parsed_exists(monkeypatch: pytest.MonkeyPat
         _ = Bitrix24Hook().portal
     texts.append(str(caught.value))
     with pytest.raises(Bitrix24ConfigError) as caught:
-        asyncio.run(Bitrix24Hook().acaller())
+        asyncio.run(Bitrix24Hook().aclient())
     texts.append(str(caught.value))
     for text in texts:
         assert "'bitrix24_default'" in text
@@ -125,7 +125,7 @@ def test_a_connection_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(Bitrix24ConnectionNotFound, match=r"'nowhere' \(bitrix24_conn_id\) was not found"):
         _ = Bitrix24Hook("nowhere").portal
     with pytest.raises(Bitrix24ConnectionNotFound, match=r"'nowhere' \(bitrix24_conn_id\) was not found"):
-        asyncio.run(Bitrix24Hook("nowhere").acaller())
+        asyncio.run(Bitrix24Hook("nowhere").aclient())
 
 
 @pytest.mark.parametrize(

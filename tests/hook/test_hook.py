@@ -19,7 +19,7 @@ import pytest
 
 import airflow_provider_bitrix24
 from airflow_provider_bitrix24.api.batch import Reference
-from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.models import Money
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ConfigError,
@@ -142,7 +142,7 @@ def test_calls_of_any_method(bitrix24_sandbox: Any) -> None:
     with pytest.raises(Bitrix24OutcomeUnknown):
         hook.call("crm.item.payment.pay", {"id": 1001})
     assert bitrix24_sandbox.payment(1001)["paid"] == "Y"
-    hook.call("crm.item.payment.pay", {"id": 1001}, effect=Effect.SET)
+    hook.call("crm.item.payment.pay", {"id": 1001}, effect=Effect.IDEMPOTENT)
 
 
 async def test_twins_of_any_method(bitrix24_sandbox: Any) -> None:

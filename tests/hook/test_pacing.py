@@ -18,7 +18,7 @@ import pytest
 import sqlalchemy as sa
 
 from airflow_provider_bitrix24 import pacing as host_pacing
-from airflow_provider_bitrix24.api.effects import Reserve, Slot
+from airflow_provider_bitrix24.api.io import Reserve, Slot
 from airflow_provider_bitrix24.api.pacing import NAMED, STANDARD, Limits
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24RateLimited, Bitrix24StoreError
 from airflow_provider_bitrix24.hooks import pacing

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography.fernet import Fernet
 
-from airflow_provider_bitrix24.hooks.sealing import Seal
+from airflow_provider_bitrix24.hooks.token_cipher import TokenCipher
 from airflow_provider_bitrix24.sandbox.faults import Fault
 from airflow_provider_bitrix24.sandbox.portal import Portal
 from airflow_provider_bitrix24.sandbox.pytest_plugin import Sandbox
@@ -70,8 +70,8 @@ class World:
         text = self.fernet.decrypt(row[0].encode()).decode()
         if suffix:
             return json.loads(text)
-        sealed = Seal(self.application.client_secret, salt=f"{address} {self.application.client_id}")
-        return asdict(sealed.open(text))
+        cipher = TokenCipher(self.application.client_secret, salt=f"{address} {self.application.client_id}")
+        return asdict(cipher.decrypt(text))
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         sandbox = Sandbox(server)
         application = sandbox.add_application()
         pair = sandbox.grant(application)
-        short = {"lease": 30, "delivery": 0, "server_limit": 0.3, "read_lag": 0.2}
+        short = {"send_deadline": 30, "network_delay": 0, "server_time_limit": 0.3, "read_lag": 0.2}
 
         def connection(**extra: Any) -> str:
             fields = json.loads(sandbox.oauth_connection_of(application, pair))

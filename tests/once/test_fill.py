@@ -93,7 +93,7 @@ def test_a_row_that_is_proved_to_be_missing_is_put_in_again(world: World) -> Non
     assert fill(world)["amount"] == "1020.00"
     assert contents(world) == {1: 2, 2: 1}
     assert world.writes() == [ADD, PUT, PUT, PUT]
-    assert world.clock.time() - 1_763_800_000 >= world.caller.settings.settle_window + 10
+    assert world.clock.time() - 1_763_800_000 >= world.client.settings.settle_window + 10
 
 
 def test_a_row_that_is_committed_late_is_not_put_in_again(world: World) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_4_PLUS
 
 from airflow_provider_bitrix24.operators.payments import AddCrmPaymentOperator
 from airflow_provider_bitrix24.sandbox.faults import Fault
@@ -139,9 +140,10 @@ class World:
         self.until(dag_id, "success", "failed")
 
     def answer_late(self, dag_id: str) -> None:
-        """Answer when the question has timed out and the task has failed; then clear it."""
+        """Answer when the question has timed out and the task has failed; then clear it, with its task state."""
         self.answer(dag_id, "Give up")
-        self.airflow.clear(dag_id, self.runs[dag_id])
+        kept = {"keep_task_state": True} if AIRFLOW_V_3_4_PLUS else {}
+        self.airflow.clear_tasks(dag_id, self.runs[dag_id], reset_dag_runs=True, **kept)
         self.until(dag_id, "running", "queued", "scheduled", "awaiting_input")
         self.until(dag_id, "failed")
 
@@ -263,7 +265,7 @@ def test_what_was_left_red_is_settled_at_a_terminal(world: World) -> None:
     assert listed.stdout.endswith("1 key\n")
     shown = world.cli("show", *place, "--task", "pay", "--map-index", "-1")
     assert f"candidates  {ours['payment_id']}" in shown.stdout
-    decided = world.cli("resolve", *place, "--adopt", str(ours["payment_id"]), "--by", "Ada", "--yes", "--json")
+    decided = world.cli("resolve", *place, "--use-payment", str(ours["payment_id"]), "--by", "Ada", "--yes", "--json")
     assert decided.returncode == 0, decided.stderr
     entry = world.journal("left_red")
     assert entry["decision"] is None  # only attempts write it
@@ -304,6 +306,7 @@ def test_where_there_is_nothing_to_decide_nobody_is_asked(portal: Any, task: Tas
 def test_a_question_that_nobody_has_answered_says_what_a_late_answer_does(world: World) -> None:
     assert "nobody has answered it within 1 second" in world.printed
     assert "has no effect until this task is cleared" in world.printed
+    assert ("Clear it (keep its task state" in world.printed) == AIRFLOW_V_3_4_PLUS
 
 
 def test_an_answer_that_came_too_late_is_heard_when_the_task_is_cleared(world: World) -> None:

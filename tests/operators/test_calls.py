@@ -108,7 +108,7 @@ def test_the_log_says_what_was_called_and_what_came(
     assert "secret title" not in printed
 
 
-# -- the retry rule; what the task state is for stands in test_sent.py
+# -- the retry rule; what the task state is for stands in test_send_once.py
 
 
 def test_without_task_state_a_later_attempt_creates_nothing(portal: Any, forgetful_task: Task) -> None:
@@ -199,7 +199,7 @@ def test_what_changes_payments_is_refused(portal: Any, task: Task, method: str, 
 )
 def test_an_unknown_method_of_a_payment_is_refused(portal: Any, task: Task, method: str) -> None:
     with pytest.raises(AirflowFailException, match=r"changes? payments"):
-        call(task, method=method, parameters={"id": 1001, "value": "Y"}, effect="set")
+        call(task, method=method, parameters={"id": 1001, "value": "Y"}, effect="idempotent")
     assert asked(portal) == []
 
 

@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 
 ADD = "crm.item.payment.add"
 PORTAL = "acme.bitrix24.com"
-SHORT = {"allow_http": True, "lease": 1, "connect_timeout": 0.2, "delivery": 0, "server_limit": 0.3, "read_lag": 0.2}
+SHORT = {
+    "allow_http": True,
+    "send_deadline": 1,
+    "connect_timeout": 0.2,
+    "network_delay": 0,
+    "server_time_limit": 0.3,
+    "read_lag": 0.2,
+}
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
 from airflow.sdk import DAG
 
-from airflow_provider_bitrix24.exceptions import Bitrix24NotSent
+from airflow_provider_bitrix24.exceptions import Bitrix24NotSent, Bitrix24RateLimited
 from airflow_provider_bitrix24.operators.payments import (
     AddCrmPaymentOperator,
     PayCrmPaymentOperator,
@@ -42,6 +42,14 @@ MARKS = pytest.mark.parametrize("operation", ["pay_invoice", "pay_crm_payment"])
 
 def http_requests(portal: Any) -> list[str]:
     return [request["method"] for request in portal.requests if not request["inside_batch"]]
+
+
+def end_before_anything_is_sent(portal: Any, task: Task, operation: str) -> None:
+    """An attempt that leaves its notes, and sends nothing: without notes, Airflow 3.4 does not tell that it ran."""
+    portal.fault("operation_time_limit", "*")
+    with pytest.raises(Bitrix24RateLimited):
+        OPERATORS[operation]().execute(task.context)
+    portal.clear_faults()
 
 
 def write_requests(portal: Any, operation: str) -> list[str]:
@@ -519,8 +527,10 @@ def test_without_a_journal_a_second_attempt_that_cannot_tell_adds_nothing(portal
 
 @MARKS
 def test_a_second_attempt_marks(portal: Any, task: Task, operation: str) -> None:
+    end_before_anything_is_sent(portal, task, operation)
     task.again()
     assert OPERATORS[operation]().execute(task.context)["outcome"] == "paid"
+    assert len(write_requests(portal, operation)) == 1
 
 
 @EACH

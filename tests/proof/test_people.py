@@ -274,9 +274,9 @@ def test_a_wrong_claim_is_ended_by_a_person(database: VirtualDatabase) -> None:
     resolve(world, "adopt", 1033)
     error = world.worker("a", 3).attempt(adding()).error
     assert isinstance(error, PaymentAmbiguous)
-    command = "python -m airflow_provider_bitrix24 journal"
+    command = "bitrix24-airflow journal"
     assert f"`{command} show key-b --conn-id YOUR_JOURNAL`" in str(error)
-    assert f"`{command} resolve key-b --conn-id YOUR_JOURNAL --give-up`" in str(error)
+    assert f"`{command} resolve key-b --conn-id YOUR_JOURNAL --abandon`" in str(error)
     refused = entry_of(world).decisions[-1].refused
     assert entry_of(world).state == "parked"
     assert refused is not None

@@ -49,9 +49,9 @@ SHORT = {
     "allow_http": True,
     "rate_limit_wait": 0,
     "connect_timeout": 2,
-    "lease": 5,
-    "delivery": 0,
-    "server_limit": 0.3,
+    "send_deadline": 5,
+    "network_delay": 0,
+    "server_time_limit": 0.3,
     "read_lag": 0.2,
     "portal_id": f"{CONTROL}.portal",
 }

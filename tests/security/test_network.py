@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_bitrix24.api import calls
-from airflow_provider_bitrix24.api.effects import Effect
-from airflow_provider_bitrix24.api.flow import Caller
+from airflow_provider_bitrix24.api.client import ApiClient
+from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ConfigError,
     Bitrix24Error,
@@ -45,9 +45,9 @@ def test_the_bait_notices() -> None:
     bait.close()
 
 
-def told(driver: Any, settings: Any, effect: Effect = Effect.CREATE) -> Any:
+def told(driver: Any, settings: Any, effect: Effect = Effect.NON_IDEMPOTENT) -> Any:
     try:
-        return driver(settings)(Caller(settings, tries=1).call(METHOD, {"entityId": 1}, effect=effect))
+        return driver(settings)(ApiClient(settings, tries=1).call(METHOD, {"entityId": 1}, effect=effect))
     except Bitrix24Error as error:
         return error
 
@@ -55,7 +55,7 @@ def told(driver: Any, settings: Any, effect: Effect = Effect.CREATE) -> Any:
 # -- redirects and other lures in answers -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("effect", [Effect.READ, Effect.CREATE])
+@pytest.mark.parametrize("effect", [Effect.READ, Effect.NON_IDEMPOTENT])
 @pytest.mark.parametrize("status", ["300", "301", "302", "303", "304", "305", "307", "308"])
 def test_no_redirect_is_followed(serve: Any, driver: Any, bait: Bait, status: str, effect: Effect) -> None:
     body = f'<meta http-equiv="refresh" content="0; url={bait.url}/">'.encode()
@@ -162,9 +162,9 @@ def test_every_method_of_the_hook_was_tried() -> None:
     ours = [kind for kind in Bitrix24Hook.__mro__ if kind.__module__.startswith("airflow_provider_bitrix24.")]
     own = {name for kind in ours for name, value in vars(kind).items() if callable(value)}
     public = {name for name in own if not name.startswith("_")} - no_calls
-    twins = {name for name in public if name.startswith("a") and name[1:] in public | no_calls | {"caller"}}
+    twins = {name for name in public if name.startswith("a") and name[1:] in public | no_calls | {"client"}}
     assert (public - twins) | {"rest"} == set(HOOK_CALLS)  # whose calls are made by `send`
-    assert (twins - {"acaller", "arun", "aiterate", "arefresh_token"}) | {"arest"} == set(ASYNC_CALLS)
+    assert (twins - {"aclient", "arun", "aiterate", "arefresh_token"}) | {"arest"} == set(ASYNC_CALLS)
 
 
 @pytest.mark.parametrize(

@@ -26,20 +26,20 @@ DEATH = "tests/proof/test_death_before_red.py"
 HALF_KNOWN = "tests/proof/test_half_known.py"
 PACING = "tests/once/test_pacing.py"
 PORTALS = "tests/journal/test_portals.py"
-STORED_ANSWERS = "tests/operators/test_stored_answers.py"
+HUMAN_RESPONSE = "tests/operators/test_human_response.py"
 JOURNALS = "tests/operators/test_journals.py"
 RENDERING = "tests/operators/test_rendering.py"
 OPTIONS = "tests/operators/test_options.py"
 SETTINGS = "tests/unit/test_settings.py"
 UNDECIDED = "tests/proof/test_undecided.py"
 PERMISSION = "tests/once/test_permission.py"
-FLOW = "tests/core/test_flow.py"
+CLIENT = "tests/core/test_client.py"
 LISTS = "tests/core/test_whole_lists.py"
 FORGOTTEN = "tests/once/test_forgotten.py"
 CLEARED = "tests/operators/test_forgotten.py"
-BRAKES = "tests/operators/test_brakes.py"
+SAFEGUARDS = "tests/operators/test_safeguards.py"
 LOOPS = "tests/operators/test_loops.py"
-SENT = "tests/operators/test_sent.py"
+SEND_ONCE = "tests/operators/test_send_once.py"
 CALLS = "tests/operators/test_calls.py"
 
 
@@ -112,19 +112,19 @@ MUTATIONS = [
     ),
     Mutation(
         "a redirect does not deny a write",
-        "api/flow.py",
+        "api/client.py",
         "        if request.effect is Effect.READ:\n            return Bitrix24ConfigError",
         "        if True:\n            return Bitrix24ConfigError",
         "test_a_redirect_names_the_new_host",
-        FLOW,
+        CLIENT,
     ),
     Mutation(
         "what comes before writing is known by method",
-        "api/refusals.py",
+        "api/error_codes.py",
         "elif kind is None and _says_before_writing(method, code, refusal.text):",
         "elif kind is None:",
         "test_an_add_that_does_not_find_its_own_payment",
-        FLOW,
+        CLIENT,
     ),
     Mutation(
         "a full page is not the whole list",
@@ -150,12 +150,12 @@ MUTATIONS = [
         observed, self._observed, self._has_slot = self._observed, None, False
         answer, doubt = None, None
         try:
-            answer = self.run(write(lease, digest))
+            answer = self.run(write(deadline, digest))
 """,
         """        observed, self._observed, self._has_slot = self._observed, None, False
         answer, doubt = None, None
         try:
-            answer = self.run(write(lease, digest))
+            answer = self.run(write(deadline, digest))
             intent.write()
 """,
         "test_a_worker_that_dies_after_sending_has_left_its_intent",
@@ -178,18 +178,18 @@ MUTATIONS = [
     ),
     Mutation(
         "without a slot nothing is sent",
-        "api/patience.py",
+        "api/retry.py",
         "if not slot.granted:",
         "if False:",
         "test_without_a_slot_in_time_nothing_is_saved_and_nothing_sent",
         PACING,
     ),
     Mutation(
-        "lease",
+        "send_deadline",
         "once/attempt.py",
-        "Lease(monotonic=self._observed[0] + settings.lease, wall=self._observed[1] + settings.lease)",
-        "Lease(monotonic=decided + 1e9, wall=self.clock.time() + 1e9)",
-        "test_who_wakes_up_after_the_lease_sends_nothing",
+        "monotonic=self._observed[0] + settings.send_deadline, wall=self._observed[1] + settings.send_deadline",
+        "monotonic=decided + 1e9, wall=self.clock.time() + 1e9",
+        "test_who_wakes_up_after_the_deadline_sends_nothing",
     ),
     Mutation(
         "answer before read back: a payment",
@@ -412,7 +412,7 @@ MUTATIONS = [
     ),
     Mutation(
         "one option stops all payments",
-        "operators/brakes.py",
+        "operators/safeguards.py",
         """    _refuse_if_all_are_stopped(so_far)
     #""",
         "    #",
@@ -677,11 +677,11 @@ MUTATIONS = [
     ),
     Mutation(
         "a temporary run pays nothing",
-        "operators/brakes.py",
+        "operators/safeguards.py",
         "        refuse_temporary_run(self.context)\n",
         "",
         "test_a_temporary_run_pays_nothing",
-        "tests/operators/test_brakes.py",
+        "tests/operators/test_safeguards.py",
     ),
     Mutation(
         "an extra that cannot be read is refused",
@@ -874,7 +874,7 @@ MUTATIONS = [
         "    if before is None and parked is not None:\n",
         "    if False:\n",
         "test_an_answer_that_airflow_holds_is_read_before_anything_is_asked",
-        STORED_ANSWERS,
+        HUMAN_RESPONSE,
     ),
     Mutation(
         "a question that Airflow does not know is asked again",
@@ -882,7 +882,7 @@ MUTATIONS = [
         '    if answer == "not asked":\n',
         "    if False:\n",
         "test_a_question_that_airflow_does_not_know_is_asked_again",
-        STORED_ANSWERS,
+        HUMAN_RESPONSE,
     ),
     Mutation(
         "a rescheduled attempt is no first one",
@@ -936,15 +936,15 @@ MUTATIONS = [
                 return work(story)
 """,
         "test_somebody_has_stopped_the_payments",
-        BRAKES,
+        SAFEGUARDS,
     ),
     Mutation(
         "not found counts only if Airflow lists its Variables without it",
-        "operators/brakes.py",
+        "operators/safeguards.py",
         "        _refuse_if_listed(key)\n",
         "        pass\n",
         "test_not_found_counts_only_if_airflow_itself_says_so",
-        BRAKES,
+        SAFEGUARDS,
     ),
     Mutation(
         "each iteration of a loop has a key of its own",
@@ -956,37 +956,37 @@ MUTATIONS = [
     ),
     Mutation(
         "a creating call: note before it is sent",
-        "operators/sent.py",
+        "operators/send_once.py",
         '{"method": method, "sending": True, "try_number"',
         '{"method": method, "sending": False, "try_number"',
         "test_a_worker_that_died_while_sending_has_left_its_note",
-        SENT,
+        SEND_ONCE,
     ),
     Mutation(
         "a creating call: a note that is not found does not prove that nothing was sent",
-        "operators/sent.py",
+        "operators/send_once.py",
         "    if note is None and not _has_sent_nothing(ti, retries):\n",
         "    if False:\n",
         "test_a_note_that_is_lost_is_no_proof",
-        SENT,
+        SEND_ONCE,
     ),
     Mutation(
         "a creating call: its note counts as missing only after several reads",
-        "operators/sent.py",
+        "operators/send_once.py",
         "note = patient_read(store, NOTE)",
         "note = store.get(NOTE)",
         "test_a_note_is_read_again_before_it_counts_as_missing",
-        SENT,
+        SEND_ONCE,
     ),
     Mutation(
         "a creating call: only a person sends it again",
-        "operators/sent.py",
+        "operators/send_once.py",
         """        if ti.max_tries <= note.get("max_tries", 0):
 """,
         """        if False:
 """,
         "test_a_write_whose_outcome_is_unknown_fails_without_a_retry",
-        SENT,
+        SEND_ONCE,
     ),
     Mutation(
         "a call by name: methods that change payments are refused",

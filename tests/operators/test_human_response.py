@@ -11,7 +11,7 @@ from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 from airflow_provider_bitrix24.operators import questions
 from airflow_provider_bitrix24.operators.payments import AddCrmPaymentOperator
 from airflow_provider_bitrix24.triggers import answers
-from airflow_provider_bitrix24.triggers.answers import StoredAnswerTrigger
+from airflow_provider_bitrix24.triggers.human_response import StoredResponseTrigger
 
 if TYPE_CHECKING:
     from conftest import Task
@@ -93,7 +93,9 @@ if AIRFLOW_V_3_3_PLUS:
         monkeypatch.setattr(answers, "PAUSE", 0)
 
         async def report() -> Any:
-            return [event.payload async for event in StoredAnswerTrigger("01a21d64-798c-7dc2-97a2-b98bfbd4b0fe").run()]
+            return [
+                event.payload async for event in StoredResponseTrigger("01a21d64-798c-7dc2-97a2-b98bfbd4b0fe").run()
+            ]
 
         if reason is None:
             with pytest.raises(AirflowRuntimeError):

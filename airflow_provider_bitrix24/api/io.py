@@ -22,14 +22,14 @@ class Effect(Enum):
 
     READ = "read"
     """Nothing: it only reads."""
-    SET = "set"
+    IDEMPOTENT = "idempotent"
     """Leave the same state as executing it once."""
-    CREATE = "create"
+    NON_IDEMPOTENT = "non_idempotent"
     """Make another one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lease:
+class SendDeadline:
     """Until when a request may leave, by both clocks: either alone may have been stopped or set."""
 
     monotonic: float
@@ -57,7 +57,7 @@ class Request:
     """Seconds from the moment of sending until the whole answer must have arrived."""
     max_bytes: int
     """Largest answer that is accepted, unpacked."""
-    not_after: Lease | None = None
+    not_after: SendDeadline | None = None
     """Until when the request may leave; checked last, on the live connection."""
 
     @property
@@ -114,7 +114,7 @@ class NotSent:
     """The request certainly was not executed."""
 
     reason: str
-    lease_over: bool = False
+    deadline_passed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

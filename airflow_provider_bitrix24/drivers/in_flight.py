@@ -1,8 +1,8 @@
 """One request on its way, and what its end means: the part of the drivers that does not depend on the library.
 
-What happened is decided by one fact: had the request left? Both drivers call `Passage.leave` right before they write
-it, headers and body at once, on a live connection (connected, through the proxy, TLS agreed): there, and nowhere else,
-the lease is checked. What fails earlier is `NotSent`, what fails later is `Unknown`.
+What happened is decided by one fact: had the request left? Both drivers call `InFlightRequest.start_sending` right
+before they write it, headers and body at once, on a live connection (connected, through the proxy, TLS agreed): there,
+and nowhere else, the deadline is checked. What fails earlier is `NotSent`, what fails later is `Unknown`.
 """
 
 from __future__ import annotations
@@ -10,29 +10,25 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-import zlib
 from typing import TYPE_CHECKING, Final
 
 import httpx
 import urllib3
 
-from airflow_provider_bitrix24.api.effects import NotSent, Unknown
+from airflow_provider_bitrix24.api.io import NotSent, Unknown
+from airflow_provider_bitrix24.drivers.body import UnusableResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
-    from airflow_provider_bitrix24.api.effects import Outcome, Request
+    from airflow_provider_bitrix24.api.io import Outcome, Request
 
 
-class LeaseOver(Exception):
+class DeadlinePassed(Exception):
     """The time in which the request might leave has passed."""
 
 
-class Unusable(Exception):
-    """There is an answer, but it cannot be used."""
-
-
-class Passage:
+class InFlightRequest:
     """One request on its way."""
 
     def __init__(self, request: Request) -> None:
@@ -42,7 +38,7 @@ class Passage:
         self.due = time.monotonic() + self.connect_limit
         """Until when there must be a live connection, and once it is sent the whole answer, by the monotonic clock."""
 
-    def left(self) -> float:
+    def seconds_left(self) -> float:
         """Seconds until it is due.
 
         :raises TimeoutError: it was due before.
@@ -52,22 +48,22 @@ class Passage:
             raise TimeoutError
         return left
 
-    def leave(self) -> None:
-        """Check the lease right before the whole request is sent."""
-        lease = self.request.not_after
-        if lease is not None and (time.monotonic() > lease.monotonic or time.time() > lease.wall):
-            raise LeaseOver
+    def start_sending(self) -> None:
+        """Check the deadline right before the whole request is sent."""
+        deadline = self.request.not_after
+        if deadline is not None and (time.monotonic() > deadline.monotonic or time.time() > deadline.wall):
+            raise DeadlinePassed
         self.sent = True
         self.due = time.monotonic() + self.request.read_timeout
 
-    def failed(self, error: Exception) -> Outcome:
+    def outcome_of(self, error: Exception) -> Outcome:
         """What an exception of a library means."""
-        if isinstance(error, LeaseOver):
-            return NotSent("the time in which it might be sent had passed", lease_over=True)
+        if isinstance(error, DeadlinePassed):
+            return NotSent("the time in which it might be sent had passed", deadline_passed=True)
         if not self.sent:
             late = time.monotonic() >= self.due
             return NotSent(_why_not_sent(error, self.connect_limit if late else self.request.connect_timeout))
-        if isinstance(error, Unusable):
+        if isinstance(error, UnusableResponse):
             return Unknown(str(error))
         if any(isinstance(inner, _TIMEOUTS) for inner in _inner(error)):
             return Unknown(f"no complete answer within {self.request.read_timeout:g} s")
@@ -80,7 +76,7 @@ _TIMEOUTS: Final = (TimeoutError, urllib3.exceptions.TimeoutError, httpx.Timeout
 _PROXY_ERRORS: Final = (urllib3.exceptions.ProxyError, httpx.ProxyError)
 
 
-def _why_not_sent(error: Exception, patience: float) -> str:
+def _why_not_sent(error: Exception, limit: float) -> str:
     """The reason in the same words for both libraries, from the innermost exceptions."""
     inner = list(_inner(error))
     for exception in inner:
@@ -91,7 +87,7 @@ def _why_not_sent(error: Exception, patience: float) -> str:
         (ssl.SSLError, "TLS could not be agreed"),
         (socket.gaierror, "the host name cannot be resolved"),
         (ConnectionRefusedError, "connection refused"),
-        (_TIMEOUTS, f"no connection within {patience:g} s"),
+        (_TIMEOUTS, f"no connection within {limit:g} s"),
     ):
         if any(isinstance(exception, kinds) for exception in inner):
             return reason
@@ -110,42 +106,3 @@ def _inner(error: BaseException) -> Iterator[BaseException]:
         yield exception
         parts = [exception.__cause__, exception.__context__, getattr(exception, "reason", None), *exception.args]
         todo += [part for part in (*parts, *getattr(exception, "exceptions", ())) if isinstance(part, BaseException)]
-
-
-class Body:
-    """The body of an answer as it comes in, never more of it than allowed."""
-
-    def __init__(self, headers: Mapping[str, str], most: int) -> None:
-        encoding = headers.get("content-encoding", "").strip().lower()
-        if encoding not in ("", "identity", "gzip"):
-            raise Unusable("the answer is encoded in a way that was not asked for")
-        length = headers.get("content-length", "")
-        self._expected = int(length) if length.isascii() and length.isdigit() else None
-        self._unpack = zlib.decompressobj(wbits=31) if encoding == "gzip" else None
-        self._most = most
-        self._arrived = 0
-        self._bytes = bytearray()
-
-    def add(self, chunk: bytes) -> None:
-        """Take what came in."""
-        self._arrived += len(chunk)
-        self._bytes += chunk if self._unpack is None else self._unpacked(self._unpack, chunk)
-        if max(self._arrived, len(self._bytes)) > self._most:
-            raise Unusable(f"the answer is larger than {self._most} bytes")
-
-    def _unpacked(self, unpack: zlib._Decompress, chunk: bytes) -> bytes:
-        try:
-            plain = unpack.decompress(chunk, self._most - len(self._bytes) + 1)
-        except zlib.error:
-            raise Unusable("the answer cannot be unpacked") from None
-        if unpack.unused_data:  # zlib would keep it, however much it is
-            raise Unusable("something follows the end of the packed answer")
-        return plain
-
-    def whole(self) -> bytes:
-        """The unpacked body, once nothing more comes in."""
-        if self._unpack is not None and not self._unpack.eof and self._arrived:
-            raise Unusable("the answer is incomplete")
-        if self._expected is not None and self._arrived != self._expected:
-            raise Unusable("the answer is incomplete")
-        return bytes(self._bytes)
