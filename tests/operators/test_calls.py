@@ -103,7 +103,7 @@ def test_the_log_says_what_was_called_and_what_came(
     assert "parameters: none." in printed
     assert "server.time returned a str." in printed
     assert "Wrote 1 line to " in printed
-    assert "Calling crm.deal.add (create)" in printed
+    assert "Calling crm.deal.add (non_idempotent)" in printed
     assert re.search(r"crm\.deal\.add returned \d+\.", printed)
     assert "secret title" not in printed
 
