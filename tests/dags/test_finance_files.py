@@ -57,7 +57,15 @@ def test_what_cannot_be_read_is_told_with_its_line(tmp_path: Path, text: str, wo
     [
         *(("1.999,99", "1999.99"), ("1,999.99", "1999.99"), ("1 999,99", "1999.99"), ("1\u00a0999.99", "1999.99")),
         *(("1'999.99", "1999.99"), ("310,00", "310.00"), ("310", "310"), ("0,5", "0.5"), ("1.234.567,8", "1234567.8")),
-        *(("1,500", "1500"), ("1.500", "1500"), ("-2400.00", "-2400.00"), ("+7", "7"), (" 1500.00 ", "1500.00")),
+        *(
+            ("1 500", "1500"),
+            ("1'500", "1500"),
+            ("1.500,00", "1500.00"),
+            ("1.500.000", "1500000"),
+            ("-2400.00", "-2400.00"),
+            ("+7", "7"),
+            (" 1500.00 ", "1500.00"),
+        ),
     ],
 )
 def test_amounts_as_people_write_them(written: str, amount: str) -> None:
@@ -68,6 +76,16 @@ def test_amounts_as_people_write_them(written: str, amount: str) -> None:
 def test_what_is_no_amount(written: str) -> None:
     with pytest.raises(ValueError, match="is no amount such as"):
         plain_amount(written)
+
+
+@pytest.mark.parametrize("written", ["1.500", "1,500", "-1.500", " 12.345 ", "0.500", "999,999"])
+def test_what_can_be_two_amounts_is_refused_with_both(written: str, tmp_path: Path) -> None:
+    whole, part = written.strip(" -").replace(",", ".").split(".")
+    words = f"can be {whole}{part} or {whole}\\.{part}: write {whole}{part} or {whole}{part}\\.00"
+    with pytest.raises(ValueError, match=words):
+        plain_amount(written)
+    with pytest.raises(AirflowFailException, match=f"bank_statement.csv, line 2: .*{words}"):
+        lines_of(tmp_path, f"2026-11-20;Payment 1003;{written};EUR")
 
 
 def lines_of(tmp_path: Path, *lines: str) -> list[dict[str, Any]]:

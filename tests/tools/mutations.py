@@ -839,7 +839,7 @@ MUTATIONS = [
     Mutation(
         "a cleared task is no first attempt",
         "operators/journals.py",
-        "        lost = _CLEARED\n",
+        "        lost = _lost_by_clearing(state, database=database)\n",
         '        lost = ""\n',
         "test_a_cleared_task_without_its_notes_is_no_first_attempt",
         CLEARED,
