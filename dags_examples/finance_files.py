@@ -77,6 +77,18 @@ def plain_amount(text: str) -> str:
     return f"{sign}{re.sub(r'[^0-9]', '', found[2])}" + (f".{found[5]}" if found[5] else "")
 
 
+def form_amount(text: str) -> str:
+    """Return what a person has typed into the amount field of a form, as `plain_amount` reads it.
+
+    :raises AirflowFailException: it is no amount, or can be two; a retry reads the same.
+    """
+    try:
+        return plain_amount(text)
+    except ValueError as error:
+        reason = str(error)
+    raise AirflowFailException(f"Amount: {reason}. Nothing was sent. Trigger the DAG again with another amount.")
+
+
 def amount_in(path: Path, row: dict[str, str]) -> str:
     """Return the amount of a row.
 

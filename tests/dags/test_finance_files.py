@@ -14,7 +14,7 @@ if EXAMPLES not in sys.path:
     sys.path.append(EXAMPLES)  # as Airflow does with its DAGs folder
 
 import bank_statement  # noqa: E402
-from finance_files import plain_amount, read_rows  # noqa: E402
+from finance_files import form_amount, plain_amount, read_rows  # noqa: E402
 
 COLUMNS = ("purpose", "amount", "currency")
 ROWS = [{"purpose": "Оплата 1003", "amount": "990,00", "currency": "EUR"}]
@@ -86,6 +86,14 @@ def test_what_can_be_two_amounts_is_refused_with_both(written: str, tmp_path: Pa
         plain_amount(written)
     with pytest.raises(AirflowFailException, match=f"bank_statement.csv, line 2: .*{words}"):
         lines_of(tmp_path, f"2026-11-20;Payment 1003;{written};EUR")
+
+
+@pytest.mark.parametrize("written", ["1.500", "a lot"])
+def test_a_form_says_what_is_wrong_with_an_amount(written: str) -> None:
+    with pytest.raises(AirflowFailException, match=rf"^Amount: '{written}' .*\. Nothing was sent\. Trigger") as caught:
+        form_amount(written)
+    assert caught.value.__context__ is None
+    assert form_amount("1.500,00") == "1500.00"
 
 
 def lines_of(tmp_path: Path, *lines: str) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import signal
@@ -231,6 +232,18 @@ class LocalAirflow:
     def unpause(self, dag_id: str) -> None:
         """Let runs of the DAG start."""
         self.api.patch(f"/dags/{dag_id}", json={"is_paused": False}).raise_for_status()
+
+    def add_connection(self, conn_id: str, values: Mapping[str, Any], description: str) -> None:
+        """Store a connection in Airflow's database.
+
+        :param values: as in the JSON of an environment variable ``AIRFLOW_CONN_...``.
+        """
+        fields = {**values, "connection_id": conn_id, "description": description}
+        if "extra" in fields:
+            fields["extra"] = json.dumps(fields["extra"])
+        answer = self.api.post("/connections", json=fields)
+        if answer.is_error:
+            raise RuntimeError(f"Airflow refused the connection {conn_id}: {answer.text}")
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any], logical_date: str | None = None) -> str:
         """Unpause the DAG, start a run with `conf` and return the run's id."""
