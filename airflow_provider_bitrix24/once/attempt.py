@@ -216,7 +216,7 @@ class Attempt:
             self.log.warning("Not executed (%s). Reading the portal, then trying again.", why)
             self.wait(wait, "reading again for a new deadline")
             return None
-        # It has left: what is sent after its outcome is known is tried anew.
+        # It has left: what is sent after its outcome is known is tried again.
         del self._tries[digest]
         if doubt.answered:
             return Sent(answer=None, doubt=doubt, absent_after=self.clock.monotonic() + settings.read_lag, proofs=1)

@@ -374,4 +374,4 @@ def _said_then(row: Intent) -> str:
 
 def answer_words(doubt: Bitrix24OutcomeUnknown) -> str:
     """Return what came instead of a clear answer, as the beginning of a sentence."""
-    return f"The portal {'answered unclearly' if doubt.answered else 'gave no usable answer'} ({doubt.words})"
+    return f"The portal {'responded unclearly' if doubt.answered else 'gave no usable response'} ({doubt.words})"

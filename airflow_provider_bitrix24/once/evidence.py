@@ -29,7 +29,7 @@ def find_ours(addition: Addition, *, on_unknown: Literal["fail", "adopt"], sent:
     :param sent: the send of this attempt; None to find out about that of an earlier one.
     :return: the payment; None if there is none, and it may be sent again.
     :raises PaymentAmbiguous: nothing proves which one it is; or it was sent as often as it may be.
-    :raises PaymentNotApplied: the portal answered unclearly, and does not show it.
+    :raises PaymentNotApplied: the portal responded unclearly, and does not show it.
     :raises PaymentUnresolved: the portal cannot be read now.
     :raises Bitrix24OutcomeUnknown: the same without a journal.
     """
@@ -218,7 +218,7 @@ class _Search:
         )
         if self.story.journal.durable:
             raise PaymentUnresolved(
-                f"{happened} It is in the journal ({self.story.journal.name}): the next attempt reads what came of it "
+                f"{happened} It is in the journal ({self.story.journal.name}): the next attempt reads the outcome "
                 "before anything else. If there is none, clear this task when the portal is back: it will not add a "
                 "second payment."
             )

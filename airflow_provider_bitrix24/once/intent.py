@@ -60,7 +60,7 @@ class Intent:
 
     @property
     def open(self) -> Send | None:
-        """The last send, if it is not known what came of it."""
+        """The last send, if its outcome is not known."""
         return self.last if self.last is not None and self.last.result == "open" else None
 
     @property

@@ -362,7 +362,7 @@ class Marking:
             )
         else:
             happened = (
-                f"{what} may have been marked as paid: there was no usable answer ({doubt.text}), and the portal "
+                f"{what} may have been marked as paid: there was no usable response ({doubt.text}), and the portal "
                 f"could not be read afterwards ({trouble})."
             )
         if self.story.journal.durable:

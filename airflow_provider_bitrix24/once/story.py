@@ -200,7 +200,7 @@ class Story:
 
         :raises PaymentNotApplied: the object is not there any more, and something of this key may have been.
         :raises PaymentUnresolved: it cannot be read, and something of this key may be there.
-        :raises Bitrix24OutcomeUnknown: the same, if a retry cannot mend it, or nothing would be remembered.
+        :raises Bitrix24OutcomeUnknown: the same, if a retry cannot fix it, or nothing would be remembered.
         :raises Bitrix24Error: it cannot be read, and nothing of this key is there.
         """
         left = self.clock.reading()
@@ -263,7 +263,7 @@ class Story:
 
     @property
     def has_sent(self) -> bool:
-        """Whether this attempt has sent anything, be it only what completes the payment."""
+        """Whether this attempt has sent anything, if only what completes the payment."""
         steps = [send for sends in self.entry.steps.values() for send in sends]
         return self.sent_now or any(send.may_have_run and send.by == str(self.task) for send in steps)
 

@@ -83,7 +83,7 @@ def dags_folder() -> Path:
 def run_dag(
     migrated_home: Path, tmp_path: Path, finance_folder: Path, dags_folder: Path, bitrix24_sandbox: Sandbox
 ) -> Callable[..., Outcome]:
-    """Run a DAG, and return what came of it."""
+    """Run a DAG, and return the outcome."""
     home = tmp_path / "airflow"
     shutil.copytree(migrated_home, home)
     env = airflow_env(home) | {

@@ -235,7 +235,7 @@ def test_a_database_that_hangs_stops_no_payment(
         connection.execute(sa.text("BEGIN IMMEDIATE"))
         hook.call(*READ)
         connection.rollback()
-    assert "the database gave no answer within 0.2 s" in caplog.text
+    assert "the database gave no response within 0.2 s" in caplog.text
 
 
 def test_a_secrets_backend_that_fails_stops_no_payment(

@@ -221,7 +221,7 @@ def test_a_person_lets_it_be_added_again(world: World) -> None:
 
 
 def test_adding_again_is_refused_if_something_appeared_that_was_not_shown(world: World) -> None:
-    """The task fails: nothing begins anew."""
+    """The task fails: nothing begins again."""
     task = world.task("changed")
     assert (task["state"], task["try_number"]) == ("failed", 1)
     assert [entry["by"] for entry in world.added(3)] == ["rest", "person"]  # ours is that of "adopted"

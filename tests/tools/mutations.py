@@ -779,9 +779,9 @@ MUTATIONS = [
         "tests/once/test_recovery.py",
     ),
     Mutation(
-        "a second send is tried anew",
+        "a second send is tried again",
         "once/attempt.py",
-        """        # It has left: what is sent after its outcome is known is tried anew.
+        """        # It has left: what is sent after its outcome is known is tried again.
         del self._tries[digest]
 """,
         "",
