@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_bitrix24.api.client import ApiClient
     from airflow_provider_bitrix24.at_most_once.commands import Course
-    from airflow_provider_bitrix24.at_most_once.lockstep import Run
+    from airflow_provider_bitrix24.at_most_once.lockstep import Ended, Run
     from airflow_provider_bitrix24.at_most_once.operation import Operation, Result
     from airflow_provider_bitrix24.at_most_once.portal_clock import Clock
     from airflow_provider_bitrix24.at_most_once.receipt import Receipt
@@ -214,16 +214,16 @@ class PaymentEngine:
         """The portal's name in keys."""
         return self._tools.client.settings.portal
 
-    def run_one(self, operation: Operation, decision: Decision | None = None) -> Receipt:
+    def run_one(self, operation: Operation, decision: Decision | None = None) -> Result:
         """Carry out one operation.
 
         :param decision: what a person has decided about it just now.
-        :raises Bitrix24Error: it did not succeed; the error says whether something was sent.
         """
-        [result] = self.run([operation], {} if decision is None else {operation.key: decision})
-        if isinstance(result, Failure):
-            raise result.error
-        return result
+        try:
+            ended = self._lockstep.run({operation.key: self._course(operation, decision, patient=True)})
+        finally:
+            self._tools.journal.release(self.portal, [operation.key])
+        return self._result(operation, ended[operation.key])
 
     def run(self, operations: Sequence[Operation], decisions: Mapping[str, Decision] | None = None) -> list[Result]:
         """Carry out a list of operations; one that fails does not stop the others.
@@ -269,16 +269,19 @@ class PaymentEngine:
         finally:
             self._tools.journal.release(self.portal, keys)
         self._sizes.adapt(self._lockstep.last_batch())
-        results: dict[int, Result] = {}
-        for number, operation in chunk.items():
-            end = ended[operation.key]
-            if end.value is not None:
-                results[number] = end.value
-            elif end.error is not None:
-                if is_time_limit(end.error):
-                    self._lockstep.stop(operation.name, end.error)
-                results[number] = Failure(key=operation.key, subject=operation.subject, error=end.error)
-        return results
+        return {number: self._result(operation, ended[operation.key]) for number, operation in chunk.items()}
+
+    def _result(self, operation: Operation, ended: Ended[Receipt]) -> Result:
+        if ended.value is not None:
+            return ended.value
+        error = ended.error or RuntimeError("a course has ended without a result")
+        if not isinstance(error, Bitrix24Error):
+            raise error
+        if is_time_limit(error):
+            self._lockstep.stop(operation.name, error)
+        command = self._tools.journal.command("resolve", operation.key)
+        asked = isinstance(error, PaymentAmbiguous)
+        return Failure(key=operation.key, subject=operation.subject, error=error, command=command if asked else None)
 
     def _course(self, operation: Operation, decision: Decision | None, *, patient: bool) -> Course[Receipt]:
         """One operation from the journal to its end; once more if another attempt was faster before anything was "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from airflow_provider_bitrix24.at_most_once.operation import Failure
 from airflow_provider_bitrix24.at_most_once.operations.add_crm_payment import AddCrmPayment
 from airflow_provider_bitrix24.at_most_once.operations.pay_crm_payment import PayCrmPayment
 from airflow_provider_bitrix24.at_most_once.operations.pay_invoice import PayInvoice
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_bitrix24.at_most_once.attribution import OnUnknown
     from airflow_provider_bitrix24.at_most_once.engine import PaymentEngine
+    from airflow_provider_bitrix24.at_most_once.operation import Result
     from airflow_provider_bitrix24.at_most_once.operations.add_crm_payment import IfUnpaidExists
     from airflow_provider_bitrix24.at_most_once.receipt import Receipt
     from airflow_provider_bitrix24.at_most_once.record import Decision
@@ -52,7 +54,7 @@ class Payments:
             expected=expected or Expected(),
             max_amount=max_amount,
         )
-        return self._engine.run_one(operation, decision)
+        return self._receipt(self._engine.run_one(operation, decision))
 
     def pay_crm_payment(
         self,
@@ -71,7 +73,7 @@ class Payments:
             allow_zero=allow_zero,
             max_amount=max_amount,
         )
-        return self._engine.run_one(operation, decision)
+        return self._receipt(self._engine.run_one(operation, decision))
 
     def add_crm_payment(
         self,
@@ -102,4 +104,10 @@ class Payments:
             tag=tag,
             max_amount=max_amount,
         )
-        return self._engine.run_one(operation, decision)
+        return self._receipt(self._engine.run_one(operation, decision))
+
+    @staticmethod
+    def _receipt(result: Result) -> Receipt:
+        if isinstance(result, Failure):
+            raise result.error
+        return result
