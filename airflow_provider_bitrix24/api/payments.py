@@ -146,10 +146,23 @@ def list_crm_payments(
         "entityTypeId": known_entity_type(entity_type_id),
     }
     params |= {name: dict(value) for name, value in (("filter", filter), ("order", order)) if value}
-    wanted = _wanted(filter or {})
     reply = yield from client.call(method, params, effect=Effect.READ)
-    cut = may_be_cut(len(reply.result), reply.total, reply.next) if isinstance(reply.result, list) else False
-    rows = yield from the_rest(client, method, params, reply.result, cut=cut, told=reply.total)
+    return (yield from payments_in(client, params, reply.result, total=reply.total, following=reply.next))
+
+
+def payments_in(
+    client: ApiClient, params: Mapping[str, Any], listed: Any, *, total: int | None, following: int | None
+) -> Flow[list[Payment]]:
+    """Read the reply to ``crm.item.payment.list``, and request what is missing in it.
+
+    :param params: what was asked for.
+    :param listed: the result.
+    :param total: how many rows there are, if the portal says so.
+    :param following: offset of the next page, if the portal says that there is one.
+    """
+    method, wanted = "crm.item.payment.list", _wanted(params.get("filter") or {})
+    cut = may_be_cut(len(listed), total, following) if isinstance(listed, list) else False
+    rows = yield from the_rest(client, method, params, listed, cut=cut, told=total)
     found = read_rows(method, Payment.from_wire, rows)
     if wanted is not None and not {payment.id for payment in found} <= wanted:
         raise Bitrix24NoAnswer(method, "the portal returned payments that were not asked for")

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     import pendulum
 
-    from airflow_provider_bitrix24.api.batch import BatchReply
+    from airflow_provider_bitrix24.api.batch import BatchReply, Commands
     from airflow_provider_bitrix24.api.client import ApiClient
     from airflow_provider_bitrix24.api.io import Flow
     from airflow_provider_bitrix24.api.tags import Shown
@@ -184,8 +184,17 @@ def read_before_invoice(client: ApiClient, *, invoice_id: int) -> Flow[InvoiceVi
     :raises PaymentRefused: there is no such legacy invoice, or it cannot be read and a smart invoice has this number.
     :raises Bitrix24ApiError: it cannot be read.
     """
-    commands = {**_WHO_AM_I, "invoice": ("crm.invoice.get", {"id": invoice_id}), **_PAY_SYSTEMS}
-    reply = yield from client.batch(commands)
+    reply = yield from client.batch(commands_before_invoice(invoice_id))
+    return (yield from invoice_view_in(client, reply, invoice_id))
+
+
+def commands_before_invoice(invoice_id: int) -> Commands:
+    """Return the commands whose reply :func:`invoice_view_in` reads."""
+    return {**_WHO_AM_I, "invoice": ("crm.invoice.get", {"id": invoice_id}), **_PAY_SYSTEMS}
+
+
+def invoice_view_in(client: ApiClient, reply: BatchReply, invoice_id: int) -> Flow[InvoiceView]:
+    """Read the reply to :func:`commands_before_invoice`; raises what :func:`read_before_invoice` raises."""
     _check_scopes(client, reply, needed=("crm", "pay_system"))
     trouble = reply.errors.get("invoice")
     if trouble and trouble.final:
@@ -212,7 +221,17 @@ def read_before_mark(client: ApiClient, *, payment_id: int) -> Flow[PaymentView]
     :raises Bitrix24ConfigError: the webhook or application lacks a scope.
     :raises PaymentRefused: there is no such payment.
     """
-    reply = yield from client.batch({**_WHO_AM_I, "payment": ("crm.item.payment.get", {"id": payment_id})})
+    reply = yield from client.batch(commands_before_mark(payment_id))
+    return payment_view_in(client, reply, payment_id)
+
+
+def commands_before_mark(payment_id: int) -> Commands:
+    """Return the commands whose reply :func:`payment_view_in` reads."""
+    return {**_WHO_AM_I, "payment": ("crm.item.payment.get", {"id": payment_id})}
+
+
+def payment_view_in(client: ApiClient, reply: BatchReply, payment_id: int) -> PaymentView:
+    """Read the reply to :func:`commands_before_mark`; raises what :func:`read_before_mark` raises."""
     _check_scopes(client, reply, needed=("crm",))
     if isinstance(reply.errors.get("payment"), Bitrix24NotFound):
         raise PaymentRefused(
@@ -248,6 +267,32 @@ def read_before_add(
     :raises PaymentRefused: there is no such object.
     :raises Bitrix24NoAnswer: among others if a list is not complete.
     """
+    reply = yield from client.batch(
+        commands_before_add(
+            entity_id=entity_id,
+            entity_type_id=entity_type_id,
+            with_rows=with_rows,
+            with_pay_systems=with_pay_systems,
+            tag=tag,
+        )
+    )
+    return (
+        yield from object_view_in(
+            client,
+            reply,
+            entity_id=entity_id,
+            entity_type_id=entity_type_id,
+            with_rows=with_rows,
+            tag=tag,
+            known=known,
+        )
+    )
+
+
+def commands_before_add(
+    *, entity_id: int, entity_type_id: int, with_rows: bool, with_pay_systems: bool, tag: str | None
+) -> Commands:
+    """Return the commands whose reply :func:`object_view_in` reads."""
     owner = {"entityId": entity_id, "entityTypeId": entity_type_id}
     commands: dict[str, tuple[str, Mapping[str, Any]]] = {
         **_WHO_AM_I,
@@ -262,7 +307,21 @@ def read_before_add(
         commands["rows"] = ask_for_available(entity_type_id, entity_id)
     if with_pay_systems:
         commands["pay_systems"] = _PAY_SYSTEMS["pay_systems"]
-    reply = yield from client.batch(commands)
+    return commands
+
+
+def object_view_in(
+    client: ApiClient,
+    reply: BatchReply,
+    *,
+    entity_id: int,
+    entity_type_id: int,
+    with_rows: bool,
+    tag: str | None,
+    known: Collection[int],
+) -> Flow[ObjectView]:
+    """Read the reply to :func:`commands_before_add`; raises what :func:`read_before_add` raises."""
+    owner = {"entityId": entity_id, "entityTypeId": entity_type_id}
     _check_scopes(client, reply, needed=("crm",) if tag is None else ("crm", "sale"))
     if isinstance(reply.errors.get("object"), Bitrix24NotFound):
         raise PaymentRefused(

@@ -13,7 +13,7 @@ from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
 from airflow_provider_bitrix24.identifiers import hidden_character, normalised
 
 if TYPE_CHECKING:
-    from airflow_provider_bitrix24.once import Expected
+    from airflow_provider_bitrix24.at_most_once.receipt import Expected
 
 T = TypeVar("T", bound=str)
 LONGEST_KEY = 255
@@ -120,7 +120,7 @@ def expected_money(amount: Any, currency: Any) -> Expected:
     :param amount: see :func:`optional_amount`.
     :param currency: three letters.
     """
-    from airflow_provider_bitrix24.once import Expected
+    from airflow_provider_bitrix24.at_most_once.receipt import Expected
 
     wanted = optional_amount(amount, "expected_amount")
     if currency is None:

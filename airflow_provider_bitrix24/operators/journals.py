@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
+    from airflow_provider_bitrix24.at_most_once.attempt import Log
     from airflow_provider_bitrix24.journal import Journal
     from airflow_provider_bitrix24.journal.task_state import TaskStateJournal
-    from airflow_provider_bitrix24.once import Log
 
 T = TypeVar("T")
 

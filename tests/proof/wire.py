@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -161,16 +162,27 @@ def _latest(wire: Wire) -> float:
     return left + terms.connect_timeout + terms.network_delay + terms.server_time_limit
 
 
-def clear_answer(request: Request, response: Response) -> str | None:
+def clear_answers(request: Request, response: Response) -> dict[str, str]:
+    """The writes that were clearly answered: by digest of the key, the answer in words."""
     try:
         body = json.loads(response.body)
     except ValueError:
-        return None
+        return {}
     if response.status != 200 or not isinstance(body, dict) or "result" not in body:
-        return None
-    result = body["result"]
+        return {}
+    result, key = body["result"], request.headers.get("Idempotency-Key")
+    results = {key or "": result}
     if request.method == "batch":
         parts = result.get("result") if isinstance(result, dict) else None
-        result = parts.get("add") if isinstance(parts, dict) else None
-    clear = result is True or (isinstance(result, int) and result > 0)
-    return f"the answer {result} to {request.method}" if clear else None
+        parts = parts if isinstance(parts, dict) else {}
+        results = {key: parts.get("add")} if key else {name: parts.get(name) for name in digests_in(request)}
+    return {
+        whose: f"the answer {one} to {request.method}"
+        for whose, one in results.items()
+        if one is True or (isinstance(one, int) and one > 0)
+    }
+
+
+def digests_in(request: Request) -> list[str]:
+    """The names of a batch's commands that are digests of keys."""
+    return [name for name in request.params.get("cmd", {}) if re.fullmatch(r"[0-9a-f]{64}", name)]
