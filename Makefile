@@ -34,18 +34,15 @@ demo: $(VENV)/.runtime ## Sandbox portal + real Airflow + the example DAGs; KEEP
 	@PATH="$(BIN):$$PATH" exec $(BIN)/python tests/tools/demo.py $(if $(filter-out 0,$(KEEP)),--keep)
 
 test: dev ## Everything: lint, types, import rules, tests with coverage, docs
-	@$(MAKE) lint
-	@$(MAKE) types
-	@$(MAKE) imports
-	@$(MAKE) docs
+	@$(MAKE) --jobs=2 --output-sync=target lint types imports docs
 	@$(MAKE) unit
 
 test-matrix: test ## make test, then the suite on Airflow 3.1, 3.2, 3.4 and on the lowest declared versions of everything
 	@$(MAKE) test-others
 
-# Side by side, because a suite waits longer than it computes; all of them, whatever becomes of one.
+# Two at a time, so that one computes while the other waits; all of them, whatever becomes of one.
 test-others: ## The second half of test-matrix: what Airflow has a part in, on the other versions
-	@$(MAKE) --jobs=2 --keep-going --output-sync=recurse $(OTHERS:%=suite-%)
+	@$(MAKE) --jobs=2 --keep-going --output-sync=recurse WORKERS=3 $(OTHERS:%=suite-%)
 
 suite-%:
 	@$(MAKE) AIRFLOW=$* VENV=.venv-$* suite
@@ -80,7 +77,7 @@ NOT_IN_3_1_0 := triggers/test_triggers.py::test_a_connection_that_the_triggerer_
 test-crash test-distributed test-clear: $(VENV)/.test ## Real Airflows whose processes are killed; LocalExecutor, Celery; tasks that are cleared
 	@$(BIN)/pip install --quiet --constraint $(PINS) --requirement requirements/distributed.txt
 	@$(BIN)/python -m tests.tools.services install
-	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest $(if $(filter test-clear,$@),tests/crash/test_clear.py,$(@:test-%=tests/%)) -rP
+	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest $(if $(filter test-clear,$@),tests/crash/test_clear.py,$(@:test-%=tests/%))
 
 test-canary: $(VENV)/.test ## Secrets planted in a whole Airflow, on all paths and faults, at DEBUG: none may be found again
 	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest tests/$(CANARY)
