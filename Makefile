@@ -69,9 +69,13 @@ WITH_LIBRARIES := core once unit $(addprefix sandbox/test_,control.py oauth_serv
 # What Airflow keeps of a task, and a failure callback under dag.test(), are there from 3.3 on.
 WITH_TASK_STATE := $(addprefix operators/,test_forgotten.py test_failures.py::test_a_callback_is_given_our_error \
 	test_failures.py::test_the_example_of_the_docs_tells_people test_loops.py::test_an_iteration_that_is_repeated_has_no_notes_in_the_task_state)
-# Outside of a task it cannot say that there is no such connection: it asks a supervisor that is not there.
+# Outside of a task it cannot say that there is no such connection, or that one cannot be read: it asks a supervisor that is not there.
 NOT_IN_3_1_0 := triggers/test_triggers.py::test_a_connection_that_the_triggerer_does_not_have_is_reported \
-	journal/test_sql.py::test_a_connection_that_is_not_there_is_told oauth/test_trouble.py::test_a_store_that_nobody_knows
+	journal/test_sql.py::test_a_connection_that_is_not_there_is_told oauth/test_trouble.py::test_a_store_that_nobody_knows \
+	operators/test_options.py::test_a_configured_connection_that_is_not_there_is_named_by_its_option \
+	$(addprefix hook/test_connections.py::test_,the_hook_refuses the_connection_test_refuses the_sign_in_refuses a_database_refuses \
+	what_is_empty_is_not_given a_connection_that_cannot_be_parsed_exists a_connection_that_is_not_there) \
+	hook/test_connection_form.py::test_what_does_not_work_is_a_sentence[None
 
 # Real processes that are killed; Postgres, Redis and MariaDB are Debian's, installed if they are missing (needs root).
 test-crash test-distributed test-clear: $(VENV)/.test ## Real Airflows whose processes are killed; LocalExecutor, Celery; tasks that are cleared
