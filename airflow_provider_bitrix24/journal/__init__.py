@@ -1,4 +1,4 @@
-"""The journal: what is written down before a payment is sent, so that whoever comes later knows.
+"""The journal: what is written down before a payment is sent, so that a later attempt knows.
 
 A `Journal` has a `Page` for each key. Two kinds outlive the attempt, Airflow's task state store and a SQL database; one
 kind forgets.

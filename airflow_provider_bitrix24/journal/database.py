@@ -193,7 +193,7 @@ class _Row:
     def _from_the_fence(self, entry: Entry | None) -> Entry | None:
         """What this task has noted in its task state, where the database does not know what was sent, or came of it.
 
-        An earlier attempt may have had no database, or another one; or the database was away when the portal's answer
+        An earlier attempt may have had no database, or another one; or the database was away when the portal's response
         was to be written. But where it has noted nothing more, it does not know what people have decided since.
         """
         if self._fence is None or (entry is not None and not entry.free and not entry.open):

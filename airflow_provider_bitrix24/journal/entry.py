@@ -80,7 +80,7 @@ class Send(_Part):
     by_our_clock: bool = False
     """Whether its times are by the worker's clock, because the portal told none."""
     told: tuple[str, ...] = ()
-    """The tasks that were red because it is not shown, each with its round; clearing a task begins another one."""
+    """The tasks that failed because it is not shown, each with its round; clearing a task begins another one."""
 
     @property
     def may_have_run(self) -> bool:
@@ -90,7 +90,7 @@ class Send(_Part):
     def settle(self, result: SendResult, said: str | None, told: str | None) -> Send:
         """Return a copy that knows what became of it.
 
-        :param told: the task that ends red if it is not shown, with its round.
+        :param told: the task that fails if it is not shown, with its round.
         """
         tell = (told,) if result == "not_shown" and told is not None and told not in self.told else ()
         return self.but(result=result, said=said, told=(*self.told, *tell))
@@ -161,7 +161,7 @@ class Entry(_Part):
     plan: dict[str, int] = {}
     """Quantity by product row that goes into the payment; JSON has only text as names."""
     receipt: dict[str, Any] | None = None
-    """The receipt of the attempt that ended green."""
+    """The receipt of the attempt that succeeded."""
     question: str | None = None
     """What a person is asked; None if nobody is."""
     candidates: tuple[int, ...] = ()
@@ -235,7 +235,7 @@ class Entry(_Part):
         return next((send for send in reversed(self.sends) if send.may_have_run), None)
 
     def goes_on_from(self, earlier: Entry) -> bool:
-        """Whether it differs from an earlier state, in which a send was open, by what came of that send alone."""
+        """Whether it differs from an earlier state, in which a send was open, by the outcome of that send alone."""
         if self.open is not None or not earlier.open or len(self.sends) != len(earlier.sends):
             return False
         came = {"kept_in", "sends", "payment_id", "evidence"}
@@ -307,7 +307,7 @@ class Entry(_Part):
         """Return a copy in which the decision to give up is carried out.
 
         It lets go of a payment, unless that is proved to be this key's: so a wrong claim ends. Only what was there
-        before is set aside: whoever gives up does not say that the other one is somebody else's.
+        before is set aside: giving up does not say that the other one is somebody else's.
         """
         proved = self.payment_id is None or self.evidence in PROVED
         before = (self.payment_id,) if self.payment_id is not None and self.evidence == "state" else ()
@@ -317,7 +317,7 @@ class Entry(_Part):
     def hear(self, decisions: Iterable[Decision]) -> Self:
         """Return a copy that has taken over what was decided beside it, each decision once, in their order.
 
-        What was decided about another state of things does not stand any more; but whoever gives up need not know it.
+        What was decided about another state of things does not stand any more; but who gives up need not know it.
         What was decided about another key, which the same task worked on before, is none of this one's business.
         """
         entry, digest = self, self.digest

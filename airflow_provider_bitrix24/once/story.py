@@ -130,7 +130,7 @@ class Story:
         return self.wanted.but(sends=entry.sends, **asked, **said)
 
     def _read(self) -> Entry | None:
-        """Read the entry, waiting for whoever is at work on it, but not longer than it says."""
+        """Read the entry, waiting for the task that is at work on it, but not longer than it says."""
         entry, waited_for = self.page.read(), None
         while self.page.busy:
             busy = self.page.busy
