@@ -102,7 +102,7 @@ def test_eight_workers_and_a_triggerer_are_never_refused(bitrix24_sandbox: Any, 
         env=os.environ | {"TMPDIR": str(tmp_path / "tmp"), "AIRFLOW_HOME": str(tmp_path / "airflow")},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1800,
         check=False,
     )
     assert done.returncode == 0, done.stderr

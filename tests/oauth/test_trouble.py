@@ -156,7 +156,7 @@ Bitrix24Hook().call("profile")
 
 def test_killed_between_refresh_and_store(application: Application) -> None:
     application.expire()
-    done = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, text=True, timeout=300, env=os.environ)
+    done = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, text=True, timeout=1800, env=os.environ)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert len(application.log("refreshed")) == 1
     with pytest.raises(Bitrix24SignInNeeded) as caught:
