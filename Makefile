@@ -92,10 +92,11 @@ test-proof: $(VENV)/.test ## Every case of the protocol with one trouble and wit
 test-mutation: $(VENV)/.test ## Each rule of the protocol taken out: a test must turn red
 	$(BIN)/python tests/tools/mutations.py
 
-lint: dev ## ruff, as linter and as formatter; codespell
+lint: dev ## ruff, as linter and as formatter; codespell; the words that are not used
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/codespell $(CODE) *.md
+	$(BIN)/python tests/tools/words.py
 
 types: dev ## mypy --strict
 	$(BIN)/mypy

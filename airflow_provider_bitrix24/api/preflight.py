@@ -198,7 +198,7 @@ def invoice_view_in(client: ApiClient, reply: BatchReply, invoice_id: int) -> Fl
     _check_scopes(client, reply, needed=("crm", "pay_system"))
     trouble = reply.errors.get("invoice")
     if trouble and trouble.final:
-        # Portals say "not found" in their own language, and "access denied" to whoever is no administrator.
+        # Portals say "not found" in their own language, and "access denied" to users who are not administrators.
         smart = yield from _is_smart_invoice(client, invoice_id)
         if isinstance(trouble, Bitrix24NotFound):
             raise PaymentRefused(_no_such_invoice(invoice_id, smart))

@@ -210,7 +210,7 @@ class Record(RecordFields):
     def decision_refused(self, why: str, candidates: Collection[int] | None = None) -> Record:
         """The decision that waits, if one does, is not carried out.
 
-        :param candidates: the payments to show to whoever decides again; None leaves them as they are.
+        :param candidates: the payments to show to the person who decides again; None leaves them as they are.
         """
         shown = self.candidates if candidates is None else tuple(sorted(candidates))
         record = self
