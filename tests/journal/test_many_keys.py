@@ -420,6 +420,12 @@ def test_an_attempt_that_ends_while_records_move_loses_none(writes: int) -> None
     loaded = begun(store, 2).load(PORTAL, KEYS)
     for key, after in zip(KEYS, asked, strict=True):
         assert loaded[key].record in (sent(key), after)
+    # What is still in two documents is changed in the one that counts.
+    second = begun(store, 3)
+    second.load(PORTAL, KEYS)
+    second.save(changes([sent(key).absent() for key in KEYS]))
+    now = begun(store, 4).load(PORTAL, KEYS)
+    assert [one.record for one in now.values()] == [sent(key).absent() for key in KEYS]
 
 
 def test_a_failed_write_is_read_again() -> None:
@@ -553,6 +559,18 @@ def test_the_row_knows_what_people_have_decided_since(database: Database) -> Non
     row.save(changes([known.decided(decided).abandoned()]))
     loaded = FencedJournal(SqlJournal(database, "two"), begun(store, 2)).load(PORTAL, [key])[key]
     assert (loaded.record, loaded.behind) == (known.decided(decided).abandoned(), False)
+
+
+def test_a_reply_that_the_database_missed_is_known(database: Database) -> None:
+    store, key = Store(), KEYS[0]
+    journal = FencedJournal(SqlJournal(database, "one"), begun(store))
+    journal.load(PORTAL, [key])
+    journal.save(changes([sent(key)], lease=0))
+    alone, answered = begun(store, 2), sent(key).acknowledged().identified(1033, "response")
+    alone.load(PORTAL, [key])
+    alone.save(changes([answered]))
+    loaded = FencedJournal(SqlJournal(database, "two"), begun(store, 3)).load(PORTAL, [key])[key]
+    assert (loaded.record, loaded.behind) == (answered, True)
 
 
 def test_what_the_task_state_refuses_is_refused(database: Database) -> None:

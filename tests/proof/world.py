@@ -131,16 +131,24 @@ class World:
 
     :param journal: "task state", "sql", "sql and task state" or "none".
     :param database: for SQL.
+    :param many: whether tasks work on lists.
     """
 
     _worlds = 0
 
     def __init__(
-        self, journal: str, database: VirtualDatabase | None = None, *, dialect: str = "source", user_id: int = OURS
+        self,
+        journal: str,
+        database: VirtualDatabase | None = None,
+        *,
+        dialect: str = "source",
+        user_id: int = OURS,
+        many: bool = False,
     ) -> None:
         World._worlds += 1
         random.seed(0)
         self.journal = journal
+        self.many = many
         self.database = database
         self.clock = ManualClock(START)
         self.portal = Portal(clock=self.clock, dialect=dialect, seed=False)
@@ -210,7 +218,7 @@ class World:
             assert self.database is not None
             return SqlJournal(self.database, f"{identity}:try:{try_number}")
         store = self.states.setdefault(identity, TaskState()).accessor(try_number)
-        fence = TaskStateJournal(store)
+        fence = TaskStateJournal(store, many=self.many)
         if self.journal == "task state":
             return fence
         assert self.database is not None
