@@ -96,6 +96,10 @@ class Record:
     """What completes the payment, by name: each with its own sends."""
     plan: Mapping[str, int] = field(default_factory=dict)
     """Quantity by product row that goes into the payment; JSON has only text as names."""
+    place: int | None = None
+    """Its place among the operations on its object: higher than that of every one that had ended when it was sent."""
+    earlier_tasks: tuple[str, ...] = ()
+    """Tasks that have sent it before an operation of ours undid it."""
     receipt: Mapping[str, JsonValue] | None = None
     """The receipt of the attempt that succeeded."""
     question: str | None = None
@@ -187,7 +191,19 @@ class Record:
             decision=self.decision,
             decisions=self.decisions,
             dismissed=self.dismissed,
+            place=self.place,
+            earlier_tasks=self.earlier_tasks,
         )
+
+    def repeated(self, wanted: Record) -> Record:
+        """What was done has been undone by an operation of ours: it may be done once more, but not by the same task."""
+        senders = {send.by.rpartition(":try:")[0] for send in self.possible_sends}
+        earlier = tuple(sorted({*self.earlier_tasks, self.task, *senders}))
+        return replace(wanted, dismissed=self.dismissed, place=self.place, earlier_tasks=earlier)
+
+    def placed(self, place: int) -> Record:
+        """It is sent after every operation on its object that has ended."""
+        return replace(self, place=place)
 
     def notes_lost(self, task: str) -> Record:
         """The journal has lost what earlier attempts of the task noted."""
@@ -214,6 +230,8 @@ class Record:
             sends=self.sends,
             decisions=self.decisions,
             dismissed=self.dismissed,
+            place=self.place,
+            earlier_tasks=self.earlier_tasks,
             snapshot_at=snapshot.at,
             amount=snapshot.amount,
             currency=snapshot.currency,
