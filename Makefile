@@ -68,7 +68,7 @@ LIBRARIES_ALONE := hook/test_sandbox_faults.py $(addprefix hook/test_secret.py::
 	$(addprefix journal/test_,airflow_api.py commands.py database.py entry.py) \
 	$(addprefix oauth/test_,calls.py many_workers.py protocol.py secrets.py trouble.py)
 # Of the sandbox, what its web server and its TLS have a part in; the portal inside needs no library.
-WITH_LIBRARIES := core once unit $(addprefix sandbox/test_,control.py oauth_server.py plugin.py server.py server_faults.py tls.py)
+WITH_LIBRARIES := core at_most_once unit $(addprefix sandbox/test_,control.py oauth_server.py plugin.py server.py server_faults.py tls.py)
 # What Airflow keeps of a task, and a failure callback under dag.test(), are there from 3.3 on.
 WITH_TASK_STATE := $(addprefix operators/,test_forgotten.py test_failures.py::test_a_callback_is_given_our_error \
 	test_failures.py::test_the_example_of_the_docs_tells_people test_loops.py::test_an_iteration_that_is_repeated_has_no_notes_in_the_task_state)
@@ -108,7 +108,7 @@ unit: dev ## pytest with branch coverage, in several processes side by side
 		$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(or $(PYTEST_ARGS),--ignore=tests/$(CANARY))
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --include '$(PACKAGE)/api/*' --fail-under=100
-	$(BIN)/coverage report --include '$(PACKAGE)/once/*' --fail-under=100
+	$(BIN)/coverage report --include '$(PACKAGE)/at_most_once/*' --fail-under=100
 	$(BIN)/coverage report --fail-under=95
 
 CANARY := security/test_canary.py

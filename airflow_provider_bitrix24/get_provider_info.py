@@ -160,7 +160,7 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "read_timeout": {
                         "label": "Read timeout (seconds)",
-                        "description": "How long an answer may take; 75 if empty. Bitrix24 itself gives up after 60.",
+                        "description": "How long a response may take; 75 if empty. Bitrix24 itself gives up after 60.",
                         "schema": {"type": ["number", "null"], "minimum": 0, "maximum": 86400},
                     },
                     "rate_limit": {

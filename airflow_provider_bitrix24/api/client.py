@@ -227,7 +227,7 @@ class ApiClient:
         return AttemptResult(error=error, retry=RetryReason.TROUBLE if trouble else None)
 
     def _lost(self, request: Request, reason: str) -> AttemptResult:
-        """No usable answer: a read is repeated, a write never."""
+        """No usable response: a read is repeated, a write never."""
         error = _no_answer(request.method, request.effect, self.settings.redact(reason))
         return AttemptResult(error=error, retry=RetryReason.TROUBLE if request.effect is Effect.READ else None)
 
@@ -258,7 +258,7 @@ class ApiClient:
                 "redirects your portal."
             )
         happened = (
-            f"{self.settings.address} answered with a redirect to {target}, which is not followed: the "
+            f"{self.settings.address} responded with a redirect to {target}, which is not followed: the "
             f"{self.settings.auth.kind}'s secret would go there"
         )
         if request.effect is Effect.READ:
@@ -269,7 +269,7 @@ class ApiClient:
 
 
 def _no_answer(method: str, effect: Effect, reason: str) -> Bitrix24Error:
-    """The error for an answer that never came, by what was at stake."""
+    """The error for a response that never came, by what was at stake."""
     if effect is Effect.READ:
         return Bitrix24NoAnswer(method, reason)
     return Bitrix24OutcomeUnknown(method, answered=False, text=reason)

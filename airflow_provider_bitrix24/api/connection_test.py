@@ -47,7 +47,7 @@ class ConnectionReport:
     """What it cannot do, and why: said first, since the form shows the text for some seconds only."""
     greeting: str
     abilities: tuple[str, ...]
-    """What it can do, and the tariff."""
+    """What it can do, its scopes, the portal's clock, and the tariff if it is known."""
     limits: tuple[str, ...]
     """What is different for somebody who is no administrator."""
 
@@ -86,11 +86,12 @@ def check(client: ApiClient) -> Flow[ConnectionReport]:
         works=bool(able),
         who=who,
         problems=(f"The {kind} cannot {'; '.join(unable)}.",) if unable else (),
-        greeting=f"Connected to {client.settings.portal} as {who}; scopes: {', '.join(sorted(scopes)) or 'none'}; the "
-        f"portal's clock says {clock}.",
+        greeting=f"Connected to {client.settings.portal} as {who}.",
         abilities=(
-            *([f"The {kind} can {', '.join(able)}."] if able else []),
-            _tariff(answer),
+            # Without the names of operators: the text is shown for some seconds.
+            *([f"The {kind} can {', '.join(feature.partition(' (')[0] for feature in able)}."] if able else []),
+            f"Scopes: {', '.join(sorted(scopes)) or 'none'}; the portal's clock says {clock}.",
+            *_tariff(answer),
         ),
         limits=() if profile.is_admin else _limits(scopes),
     )
@@ -112,14 +113,13 @@ def _limits(scopes: set[str]) -> tuple[str, ...]:
     return tuple(sentence for scope, sentence in limits.items() if scope in scopes)
 
 
-def _tariff(answer: BatchReply) -> str:
-    """What is known about the portal's plan: its name only where an application asks, its limits never."""
+def _tariff(answer: BatchReply) -> tuple[str, ...]:
+    """The name of the portal's tariff, which only an application is told; nobody is told its limits."""
     info = answer.results.get("app")
     name = info.get("LICENSE") if isinstance(info, Mapping) else None
-    known = (
-        f"The portal's tariff is {name}" if isinstance(name, str) and name else "The portal does not tell its tariff"
-    )
-    return f"{known}; whether that still allows new payments is only known when one is added."
+    if not isinstance(name, str) or not name:
+        return ()
+    return (f"The tariff is {name}; whether it still allows new payments is known when one is added.",)
 
 
 def _key(method: str) -> str:

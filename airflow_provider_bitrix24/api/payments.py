@@ -307,7 +307,7 @@ def read_the_one(method: str, from_wire: Callable[[Mapping[str, Any]], Found], w
     """
     found = read(method, from_wire, wire)
     if found.id != asked:
-        raise Bitrix24NoAnswer(method, f"answered with another object: {found.id} instead of {asked}")
+        raise Bitrix24NoAnswer(method, f"responded with another object: {found.id} instead of {asked}")
     return found
 
 

@@ -66,7 +66,7 @@ class PaySystems:
         """Refuse a pay system that is seen not to be able to mark a legacy invoice as paid.
 
         :return: its id; None if only the handler was given and it cannot be told which one the portal takes.
-        :raises PaymentRefused: it does not exist, is inactive, belongs to another kind, or would answer ``true`` and do
+        :raises PaymentRefused: it does not exist, is inactive, belongs to another kind, or would return ``true`` and do
             nothing.
         """
         if bx_rest_handler is not None:
@@ -76,7 +76,7 @@ class PaySystems:
         if chosen and self.handlers is not None and chosen.action_file not in self.handlers:
             raise PaymentRefused(
                 f"Pay system {chosen.id} {chosen.name!r} is handled by {chosen.action_file!r}, which is no REST "
-                "handler: Bitrix24 would answer true and leave the invoice unpaid (or ask a payment provider, which "
+                "handler: Bitrix24 would return true and leave the invoice unpaid (or ask a payment provider, which "
                 f"knows nothing of it). Nothing was sent. {self._usable('CRM_INVOICE')}"
             )
         return pay_system_id
@@ -191,7 +191,7 @@ class ObjectView:
     at: pendulum.DateTime | None
     profile: Profile
     shown: Shown
-    """All payments of the object: the snapshot that a lost answer is compared with."""
+    """All payments of the object: the snapshot that a lost response is compared with."""
     order_ids: tuple[int, ...]
     """Orders bound to it; empty also if the connection may not see them."""
     rows: tuple[ProductRow, ...]

@@ -155,7 +155,7 @@ def add_tagged_crm_payment(
     (https://apidocs.bitrix24.com/api-reference/sale/payment/sale-payment-update.html).
 
     :return: id of the payment; whether it carries the tag is to be read.
-    :raises Bitrix24OutcomeUnknown: the answer is missing, or is no id.
+    :raises Bitrix24OutcomeUnknown: the response is missing, or is no id.
     :raises Bitrix24Error: the payment was not added.
     """
     params: dict[str, Any] = {"entityId": entity_id, "entityTypeId": entity_type_id}

@@ -65,7 +65,7 @@ def make_client(settings: Settings) -> httpx.AsyncClient:
         trust_env=False,
         proxy=proxy and httpx.Proxy(proxy, ssl_context=tls if proxy.startswith("https:") else None),
         socket_options=socket_options(settings),
-        limits=httpx.Limits(max_keepalive_connections=0),  # it would take what came early for the next answer
+        limits=httpx.Limits(max_keepalive_connections=0),  # it would take what came early for the next response
     )
     transport._pool._network_backend = WholeWrites()
     client = httpx.AsyncClient(transport=transport, trust_env=False, follow_redirects=False)

@@ -127,7 +127,7 @@ class _DeadlineReader(io.RawIOBase):
         read = self._raw.readinto(buffer)
         self._budget -= read or 0
         if self._budget < 0:
-            raise UnusableResponse("the answer does not end")
+            raise UnusableResponse("the response does not end")
         return read
 
     def close(self) -> None:
@@ -136,7 +136,7 @@ class _DeadlineReader(io.RawIOBase):
 
 
 class _Answer(http.client.HTTPResponse):
-    """An answer that must be whole in time."""
+    """A response that must be whole in time."""
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)

@@ -185,7 +185,7 @@ class Bitrix24Hook(AnyMethod, BaseHook):
         :return: whether they were refreshed, and the tokens.
         :raises Bitrix24ConfigError: the connection is a webhook's, which has no tokens.
         :raises Bitrix24SignInNeeded: the refresh token is dead; somebody has to sign in again.
-        :raises Bitrix24TokenError: the token endpoint cannot be reached, or gives no usable answer.
+        :raises Bitrix24TokenError: the token endpoint cannot be reached, or gives no usable response.
         """
         from airflow_provider_bitrix24.hooks.threads import run_uninterrupted
 

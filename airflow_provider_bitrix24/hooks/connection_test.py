@@ -67,7 +67,7 @@ def _journal_advice() -> str:
         return str(error)
     return (
         "No SQL journal is configured here ([bitrix24] journal_conn_id): an operator without journal_conn_id knows "
-        "only what its own task has sent, and not even that if Airflow discards the task state."
+        "only its own task."
     )
 
 

@@ -126,7 +126,7 @@ class PaymentOperator(LiteralText, BaseOperator):
         return switch(self.allow_backfill, "allow_backfill")
 
     def conclude(self, context: Context, receipt: Receipt, *, remembers: bool) -> bool:
-        """Judge what came of it, and return whether the task is to be skipped.
+        """Judge the outcome, and return whether the task is to be skipped.
 
         :param remembers: whether there was a journal, so that the receipt knows of earlier attempts.
         """
@@ -135,7 +135,7 @@ class PaymentOperator(LiteralText, BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Make or mark the payment, unless that is done already, and return the receipt.
 
-        :raises AirflowFailException: an error that no retry can mend.
+        :raises AirflowFailException: an error that no retry can fix.
         :raises AirflowSkipException: it was paid before this task, and ``if_paid="skip"``.
         :raises TaskAwaitingInput: it cannot be known what became of it, and ``on_unknown="ask"``.
         :raises Bitrix24Error: a passing error; nothing of it needs a person.
@@ -293,7 +293,7 @@ class PaymentOperator(LiteralText, BaseOperator):
         needed = settings.settle_window + settings.read_lag
         if allowed is not None and allowed.total_seconds() <= needed:
             self.log.warning(
-                "execution_timeout is %.0f s, but finding out what became of a lost answer can take %.0f s. Whatever "
+                "execution_timeout is %.0f s, but finding out the outcome of a lost response can take %.0f s. Whatever "
                 "is unknown when the time is over is left to the next attempt. Set execution_timeout to more than "
                 "that, and retries to at least 1.",
                 allowed.total_seconds(),

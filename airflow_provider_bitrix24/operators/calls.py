@@ -120,11 +120,21 @@ class Bitrix24CallOperator(BaseOperator):
             raise
 
     def _result(self, context: Context, method: str, parameters: Mapping[str, Any], effect: Effect) -> Any:
+        self.log.info(
+            "Calling %s (%s) on %s, by the connection %r; parameters: %s.",
+            method,
+            effect.value,
+            self.hook.settings.origin,
+            self.bitrix24_conn_id,
+            _names_of(parameters),
+        )
         if self.all_rows:
             rows = self.hook.iterate(method, parameters, raw=True, check_names=self.check_names)
             if self.result_path is not None:
                 return self._write(json.dumps(plain(row), ensure_ascii=False) for row in rows)
-            return [plain(row) for row in rows]
+            found = [plain(row) for row in rows]
+            self.log.info("%s returned %s.", method, _in_words(found))
+            return found
         if effect is Effect.NON_IDEMPOTENT:
             from airflow_provider_bitrix24.operators.send_once import send_once
 
@@ -132,6 +142,7 @@ class Bitrix24CallOperator(BaseOperator):
             result = send_once(context, method, lambda: self._send(method, parameters, effect), retries=retries)
         else:
             result = self._send(method, parameters, effect)
+        self.log.info("%s returned %s.", method, _in_words(result))
         if self.result_path is not None:
             return self._write([json.dumps(plain(result), ensure_ascii=False)])
         return plain(result)
@@ -203,10 +214,28 @@ class Bitrix24CallOperator(BaseOperator):
 
         path = ObjectStoragePath(str(self.result_path))
         path.parent.mkdir(parents=True, exist_ok=True)
+        count = 0
         with path.open("w") as file:  # type: ignore[no-untyped-call]  # Airflow's class
             for line in lines:
                 file.write(f"{line}\n")
+                count += 1
+        self.log.info("Wrote %s line%s to %s.", count, "" if count == 1 else "s", self.result_path)
         return str(self.result_path)
+
+
+def _names_of(parameters: Mapping[str, Any]) -> str:
+    """The parameters by name, with the values of whole numbers only: others may be personal data or secrets."""
+    named = [f"{name}={value}" if type(value) is int else str(name) for name, value in parameters.items()]
+    return ", ".join(named) or "none"
+
+
+def _in_words(result: Any) -> str:
+    """What a result is, without what it says: that may be personal data or a secret."""
+    if isinstance(result, list):
+        return f"{len(result)} row{'' if len(result) == 1 else 's'}"
+    if isinstance(result, Mapping):
+        return f"an object with {', '.join(map(str, list(result)[:20]))}{', ...' if len(result) > 20 else ''}"
+    return shown(result) if isinstance(result, bool | int | None) else f"a {type(result).__name__}"
 
 
 class GetPaymentLinkOperator(LiteralText, BaseOperator):

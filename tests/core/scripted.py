@@ -27,7 +27,7 @@ def client(**extra: Any) -> ApiClient:
 
 
 def says(body: Any = None, status: int = 200, at: float = 1_763_800_000.0, **headers: str) -> Response:
-    """An answer with a JSON body, or with the bytes that are given."""
+    """A response with a JSON body, or with the bytes that are given."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     return Response(status=status, headers={k.replace("_", "-"): v for k, v in headers.items()}, body=raw, at=at)
 

@@ -1,4 +1,4 @@
-"""Batches as PHP wants them, and what its answers say about each command."""
+"""Batches as PHP wants them, and what its responses say about each command."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TWO = {"a": (GET, {"id": 1}), "b": (GET, {"id": 2})}
 
 
 def answered(result: Any = (), errors: Any = (), **more: Any) -> Any:
-    """A batch's answer; Python's empty tuple becomes PHP's empty array."""
+    """A batch's response; Python's empty tuple becomes PHP's empty array."""
     body = {"result": result, "result_error": errors, "result_total": [], "result_next": [], "result_time": [], **more}
     return says({"result": body, "time": {"finish": 1763800000}})
 

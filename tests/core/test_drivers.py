@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 METHOD = "crm.item.payment.get"
-BROKE = "the connection broke before the answer was complete"
-LATE = "no complete answer within 1 s"
+BROKE = "the connection broke before the response was complete"
+LATE = "no complete response within 1 s"
 HTML = b"<html>https://acme.bitrix24.com/rest/1/" + SECRET.encode() + b"/x</html>"
 
 
@@ -118,7 +118,7 @@ FAULTS: dict[str, tuple[Any, Bitrix24Error | None, Bitrix24Error | None]] = {
         Bitrix24NoAnswer(METHOD, BROKE),
         Bitrix24OutcomeUnknown(METHOD, False, None, BROKE),
     ),
-    "closed without an answer": (
+    "closed without a response": (
         drops,
         Bitrix24NoAnswer(METHOD, BROKE),
         Bitrix24OutcomeUnknown(METHOD, False, None, BROKE),
@@ -152,28 +152,28 @@ FAULTS: dict[str, tuple[Any, Bitrix24Error | None, Bitrix24Error | None]] = {
     ),
     "half of a packed body": (
         sends(coded(gzipped(GOOD)[:-9], "gzip")),
-        Bitrix24NoAnswer(METHOD, "the answer is incomplete"),
-        Bitrix24OutcomeUnknown(METHOD, False, None, "the answer is incomplete"),
+        Bitrix24NoAnswer(METHOD, "the response is incomplete"),
+        Bitrix24OutcomeUnknown(METHOD, False, None, "the response is incomplete"),
     ),
     "called packed and is not": (
         sends(coded(b'{"result": 1}', "gzip")),
-        Bitrix24NoAnswer(METHOD, "the answer cannot be unpacked"),
-        Bitrix24OutcomeUnknown(METHOD, False, None, "the answer cannot be unpacked"),
+        Bitrix24NoAnswer(METHOD, "the response cannot be unpacked"),
+        Bitrix24OutcomeUnknown(METHOD, False, None, "the response cannot be unpacked"),
     ),
     "packed in a way nobody asked for": (
         sends(coded(b"x", "br")),
-        Bitrix24NoAnswer(METHOD, "the answer is encoded in a way that was not asked for"),
-        Bitrix24OutcomeUnknown(METHOD, False, None, "the answer is encoded in a way that was not asked for"),
+        Bitrix24NoAnswer(METHOD, "the response is encoded in a way that was not asked for"),
+        Bitrix24OutcomeUnknown(METHOD, False, None, "the response is encoded in a way that was not asked for"),
     ),
     "too large": (
         sends(answer(b"x" * 5000)),
-        Bitrix24NoAnswer(METHOD, "the answer is larger than 4000 bytes"),
-        Bitrix24OutcomeUnknown(METHOD, False, None, "the answer is larger than 4000 bytes"),
+        Bitrix24NoAnswer(METHOD, "the response is larger than 4000 bytes"),
+        Bitrix24OutcomeUnknown(METHOD, False, None, "the response is larger than 4000 bytes"),
     ),
     "too large once unpacked": (
         sends(coded(gzipped({"result": "x" * 5000}), "gzip")),
-        Bitrix24NoAnswer(METHOD, "the answer is larger than 4000 bytes"),
-        Bitrix24OutcomeUnknown(METHOD, False, None, "the answer is larger than 4000 bytes"),
+        Bitrix24NoAnswer(METHOD, "the response is larger than 4000 bytes"),
+        Bitrix24OutcomeUnknown(METHOD, False, None, "the response is larger than 4000 bytes"),
     ),
     "no HTTP": (
         sends_and_closes(b"SSH-2.0-OpenSSH_9.9\r\n\r\n"),

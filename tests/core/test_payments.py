@@ -1,4 +1,4 @@
-"""One flow per REST method: what it sends, and what it makes of the documented answers."""
+"""One flow per REST method: what it sends, and what it makes of the documented responses."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_what_says_nothing_about_a_payment_is_raised() -> None:
 def test_another_object_than_asked_for_is_no_answer(flow: Any, result: Any) -> None:
     error = plays(flow, result).error
     assert isinstance(error, Bitrix24NoAnswer)
-    assert "answered with another object" in str(error)
+    assert "responded with another object" in str(error)
 
 
 @pytest.mark.parametrize("wanted", [[1036, "1037"], (1036,), {1036}, 1036, "1036"])

@@ -141,7 +141,7 @@ def test_a_dead_refresh_token() -> None:
 def test_a_lost_answer_is_remembered() -> None:
     played = play(refreshing(), Unknown("reset"), refuses("INVALID_GRANT", "dead", 401))
     assert isinstance(played.error, Bitrix24SignInNeeded)
-    assert "An answer to a refresh was lost a moment before (reset)" in played.error.advice
+    assert "The response to a refresh was lost a moment before (reset)" in played.error.advice
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,30 @@ def test_a_first_page_says_that_there_are_more(portal: Any, task: Task, capsys: 
     assert "all_rows=True" in capsys.readouterr().out
 
 
+# -- what the log says
+
+
+def test_the_log_says_what_was_called_and_what_came(
+    portal: Any, task: Task, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    call(task, method="crm.item.get", parameters={"entityTypeId": 2, "id": 1})
+    call(task, method="crm.deal.list", parameters={"filter": {"TITLE": "secret title"}}, all_rows=True)
+    call(task, method="server.time", result_path=str(tmp_path / "time.json"))
+    call(task, **ADD)
+    printed = capsys.readouterr().out
+    assert f"Calling crm.item.get (read) on {portal.url}, by the connection 'bitrix24_default'" in printed
+    assert "parameters: entityTypeId=2, id=1." in printed
+    assert "crm.item.get returned an object with item." in printed
+    assert "parameters: filter." in printed
+    assert "crm.deal.list returned 0 rows." in printed
+    assert "parameters: none." in printed
+    assert "server.time returned a str." in printed
+    assert "Wrote 1 line to " in printed
+    assert "Calling crm.deal.add (non_idempotent)" in printed
+    assert re.search(r"crm\.deal\.add returned \d+\.", printed)
+    assert "secret title" not in printed
+
+
 # -- the retry rule; what the task state is for stands in test_send_once.py
 
 

@@ -1,6 +1,6 @@
 """Replies made to hurt, over real sockets and through both drivers: little memory, and an error that says what to do.
 
-A read is told that there is no usable answer, a write that it may have been executed. Never is one a success.
+A read is told that there is no usable response, a write that it may have been executed. Never is one a success.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 METHOD = "crm.item.payment.add"
 MEBIBYTE = 1024 * 1024
 LARGEST = MEBIBYTE
-"""The largest answer that is accepted in these tests."""
+"""The largest response that is accepted in these tests."""
 MEMORY = 48 * MEBIBYTE
 """What one answer may cost, of whatever kind, together with what the server of the test needs."""
 
@@ -238,7 +238,7 @@ def test_an_answer_that_came_before_its_question_is_not_believed(serve: Any, dri
     ],
 )
 def test_texts_where_times_belong(serve: Any, driver: Any, time: str, readable: bool) -> None:
-    """The answer counts; only the portal's clock is unknown."""
+    """The response counts; only the portal's clock is unknown."""
     body = f'{{"result": {{"id": 7}}, "time": {{"finish": {time}, "operating_reset_at": {time}}}}}'
     server = serve(says(body.encode()))
     settings = settings_for(server.port)

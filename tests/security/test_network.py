@@ -70,7 +70,7 @@ def test_no_redirect_is_followed(serve: Any, driver: Any, bait: Bait, status: st
     settings = settings_for(server.port)
     got = told(driver, settings, effect)
     assert type(got) is (Bitrix24ConfigError if effect is Effect.READ else Bitrix24OutcomeUnknown)
-    assert "answered with a redirect to 127.0.0.1, which is not followed" in str(got)
+    assert "responded with a redirect to 127.0.0.1, which is not followed" in str(got)
     assert ("The call was not executed." in str(got)) == (effect is Effect.READ)
     assert SECRET not in str(got)
     assert len(server.requests) == 1

@@ -148,7 +148,7 @@ def unsaved_reply(done: tuple[str, str]) -> str:
 
 def reply_words(doubt: Bitrix24OutcomeUnknown) -> str:
     """What came instead of a clear reply, as the beginning of a sentence."""
-    return f"The portal {'answered unclearly' if doubt.answered else 'gave no usable answer'} ({doubt.words})"
+    return f"The portal {'responded unclearly' if doubt.answered else 'gave no usable response'} ({doubt.words})"
 
 
 def in_brackets(doubt: Bitrix24OutcomeUnknown | None) -> str:

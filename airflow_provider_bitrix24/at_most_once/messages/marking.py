@@ -166,8 +166,8 @@ def mark_unreadable(what: str, doubt: Bitrix24OutcomeUnknown | None, trouble: st
             f"not be read afterwards ({trouble})."
         )
     return (
-        f"{what} may have been {words.done}: there was no usable answer ({doubt.text}), and the portal could not be "
-        f"read afterwards ({trouble})."
+        f"{what} may have been {words.done}: there was no usable response ({doubt.text}), and the portal could not "
+        f"be read afterwards ({trouble})."
     )
 
 
