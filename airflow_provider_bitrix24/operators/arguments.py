@@ -28,6 +28,7 @@ _DEFAULTS_IF_EMPTY: dict[str, Any] = {
     "pay_system_id": None,
     "bx_rest_handler": None,
     "if_paid": "succeed",
+    "if_unpaid": "succeed",
     "on_unknown": "fail",
 }
 """Arguments that a template may leave empty -> their defaults. No guard is among them: without max_amount or the key, a

@@ -13,8 +13,8 @@ from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 from airflow_provider_bitrix24.at_most_once.record import Decision, Record
 from airflow_provider_bitrix24.exceptions import Bitrix24ConnectionNotFound, Bitrix24StoreError
 from airflow_provider_bitrix24.journal.cli import refuse_senseless
-from airflow_provider_bitrix24.journal.sql import SqlJournal
 from airflow_provider_bitrix24.journal.inspect import SqlEntrySource
+from airflow_provider_bitrix24.journal.sql import SqlJournal
 from airflow_provider_bitrix24.journal.task_state import ATTEMPTS, DECISIONS, DOCUMENT
 from airflow_provider_bitrix24.operators import journals
 from airflow_provider_bitrix24.operators.journals import BEGUN

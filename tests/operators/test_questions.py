@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, PaymentAmbiguous
 from airflow_provider_bitrix24.at_most_once.record import Decision
+from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, PaymentAmbiguous
 from airflow_provider_bitrix24.operators import questions
 from airflow_provider_bitrix24.operators.payments import AddCrmPaymentOperator, PayInvoiceOperator
 from airflow_provider_bitrix24.triggers.human_response import StoredResponseTrigger
