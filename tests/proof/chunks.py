@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tests.proof.world import Worker
     from tests.tools.payments import ScriptedPayments
 
+
 def _invoices(world: World, count: int) -> list[Operation]:
     numbers = [2, *(int(str(world.portal.create("invoice", {"price": "10.00"}))) for _ in range(count - 1))]
     return [PayInvoice(portal=world.name, invoice_id=number, pay_system_id=31) for number in numbers]
