@@ -1,6 +1,6 @@
 """The payment engine: read the journal, read the portal, send once, read back. For one operation, or for a list.
 
-`carry_out` is the only loop that sends. It knows neither Airflow nor sockets: whoever makes an engine gives it the
+`carry_out` is the only loop that sends. It knows neither Airflow nor sockets: the caller gives it the
 portal, a runner of flows, both clocks and a journal, so that a test can script all of them.
 """
 

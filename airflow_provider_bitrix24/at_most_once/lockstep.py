@@ -17,6 +17,7 @@ from airflow_provider_bitrix24.at_most_once.commands import (
     Check,
     FindClaims,
     FindObserved,
+    FindOthers,
     FindRivals,
     Load,
     Permit,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ORDER: Final = (Save, Check, Load, FindClaims, FindRivals, FindObserved, Release, Send, Permit, Read, Wait)
+ORDER: Final = (Save, Check, Load, FindClaims, FindRivals, FindOthers, FindObserved, Release, Send, Permit, Read, Wait)
 """What is done first."""
 TOGETHER: Final = 0.5
 """Seconds: waits that end so close to each other are one wait."""
@@ -100,6 +101,7 @@ class Lockstep:
             Load: self._load,
             FindClaims: self._find_claims,
             FindRivals: self._find_rivals,
+            FindOthers: self._find_others,
             FindObserved: self._find_observed,
             Release: self._release,
             Send: self._send,
@@ -173,6 +175,10 @@ class Lockstep:
     def _find_rivals(self, group: list[Running[Any]]) -> Mapping[str, Any]:
         asked = {one.key: one.command.subject for one in group if isinstance(one.command, FindRivals)}
         return self._journal.rivals(self._portal, asked)
+
+    def _find_others(self, group: list[Running[Any]]) -> Mapping[str, Any]:
+        asked = {one.key: one.command.subject for one in group if isinstance(one.command, FindOthers)}
+        return self._journal.others(self._portal, asked)
 
     def _find_observed(self, group: list[Running[Any]]) -> Mapping[str, Any]:
         keys = [one.key for one in group]

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_bitrix24.at_most_once.operation import Failure
 from airflow_provider_bitrix24.at_most_once.operations.add_crm_payment import AddCrmPayment
+from airflow_provider_bitrix24.at_most_once.operations.delete_crm_payment import DeleteCrmPayment
 from airflow_provider_bitrix24.at_most_once.operations.pay_crm_payment import PayCrmPayment
 from airflow_provider_bitrix24.at_most_once.operations.pay_invoice import PayInvoice
+from airflow_provider_bitrix24.at_most_once.operations.pay_payment import PayPayment
+from airflow_provider_bitrix24.at_most_once.operations.unpay_crm_payment import UnpayCrmPayment
 from airflow_provider_bitrix24.at_most_once.receipt import Expected
 
 if TYPE_CHECKING:
@@ -102,6 +105,63 @@ class Payments:
             if_unpaid_exists=if_unpaid_exists,
             on_unknown=on_unknown,
             tag=tag,
+            max_amount=max_amount,
+        )
+        return self._receipt(self._engine.run_one(operation, decision))
+
+    def pay_payment(
+        self,
+        *,
+        payment_id: int,
+        pay_system_id: int,
+        expected: Expected | None = None,
+        allow_zero: bool = False,
+        max_amount: Decimal | None = None,
+        decision: Decision | None = None,
+    ) -> Receipt:
+        """Record a payment as paid through its pay system; see `PayPayment`."""
+        operation = PayPayment(
+            portal=self._engine.portal,
+            payment_id=payment_id,
+            pay_system_id=pay_system_id,
+            expected=expected or Expected(),
+            allow_zero=allow_zero,
+            max_amount=max_amount,
+        )
+        return self._receipt(self._engine.run_one(operation, decision))
+
+    def unpay_crm_payment(
+        self,
+        *,
+        payment_id: int,
+        expected: Expected | None = None,
+        max_amount: Decimal | None = None,
+        decision: Decision | None = None,
+    ) -> Receipt:
+        """Set a payment back to unpaid; see `UnpayCrmPayment`."""
+        operation = UnpayCrmPayment(
+            portal=self._engine.portal,
+            payment_id=payment_id,
+            expected=expected or Expected(),
+            max_amount=max_amount,
+        )
+        return self._receipt(self._engine.run_one(operation, decision))
+
+    def delete_crm_payment(
+        self,
+        *,
+        payment_id: int,
+        expected: Expected | None = None,
+        allow_paid: bool = False,
+        max_amount: Decimal | None = None,
+        decision: Decision | None = None,
+    ) -> Receipt:
+        """Delete a payment; see `DeleteCrmPayment`."""
+        operation = DeleteCrmPayment(
+            portal=self._engine.portal,
+            payment_id=payment_id,
+            expected=expected or Expected(),
+            allow_paid=allow_paid,
             max_amount=max_amount,
         )
         return self._receipt(self._engine.run_one(operation, decision))

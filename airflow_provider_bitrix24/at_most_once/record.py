@@ -84,7 +84,19 @@ class Record(RecordFields):
             decision=self.decision,
             decisions=self.decisions,
             dismissed=self.dismissed,
+            place=self.place,
+            earlier_tasks=self.earlier_tasks,
         )
+
+    def repeated(self, wanted: Record) -> Record:
+        """What was done has been undone by an operation of ours: it may be done once more, but not by the same task."""
+        senders = {send.by.rpartition(":try:")[0] for send in self.possible_sends}
+        earlier = tuple(sorted({*self.earlier_tasks, self.task, *senders}))
+        return replace(wanted, dismissed=self.dismissed, place=self.place, earlier_tasks=earlier)
+
+    def placed(self, place: int) -> Record:
+        """It is sent after every operation on its object that has ended."""
+        return replace(self, place=place)
 
     def notes_lost(self, task: str) -> Record:
         """The journal has lost what earlier attempts of the task noted."""
@@ -111,6 +123,8 @@ class Record(RecordFields):
             sends=self.sends,
             decisions=self.decisions,
             dismissed=self.dismissed,
+            place=self.place,
+            earlier_tasks=self.earlier_tasks,
             snapshot_at=snapshot.at,
             amount=snapshot.amount,
             currency=snapshot.currency,
@@ -210,7 +224,7 @@ class Record(RecordFields):
     def decision_refused(self, why: str, candidates: Collection[int] | None = None) -> Record:
         """The decision that waits, if one does, is not carried out.
 
-        :param candidates: the payments to show to whoever decides again; None leaves them as they are.
+        :param candidates: the payments to show to the person who decides again; None leaves them as they are.
         """
         shown = self.candidates if candidates is None else tuple(sorted(candidates))
         record = self

@@ -60,6 +60,10 @@ class RecordFields:
     """What completes the payment, by name: each with its own sends."""
     plan: Mapping[str, int] = field(default_factory=dict)
     """Quantity by product row that goes into the payment; JSON has only text as names."""
+    place: int | None = None
+    """Its place among the operations on its object: higher than that of every one that had ended when it was sent."""
+    earlier_tasks: tuple[str, ...] = ()
+    """Tasks that have sent it before an operation of ours undid it."""
     receipt: Mapping[str, JsonValue] | None = None
     """The receipt of the attempt that succeeded."""
     question: str | None = None

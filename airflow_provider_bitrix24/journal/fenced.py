@@ -64,6 +64,10 @@ class FencedJournal:
         """Return what the SQL journal has."""
         return self._journal.rivals(portal, subjects)
 
+    def others(self, portal: str, subjects: Mapping[str, str]) -> Mapping[str, Mapping[str, Record | CorruptEntry]]:
+        """Return what the SQL journal has."""
+        return self._journal.others(portal, subjects)
+
     def command(self, verb: Verb, key: str) -> str:
         """The command about the row."""
         return self._journal.command(verb, key)

@@ -300,31 +300,38 @@ class PaymentOperator(LiteralText, BaseOperator):
 
 
 class MarkOperator(PaymentOperator):
-    """What marking an invoice and marking a payment share.
+    """What marking as paid and setting back to unpaid share.
 
     :meta private:
     """
 
-    if_paid: IfPaid
+    if_done: ClassVar[str] = "if_paid"
+    """The argument that says what to do if it was so before the task."""
 
     def conclude(self, context: Context, receipt: Receipt, *, remembers: bool) -> bool:
         """Apply ``if_paid``, but only if nothing of ours was on its way: after a send, "already paid" is a finding."""
-        if_paid = one_of(self.if_paid, "if_paid", IF_PAID)
-        if receipt.outcome != "already_paid" or receipt.sent or receipt.recovered or if_paid == "succeed":
+        if_done = one_of(getattr(self, self.if_done), self.if_done, IF_PAID)
+        already = receipt.outcome.startswith("already_")
+        if not already or receipt.sent or receipt.recovered or if_done == "succeed":
             return False
         attempt = context["ti"].try_number
-        if attempt > 1 and receipt.by_our_user and not remembers:
+        may_be_ours = receipt.by_our_user or self.if_done != "if_paid"
+        if attempt > 1 and may_be_ours and not remembers:
             self.log.warning(
-                "%s, by the user that this connection acts as. This is attempt %s, and no journal knows what "
-                "the others did: the mark may be that of an earlier one, so if_paid=%r is not applied and the task "
+                "%s%s. This is attempt %s, and no journal knows what "
+                "the others did: the mark may be that of an earlier one, so %s=%r is not applied and the task "
                 "succeeds.",
                 _paid_already(receipt),
+                ", by the user that this connection acts as" if receipt.by_our_user else "",
                 attempt,
-                if_paid,
+                self.if_done,
+                if_done,
             )
             return False
-        if if_paid == "fail":
-            refused = PaymentRefused(f"{_paid_already(receipt)}, and if_paid is 'fail'. This attempt sent nothing.")
+        if if_done == "fail":
+            refused = PaymentRefused(
+                f"{_paid_already(receipt)}, and {self.if_done} is 'fail'. This attempt sent nothing."
+            )
             refused.sent = "no" if attempt == 1 or remembers else "unknown"
             raise refused
         return True
@@ -333,4 +340,4 @@ class MarkOperator(PaymentOperator):
 def _paid_already(receipt: Receipt) -> str:
     subject = ", ".join(f"{name} {value}" for name, value in receipt.subject.items())
     when = f", since {receipt.paid_at.isoformat()}" if receipt.paid_at else ""
-    return f"{subject} for {receipt.money} is paid already{when}"
+    return f"{subject} for {receipt.money} is {receipt.outcome.removeprefix('already_')} already{when}"

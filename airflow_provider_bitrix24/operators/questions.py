@@ -176,7 +176,7 @@ def parked_before(context: Context) -> list[int] | None:
     try:
         document = patient_read(context["task_state_store"], DOCUMENT)
     except AirflowRuntimeError:
-        return None  # whoever reads the journal meets it as well, and says so
+        return None  # reading the journal meets it as well, and says so
     if not isinstance(document, dict) or document.get("question") is None:
         return None
     return [int(candidate) for candidate in document.get("candidates") or ()]

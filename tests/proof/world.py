@@ -233,9 +233,9 @@ class World:
             act.add_payment(2, 1, user_id=OTHER)
         elif what == "adds with a sum":
             act.add_payment(2, 1, user_id=OTHER, amount="99.00")
-        elif what == "our user adds":
+        elif what == "the connection's user adds":
             act.add_payment(2, 1, user_id=OURS)
-        elif what in ("pays", "our user pays"):
+        elif what in ("pays", "the connection's user pays"):
             user = OTHER if what == "pays" else OURS
             act.pay_invoice(2, by="person", user_id=user)
             act.pay_payment(1001, by="person", user_id=user)
