@@ -26,7 +26,6 @@ from airflow_provider_bitrix24.operators.arguments import (
     time_span,
 )
 from airflow_provider_bitrix24.operators.journals import (
-    KEEP_STATE,
     begin,
     identity,
     journal_of,
@@ -53,6 +52,7 @@ OnUnknown = Literal["fail", "ask"]
 IF_PAID: Final[tuple[IfPaid, ...]] = get_args(IfPaid)
 ON_UNKNOWN: Final[tuple[str, ...]] = get_args(OnUnknown)
 ASK_TIMEOUT: Final = timedelta(days=1)
+KEEP_STATE: Final = " (keep its task state when you clear it: else the decision is discarded)"
 ASK_INSTEAD: Final = " (with on_unknown='ask', Airflow asks a person instead)"
 
 

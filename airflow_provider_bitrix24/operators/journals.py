@@ -30,7 +30,6 @@ _STORE: Final = "task_state_store"
 BEGUN: Final = "bitrix24_begun"
 """Name of the XCom by which an attempt sees that an earlier one has begun: Airflow deletes it when the next attempt
 starts, and tells that one that it was there."""
-KEEP_STATE: Final = " (keep its task state when you clear it: else the decision is discarded)"
 _KEEP: Final = (
     "To keep the notes, clear tasks with their task state kept (keep_task_state), or give the operator a SQL journal "
     "(journal_conn_id), which clearing does not touch."
