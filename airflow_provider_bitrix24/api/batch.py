@@ -1,4 +1,4 @@
-"""Up to 50 commands in one request: how PHP wants them written, and what its answer says about each.
+"""Up to 50 commands in one request: how PHP wants them written, and what its response says about each.
 
 The portal runs them one after another and undoes nothing. Text with ``$result`` in it would be taken for a reference to
 another command's result, so no such text gets in.
@@ -56,7 +56,7 @@ class BatchReply:
     errors: Mapping[str, Bitrix24Error]
     """Key -> error of the commands that did not."""
     at: pendulum.DateTime | None
-    """When the portal answered, by its own clock."""
+    """When the portal responded, by its own clock."""
     resets: Mapping[str, float] = field(repr=False)
     """REST method -> its ``operating_reset_at``."""
     missing: Mapping[str, Bitrix24Error] = field(repr=False)
@@ -157,9 +157,9 @@ def decode(
     redact: Callable[[str], str],
     who: str,
 ) -> BatchReply | None:
-    """Read the answer of a batch, or nothing if it is not one.
+    """Read the response of a batch, or nothing if it is not one.
 
-    :param reply: answer of the method ``batch``.
+    :param reply: reply to the method ``batch``.
     :param commands: what was sent.
     :param halt: whether the portal was to stop at the first error.
     :param effect: what executing the commands does.
@@ -209,7 +209,7 @@ def _numbers(value: object) -> dict[str, int]:
 
 
 def _unmentioned(method: str, effect: Effect, *, halted: bool) -> Bitrix24Error:
-    """The error for a command that the answer does not mention."""
+    """The error for a command that the response does not mention."""
     if halted:
         return Bitrix24NotSent(method, "an earlier command of the batch failed")
     if effect is Effect.READ:

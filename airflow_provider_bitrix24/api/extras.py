@@ -1,4 +1,4 @@
-"""The extras of a connection: their names, and what a value of each means, be it JSON, text or from a form."""
+"""The extras of a connection: their names, and what a value of each means: JSON, text or from a form."""
 
 from __future__ import annotations
 

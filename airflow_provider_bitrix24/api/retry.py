@@ -33,7 +33,7 @@ class RetryReason(Enum):
     """Why a call may be repeated."""
 
     BUSY = "Bitrix24 says that there are too many requests"
-    TROUBLE = "no usable answer"
+    TROUBLE = "no usable response"
 
 
 @dataclass(frozen=True, slots=True)

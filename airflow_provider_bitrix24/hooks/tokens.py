@@ -1,6 +1,6 @@
 """The access token of a connection: from the store, and changed for a new one when the portal says that it is too old.
 
-A refresh kills the old pair, so it is never done twice, and its answer never thrown away: it runs under the store's
+A refresh kills the old pair, so it is never done twice, and its response never thrown away: it runs under the store's
 lock, in a thread that nothing interrupts, and what it returns is stored before it is used.
 """
 

@@ -213,7 +213,7 @@ class InvoicePaidSensor(PaidSensor):
     payments: wait for those with :class:`CrmPaymentPaidSensor`.
 
     An invoice that was deleted, cancelled or declined fails the task at once and for good; ``soft_fail=True`` turns
-    that, like a timeout, into *skipped*, as Airflow does for every failure of a sensor that no retry can mend. A portal
+    that, like a timeout, into *skipped*, as Airflow does for every failure of a sensor that no retry can fix. A portal
     that cannot be read is an ordinary error: Airflow retries the task (``silent_fail=True`` goes on waiting instead; a
     deferred sensor bears ten such looks in a row).
 
@@ -272,7 +272,7 @@ class CrmPaymentPaidSensor(PaidSensor):
     (https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-list.html).
 
     A payment that was deleted fails the task at once and for good; ``soft_fail=True`` turns that, like a timeout,
-    into *skipped*, as Airflow does for every failure of a sensor that no retry can mend. A portal that cannot be read
+    into *skipped*, as Airflow does for every failure of a sensor that no retry can fix. A portal that cannot be read
     is an ordinary error: Airflow retries the task (``silent_fail=True`` goes on waiting instead; a deferred sensor
     bears ten such looks in a row).
 

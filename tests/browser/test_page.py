@@ -47,7 +47,7 @@ def page(browser: Browser, server: SandboxServer) -> Iterator[Page]:
     page.goto(server.url)
     yield page
     page.close()
-    # the browser itself notes an answer that is an error, or none; anything else is ours
+    # the browser itself notes a response that is an error, or none; anything else is ours
     assert [text for text in complaints if not text.startswith("Failed to load resource")] == []
 
 

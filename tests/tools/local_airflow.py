@@ -20,6 +20,12 @@ import psutil
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+PATIENT = {
+    "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "600",
+    "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "900",
+    "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "90",
+}
+"""Airflow's own limits (30, 50 and 5 seconds), which a busy machine exceeds."""
 TERM_SECONDS = 15  # Airflow's parts need some 12 s to end well
 PARTS = {
     "api-server": ["api-server", "--host", "127.0.0.1", "--workers", "1"],
@@ -167,6 +173,7 @@ class LocalAirflow:
             "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
             "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",  # only what is triggered runs
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+            **PATIENT,
             "NO_PROXY": "127.0.0.1,localhost",
             "no_proxy": "127.0.0.1,localhost",
             **env,
@@ -195,7 +202,7 @@ class LocalAirflow:
         extra = ["--port", str(self.port)] if name == "api-server" else []
         self.processes.start(name, [sys.executable, "-m", "airflow", *self.parts[name], *extra], self.env)
 
-    def wait_until_ready(self, dag_ids: set[str], report: Callable[[str], None], timeout: float = 240) -> None:
+    def wait_until_ready(self, dag_ids: set[str], report: Callable[[str], None], timeout: float = 1200) -> None:
         """Return when every part is healthy and every DAG is known; report each once."""
         ready: set[str] = set()
         deadline = time.monotonic() + timeout
