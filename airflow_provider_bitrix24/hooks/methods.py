@@ -1,7 +1,4 @@
-"""The REST methods that the provider knows, one typed method each, and their twins prefixed ``a``.
-
-A write here is sent as it is called; what keeps from paying twice are the operators.
-"""
+"""Reads of invoices and payments that take more than one REST method or request, and their twins prefixed ``a``."""
 
 from __future__ import annotations
 
@@ -46,34 +43,6 @@ class RestMethods(ABC):
 
     # -- legacy invoices -----------------------------------------------------------------------------------------
 
-    def pay_invoice(
-        self, *, invoice_id: int, pay_system_id: int | None = None, bx_rest_handler: str | None = None
-    ) -> None:
-        """Record a legacy invoice as paid: ``sale.paysystem.pay.invoice``. Its success is no proof: read back.
-
-        https://apidocs.bitrix24.com/api-reference/pay-system/outdated/sale-pay-system-pay-invoice.html
-
-        :param invoice_id: id of the legacy invoice.
-        :param pay_system_id: pay system it is recorded with; exactly one of this and the next.
-        :param bx_rest_handler: code of a REST handler; the portal takes the first pay system that has it.
-        """
-        self.run(
-            api.payments.pay_invoice(
-                self.client, invoice_id=invoice_id, pay_system_id=pay_system_id, bx_rest_handler=bx_rest_handler
-            )
-        )
-
-    async def apay_invoice(
-        self, *, invoice_id: int, pay_system_id: int | None = None, bx_rest_handler: str | None = None
-    ) -> None:
-        """Async twin of `pay_invoice`."""
-        client = await self.aclient()
-        await self.arun(
-            api.payments.pay_invoice(
-                client, invoice_id=invoice_id, pay_system_id=pay_system_id, bx_rest_handler=bx_rest_handler
-            )
-        )
-
     def get_invoice(self, invoice_id: int) -> Invoice:
         """One legacy invoice: ``crm.invoice.get``.
 
@@ -110,33 +79,6 @@ class RestMethods(ABC):
         return await self.arun(api.account_numbers.find_invoices(await self.aclient(), account_numbers=account_numbers))
 
     # -- payments of deals and smart invoices --------------------------------------------------------------------
-
-    def add_crm_payment(self, *, entity_id: int, entity_type_id: int = 2, pay_system_id: int | None = None) -> int:
-        """Add a new, empty payment to a deal or smart invoice: ``crm.item.payment.add``. Calling it twice adds two.
-
-        https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-add.html
-
-        :param entity_id: id of the deal or smart invoice.
-        :param entity_type_id: 2 for a deal, 31 for a smart invoice.
-        :param pay_system_id: pay system of the payment; the portal may choose another one.
-        :return: id of the payment.
-        """
-        return self.run(
-            api.payments.add_crm_payment(
-                self.client, entity_id=entity_id, entity_type_id=entity_type_id, pay_system_id=pay_system_id
-            )
-        )
-
-    async def aadd_crm_payment(
-        self, *, entity_id: int, entity_type_id: int = 2, pay_system_id: int | None = None
-    ) -> int:
-        """Async twin of `add_crm_payment`."""
-        client = await self.aclient()
-        return await self.arun(
-            api.payments.add_crm_payment(
-                client, entity_id=entity_id, entity_type_id=entity_type_id, pay_system_id=pay_system_id
-            )
-        )
 
     def get_crm_payment(self, payment_id: int) -> Payment:
         """One payment: ``crm.item.payment.get``.
@@ -225,17 +167,6 @@ class RestMethods(ABC):
                 client, entity_id=entity_id, entity_type_id=entity_type_id, filter=filter, order=order
             )
         )
-
-    def pay_crm_payment(self, *, payment_id: int) -> None:
-        """Mark a payment as paid: ``crm.item.payment.pay``. Its success is no proof: read back.
-
-        https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-pay.html
-        """
-        self.run(api.payments.pay_crm_payment(self.client, payment_id=payment_id))
-
-    async def apay_crm_payment(self, *, payment_id: int) -> None:
-        """Async twin of `pay_crm_payment`."""
-        await self.arun(api.payments.pay_crm_payment(await self.aclient(), payment_id=payment_id))
 
     def update_crm_payment(self, *, payment_id: int, pay_system_id: int) -> None:
         """Give a payment another pay system: ``crm.item.payment.update``.

@@ -108,16 +108,15 @@ HOOK_CALLS: dict[str, Callable[[Bitrix24Hook], Any]] = {
     "rest": lambda hook: hook.rest.crm_item_payment_get(id=1001),
     "batch": lambda hook: hook.batch({"a": ("profile", {})}),
     "iterate": lambda hook: list(hook.iterate("crm.invoice.list")),
-    "pay_invoice": lambda hook: hook.pay_invoice(invoice_id=2, pay_system_id=31),
+    "rest: set": lambda hook: hook.rest.sale_paysystem_pay_invoice(invoice_id=2, pay_system_id=31),
     "get_invoice": lambda hook: hook.get_invoice(invoice_id=2),
     "get_invoices": lambda hook: hook.get_invoices(invoice_ids=[2]),
     "find_invoices": lambda hook: hook.find_invoices(account_numbers=["2"]),
     "find_crm_payments": lambda hook: hook.find_crm_payments(account_numbers=["1/1"]),
-    "add_crm_payment": lambda hook: hook.add_crm_payment(entity_id=1),
+    "rest: create": lambda hook: hook.rest.crm_item_payment_add(entity_id=1, entity_type_id=2),
     "get_crm_payment": lambda hook: hook.get_crm_payment(payment_id=1001),
     "get_crm_payments": lambda hook: hook.get_crm_payments(payment_ids=[1001]),
     "list_crm_payments": lambda hook: hook.list_crm_payments(entity_id=4),
-    "pay_crm_payment": lambda hook: hook.pay_crm_payment(payment_id=1001),
     "update_crm_payment": lambda hook: hook.update_crm_payment(payment_id=1001, pay_system_id=8),
 }
 ASYNC_CALLS: dict[str, Callable[[Bitrix24Hook], Any]] = {
@@ -126,16 +125,15 @@ ASYNC_CALLS: dict[str, Callable[[Bitrix24Hook], Any]] = {
     "asend": lambda hook: hook.asend(calls.crm_item_payment_get(id=1001)),
     "arest": lambda hook: hook.arest.crm_item_payment_get(id=1001),
     "abatch": lambda hook: hook.abatch({"a": ("profile", {})}),
-    "apay_invoice": lambda hook: hook.apay_invoice(invoice_id=2, pay_system_id=31),
+    "arest: set": lambda hook: hook.arest.sale_paysystem_pay_invoice(invoice_id=2, pay_system_id=31),
     "aget_invoice": lambda hook: hook.aget_invoice(invoice_id=2),
     "aget_invoices": lambda hook: hook.aget_invoices(invoice_ids=[2]),
     "afind_invoices": lambda hook: hook.afind_invoices(account_numbers=["2"]),
     "afind_crm_payments": lambda hook: hook.afind_crm_payments(account_numbers=["1/1"]),
-    "aadd_crm_payment": lambda hook: hook.aadd_crm_payment(entity_id=1),
+    "arest: create": lambda hook: hook.arest.crm_item_payment_add(entity_id=1, entity_type_id=2),
     "aget_crm_payment": lambda hook: hook.aget_crm_payment(payment_id=1001),
     "aget_crm_payments": lambda hook: hook.aget_crm_payments(payment_ids=[1001]),
     "alist_crm_payments": lambda hook: hook.alist_crm_payments(entity_id=4),
-    "apay_crm_payment": lambda hook: hook.apay_crm_payment(payment_id=1001),
     "aupdate_crm_payment": lambda hook: hook.aupdate_crm_payment(payment_id=1001, pay_system_id=8),
 }
 
@@ -163,8 +161,9 @@ def test_every_method_of_the_hook_was_tried() -> None:
     own = {name for kind in ours for name, value in vars(kind).items() if callable(value)}
     public = {name for name in own if not name.startswith("_")} - no_calls
     twins = {name for name in public if name.startswith("a") and name[1:] in public | no_calls | {"client"}}
-    assert (public - twins) | {"rest"} == set(HOOK_CALLS)  # whose calls are made by `send`
-    assert (twins - {"aclient", "arun", "aiterate", "arefresh_token"}) | {"arest"} == set(ASYNC_CALLS)
+    tried = [{name.partition(":")[0] for name in calls} for calls in (HOOK_CALLS, ASYNC_CALLS)]
+    assert (public - twins) | {"rest"} == tried[0]  # whose calls are made by `send`
+    assert (twins - {"aclient", "arun", "aiterate", "arefresh_token"}) | {"arest"} == tried[1]
 
 
 @pytest.mark.parametrize(
@@ -242,9 +241,9 @@ async def test_the_sandbox_is_trusted_with_its_own_authority_only(
         extra |= {"ca_bundle": authority} if authority else {}
         monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", json.dumps({**connection, "extra": extra}))
         with pytest.raises(Bitrix24NotSent, match="TLS: unable to get local issuer certificate"):
-            Bitrix24Hook().pay_invoice(invoice_id=2, pay_system_id=31)
+            Bitrix24Hook().rest.sale_paysystem_pay_invoice(invoice_id=2, pay_system_id=31)
         with pytest.raises(Bitrix24NotSent, match="TLS: unable to get local issuer certificate"):
-            await Bitrix24Hook().apay_invoice(invoice_id=2, pay_system_id=31)
+            await Bitrix24Hook().arest.sale_paysystem_pay_invoice(invoice_id=2, pay_system_id=31)
     assert len(bitrix24_sandbox.requests) == 2
 
 
@@ -297,8 +296,8 @@ async def test_through_a_proxy_that_learns_only_the_host(
     connection["extra"]["ca_bundle"] = str(authorities)
     monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", json.dumps(connection))
 
-    Bitrix24Hook().pay_invoice(invoice_id=2, pay_system_id=31)
-    await Bitrix24Hook().apay_invoice(invoice_id=3, pay_system_id=31)
+    Bitrix24Hook().rest.sale_paysystem_pay_invoice(invoice_id=2, pay_system_id=31)
+    await Bitrix24Hook().arest.sale_paysystem_pay_invoice(invoice_id=3, pay_system_id=31)
     assert [entry["invoice_id"] for entry in bitrix24_sandbox.ledger if entry["event"] == "invoice_paid"] == [2, 3]
     seen = b"".join(proxy.requests)
     assert [request.split(b" ")[:2] for request in proxy.requests] == [

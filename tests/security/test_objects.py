@@ -56,7 +56,7 @@ CALLS: list[Callable[[Bitrix24Hook], Any]] = [
     lambda hook: hook.get_crm_payments(payment_ids=[1001]),
     lambda hook: hook.get_invoice(invoice_id=1),
     lambda hook: hook.update_crm_payment(payment_id=1001, pay_system_id=8),
-    lambda hook: hook.add_crm_payment(entity_id=1),
+    lambda hook: hook.rest.crm_item_payment_add(entity_id=1, entity_type_id=2),
 ]
 
 
