@@ -17,7 +17,7 @@ from airflow_provider_bitrix24.api.models import (
     ProductRow,
     Profile,
 )
-from airflow_provider_bitrix24.api.payments import read, read_rows, read_the_one
+from airflow_provider_bitrix24.api.payments import get_crm_payments, get_invoices, read, read_rows, read_the_one
 from airflow_provider_bitrix24.api.products import ask_for_available, available_in
 from airflow_provider_bitrix24.api.tags import commands_for_evidence, shown_in
 from airflow_provider_bitrix24.api.values import ENTITY_NAMES, SMART_INVOICE
@@ -210,6 +210,40 @@ def invoice_view_in(client: ApiClient, reply: BatchReply, invoice_id: int) -> Fl
         invoice=read_the_one("crm.invoice.get", Invoice.from_wire, reply.value("invoice"), invoice_id),
         pay_systems=_pay_systems(reply),
     )
+
+
+def read_before_invoices(client: ApiClient, *, invoice_ids: Collection[int]) -> Flow[dict[int, InvoiceView]]:
+    """Read many legacy invoices, who we are, and the pay systems: two requests for up to 2,500 invoices.
+
+    :return: by id; ids that do not exist, or may not be seen, are absent.
+    :raises Bitrix24ConfigError: the webhook or application lacks a scope.
+    """
+    reply = yield from client.batch({**_WHO_AM_I, **_PAY_SYSTEMS})
+    _check_scopes(client, reply, needed=("crm", "pay_system"))
+    profile = read("profile", Profile.from_wire, reply.value("profile"))
+    systems = _pay_systems(reply)
+    found = yield from get_invoices(client, invoice_ids=invoice_ids)
+    return {
+        number: InvoiceView(at=reply.at, profile=profile, invoice=invoice, pay_systems=systems)
+        for number, invoice in found.items()
+    }
+
+
+def read_before_marks(client: ApiClient, *, payment_ids: Collection[int]) -> Flow[dict[int, PaymentView]]:
+    """Read many payments and who we are: 50 payments in a request.
+
+    :return: by id; ids that do not exist are absent.
+    :raises Bitrix24ConfigError: the webhook or application lacks a scope.
+    """
+    reply = yield from client.batch(_WHO_AM_I)
+    _check_scopes(client, reply, needed=("crm",))
+    profile = read("profile", Profile.from_wire, reply.value("profile"))
+    found = yield from get_crm_payments(client, payment_ids=payment_ids)
+    return {
+        number: PaymentView(at=reply.at, profile=profile, payment=payment)
+        for number, payment in found.items()
+        if isinstance(payment, Payment)
+    }
 
 
 def read_before_mark(client: ApiClient, *, payment_id: int) -> Flow[PaymentView]:
