@@ -83,7 +83,7 @@ def optional_amount(value: Any, field: str) -> Decimal | None:
     return money_amount(float.__repr__(value) if isinstance(value, float) else value, field)
 
 
-def business_key(value: Any) -> str | None:
+def business_key(value: Any, field: str = "idempotency_key") -> str | None:
     """Return the key that the author gave, or None for None.
 
     Two keys that look the same to a person are one: it is brought into Unicode's form NFKC, blanks around it do not
@@ -96,12 +96,12 @@ def business_key(value: Any) -> str | None:
     hidden = hidden_character(text)
     if hidden is not None:
         raise Bitrix24ConfigError(
-            f"idempotency_key {shown(value)} holds an invisible character, {hidden}: two keys that look the same would "
+            f"{field} {shown(value)} holds an invisible character, {hidden}: two keys that look the same would "
             "be two payments. Nothing was sent. Remove the character where the key is built."
         )
     if not 0 < len(text) <= LONGEST_KEY or text == "None":
         raise Bitrix24ConfigError(
-            f"idempotency_key must be a text of 1 to {LONGEST_KEY} printable characters that names the business case, "
+            f"{field} must be a text of 1 to {LONGEST_KEY} printable characters that names the business case, "
             f"such as 'order-4711-deposit', not {described(value)}. Nothing was sent."
         )
     return text
@@ -114,20 +114,22 @@ def time_span(value: Any, field: str) -> timedelta:
     return value
 
 
-def expected_money(amount: Any, currency: Any) -> Expected:
+def expected_money(amount: Any, currency: Any, *, where: str = "") -> Expected:
     """Return what the author expects; None stands for anything.
 
     :param amount: see :func:`optional_amount`.
     :param currency: three letters.
+    :param where: what stands before the names of the fields in messages.
     """
     from airflow_provider_bitrix24.at_most_once.receipt import Expected
 
-    wanted = optional_amount(amount, "expected_amount")
+    wanted = optional_amount(amount, f"{where}expected_amount")
     if currency is None:
         return Expected(amount=wanted)
     if not isinstance(currency, str) or not re.fullmatch(r"[A-Za-z]{3}", currency.strip()):
         raise Bitrix24ConfigError(
-            f"expected_currency must be three letters such as 'EUR', not {described(currency)}. Nothing was sent."
+            f"{where}expected_currency must be three letters such as 'EUR', not {described(currency)}. Nothing was "
+            "sent."
         )
     return Expected(amount=wanted, currency=currency.strip().upper())
 
