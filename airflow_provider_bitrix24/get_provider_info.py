@@ -80,6 +80,7 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": "Bitrix24",
                 "python-modules": [
                     f"{_PACKAGE}.operators.payments",
+                    f"{_PACKAGE}.operators.payment_lists",
                     f"{_PACKAGE}.operators.calls",
                     f"{_PACKAGE}.operators.tokens",
                 ],

@@ -287,6 +287,7 @@ def read_before_add(
     entity_type_id: int,
     with_rows: bool,
     with_pay_systems: bool,
+    with_orders: bool = True,
     tag: str | None = None,
     known: Collection[int] = (),
 ) -> Flow[ObjectView]:
@@ -307,6 +308,7 @@ def read_before_add(
             entity_type_id=entity_type_id,
             with_rows=with_rows,
             with_pay_systems=with_pay_systems,
+            with_orders=with_orders,
             tag=tag,
         )
     )
@@ -324,7 +326,13 @@ def read_before_add(
 
 
 def commands_before_add(
-    *, entity_id: int, entity_type_id: int, with_rows: bool, with_pay_systems: bool, tag: str | None
+    *,
+    entity_id: int,
+    entity_type_id: int,
+    with_rows: bool,
+    with_pay_systems: bool,
+    with_orders: bool = True,
+    tag: str | None,
 ) -> Commands:
     """Return the commands whose reply :func:`object_view_in` reads."""
     owner = {"entityId": entity_id, "entityTypeId": entity_type_id}
@@ -332,11 +340,10 @@ def commands_before_add(
         **_WHO_AM_I,
         "object": ("crm.item.get", {"entityTypeId": entity_type_id, "id": entity_id}),
         **commands_for_evidence(owner, tag=tag),
-        "orders": (
-            "crm.orderentity.list",
-            {"select": ["orderId"], "filter": {"=ownerTypeId": entity_type_id, "=ownerId": entity_id}},
-        ),
     }
+    if with_orders:
+        wanted = {"=ownerTypeId": entity_type_id, "=ownerId": entity_id}
+        commands["orders"] = ("crm.orderentity.list", {"select": ["orderId"], "filter": wanted})
     if with_rows:
         commands["rows"] = ask_for_available(entity_type_id, entity_id)
     if with_pay_systems:

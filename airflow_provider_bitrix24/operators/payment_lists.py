@@ -392,6 +392,7 @@ class AddCrmPaymentsOperator(PaymentListOperator):
                 if_unpaid_exists=if_unpaid_exists,
                 tag=tag,
                 max_amount=max_amount,
+                with_orders=False,  # two commands for each object: 50 objects are read in two requests
             )
 
         operations = each(operation, rows)
