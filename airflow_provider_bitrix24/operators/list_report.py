@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from airflow_provider_bitrix24.api.models import Money
@@ -171,7 +172,12 @@ class Report:
         path = ObjectStoragePath(receipts_path)
         path.parent.mkdir(parents=True, exist_ok=True)
         text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in self.lines())
-        path.write_bytes(text.encode())
+        # An object store shows an object when it is whole; a file has to take the place of the older one at once.
+        local = path.protocol in ("file", "local")
+        draft = path.parent / f"{path.name}.part" if local else path
+        draft.write_bytes(text.encode())
+        if local:
+            Path(draft.path).replace(path.path)
 
     # -- whether the task fails
 
