@@ -48,8 +48,8 @@ with DAG(
 
 1. `read_open_items` reads `open_items.csv` in the folder of the Airflow Variable `finance_folder`.
 2. `pay_invoices` pays them all in one task. An invoice whose sum or currency is not that of the line is left alone, and
-   the task fails when the others are done. One that is paid already gives a receipt that says so. The results of all are in
-   `receipts/<time of the run>.jsonl` for the warehouse, also if some invoices failed.
+   the task fails when the others are done. One that is paid already gives a receipt that says so. The results of all
+   are in `receipts/<time of the run>.jsonl` for the warehouse, also if some invoices failed.
 
 Running it again is harmless: what is paid is not paid twice, and the file is replaced as a whole.
 """,
