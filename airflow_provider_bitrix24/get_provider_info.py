@@ -81,6 +81,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [
                     f"{_PACKAGE}.operators.payments",
                     f"{_PACKAGE}.operators.payment_changes",
+                    f"{_PACKAGE}.operators.payment_lists",
                     f"{_PACKAGE}.operators.calls",
                     f"{_PACKAGE}.operators.tokens",
                 ],

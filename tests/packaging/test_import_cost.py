@@ -13,6 +13,7 @@ from tests.tools.printed import printed_json
 PUBLIC = [
     "airflow_provider_bitrix24.hooks.bitrix24",
     "airflow_provider_bitrix24.operators.payments",
+    "airflow_provider_bitrix24.operators.payment_lists",
     "airflow_provider_bitrix24.operators.calls",
     "airflow_provider_bitrix24.operators.tokens",
     "airflow_provider_bitrix24.sensors.payments",
