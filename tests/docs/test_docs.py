@@ -1,14 +1,12 @@
-"""What README and docs say exists: files, exceptions, extras of the connection, and the code of their examples."""
+"""What README and docs say exists: files, extras of the connection, and the DAG of the README."""
 
 from __future__ import annotations
 
 import re
-from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from airflow.sdk import DAG, BaseOperator
+from airflow.sdk import DAG
 
 from airflow_provider_bitrix24.api.settings import Settings
 
@@ -42,22 +40,3 @@ def test_the_example_of_the_readme_is_a_dag() -> None:
     assert isinstance(dag, DAG)
     assert set(dag.task_ids) == {"pay", "add", "wait"}
     assert dag.get_task("wait").upstream_task_ids == {"add"}
-
-
-@pytest.mark.parametrize(
-    "page",
-    [
-        "operators/call.md",
-        "operators/payment_link.md",
-        "operators/unpay_crm_payment.md",
-        "operators/delete_crm_payment.md",
-        "operators/pay_payment.md",
-        "sensors/record.md",
-    ],
-)
-def test_the_example_of_a_page_is_a_task(page: str) -> None:
-    (code,) = PYTHON.findall((ROOT / "docs" / page).read_text())
-    add_payment = SimpleNamespace(output={"payment_id": 1034})
-    with DAG("example", schedule=None) as dag:
-        exec(code, {"timedelta": timedelta, "add_payment": add_payment})
-    assert [isinstance(one, BaseOperator) for one in dag.tasks] == [True]
