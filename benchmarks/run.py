@@ -1,4 +1,4 @@
-"""Print all figures as tables: `make bench`. Those of the README first, then what safety costs, then side by side.
+"""Print all figures as tables: `make bench`. The table of docs/cost.md first, then what safety costs, then side by side.
 
 `--figures` prints the first table alone; `cost.py` and `side_by_side.py` are the commands of the others.
 """
@@ -42,7 +42,7 @@ def figures() -> list[Figure]:
 def main() -> None:
     """Print Markdown tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--figures", action="store_true", help="only those of the README")
+    parser.add_argument("--figures", action="store_true", help="only the first table")
     arguments = parser.parse_args()
     rows = [Figure("", "measured", "wanted"), Figure("---", "---", "---"), *figures()]
     for row in rows:
