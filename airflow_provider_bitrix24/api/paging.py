@@ -98,7 +98,7 @@ def read_page(method: str, shape: ListShape, reply: Reply, after: int | None) ->
         return Page(rows, _next_offset(method, reply, rows, after or 0))
     if not rows and reply.next is not None:
         raise Bitrix24NoAnswer(method, "the portal says that there are more rows, and does not show them")
-    ids = [_row_id(row, shape.id_field) for row in rows]
+    ids = [row_id(row, shape.id_field) for row in rows]
     if None in ids:
         raise Bitrix24NoAnswer(method, f"a row has no {shape.id_field}")
     known = [number for number in ids if number is not None]
@@ -137,11 +137,12 @@ def rows_in(method: str, result: Any) -> list[dict[str, Any]] | None:
 
 def ids_of(shape: ListShape, rows: list[Any]) -> set[int]:
     """Return the ids in rows, as far as they have one."""
-    ids = (_row_id(row, shape.id_field) for row in rows if isinstance(row, dict))
+    ids = (row_id(row, shape.id_field) for row in rows if isinstance(row, dict))
     return {number for number in ids if number is not None}
 
 
-def _row_id(row: Mapping[str, Any], field: str) -> int | None:
+def row_id(row: Mapping[str, Any], field: str) -> int | None:
+    """Return the id of a row, or None if it has none."""
     value = row.get(field)
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
         return int(value)

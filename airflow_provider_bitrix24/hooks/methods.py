@@ -6,6 +6,7 @@ A write here is sent as it is called; what keeps from paying twice are the opera
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_bitrix24 import api
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.effects import Flow
     from airflow_provider_bitrix24.api.flow import Caller
     from airflow_provider_bitrix24.api.models import Invoice, Payment
+    from airflow_provider_bitrix24.api.states import InvoiceStates, Owner, PaymentReader, States
     from airflow_provider_bitrix24.exceptions import Bitrix24ApiError
 
 T = TypeVar("T")
@@ -143,6 +145,43 @@ class RestMethods(ABC):
     async def aget_crm_payments(self, *, payment_ids: Iterable[int]) -> dict[int, Payment | Bitrix24ApiError]:
         """Async twin of `get_crm_payments`."""
         return await self.arun(api.payments.get_crm_payments(await self.acaller(), payment_ids=payment_ids))
+
+    def read_invoice_states(self, invoice_ids: Iterable[int]) -> InvoiceStates:
+        """The state of many legacy invoices, 2,500 in a request.
+
+        https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-invoice-list.html
+
+        :return: id -> the invoice, or the error of the request or of the invoice; an id that is absent does not exist.
+        """
+        return self.run(api.states.read_invoices(self.caller, list(invoice_ids)))
+
+    async def aread_invoice_states(self, invoice_ids: Iterable[int]) -> InvoiceStates:
+        """Async twin of `read_invoice_states`."""
+        return await self.arun(api.states.read_invoices(await self.acaller(), list(invoice_ids)))
+
+    def read_payment_states(self, wanted: Mapping[int, Owner | None]) -> States:
+        """The state of many payments, 2,500 in a request where the connection may use ``sale.payment.list``, else 50.
+
+        https://apidocs.bitrix24.com/api-reference/sale/payment/sale-payment-list.html
+
+        :param wanted: payment id -> entity type and id of the object it belongs to, or None.
+        :return: payment id -> the payment, or the error of the request or of the payment; an id that is absent does
+            not exist, or does not belong to the object.
+        """
+        return self.run(self._payment_reader.read(self.caller, wanted))
+
+    async def aread_payment_states(self, wanted: Mapping[int, Owner | None]) -> States:
+        """Async twin of `read_payment_states`."""
+        return await self.arun(self._payment_reader.read(await self.acaller(), wanted))
+
+    @property
+    def payments_in_a_request(self) -> int:
+        """How many payments `read_payment_states` reads in a request, as far as is known by now."""
+        return self._payment_reader.capacity
+
+    @cached_property
+    def _payment_reader(self) -> PaymentReader:
+        return api.states.PaymentReader()
 
     def list_crm_payments(
         self,

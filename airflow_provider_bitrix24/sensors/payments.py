@@ -247,7 +247,8 @@ class CrmPaymentPaidSensor(PaidSensor):
     """Wait until one payment of a deal or smart invoice, or all of several, are paid.
 
     REST methods ``crm.item.payment.get``, fifty in a request, or, with the object given, one ``crm.item.payment.list``
-    (https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-list.html).
+    (https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-list.html). More than fifty
+    payments are read by ``sale.payment.list``, 2,500 in a request, if the connection may use it.
 
     A payment that was deleted fails the task at once and for good; ``soft_fail=True`` turns that, like a timeout,
     into *skipped*, as Airflow does for every failure of a sensor that no retry can mend. A portal that cannot be read
@@ -292,7 +293,7 @@ class CrmPaymentPaidSensor(PaidSensor):
         """Read all payments and judge them."""
         owner = self._read_object()
         if owner is None:
-            return judge_payments(ids, self.hook.get_crm_payments(payment_ids=ids))
+            return judge_payments(ids, self.hook.read_payment_states(dict.fromkeys(ids)))
         type_id, object_id = owner
         listed = self.hook.list_crm_payments(entity_id=object_id, entity_type_id=type_id)
         where = f" of object {object_id} (entityTypeId {type_id})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,9 @@ from airflow_provider_bitrix24.triggers.payments import PaidTrigger
 from airflow_provider_bitrix24.triggers.verdicts import Reason, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from contextlib import AsyncExitStack
+
     from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 
 
@@ -46,6 +50,17 @@ class RecordTrigger(PaidTrigger):
             "condition": self.condition,
             "fail_when": self.fail_when,
         }
+
+    def looker(
+        self, hook: Bitrix24Hook, until_the_end: AsyncExitStack
+    ) -> Callable[[float], Awaitable[tuple[Verdict, bool]]]:
+        """Look alone: an object that is read by any method has no poll."""
+
+        async def wait_and_look(seconds: float) -> tuple[Verdict, bool]:
+            await asyncio.sleep(seconds)
+            return await self.look(hook), False
+
+        return wait_and_look
 
     async def look(self, hook: Bitrix24Hook) -> Verdict:
         """Read the object and judge it."""

@@ -86,7 +86,11 @@ def test_every_call_books_a_slot_unless_told_otherwise(connect: Any, tmp_path: P
     trigger = CrmPaymentPaidTrigger(
         payment_ids=[1001], bitrix24_conn_id="bitrix24_default", poke_interval=1, end_time=time.time()
     )
-    asyncio.run(trigger.look(Bitrix24Hook()))
+
+    async def run_trigger() -> None:
+        assert [event.payload["reason"] async for event in trigger.run()] == ["timeout"]
+
+    asyncio.run(run_trigger())
     [booked] = booked_here(tmp_path)
     bound = 5 * STANDARD.interval
     assert 0 < booked <= bound

@@ -6,7 +6,6 @@ import asyncio
 import importlib
 import json
 import time
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -69,17 +68,10 @@ async def test_it_reports_when_everything_is_paid(portal: Any, kind: str) -> Non
 
 
 @BOTH
-async def test_the_first_look_comes_after_poke_interval(
-    portal: Any, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_first_look_comes_after_poke_interval(portal: Any, kind: str, clock: Any) -> None:
     slept: list[tuple[float, int]] = []
-
-    async def sleep(seconds: float) -> None:
-        slept.append((seconds, looks(portal)))
-
+    clock.before_wait = lambda seconds: slept.append((seconds, looks(portal)))
     pay(portal, kind)
-    # Only the trigger's own: the portal, in another thread, sleeps as well.
-    monkeypatch.setattr("airflow_provider_bitrix24.triggers.payments.asyncio", SimpleNamespace(sleep=sleep))
     event = await report(trigger(kind, seconds=900, poke_interval=30))
     assert event["reason"] == "paid"
     assert slept == [(30, 0)]
@@ -186,10 +178,9 @@ async def test_a_portal_that_says_to_come_back_later_is_left_alone_until_then(po
     from airflow_provider_bitrix24.exceptions import Bitrix24RateLimited
 
     class Limited(InvoicePaidTrigger):
-        async def look(self, hook: Any) -> Any:
-            first = not portal.requests
-            verdict = await super().look(hook)
-            if first:
+        def judge(self, answer: Any) -> Any:
+            verdict = super().judge(answer)
+            if looks(portal) == 1:
                 self.end_time = time.time() + 0.2  # from here, so that a slow machine does not use it up
                 raise Bitrix24RateLimited("OPERATION_TIME_LIMIT", 429, "crm.invoice.list", retry_after=3600)
             return verdict
@@ -279,12 +270,6 @@ async def test_another_payment_than_asked_for_is_not_taken_for_it(portal: Any, k
     assert (await report(other))["reason"] in ("timeout", "deleted")
 
 
-def let_waits_pass(monkeypatch: pytest.MonkeyPatch, wait: Any) -> None:
-    """Replace the sleep of the triggers alone: the sandbox beside them has an event loop that needs its own."""
-    names = SimpleNamespace(**{**vars(asyncio), "sleep": wait})
-    monkeypatch.setattr("airflow_provider_bitrix24.triggers.payments.asyncio", names)
-
-
 @BOTH
 @pytest.mark.parametrize(
     ("poke_interval", "max_wait", "least", "most"),
@@ -297,7 +282,7 @@ def let_waits_pass(monkeypatch: pytest.MonkeyPatch, wait: Any) -> None:
 )
 async def test_waits_grow_as_they_do_in_a_worker(
     portal: Any,
-    monkeypatch: pytest.MonkeyPatch,
+    clock: Any,
     kind: str,
     poke_interval: float,
     max_wait: float | None,
@@ -305,32 +290,26 @@ async def test_waits_grow_as_they_do_in_a_worker(
     most: list[float],
 ) -> None:
     """The clock is the test's: each wait passes at once."""
-    now, waits = time.time(), list[float]()
+    now = time.time()
 
-    async def wait(seconds: float) -> None:
-        waits.append(seconds)
-        if len(waits) == len(least):
+    def pay_in_the_last_wait(seconds: float) -> None:
+        if len(clock.waits) == len(least) - 1:
             pay(portal, kind)
 
+    clock.before_wait = pay_in_the_last_wait
     waiting = trigger(
         kind, poke_interval=poke_interval, exponential_backoff=True, max_wait=max_wait, end_time=now + 10**6
     )
-    let_waits_pass(monkeypatch, wait)
     assert (await report(waiting))["reason"] == "paid"
-    assert len(waits) == len(least)
-    for low, waited, high in zip(least, waits, most, strict=True):
+    for low, waited, high in zip(least, clock.waits, most, strict=True):
         assert low <= waited <= high
 
 
-async def test_without_back_off_each_wait_is_the_same(portal: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    waits: list[float] = []
-
-    async def wait(seconds: float) -> None:
-        waits.append(seconds)
-        if len(waits) == 4:
+async def test_without_back_off_each_wait_is_the_same(portal: Any, clock: Any) -> None:
+    def pay_in_the_last_wait(seconds: float) -> None:
+        if len(clock.waits) == 3:
             pay(portal, "invoice")
 
-    waiting = trigger("invoice", poke_interval=60.0, max_wait=5.0)
-    let_waits_pass(monkeypatch, wait)
-    assert (await report(waiting))["reason"] == "paid"
-    assert waits == [60.0] * 4
+    clock.before_wait = pay_in_the_last_wait
+    assert (await report(trigger("invoice", poke_interval=60.0, max_wait=5.0)))["reason"] == "paid"
+    assert clock.waits == [60.0] * 4
