@@ -15,11 +15,23 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api import flow as flow
     from airflow_provider_bitrix24.api import methods as methods
     from airflow_provider_bitrix24.api import payments as payments
+    from airflow_provider_bitrix24.api import reading as reading
     from airflow_provider_bitrix24.api import settings as settings
     from airflow_provider_bitrix24.api import states as states
     from airflow_provider_bitrix24.api import tokens as tokens
 
-_MODULES = ("authorised", "checkup", "effects", "flow", "methods", "payments", "settings", "states", "tokens")
+_MODULES = (
+    "authorised",
+    "checkup",
+    "effects",
+    "flow",
+    "methods",
+    "payments",
+    "reading",
+    "settings",
+    "states",
+    "tokens",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -96,7 +96,7 @@ def read_page(method: str, shape: ListShape, reply: Reply, after: int | None) ->
         raise Bitrix24NoAnswer(method, "the result is not a list of rows")
     if shape.paging != "id":
         return Page(rows, _next_offset(method, reply, rows, after or 0))
-    if not rows and reply.next is not None:
+    if not rows and (reply.next is not None or (reply.total or 0) > 0):
         raise Bitrix24NoAnswer(method, "the portal says that there are more rows, and does not show them")
     ids = [row_id(row, shape.id_field) for row in rows]
     if None in ids:
@@ -105,7 +105,8 @@ def read_page(method: str, shape: ListShape, reply: Reply, after: int | None) ->
     if known != sorted(known) or (known and known[0] <= (after or 0)):
         raise Bitrix24NoAnswer(method, "the portal returned rows that were not asked for")
     last = known[-1] if known else None
-    return Page(rows, last if len(rows) >= PAGE_SIZE else None, last)
+    told = reply.next is not None or (reply.total or 0) > len(rows)
+    return Page(rows, last if len(rows) >= PAGE_SIZE or told else None, last)
 
 
 def _next_offset(method: str, reply: Reply, rows: list[dict[str, Any]], start: int) -> int | None:

@@ -156,7 +156,9 @@ def persist(
             state.prepare_for_next_attempt()
             yield Sleep(float(step), _why(request, patience.verdict))
         else:
-            return patience.verdict
+            # tenacity's objects refer to each other: a reply in them would stay in memory until the next collection.
+            verdict, patience.verdict, state.outcome = patience.verdict, Verdict(), None
+            return verdict
 
 
 def wait_for_slot(method: str, *, within: float, drained: bool = False) -> Flow[float]:

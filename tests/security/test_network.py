@@ -29,7 +29,7 @@ from tests.security.bait import Bait
 from tests.security.proxies import connect_proxy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
 METHOD = "crm.item.payment.add"
@@ -101,6 +101,17 @@ def test_no_header_leads_elsewhere(serve: Any, driver: Any, bait: Bait, status: 
     assert len(server.requests) == 2
 
 
+def _raise(states: dict[int, Any]) -> None:
+    """Raise the error that these methods return for what they could not read."""
+    for state in states.values():
+        if isinstance(state, Exception):
+            raise state
+
+
+async def _araise(states: Awaitable[dict[int, Any]]) -> None:
+    _raise(await states)
+
+
 HOOK_CALLS: dict[str, Callable[[Bitrix24Hook], Any]] = {
     "call": lambda hook: hook.call("profile"),
     "call_raw": lambda hook: hook.call_raw("profile"),
@@ -114,6 +125,8 @@ HOOK_CALLS: dict[str, Callable[[Bitrix24Hook], Any]] = {
     "add_crm_payment": lambda hook: hook.add_crm_payment(entity_id=1),
     "get_crm_payment": lambda hook: hook.get_crm_payment(payment_id=1001),
     "get_crm_payments": lambda hook: hook.get_crm_payments(payment_ids=[1001]),
+    "read_invoice_states": lambda hook: _raise(hook.read_invoice_states([2])),
+    "read_payment_states": lambda hook: _raise(hook.read_payment_states({1001: None})),
     "list_crm_payments": lambda hook: hook.list_crm_payments(entity_id=4),
     "pay_crm_payment": lambda hook: hook.pay_crm_payment(payment_id=1001),
     "update_crm_payment": lambda hook: hook.update_crm_payment(payment_id=1001, pay_system_id=8),
@@ -130,6 +143,8 @@ ASYNC_CALLS: dict[str, Callable[[Bitrix24Hook], Any]] = {
     "aadd_crm_payment": lambda hook: hook.aadd_crm_payment(entity_id=1),
     "aget_crm_payment": lambda hook: hook.aget_crm_payment(payment_id=1001),
     "aget_crm_payments": lambda hook: hook.aget_crm_payments(payment_ids=[1001]),
+    "aread_invoice_states": lambda hook: _araise(hook.aread_invoice_states([2])),
+    "aread_payment_states": lambda hook: _araise(hook.aread_payment_states({1001: None})),
     "alist_crm_payments": lambda hook: hook.alist_crm_payments(entity_id=4),
     "apay_crm_payment": lambda hook: hook.apay_crm_payment(payment_id=1001),
     "aupdate_crm_payment": lambda hook: hook.aupdate_crm_payment(payment_id=1001, pay_system_id=8),
