@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api import effects as effects
     from airflow_provider_bitrix24.api import flow as flow
     from airflow_provider_bitrix24.api import methods as methods
+    from airflow_provider_bitrix24.api import paid_since as paid_since
     from airflow_provider_bitrix24.api import payments as payments
     from airflow_provider_bitrix24.api import reading as reading
     from airflow_provider_bitrix24.api import settings as settings
@@ -26,6 +27,7 @@ _MODULES = (
     "effects",
     "flow",
     "methods",
+    "paid_since",
     "payments",
     "reading",
     "settings",

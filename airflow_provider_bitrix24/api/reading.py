@@ -21,6 +21,8 @@ from airflow_provider_bitrix24.api.paging import PAGE_SIZE, Page, page_params, r
 from airflow_provider_bitrix24.exceptions import Bitrix24NoAnswer
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from airflow_provider_bitrix24.api.effects import Flow
     from airflow_provider_bitrix24.api.flow import Caller
 
@@ -48,6 +50,8 @@ class ListReader:
         self._most_pages = MOST_COMMANDS if known and (not self._params or travels(self._params)) else 1
         self.done = False
         """Whether the last rows have been read."""
+        self.began_at: datetime | None = None
+        """When the portal answered the first request, by its own clock; None if it has not told."""
 
     def read(self, caller: Caller) -> Flow[list[dict[str, Any]]]:
         """Send one request, and return the next rows.
@@ -79,6 +83,7 @@ class ListReader:
         asked = page_params(self._shape, self._params, self._after) | {"start": 0}
         reply = yield from caller.call(self._method, asked, effect=Effect.READ)
         self._total = reply.total or 0
+        self.began_at = reply.at
         return self._checked(reply, self._after)
 
     def _count_again(self, caller: Caller) -> Flow[None]:

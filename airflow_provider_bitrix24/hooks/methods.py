@@ -13,10 +13,12 @@ from airflow_provider_bitrix24 import api
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from datetime import datetime
 
     from airflow_provider_bitrix24.api.effects import Flow
     from airflow_provider_bitrix24.api.flow import Caller
     from airflow_provider_bitrix24.api.models import Invoice, Payment
+    from airflow_provider_bitrix24.api.paid_since import Kind, PaidRows
     from airflow_provider_bitrix24.api.states import InvoiceStates, Owner, PaymentReader, States
     from airflow_provider_bitrix24.exceptions import Bitrix24ApiError
 
@@ -173,6 +175,20 @@ class RestMethods(ABC):
     async def aread_payment_states(self, wanted: Mapping[int, Owner | None]) -> States:
         """Async twin of `read_payment_states`."""
         return await self.arun(self._payment_reader.read(await self.acaller(), wanted))
+
+    def read_paid_since(self, kind: Kind, since: datetime) -> PaidRows:
+        """All payments (``sale.payment.list``) or legacy invoices (``crm.invoice.list``) marked as paid since a moment.
+
+        https://apidocs.bitrix24.com/api-reference/sale/payment/sale-payment-list.html
+
+        :param kind: ``"payment"`` or ``"invoice"``.
+        :param since: with a time zone.
+        """
+        return self.run(api.paid_since.read_paid_since(self.caller, kind, since))
+
+    async def aread_paid_since(self, kind: Kind, since: datetime) -> PaidRows:
+        """Async twin of `read_paid_since`."""
+        return await self.arun(api.paid_since.read_paid_since(await self.acaller(), kind, since))
 
     @property
     def payments_in_a_request(self) -> int:

@@ -35,9 +35,9 @@ from airflow_provider_bitrix24.operators.rendering import LiteralText
 from airflow_provider_bitrix24.sensors.ids import OneOrMany, read_ids
 from airflow_provider_bitrix24.triggers.payments import (
     READ_FAILURES_ALLOWED,
-    CrmPaymentPaidTrigger,
-    InvoicePaidTrigger,
-    PaidTrigger,
+    WaitForInvoicesTrigger,
+    WaitForPaymentsTrigger,
+    WaitTrigger,
 )
 from airflow_provider_bitrix24.triggers.verdicts import Reason, Verdict, judge_invoices, judge_payments
 
@@ -88,7 +88,7 @@ class PaidSensor(LiteralText, BaseSensorOperator):
         """Read the portal once."""
 
     @abstractmethod
-    def trigger(self, ids: Sequence[int], **waiting: Any) -> PaidTrigger:
+    def trigger(self, ids: Sequence[int], **waiting: Any) -> WaitTrigger:
         """Return what goes on looking in the triggerer."""
 
     @abstractmethod
@@ -229,9 +229,9 @@ class InvoicePaidSensor(PaidSensor):
         """Read all invoices and judge them."""
         return judge_invoices(ids, self.hook.get_invoices(invoice_ids=ids))
 
-    def trigger(self, ids: Sequence[int], **waiting: Any) -> PaidTrigger:
+    def trigger(self, ids: Sequence[int], **waiting: Any) -> WaitTrigger:
         """Return the trigger for these invoices."""
-        return InvoicePaidTrigger(invoice_ids=ids, **waiting)
+        return WaitForInvoicesTrigger(invoice_ids=ids, **waiting)
 
     def persist_links(self, context: Context, ids: Sequence[int]) -> None:
         """Store the invoice's link, if there is one invoice."""
@@ -299,10 +299,10 @@ class CrmPaymentPaidSensor(PaidSensor):
         where = f" of object {object_id} (entityTypeId {type_id})"
         return judge_payments(ids, {payment.id: payment for payment in listed}, where)
 
-    def trigger(self, ids: Sequence[int], **waiting: Any) -> PaidTrigger:
+    def trigger(self, ids: Sequence[int], **waiting: Any) -> WaitTrigger:
         """Return the trigger for these payments."""
         type_id, object_id = self._read_object() or (None, None)
-        return CrmPaymentPaidTrigger(payment_ids=ids, entity_type_id=type_id, entity_id=object_id, **waiting)
+        return WaitForPaymentsTrigger(payment_ids=ids, entity_type_id=type_id, entity_id=object_id, **waiting)
 
     def persist_links(self, context: Context, ids: Sequence[int]) -> None:
         """Store the links of the object, and of the payment if there is one payment."""

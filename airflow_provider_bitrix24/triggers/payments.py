@@ -36,7 +36,7 @@ READ_FAILURES_ALLOWED = 10
 """How many looks in a row may fail (each after the hook's own repeats) before the wait is given up."""
 
 
-class PaidTrigger(BaseTrigger):
+class WaitTrigger(BaseTrigger):
     """Look, sleep, look again; what to look at is the subclass's.
 
     :meta private:
@@ -141,7 +141,7 @@ class PaidTrigger(BaseTrigger):
         )
 
 
-class SharingTrigger(PaidTrigger, Generic[W, A]):
+class SharingTrigger(WaitTrigger, Generic[W, A]):
     """A trigger that is read together with all others of its kind that use the same connection.
 
     :meta private:
@@ -183,7 +183,7 @@ class SharingTrigger(PaidTrigger, Generic[W, A]):
         return wait_for_poll
 
 
-class InvoicePaidTrigger(SharingTrigger[Sequence[int], Mapping[int, "Invoice | Bitrix24Error"]]):
+class WaitForInvoicesTrigger(SharingTrigger[Sequence[int], Mapping[int, "Invoice | Bitrix24Error"]]):
     """Wait until legacy invoices are paid; REST method ``crm.invoice.list``, 2,500 invoices in a request.
 
     https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-invoice-list.html
@@ -210,7 +210,7 @@ class InvoicePaidTrigger(SharingTrigger[Sequence[int], Mapping[int, "Invoice | B
         return judge_invoices(self.invoice_ids, answer)
 
 
-class CrmPaymentPaidTrigger(SharingTrigger[Mapping[int, "Owner | None"], "States"]):
+class WaitForPaymentsTrigger(SharingTrigger[Mapping[int, "Owner | None"], "States"]):
     """Wait until payments of CRM objects are paid.
 
     REST method ``sale.payment.list``, 2,500 payments in a request, where the connection may use it. Else

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.api.values import plain
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24NotFound
-from airflow_provider_bitrix24.triggers.payments import PaidTrigger
+from airflow_provider_bitrix24.triggers.payments import WaitTrigger
 from airflow_provider_bitrix24.triggers.verdicts import Reason, Verdict
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 
 
-class RecordTrigger(PaidTrigger):
+class RecordTrigger(WaitTrigger):
     """Wait until what a method returns satisfies a condition.
 
     :param method: REST method that reads one object.

@@ -9,6 +9,7 @@ import base64
 import json
 import socket
 import ssl
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -127,6 +128,7 @@ HOOK_CALLS: dict[str, Callable[[Bitrix24Hook], Any]] = {
     "get_crm_payments": lambda hook: hook.get_crm_payments(payment_ids=[1001]),
     "read_invoice_states": lambda hook: _raise(hook.read_invoice_states([2])),
     "read_payment_states": lambda hook: _raise(hook.read_payment_states({1001: None})),
+    "read_paid_since": lambda hook: hook.read_paid_since("payment", datetime(2026, 1, 1, tzinfo=UTC)),
     "list_crm_payments": lambda hook: hook.list_crm_payments(entity_id=4),
     "pay_crm_payment": lambda hook: hook.pay_crm_payment(payment_id=1001),
     "update_crm_payment": lambda hook: hook.update_crm_payment(payment_id=1001, pay_system_id=8),
@@ -145,6 +147,7 @@ ASYNC_CALLS: dict[str, Callable[[Bitrix24Hook], Any]] = {
     "aget_crm_payments": lambda hook: hook.aget_crm_payments(payment_ids=[1001]),
     "aread_invoice_states": lambda hook: _araise(hook.aread_invoice_states([2])),
     "aread_payment_states": lambda hook: _araise(hook.aread_payment_states({1001: None})),
+    "aread_paid_since": lambda hook: hook.aread_paid_since("payment", datetime(2026, 1, 1, tzinfo=UTC)),
     "alist_crm_payments": lambda hook: hook.alist_crm_payments(entity_id=4),
     "apay_crm_payment": lambda hook: hook.apay_crm_payment(payment_id=1001),
     "aupdate_crm_payment": lambda hook: hook.aupdate_crm_payment(payment_id=1001, pay_system_id=8),

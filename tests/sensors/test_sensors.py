@@ -19,7 +19,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_bitrix24.exceptions import Bitrix24Error, Bitrix24NoAnswer
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.sensors.payments import CrmPaymentPaidSensor, InvoicePaidSensor
-from airflow_provider_bitrix24.triggers.payments import CrmPaymentPaidTrigger, InvoicePaidTrigger
+from airflow_provider_bitrix24.triggers.payments import WaitForInvoicesTrigger, WaitForPaymentsTrigger
 
 if TYPE_CHECKING:
     from conftest import Task
@@ -318,7 +318,7 @@ def test_an_invoice_is_deferred_after_one_look(portal: Any, task: Task) -> None:
     with pytest.raises(TaskDeferred) as caught:
         sensor("invoice", [1, 2], deferrable=True, timeout=600).execute(task.context)
     trigger = caught.value.trigger
-    assert isinstance(trigger, InvoicePaidTrigger)
+    assert isinstance(trigger, WaitForInvoicesTrigger)
     assert trigger.invoice_ids == [1, 2]
     assert trigger.poke_interval == 0.05
     assert before + 600 <= trigger.end_time <= time.time() + 600
@@ -332,7 +332,7 @@ def test_a_payment_is_deferred_with_its_object(portal: Any, task: Task) -> None:
     with pytest.raises(TaskDeferred) as caught:
         sensor("payment", deferrable=True, entity_type_id="deal", entity_id="4", silent_fail=True).execute(task.context)
     trigger = caught.value.trigger
-    assert isinstance(trigger, CrmPaymentPaidTrigger)
+    assert isinstance(trigger, WaitForPaymentsTrigger)
     assert (trigger.payment_ids, trigger.entity_type_id, trigger.entity_id) == ([1001], 2, 4)
     assert trigger.read_failures_allowed is None
 
@@ -448,7 +448,7 @@ def test_how_to_wait_reaches_the_trigger(
             timeout=timeout,
         ).execute(task.context)  # fmt: skip
     trigger = caught.value.trigger
-    assert isinstance(trigger, InvoicePaidTrigger)
+    assert isinstance(trigger, WaitForInvoicesTrigger)
     assert (trigger.exponential_backoff, trigger.poke_interval) == (True, 5)
     assert trigger.max_wait == (None if max_wait is None else 90)
     assert before + 600 <= trigger.end_time <= time.time() + 600

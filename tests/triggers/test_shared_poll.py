@@ -11,19 +11,21 @@ import pytest
 
 from airflow_provider_bitrix24.api.models import Invoice
 from airflow_provider_bitrix24.triggers import shared_poll
-from airflow_provider_bitrix24.triggers.payments import CrmPaymentPaidTrigger, InvoicePaidTrigger, PaidTrigger
+from airflow_provider_bitrix24.triggers.payments import WaitForInvoicesTrigger, WaitForPaymentsTrigger, WaitTrigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def invoice(number: int, **options: Any) -> PaidTrigger:
-    return InvoicePaidTrigger(invoice_ids=[number], **_waiting(options))
+def invoice(number: int, **options: Any) -> WaitTrigger:
+    return WaitForInvoicesTrigger(invoice_ids=[number], **_waiting(options))
 
 
-def payment(number: int, **options: Any) -> PaidTrigger:
+def payment(number: int, **options: Any) -> WaitTrigger:
     owner = options.pop("owner", (None, None))
-    return CrmPaymentPaidTrigger(payment_ids=[number], entity_type_id=owner[0], entity_id=owner[1], **_waiting(options))
+    return WaitForPaymentsTrigger(
+        payment_ids=[number], entity_type_id=owner[0], entity_id=owner[1], **_waiting(options)
+    )
 
 
 def _waiting(options: dict[str, Any]) -> dict[str, Any]:
@@ -31,7 +33,7 @@ def _waiting(options: dict[str, Any]) -> dict[str, Any]:
     return defaults | options
 
 
-async def report(waiting: PaidTrigger) -> dict[str, Any]:
+async def report(waiting: WaitTrigger) -> dict[str, Any]:
     clock: Any = shared_poll.clock
     clock.running = getattr(clock, "running", 0) + 1
     try:
@@ -41,7 +43,7 @@ async def report(waiting: PaidTrigger) -> dict[str, Any]:
     return dict(event.payload)
 
 
-async def reports(waiting: list[PaidTrigger]) -> list[dict[str, Any]]:
+async def reports(waiting: list[WaitTrigger]) -> list[dict[str, Any]]:
     return list(await asyncio.gather(*map(report, waiting)))
 
 

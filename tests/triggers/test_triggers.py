@@ -10,23 +10,23 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bitrix24.triggers.payments import CrmPaymentPaidTrigger, InvoicePaidTrigger, PaidTrigger
+from airflow_provider_bitrix24.triggers.payments import WaitForInvoicesTrigger, WaitForPaymentsTrigger, WaitTrigger
 from airflow_provider_bitrix24.triggers.verdicts import Reason
 
 WAITING: dict[str, Any] = {"bitrix24_conn_id": "bitrix24_default", "poke_interval": 0.05}
 BOTH = pytest.mark.parametrize("kind", ["invoice", "payment", "payment of an object"])
 
 
-def trigger(kind: str, ids: list[int] | None = None, *, seconds: float = 300, **options: Any) -> PaidTrigger:
+def trigger(kind: str, ids: list[int] | None = None, *, seconds: float = 300, **options: Any) -> WaitTrigger:
     waiting = {**WAITING, "end_time": time.time() + seconds, **options}
     if kind == "invoice":
-        return InvoicePaidTrigger(invoice_ids=ids or [2], **waiting)
+        return WaitForInvoicesTrigger(invoice_ids=ids or [2], **waiting)
     if kind == "payment":
-        return CrmPaymentPaidTrigger(payment_ids=ids or [1001], **waiting)
-    return CrmPaymentPaidTrigger(payment_ids=ids or [1001], entity_type_id=2, entity_id=4, **waiting)
+        return WaitForPaymentsTrigger(payment_ids=ids or [1001], **waiting)
+    return WaitForPaymentsTrigger(payment_ids=ids or [1001], entity_type_id=2, entity_id=4, **waiting)
 
 
-async def report(waiting: PaidTrigger) -> dict[str, Any]:
+async def report(waiting: WaitTrigger) -> dict[str, Any]:
     events = [event async for event in waiting.run()]
     (event,) = events
     payload = event.payload
@@ -177,7 +177,7 @@ async def test_an_error_that_no_wait_can_mend_is_reported_at_once(
 async def test_a_portal_that_says_to_come_back_later_is_left_alone_until_then(portal: Any) -> None:
     from airflow_provider_bitrix24.exceptions import Bitrix24RateLimited
 
-    class Limited(InvoicePaidTrigger):
+    class Limited(WaitForInvoicesTrigger):
         def judge(self, answer: Any) -> Any:
             verdict = super().judge(answer)
             if looks(portal) == 1:
@@ -241,7 +241,7 @@ async def test_the_event_loop_goes_on_while_the_portal_is_silent(portal: Any, ki
 
 
 def test_nothing_is_read_when_a_trigger_is_made() -> None:
-    made = InvoicePaidTrigger(invoice_ids=[1], bitrix24_conn_id="there_is_none", poke_interval=1, end_time=0)
+    made = WaitForInvoicesTrigger(invoice_ids=[1], bitrix24_conn_id="there_is_none", poke_interval=1, end_time=0)
     assert "there_is_none" in repr(made)
 
 
@@ -255,7 +255,7 @@ async def test_a_connection_that_the_triggerer_does_not_have_is_reported(portal:
 
 @pytest.mark.parametrize("kind", ["payment", "payment of an object"])
 async def test_another_payment_than_asked_for_is_not_taken_for_it(portal: Any, kind: str) -> None:
-    other = CrmPaymentPaidTrigger(payment_ids=[1001], **WAITING, end_time=time.time() + 0.3)
+    other = WaitForPaymentsTrigger(payment_ids=[1001], **WAITING, end_time=time.time() + 0.3)
     if kind == "payment of an object":
         other.entity_type_id, other.entity_id = 2, 5  # where 1002 is, and paid
     else:
