@@ -1,6 +1,6 @@
-"""Print all figures as tables: `make bench`. Those of the README first, then what safety costs, then side by side.
+"""Print all figures as tables: `make bench`. Those of the README first, then what safety costs, then side by side, then many.
 
-`--figures` prints the first table alone; `cost.py` and `side_by_side.py` are the commands of the others.
+`--figures` prints the first table alone; `cost.py`, `side_by_side.py` and `many.py` are the commands of the others.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import cost
 import import_cost
+import many
 import memory
 import overhead
 import requests_per_operation
@@ -50,6 +51,7 @@ def main() -> None:
     if not arguments.figures:
         cost.main()
         side_by_side.main([])
+        many.main([])
 
 
 if __name__ == "__main__":
