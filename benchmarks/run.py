@@ -1,4 +1,4 @@
-"""Print all figures as tables: `make bench`. Those of the README first, then what safety costs, then side by side, then many.
+"""Print all figures as tables: `make bench`. First those of the README, then what safety costs, side by side, many.
 
 `--figures` prints the first table alone; `cost.py`, `side_by_side.py` and `many.py` are the commands of the others.
 """
