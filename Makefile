@@ -17,6 +17,10 @@ BIN := $(CURDIR)/$(VENV)/bin
 PACKAGE := airflow_provider_bitrix24
 CODE := $(PACKAGE) dags_examples tests benchmarks docs
 
+# More processes than cores, because a test waits longer than it computes. Tests that share an Airflow stay together.
+WORKERS ?= 4
+SIDE_BY_SIDE := --numprocesses=$(WORKERS)
+
 export AIRFLOW_HOME := $(CURDIR)/$(VENV)/airflow
 export AIRFLOW__CORE__LOAD_EXAMPLES := False
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -50,7 +54,7 @@ suite-%:
 # too. The plugin of an older anyio, which nobody uses here, does not go together with this pytest.
 suite: $(VENV)/.test
 	@echo "The suite on the pins of $(PINS)"
-	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -p no:anyio $(if $(findstring tests/,$(PYTEST_ARGS)),,$(SUITE)) $(PYTEST_ARGS)
+	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -p no:anyio $(SIDE_BY_SIDE) $(if $(findstring tests/,$(PYTEST_ARGS)),,$(SUITE)) $(PYTEST_ARGS)
 
 SUITE = $(addprefix tests/,$(WITH_AIRFLOW)) $(addprefix --deselect=tests/,$(NEWEST_ONLY)) \
 	$(if $(filter 3.1 3.2 lowest,$(AIRFLOW)),$(addprefix --deselect=tests/,$(WITH_TASK_STATE))) \
@@ -98,26 +102,15 @@ types: dev ## mypy --strict
 imports: dev ## Who may import whom
 	$(BIN)/lint-imports
 
-unit: dev ## pytest with branch coverage, in two halves side by side
+unit: dev ## pytest with branch coverage, in several processes side by side
 	$(BIN)/coverage erase
-	@$(if $(PYTEST_ARGS),$(MAKE) some-tests,$(MAKE) --jobs=2 --output-sync=target tests-of-one-half tests-of-the-other)
+	PATH="$(BIN):$$PATH" COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml \
+		$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(or $(PYTEST_ARGS),--ignore=tests/$(CANARY))
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --include '$(PACKAGE)/api/*' --fail-under=100
 	$(BIN)/coverage report --include '$(PACKAGE)/once/*' --fail-under=100
 	$(BIN)/coverage report --fail-under=95
 
-some-tests:
-	PATH="$(BIN):$$PATH" $(BIN)/coverage run -m pytest $(PYTEST_ARGS)
-
-# Two processes that know nothing of each other; each has an Airflow home of its own.
-tests-of-one-half:
-	PATH="$(BIN):$$PATH" $(BIN)/coverage run -m pytest $(addprefix --ignore=tests/,$(OTHER_HALF) $(CANARY))
-
-tests-of-the-other: export AIRFLOW_HOME := $(AIRFLOW_HOME)-2
-tests-of-the-other:
-	PATH="$(BIN):$$PATH" $(BIN)/coverage run -m pytest $(addprefix tests/,$(OTHER_HALF))
-
-OTHER_HALF := core hook links oauth once proof sandbox sensors triggers unit
 CANARY := security/test_canary.py
 
 browser: dev ## The sandbox's page in a real Chromium, which must be on the PATH

@@ -4,9 +4,9 @@
 
     Bitrix24Error
     ├── Bitrix24ConfigError          the connection or the arguments are wrong; the portal executed nothing       final
-    │   └── Bitrix24ConnectionNotFound  Airflow has no such connection, or cannot get it now                  retry
-    ├── Bitrix24NotSent              certainly not executed: no connection, TLS, proxy, or the lease was over     retry
-    ├── Bitrix24NoAnswer             a read got no usable answer; nothing was at stake                            retry
+    │   └── Bitrix24ConnectionNotFound  Airflow has no such connection, or cannot get it now                      retry
+    ├── Bitrix24NotSent              certainly not executed: no connection, TLS, proxy, or deadline passed        retry
+    ├── Bitrix24NoAnswer             a read got no usable response; nothing was at stake                          retry
     ├── Bitrix24OutcomeUnknown       a write may have been executed: look at the portal, never send again blindly final
     ├── Bitrix24ApiError             the portal refused; a write was certainly not executed                       final
     │   ├── Bitrix24AuthError        the webhook or application is unknown, expired or blocked                    final
@@ -22,7 +22,7 @@
     ├── PaymentInProgress            another task or attempt is at work on the same key                           retry
     ├── PaymentUnresolved            something was sent, and the portal cannot be read now; the next attempt does retry
     ├── PaymentRefused               not sent by us: what the portal showed forbids it                            final
-    ├── PaymentNotApplied            the portal answered, but does not show the payment                           final
+    ├── PaymentNotApplied            the portal responded, but does not show the payment                          final
     ├── PaymentAmbiguous             several payments may be this key's, or none is proved                        final
     └── PaymentMismatch              amount, currency or parameters differ from what was expected                 final
 
@@ -109,29 +109,29 @@ class Bitrix24NotSent(Bitrix24Error):
 
     :param method: REST method.
     :param obstacle: what stood in the way, without addresses.
-    :param lease_over: whether the request was held back because the time in which it might be sent had passed.
+    :param deadline_passed: whether the request was held back because the time in which it might be sent had passed.
     :param place: where there was no connection to: scheme, host and port, and the Airflow connection; never a secret.
     """
 
     code = "portal.not_sent"
     final = False
 
-    def __init__(self, method: str, obstacle: str, lease_over: bool = False, place: str = "") -> None:
-        super().__init__(method, obstacle, lease_over, place)
+    def __init__(self, method: str, obstacle: str, deadline_passed: bool = False, place: str = "") -> None:
+        super().__init__(method, obstacle, deadline_passed, place)
         self.method = method
         self.obstacle = obstacle
-        self.lease_over = lease_over
+        self.deadline_passed = deadline_passed
         self.place = place
 
     @property
     def reason(self) -> str:
         """What stood in the way."""
-        if self.lease_over:
+        if self.deadline_passed:
             return self.obstacle
         return f"cannot connect to {self.place}: {self.obstacle}" if self.place else f"no connection: {self.obstacle}"
 
     def __str__(self) -> str:
-        if self.place and not self.lease_over:
+        if self.place and not self.deadline_passed:
             advice = certificate_advice(self.obstacle, "ca_bundle")
             return (
                 f"Cannot connect to {self.place}: {self.obstacle}. Nothing was sent by this call "
@@ -141,10 +141,10 @@ class Bitrix24NotSent(Bitrix24Error):
 
 
 class Bitrix24NoAnswer(Bitrix24Error):
-    """A read got no usable answer.
+    """A read got no usable response.
 
     :param method: REST method.
-    :param instead: what came instead of an answer.
+    :param instead: what came instead of a response.
     """
 
     code = "portal.no_answer"
@@ -157,23 +157,22 @@ class Bitrix24NoAnswer(Bitrix24Error):
 
     @property
     def reason(self) -> str:
-        """What came instead of an answer, and to what."""
-        return f"{self.method}: no usable answer, {self.instead}"
+        """What came instead of a response, and to what."""
+        return f"{self.method}: no usable response, {self.instead}"
 
     def __str__(self) -> str:
-        return (
-            f"Bitrix24 gave no usable answer to {self.method} ({self.instead}). It only reads, so nothing was changed."
-        )
+        happened = f"Bitrix24 gave no usable response to {self.method} ({self.instead})."
+        return f"{happened} It only reads, so nothing was changed."
 
 
 class Bitrix24OutcomeUnknown(Bitrix24Error):
     """A write may or may not have been executed.
 
     :param method: REST method.
-    :param answered: True if this is the method's own reply, only unclear: the request has ended. False if the answer
+    :param answered: True if this is the method's own reply, only unclear: the request has ended. False if the response
         is missing: the request may still be running.
     :param code: the portal's error code, if there was one; kept as ``portal_code``.
-    :param text: the portal's words, or what came instead of an answer.
+    :param text: the portal's words, or what came instead of a response.
     :param message: the whole message, where the caller can say more than this class.
     """
 
@@ -196,8 +195,8 @@ class Bitrix24OutcomeUnknown(Bitrix24Error):
 
     @property
     def reason(self) -> str:
-        """How the portal answered, if it did."""
-        happened = "answered unclearly" if self.answered else "gave no usable answer"
+        """How the portal responded, if it did."""
+        happened = "responded unclearly" if self.answered else "gave no usable response"
         return f"Bitrix24 {happened} to {self.method} ({self.words})"
 
     @property
@@ -292,7 +291,7 @@ class Bitrix24SignInNeeded(Bitrix24AuthError):
 class Bitrix24PermissionError(Bitrix24ApiError):
     """A scope, a right or the portal's plan forbids the call.
 
-    :param missing_scopes: scopes that the webhook or application lacks, as far as the portal's answer tells.
+    :param missing_scopes: scopes that the webhook or application lacks, as far as the portal's response tells.
     """
 
     code = "portal.permission"
@@ -439,7 +438,7 @@ class PaymentRefused(Bitrix24Error):
 
 
 class PaymentNotApplied(Bitrix24Error):
-    """The portal answered, but does not show the payment."""
+    """The portal responded, but does not show the payment."""
 
     code = "payment.not_applied"
 

@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def fail_if_final(work: Callable[[], T], *, spare: tuple[type[Bitrix24Error], ...] = ()) -> T:
+def fail_if_final(
+    work: Callable[[], T], *, spare: tuple[type[Bitrix24Error], ...] = (), changes_nothing: bool = False
+) -> T:
     """Run a function; turn an error that no retry can fix into one that Airflow does not retry.
 
     :param work: what to do, without arguments.
     :param spare: final errors that the caller deals with itself.
+    :param changes_nothing: whether the task only reads, so that its errors can say that it has changed nothing.
     :return: what the work returns.
     :raises AirflowFailException: a :class:`Bitrix24Error` that is final, as :func:`failure_of` makes it. It has no
         cause and no context, so that a log shows one error.
@@ -29,6 +32,8 @@ def fail_if_final(work: Callable[[], T], *, spare: tuple[type[Bitrix24Error], ..
     except spare:
         raise
     except Bitrix24Error as error:
+        if changes_nothing:
+            error.sent = "no"
         if not error.final:
             raise
         failure = failure_of(error)

@@ -96,7 +96,7 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": "Bitrix24",
                 "python-modules": [
-                    f"{_PACKAGE}.triggers.{name}" for name in ("answers", "paid", "payments", "records")
+                    f"{_PACKAGE}.triggers.{name}" for name in ("human_response", "paid", "payments", "records")
                 ],
             }
         ],
@@ -136,7 +136,7 @@ def get_provider_info() -> dict[str, Any]:
                     "refresh_token": {
                         "label": "OAuth: first refresh token",
                         "description": "Only to begin with; every refresh makes a new one, which is kept in the token "
-                        "store. Empty if you sign in by: python -m airflow_provider_bitrix24 oauth.",
+                        "store. Empty if you sign in by: bitrix24-airflow oauth.",
                         "schema": {"type": ["string", "null"], "format": "password"},
                     },
                     "refreshed_by": {
@@ -169,7 +169,7 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "read_timeout": {
                         "label": "Read timeout (seconds)",
-                        "description": "How long an answer may take; 75 if empty. Bitrix24 itself gives up after 60.",
+                        "description": "How long a response may take; 75 if empty. Bitrix24 itself gives up after 60.",
                         "schema": {"type": ["number", "null"], "minimum": 0, "maximum": 86400},
                     },
                     "rate_limit": {

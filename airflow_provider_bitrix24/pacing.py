@@ -19,13 +19,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_bitrix24.api.effects import Slot
+from airflow_provider_bitrix24.api.io import Slot
 from airflow_provider_bitrix24.api.pacing import Bucket, reserve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from airflow_provider_bitrix24.api.effects import Reserve
+    from airflow_provider_bitrix24.api.io import Reserve
     from airflow_provider_bitrix24.api.pacing import Limits
 
 log = logging.getLogger(__name__)

@@ -168,7 +168,7 @@ class Database:
                 )
         elif found != schema.version:
             advice = (
-                f"run `python -m airflow_provider_bitrix24 {schema.component} migrate`"
+                f"run `bitrix24-airflow {schema.component} migrate`"
                 if found < schema.version
                 else "install the newer release of airflow-provider-bitrix24 that made them on this worker too"
             )

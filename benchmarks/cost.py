@@ -22,8 +22,8 @@ from load import PAY_SYSTEM
 from provider import DictStore
 
 from airflow_provider_bitrix24 import drivers
-from airflow_provider_bitrix24.api.effects import Request, Response, Sleep
-from airflow_provider_bitrix24.api.flow import Caller
+from airflow_provider_bitrix24.api.client import ApiClient
+from airflow_provider_bitrix24.api.io import Request, Response, Sleep
 from airflow_provider_bitrix24.api.settings import Settings
 from airflow_provider_bitrix24.journal import Forgetful
 from airflow_provider_bitrix24.journal.database import SqlJournal
@@ -37,7 +37,7 @@ from airflow_provider_bitrix24.sql import Database
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_bitrix24.api.effects import Flow
+    from airflow_provider_bitrix24.api.io import Flow
     from airflow_provider_bitrix24.journal import Journal
 
 RUNS = 25
@@ -108,7 +108,7 @@ class Bench:
     """A portal that behaves, and the tools to work on it."""
 
     portal: Portal
-    caller: Caller
+    client: ApiClient
     ours: requests.Session
     bare: requests.Session
     folder: Path
@@ -129,7 +129,7 @@ class Bench:
         self.tasks += 1
         meter, task = Meter(), Task(identity=f"dag:bench:run:{self.tasks}:task:pay:map_index:-1")
         once = Once(
-            self.caller,
+            self.client,
             lambda flow: drivers.run(meter.watch(flow), self.ours),
             time,
             log,
@@ -241,9 +241,9 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="cost-") as folder,
     ):
         bare.trust_env = False
-        caller = Caller(Settings.from_connection_values(host=webhook_url(server.url, portal.webhook)))
-        with drivers.make_session(caller.settings) as ours:
-            bench = Bench(portal, caller, ours, bare, Path(folder))
+        client = ApiClient(Settings.from_connection_values(host=webhook_url(server.url, portal.webhook)))
+        with drivers.make_session(client.settings) as ours:
+            bench = Bench(portal, client, ours, bare, Path(folder))
             print("\n### What an operation costs when nothing goes wrong\n")
             print_operations(bench)
             print("\n### Adding a payment to a deal that has many\n")

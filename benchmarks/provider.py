@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from load import PAY_SYSTEM
 
 from airflow_provider_bitrix24 import drivers
-from airflow_provider_bitrix24.api.effects import Lease, Response, Sleep
-from airflow_provider_bitrix24.api.flow import Caller
+from airflow_provider_bitrix24.api.client import ApiClient
+from airflow_provider_bitrix24.api.io import Response, SendDeadline, Sleep
 from airflow_provider_bitrix24.api.settings import Settings
 from airflow_provider_bitrix24.journal import Forgetful
 from airflow_provider_bitrix24.journal.database import SqlJournal
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from clients import Place
     from load import Intent, SkippingClock
 
-    from airflow_provider_bitrix24.api.effects import Flow
+    from airflow_provider_bitrix24.api.io import Flow
     from airflow_provider_bitrix24.journal import Journal
 
 log = logging.getLogger("bench")
@@ -54,11 +54,11 @@ class Provider:
 
     def attempt(self, place: Place, intent: Intent, number: int) -> int | None:
         """Do what the operator does, with waits that are skipped."""
-        caller = Caller(Settings.from_connection_values(host=place.url))
+        client = ApiClient(Settings.from_connection_values(host=place.url))
         identity = f"dag:bench:run:{intent.number}:task:pay:map_index:-1"
-        with drivers.make_session(caller.settings) as session:
+        with drivers.make_session(client.settings) as session:
             once = Once(
-                caller,
+                client,
                 lambda flow: drivers.run(skipping(flow, place.clock), session),
                 place.clock,
                 log,
@@ -118,7 +118,7 @@ class DictStore:
 
 
 def skipping(flow: Flow[Any], clock: SkippingClock) -> Flow[Any]:
-    """Run a flow whose clock is ahead of the machine's: its sleeps are skipped, its leases mean the same moment."""
+    """Run a flow whose clock is ahead of the machine's: its sleeps are skipped, its deadlines mean the same moment."""
     outcome = None
     while True:
         try:
@@ -129,8 +129,8 @@ def skipping(flow: Flow[Any], clock: SkippingClock) -> Flow[Any]:
             clock.skip(command.seconds)
             outcome = None
             continue
-        if lease := command.not_after:
-            lease = Lease(monotonic=lease.monotonic - clock.skipped, wall=lease.wall - clock.skipped)
-        outcome = yield replace(command, not_after=lease)
+        if deadline := command.not_after:
+            deadline = SendDeadline(monotonic=deadline.monotonic - clock.skipped, wall=deadline.wall - clock.skipped)
+        outcome = yield replace(command, not_after=deadline)
         if isinstance(outcome, Response):
             outcome = replace(outcome, at=outcome.at + clock.skipped)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from provider import DictStore
 
-from airflow_provider_bitrix24.operators.brakes import SWITCH
 from airflow_provider_bitrix24.operators.payments import (
     AddCrmPaymentOperator,
     PayCrmPaymentOperator,
     PayInvoiceOperator,
 )
+from airflow_provider_bitrix24.operators.safeguards import SWITCH
 from airflow_provider_bitrix24.sandbox.address import connection_json
 from airflow_provider_bitrix24.sandbox.portal import Portal
 from airflow_provider_bitrix24.sandbox.server import SandboxServer

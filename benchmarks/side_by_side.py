@@ -1,4 +1,4 @@
-"""Four clients under the same load of lost answers, retried as Airflow retries: what the books show, what was reported.
+"""Four clients under the same load of lost responses, retried as Airflow does: what the books show, what was reported.
 
 `python benchmarks/side_by_side.py --intents 1000` prints a table for adding payments and one for paying invoices. The
 oracle is the sandbox's ledger. Requests go over real HTTP on loopback; waiting is skipped on a clock that the portal

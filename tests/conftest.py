@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import warnings
+from functools import cache
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
-    import pytest
+    from pathlib import Path
 
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.load_profile("any machine")
@@ -18,13 +20,18 @@ settings.load_profile("any machine")
 # The sandbox has no rate limit unless a test asks for one: nobody waits for slots but the tests of pacing.
 os.environ["AIRFLOW__BITRIX24__RATE_LIMIT"] = "off"
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of the processes that run tests side by side
+    if "AIRFLOW_HOME" in os.environ:
+        os.environ["AIRFLOW_HOME"] += f"-{os.environ['PYTEST_XDIST_WORKER']}"
+    os.environ.pop("COVERAGE_PROCESS_START", None)  # what tests start is not measured
+
 
 OLDER = tuple(int(number) for number in version("apache-airflow-core").split(".")[:2]) < (3, 3)
 NEW_IN_AIRFLOW_3_3 = {
     "operators/test_asking.py": "a task that waits for a person's answer",
     "operators/test_later_attempts.py": "the task state store",
     "operators/test_retries.py": "retry policies",
-    "operators/test_sent.py": "the task state store",
+    "operators/test_send_once.py": "the task state store",
     "operators/test_task_state_store.py": "the task state store",
     "journal/test_task_state.py": "the task state store",
 }
@@ -42,6 +49,25 @@ def pytest_configure(config: pytest.Config) -> None:
     """Let the same hold while the tests are collected and run."""
     for category in TOLERATED:
         config.addinivalue_line("filterwarnings", f"default::{category.__name__}:{OTHERS}")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each process one test at a time; but all tests of a file that makes something for all of them."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return file if _has_module_fixtures(config.rootpath / file) else nodeid
+
+    return Scheduling(config, log)
+
+
+@cache
+def _has_module_fixtures(file: Path) -> bool:
+    sources = [file, file.with_name("conftest.py")]
+    return any('@pytest.fixture(scope="module"' in source.read_text() for source in sources if source.exists())
 
 
 def pytest_report_header() -> list[str]:

@@ -9,10 +9,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from airflow_provider_bitrix24.api import account_numbers as account_numbers
     from airflow_provider_bitrix24.api import authorised as authorised
-    from airflow_provider_bitrix24.api import checkup as checkup
-    from airflow_provider_bitrix24.api import effects as effects
-    from airflow_provider_bitrix24.api import flow as flow
+    from airflow_provider_bitrix24.api import client as client
+    from airflow_provider_bitrix24.api import connection_test as connection_test
+    from airflow_provider_bitrix24.api import io as io
     from airflow_provider_bitrix24.api import methods as methods
     from airflow_provider_bitrix24.api import paid_since as paid_since
     from airflow_provider_bitrix24.api import payments as payments
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api import tokens as tokens
 
 _MODULES = (
+    "account_numbers",
     "authorised",
-    "checkup",
-    "effects",
-    "flow",
+    "client",
+    "connection_test",
+    "io",
     "methods",
     "paid_since",
     "payments",

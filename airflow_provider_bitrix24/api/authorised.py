@@ -1,8 +1,8 @@
 """A flow whose requests carry an access token, and which pauses when the portal says that the token has expired.
 
-The portal says so before the method runs, so the very same request goes out again, whatever it does; if its lease has
-passed meanwhile, the driver holds it back. Where tokens come from is not known here: whoever runs the flow gets a new
-one between two runs.
+The portal says so before the method runs, so the very same request goes out again, whatever it does; if its deadline
+has passed meanwhile, the driver holds it back. Where tokens come from is not known here: whoever runs the flow gets a
+new one between two runs.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from airflow_provider_bitrix24.api.effects import Request, Response
-from airflow_provider_bitrix24.api.envelope import Refusal, open_envelope
+from airflow_provider_bitrix24.api.envelope import ErrorReply, open_envelope
+from airflow_provider_bitrix24.api.io import Request, Response
 
 if TYPE_CHECKING:
-    from airflow_provider_bitrix24.api.effects import Flow, Outcome, Slot
+    from airflow_provider_bitrix24.api.io import Flow, Outcome, Slot
     from airflow_provider_bitrix24.exceptions import Bitrix24Error
 
 T = TypeVar("T")
@@ -76,7 +76,7 @@ def has_expired(outcome: Outcome | Slot) -> bool:
     if not isinstance(outcome, Response) or EXPIRED.encode() not in outcome.body.upper():
         return False
     answer = open_envelope(outcome, str)
-    return isinstance(answer, Refusal) and answer.code.upper() == EXPIRED
+    return isinstance(answer, ErrorReply) and answer.code.upper() == EXPIRED
 
 
 def _bearing(request: Request, access_token: str) -> Request:

@@ -1,4 +1,4 @@
-"""Up to 50 commands in one request: how PHP wants them written, and what its answer says about each.
+"""Up to 50 commands in one request: how PHP wants them written, and what its response says about each.
 
 The portal runs them one after another and undoes nothing. Text with ``$result`` in it would be taken for a reference to
 another command's result, so no such text gets in.
@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import quote
 
-from airflow_provider_bitrix24.api.effects import Effect
 from airflow_provider_bitrix24.api.envelope import operating_reset, refusal, whole_number
+from airflow_provider_bitrix24.api.error_codes import to_exception
+from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.paging import may_be_cut
-from airflow_provider_bitrix24.api.refusals import judge
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ConfigError,
     Bitrix24Error,
@@ -56,7 +56,7 @@ class BatchReply:
     errors: Mapping[str, Bitrix24Error]
     """Key -> error of the commands that did not."""
     at: pendulum.DateTime | None
-    """When the portal answered, by its own clock."""
+    """When the portal responded, by its own clock."""
     resets: Mapping[str, float] = field(repr=False)
     """REST method -> its ``operating_reset_at``."""
     missing: Mapping[str, Bitrix24Error] = field(repr=False)
@@ -168,7 +168,7 @@ def decode(
     redact: Callable[[str], str],
     who: str,
 ) -> BatchReply | None:
-    """Read the answer of a batch, or nothing if it is not one.
+    """Read the response of a batch, or nothing if it is not one.
 
     :param reply: answer of the method ``batch``.
     :param commands: what was sent.
@@ -192,7 +192,7 @@ def decode(
         if key in failed:
             words = failed[key] if isinstance(failed[key], dict) else {"error_description": failed[key]}
             said = refusal(words, 200, redact, now=now)
-            errors[key] = judge(said, method, effect, known_resets.get(method), who=who)
+            errors[key] = to_exception(said, method, effect, known_resets.get(method), who=who)
         elif key not in results:
             missing[key] = _unmentioned(method, effect, halted=halt and bool(errors))
     return BatchReply(
@@ -220,7 +220,7 @@ def _numbers(value: object) -> dict[str, int]:
 
 
 def _unmentioned(method: str, effect: Effect, *, halted: bool) -> Bitrix24Error:
-    """The error for a command that the answer does not mention."""
+    """The error for a command that the response does not mention."""
     if halted:
         return Bitrix24NotSent(method, "an earlier command of the batch failed")
     if effect is Effect.READ:

@@ -1,4 +1,4 @@
-"""What an HTTP answer of the portal says, in all its forms, before anybody judges it.
+"""What an HTTP response of the portal says, in all its forms, before anybody judges it.
 
 A body may be a result, an error (under any status, with a code that is a word, a number, ``0`` or empty), or no JSON at
 all. Only the key ``error`` counts, not its truth.
@@ -20,7 +20,7 @@ import pendulum
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from airflow_provider_bitrix24.api.effects import Response
+    from airflow_provider_bitrix24.api.io import Response
 
 
 _TAG = re.compile(r"<[^<>]*>")
@@ -35,7 +35,7 @@ _DEEPEST: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A successful answer."""
+    """A successful response."""
 
     result: Any
     """JSON as it came, fractions as `Decimal`."""
@@ -44,7 +44,7 @@ class Reply:
     next: int | None = None
     """Offset of the next page, where the method has one."""
     at: pendulum.DateTime | None = None
-    """When the portal answered, by its own clock; None if it has not told."""
+    """When the portal responded, by its own clock; None if it has not told."""
     time: Any = None
     """The ``time`` block as it came: how long the portal has worked, and more."""
     operating_reset_at: float | None = None
@@ -52,8 +52,8 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """An answer with an error in it."""
+class ErrorReply:
+    """A response with an error in it."""
 
     code: str
     """As the portal wrote it, without blanks; may be ``"0"`` or empty."""
@@ -67,7 +67,7 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class Redirect:
     """A redirect, from the portal or from something in front of it: it does not say whether the method ran."""
 
     host: str
@@ -79,30 +79,30 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
-class Garbled:
-    """Something that is no answer of the method: a page, half a body, other JSON."""
+class UnusableReply:
+    """Something that is no response of the method: a page, half a body, other JSON."""
 
     reason: str
     page: bool = False
     """Whether it is a web page that says that there is no REST here, or not for us."""
 
 
-def open_envelope(response: Response, redact: Callable[[str], str]) -> Reply | Refusal | Moved | Garbled:
-    """Read one HTTP answer.
+def open_envelope(response: Response, redact: Callable[[str], str]) -> Reply | ErrorReply | Redirect | UnusableReply:
+    """Read one HTTP response.
 
-    :param response: the complete answer.
+    :param response: the complete response.
     :param redact: takes secrets out of a text.
     """
     if 300 <= response.status < 400:
         location = response.headers.get("location", "").strip()
         host, scheme = map(redact, _split(location))
         relative = bool(location) and not host and "//" not in location.partition("?")[0]
-        return Moved(host, scheme, response.status, relative)
+        return Redirect(host, scheme, response.status, relative)
     body = _json_object(response.body, redact)
     if body is None:
         html = response.body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
         kind = "an HTML page" if html else "a body that is not the JSON of the method"
-        return Garbled(
+        return UnusableReply(
             f"HTTP {response.status} with {kind}"
             if response.body.strip()
             else f"HTTP {response.status} without a body",
@@ -111,7 +111,7 @@ def open_envelope(response: Response, redact: Callable[[str], str]) -> Reply | R
     if "error" in body:
         return refusal(body, response.status, redact, _retry_after(response.headers), _now(response))
     if "result" not in body or response.status >= 400:
-        return Garbled(f"HTTP {response.status} with JSON that is neither a result nor an error")
+        return UnusableReply(f"HTTP {response.status} with JSON that is neither a result nor an error")
     return _reply(body)
 
 
@@ -121,14 +121,14 @@ def refusal(
     redact: Callable[[str], str],
     retry_after: float | None = None,
     now: float | None = None,
-) -> Refusal:
+) -> ErrorReply:
     """Read the error in a body, or in one command of a batch; REST 3.0 puts code and text into an object."""
     error = body.get("error")
     if isinstance(error, dict):
         code, text = error.get("code"), error.get("message")
     else:
         code, text = error, body.get("error_description")
-    return Refusal(_word(code), redact(_words(text))[:500], status, retry_after, now)
+    return ErrorReply(_word(code), redact(_words(text))[:500], status, retry_after, now)
 
 
 def operating_reset(time: Any) -> float | None:
@@ -248,7 +248,7 @@ def _date_header(headers: Mapping[str, str]) -> float | None:
 
 
 def _now(response: Response) -> float:
-    """When the answer was made: the portal's clock if it says, else ours."""
+    """When the response was made: the portal's clock if it says, else ours."""
     date = _date_header(response.headers)
     return response.at if date is None else date
 

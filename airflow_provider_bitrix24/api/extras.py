@@ -1,4 +1,4 @@
-"""The extras of a connection: their names, and what a value of each means, be it JSON, text or from a form."""
+"""The extras of a connection: their names, and what a value of each means: JSON, text or from a form."""
 
 from __future__ import annotations
 
@@ -124,9 +124,9 @@ EXTRAS: Final[Mapping[str, Callable[[str, object], Any]]] = {
     "portal_id": _portal_name,
     "connect_timeout": _seconds_above_zero,
     "read_timeout": _seconds_above_zero,
-    "lease": _seconds_above_zero,
-    "delivery": _seconds,
-    "server_limit": _seconds,
+    "send_deadline": _seconds_above_zero,
+    "network_delay": _seconds,
+    "server_time_limit": _seconds,
     "read_lag": _seconds,
     "rate_limit": read_rate_limit,
     "rate_limit_wait": _seconds,

@@ -256,6 +256,13 @@ class Invoice(_Wire):
         )
 
 
+class Numbered(_Wire):
+    """An invoice or a payment, as a list that was asked for numbers shows it."""
+
+    id: Number
+    account_number: Text
+
+
 class PaySystem(_Wire):
     """A pay system, as ``sale.paysystem.list`` shows it."""
 
@@ -320,6 +327,6 @@ class Profile(_Wire):
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> Self:
-        """From the portal's answer."""
+        """From the portal's response."""
         name = " ".join(part for part in (_label(wire.get("NAME")), _label(wire.get("LAST_NAME"))) if part)
         return cls(user_id=wire.get("ID"), name=name, is_admin=wire.get("ADMIN") in (True, "Y", "1", 1, "true"))

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from airflow_provider_bitrix24.api.effects import Slot
+from airflow_provider_bitrix24.api.io import Slot
 
 _HEADROOM: Final = 0.2
 """Share of the burst that is never booked: requests arrive later than planned, and others send requests too."""

@@ -19,8 +19,8 @@ from airflow_provider_bitrix24.exceptions import Bitrix24NoAnswer
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from airflow_provider_bitrix24.api.effects import Flow
-    from airflow_provider_bitrix24.api.flow import Caller
+    from airflow_provider_bitrix24.api.io import Flow
+    from airflow_provider_bitrix24.api.client import ApiClient
 
 Kind = Literal["payment", "invoice"]
 OVERLAP: Final = timedelta(seconds=120)
@@ -97,7 +97,7 @@ class Cursor:
         return cls(since, seen)
 
 
-def read_paid_since(caller: Caller, kind: Kind, since: datetime) -> Flow[PaidRows]:
+def read_paid_since(client: ApiClient, kind: Kind, since: datetime) -> Flow[PaidRows]:
     """Read all payments or legacy invoices that were marked as paid since a moment.
 
     :raises Bitrix24NoAnswer: among others if the portal has ignored the filter.
@@ -106,7 +106,7 @@ def read_paid_since(caller: Caller, kind: Kind, since: datetime) -> Flow[PaidRow
     reader = ListReader(method, _asked(kind, since))
     found: list[Paid] = []
     while not reader.done:
-        rows = yield from reader.read(caller)
+        rows = yield from reader.read(client)
         found += _paid(method, kind, since, rows)
     return PaidRows(tuple(found), reader.began_at)
 

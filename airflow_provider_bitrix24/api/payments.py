@@ -1,6 +1,6 @@
 """Pay, add, find, read back: one flow for each REST method that the provider knows.
 
-Each takes the `Caller` of a portal and returns what a driver runs. A write here is sent as it is; who must not pay
+Each takes the `ApiClient` of a portal and returns what a driver runs. A write here is sent as it is; who must not pay
 twice uses `once` on top.
 """
 
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import ValidationError
 
 from airflow_provider_bitrix24.api.batch import MOST_COMMANDS
-from airflow_provider_bitrix24.api.effects import Effect
-from airflow_provider_bitrix24.api.flow import Caller, keyed
+from airflow_provider_bitrix24.api.client import ApiClient, keyed
+from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.models import Invoice, Payment
 from airflow_provider_bitrix24.api.paging import PAGE_SIZE, ids_of, may_be_cut, page_params, read_page, shape_of
 from airflow_provider_bitrix24.api.values import entity_type_id as known_entity_type
@@ -28,19 +28,19 @@ from airflow_provider_bitrix24.exceptions import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from airflow_provider_bitrix24.api.effects import Flow, Lease
+    from airflow_provider_bitrix24.api.io import Flow, SendDeadline
 
 T = TypeVar("T")
 Found = TypeVar("Found", Invoice, Payment)
 
 
 def pay_invoice(
-    caller: Caller,
+    client: ApiClient,
     *,
     invoice_id: int,
     pay_system_id: int | None = None,
     bx_rest_handler: str | None = None,
-    lease: Lease | None = None,
+    deadline: SendDeadline | None = None,
     idempotency: str | None = None,
 ) -> Flow[None]:
     """``sale.paysystem.pay.invoice``: record a legacy invoice as paid. Its ``true`` is no proof: read back.
@@ -54,16 +54,16 @@ def pay_invoice(
         params["PAY_SYSTEM_ID"] = positive_id(pay_system_id, "pay_system_id")
     else:
         params["BX_REST_HANDLER"] = bx_rest_handler
-    yield from _set(caller, "sale.paysystem.pay.invoice", params, lease, idempotency)
+    yield from _set(client, "sale.paysystem.pay.invoice", params, deadline, idempotency)
 
 
 def add_crm_payment(
-    caller: Caller,
+    client: ApiClient,
     *,
     entity_id: int,
     entity_type_id: int,
     pay_system_id: int | None = None,
-    lease: Lease | None = None,
+    deadline: SendDeadline | None = None,
     idempotency: str | None = None,
 ) -> Flow[int]:
     """``crm.item.payment.add``: a new, empty payment of a deal or smart invoice.
@@ -80,7 +80,9 @@ def add_crm_payment(
     if pay_system_id is not None:
         params["fields"] = {"paySystemId": positive_id(pay_system_id, "pay_system_id")}
     method = "crm.item.payment.add"
-    reply = yield from caller.call(method, params, effect=Effect.CREATE, lease=lease, headers=keyed(idempotency))
+    reply = yield from client.call(
+        method, params, effect=Effect.NON_IDEMPOTENT, deadline=deadline, headers=keyed(idempotency)
+    )
     try:
         return positive_id(reply.result, "result")
     except Bitrix24ConfigError:
@@ -88,7 +90,7 @@ def add_crm_payment(
     raise Bitrix24OutcomeUnknown(method, answered=True, text="a success without the id of a payment")
 
 
-def get_crm_payment(caller: Caller, *, payment_id: int) -> Flow[Payment]:
+def get_crm_payment(client: ApiClient, *, payment_id: int) -> Flow[Payment]:
     """``crm.item.payment.get``: one payment.
 
     https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-get.html
@@ -97,11 +99,11 @@ def get_crm_payment(caller: Caller, *, payment_id: int) -> Flow[Payment]:
     """
     method = "crm.item.payment.get"
     number = positive_id(payment_id, "payment_id")
-    reply = yield from caller.call(method, {"id": number}, effect=Effect.READ)
+    reply = yield from client.call(method, {"id": number}, effect=Effect.READ)
     return read_the_one(method, Payment.from_wire, reply.result, number)
 
 
-def get_crm_payments(caller: Caller, *, payment_ids: Iterable[int]) -> Flow[dict[int, Payment | Bitrix24ApiError]]:
+def get_crm_payments(client: ApiClient, *, payment_ids: Iterable[int]) -> Flow[dict[int, Payment | Bitrix24ApiError]]:
     """Many payments, 50 in a request.
 
     :return: id -> the payment, or the final error that the portal gave for it.
@@ -109,8 +111,8 @@ def get_crm_payments(caller: Caller, *, payment_ids: Iterable[int]) -> Flow[dict
     """
     method = "crm.item.payment.get"
     found: dict[int, Payment | Bitrix24ApiError] = {}
-    for ids in _chunks(_ids(payment_ids, "payment_ids"), MOST_COMMANDS):
-        answer = yield from caller.batch({f"p{number}": (method, {"id": number}) for number in ids})
+    for ids in chunks(_ids(payment_ids, "payment_ids"), MOST_COMMANDS):
+        answer = yield from client.batch({f"p{number}": (method, {"id": number}) for number in ids})
         for number in ids:
             error = answer.errors.get(f"p{number}")
             if isinstance(error, Bitrix24ApiError) and error.final:
@@ -121,7 +123,7 @@ def get_crm_payments(caller: Caller, *, payment_ids: Iterable[int]) -> Flow[dict
 
 
 def list_crm_payments(
-    caller: Caller,
+    client: ApiClient,
     *,
     entity_id: int,
     entity_type_id: int,
@@ -145,9 +147,9 @@ def list_crm_payments(
     }
     params |= {name: dict(value) for name, value in (("filter", filter), ("order", order)) if value}
     wanted = _wanted(filter or {})
-    reply = yield from caller.call(method, params, effect=Effect.READ)
+    reply = yield from client.call(method, params, effect=Effect.READ)
     cut = may_be_cut(len(reply.result), reply.total, reply.next) if isinstance(reply.result, list) else False
-    rows = yield from the_rest(caller, method, params, reply.result, cut=cut, told=reply.total)
+    rows = yield from the_rest(client, method, params, reply.result, cut=cut, told=reply.total)
     found = read_rows(method, Payment.from_wire, rows)
     if wanted is not None and not {payment.id for payment in found} <= wanted:
         raise Bitrix24NoAnswer(method, "the portal returned payments that were not asked for")
@@ -155,7 +157,7 @@ def list_crm_payments(
 
 
 def the_rest(
-    caller: Caller, method: str, params: Mapping[str, Any], rows: Any, *, cut: bool, told: int | None
+    client: ApiClient, method: str, params: Mapping[str, Any], rows: Any, *, cut: bool, told: int | None
 ) -> Flow[Any]:
     """Return all rows of a list whose first response may be incomplete; the missing rows are read by id.
 
@@ -178,7 +180,7 @@ def the_rest(
     promised = told or 0
     after: int | None = None
     while True:
-        reply = yield from caller.call(method, page_params(shape, wanted, after), effect=Effect.READ)
+        reply = yield from client.call(method, page_params(shape, wanted, after), effect=Effect.READ)
         page = read_page(method, shape, reply, after)
         promised = max(promised, len(whole) + (reply.total or 0))
         whole += page.rows
@@ -200,22 +202,22 @@ def the_rest(
 
 
 def pay_crm_payment(
-    caller: Caller, *, payment_id: int, lease: Lease | None = None, idempotency: str | None = None
+    client: ApiClient, *, payment_id: int, deadline: SendDeadline | None = None, idempotency: str | None = None
 ) -> Flow[None]:
     """``crm.item.payment.pay``: mark a payment as paid. Its ``true`` is no proof: read back.
 
     https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-pay.html
     """
     params = {"id": positive_id(payment_id, "payment_id")}
-    yield from _set(caller, "crm.item.payment.pay", params, lease, idempotency)
+    yield from _set(client, "crm.item.payment.pay", params, deadline, idempotency)
 
 
 def update_crm_payment(
-    caller: Caller,
+    client: ApiClient,
     *,
     payment_id: int,
     pay_system_id: int,
-    lease: Lease | None = None,
+    deadline: SendDeadline | None = None,
     idempotency: str | None = None,
 ) -> Flow[None]:
     """``crm.item.payment.update``: give a payment another pay system.
@@ -224,21 +226,21 @@ def update_crm_payment(
     """
     fields = {"paySystemId": positive_id(pay_system_id, "pay_system_id")}
     params = {"id": positive_id(payment_id, "payment_id"), "fields": fields}
-    yield from _set(caller, "crm.item.payment.update", params, lease, idempotency)
+    yield from _set(client, "crm.item.payment.update", params, deadline, idempotency)
 
 
-def get_invoice(caller: Caller, *, invoice_id: int) -> Flow[Invoice]:
+def get_invoice(client: ApiClient, *, invoice_id: int) -> Flow[Invoice]:
     """``crm.invoice.get``: one legacy invoice.
 
     https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-invoice-get.html
     """
     method = "crm.invoice.get"
     number = positive_id(invoice_id, "invoice_id")
-    reply = yield from caller.call(method, {"id": number}, effect=Effect.READ)
+    reply = yield from client.call(method, {"id": number}, effect=Effect.READ)
     return read_the_one(method, Invoice.from_wire, reply.result, number)
 
 
-def get_invoices(caller: Caller, *, invoice_ids: Iterable[int]) -> Flow[dict[int, Invoice]]:
+def get_invoices(client: ApiClient, *, invoice_ids: Iterable[int]) -> Flow[dict[int, Invoice]]:
     """``crm.invoice.list``: many legacy invoices, up to 2,500 in a request.
 
     https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-invoice-list.html
@@ -247,10 +249,10 @@ def get_invoices(caller: Caller, *, invoice_ids: Iterable[int]) -> Flow[dict[int
     """
     method = "crm.invoice.list"
     found: dict[int, Invoice] = {}
-    pages = list(_chunks(_ids(invoice_ids, "invoice_ids"), PAGE_SIZE))
-    for commands in _chunks(pages, MOST_COMMANDS):
+    pages = list(chunks(_ids(invoice_ids, "invoice_ids"), PAGE_SIZE))
+    for commands in chunks(pages, MOST_COMMANDS):
         asked = {f"c{index}": (method, invoices_with(ids)) for index, ids in enumerate(commands)}
-        answer = yield from caller.batch(asked)
+        answer = yield from client.batch(asked)
         for index, ids in enumerate(commands):
             rows = read_rows(method, Invoice.from_wire, answer.value(f"c{index}"))
             if not {invoice.id for invoice in rows} <= set(ids):
@@ -293,7 +295,7 @@ def read_the_one(method: str, from_wire: Callable[[Mapping[str, Any]], Found], w
     """
     found = read(method, from_wire, wire)
     if found.id != asked:
-        raise Bitrix24NoAnswer(method, f"answered with another object: {found.id} instead of {asked}")
+        raise Bitrix24NoAnswer(method, f"responded with another object: {found.id} instead of {asked}")
     return found
 
 
@@ -315,10 +317,12 @@ def read_rows(method: str, from_wire: Callable[[Mapping[str, Any]], T], wire: An
 
 
 def _set(
-    caller: Caller, method: str, params: Mapping[str, Any], lease: Lease | None, idempotency: str | None
+    client: ApiClient, method: str, params: Mapping[str, Any], deadline: SendDeadline | None, idempotency: str | None
 ) -> Flow[None]:
     """A write whose success is ``true`` and nothing else."""
-    reply = yield from caller.call(method, params, effect=Effect.SET, lease=lease, headers=keyed(idempotency))
+    reply = yield from client.call(
+        method, params, effect=Effect.IDEMPOTENT, deadline=deadline, headers=keyed(idempotency)
+    )
     if reply.result is not True:
         raise Bitrix24OutcomeUnknown(method, answered=True, text="a success without the value true")
 
@@ -328,5 +332,6 @@ def _ids(values: Iterable[int], field: str) -> list[int]:
     return list(dict.fromkeys(positive_id(value, field) for value in values))
 
 
-def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Cut a sequence into parts of at most this size."""
     return (items[start : start + size] for start in range(0, len(items), size))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.models import (
     Invoice,
     Payment,
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     import pendulum
 
     from airflow_provider_bitrix24.api.batch import BatchReply
-    from airflow_provider_bitrix24.api.effects import Flow
-    from airflow_provider_bitrix24.api.flow import Caller
+    from airflow_provider_bitrix24.api.client import ApiClient
+    from airflow_provider_bitrix24.api.io import Flow
     from airflow_provider_bitrix24.api.tags import Shown
 
 _PAY_SYSTEM_FIELDS = ["ID", "NAME", "ACTION_FILE", "ENTITY_REGISTRY_TYPE", "ACTIVE"]
@@ -66,7 +66,7 @@ class PaySystems:
         """Refuse a pay system that is seen not to be able to mark a legacy invoice as paid.
 
         :return: its id; None if only the handler was given and it cannot be told which one the portal takes.
-        :raises PaymentRefused: it does not exist, is inactive, belongs to another kind, or would answer ``true`` and do
+        :raises PaymentRefused: it does not exist, is inactive, belongs to another kind, or would return ``true`` and do
             nothing.
         """
         if bx_rest_handler is not None:
@@ -76,7 +76,7 @@ class PaySystems:
         if chosen and self.handlers is not None and chosen.action_file not in self.handlers:
             raise PaymentRefused(
                 f"Pay system {chosen.id} {chosen.name!r} is handled by {chosen.action_file!r}, which is no REST "
-                "handler: Bitrix24 would answer true and leave the invoice unpaid (or ask a payment provider, which "
+                "handler: Bitrix24 would return true and leave the invoice unpaid (or ask a payment provider, which "
                 f"knows nothing of it). Nothing was sent. {self._usable('CRM_INVOICE')}"
             )
         return pay_system_id
@@ -165,7 +165,7 @@ class ObjectView:
     at: pendulum.DateTime | None
     profile: Profile
     shown: Shown
-    """All payments of the object: the snapshot that a lost answer is compared with."""
+    """All payments of the object: the snapshot that a lost response is compared with."""
     order_ids: tuple[int, ...]
     """Orders bound to it; empty also if the connection may not see them."""
     rows: tuple[ProductRow, ...]
@@ -173,7 +173,7 @@ class ObjectView:
     pay_systems: PaySystems
 
 
-def read_before_invoice(caller: Caller, *, invoice_id: int) -> Flow[InvoiceView]:
+def read_before_invoice(client: ApiClient, *, invoice_id: int) -> Flow[InvoiceView]:
     """Read a legacy invoice, who we are, and the pay systems.
 
     REST methods ``batch`` of ``scope``, ``profile``, ``crm.invoice.get``, ``sale.paysystem.list`` and
@@ -185,16 +185,16 @@ def read_before_invoice(caller: Caller, *, invoice_id: int) -> Flow[InvoiceView]
     :raises Bitrix24ApiError: it cannot be read.
     """
     commands = {**_WHO_AM_I, "invoice": ("crm.invoice.get", {"id": invoice_id}), **_PAY_SYSTEMS}
-    reply = yield from caller.batch(commands)
-    _check_scopes(caller, reply, needed=("crm", "pay_system"))
+    reply = yield from client.batch(commands)
+    _check_scopes(client, reply, needed=("crm", "pay_system"))
     trouble = reply.errors.get("invoice")
     if trouble and trouble.final:
         # Portals say "not found" in their own language, and "access denied" to whoever is no administrator.
-        smart = yield from _is_smart_invoice(caller, invoice_id)
+        smart = yield from _is_smart_invoice(client, invoice_id)
         if isinstance(trouble, Bitrix24NotFound):
             raise PaymentRefused(_no_such_invoice(invoice_id, smart))
         if smart:
-            raise PaymentRefused(_perhaps_smart(invoice_id, trouble.reason, caller.settings.auth.kind))
+            raise PaymentRefused(_perhaps_smart(invoice_id, trouble.reason, client.settings.auth.kind))
     return InvoiceView(
         at=reply.at,
         profile=read("profile", Profile.from_wire, reply.value("profile")),
@@ -203,7 +203,7 @@ def read_before_invoice(caller: Caller, *, invoice_id: int) -> Flow[InvoiceView]
     )
 
 
-def read_before_mark(caller: Caller, *, payment_id: int) -> Flow[PaymentView]:
+def read_before_mark(client: ApiClient, *, payment_id: int) -> Flow[PaymentView]:
     """Read a payment and who we are.
 
     REST methods ``batch`` of ``scope``, ``profile`` and ``crm.item.payment.get``
@@ -212,8 +212,8 @@ def read_before_mark(caller: Caller, *, payment_id: int) -> Flow[PaymentView]:
     :raises Bitrix24ConfigError: the webhook or application lacks a scope.
     :raises PaymentRefused: there is no such payment.
     """
-    reply = yield from caller.batch({**_WHO_AM_I, "payment": ("crm.item.payment.get", {"id": payment_id})})
-    _check_scopes(caller, reply, needed=("crm",))
+    reply = yield from client.batch({**_WHO_AM_I, "payment": ("crm.item.payment.get", {"id": payment_id})})
+    _check_scopes(client, reply, needed=("crm",))
     if isinstance(reply.errors.get("payment"), Bitrix24NotFound):
         raise PaymentRefused(
             f"There is no payment {payment_id} on the portal: it was deleted, or the number is that of an invoice, an "
@@ -228,7 +228,7 @@ def read_before_mark(caller: Caller, *, payment_id: int) -> Flow[PaymentView]:
 
 
 def read_before_add(
-    caller: Caller,
+    client: ApiClient,
     *,
     entity_id: int,
     entity_type_id: int,
@@ -262,8 +262,8 @@ def read_before_add(
         commands["rows"] = ask_for_available(entity_type_id, entity_id)
     if with_pay_systems:
         commands["pay_systems"] = _PAY_SYSTEMS["pay_systems"]
-    reply = yield from caller.batch(commands)
-    _check_scopes(caller, reply, needed=("crm",) if tag is None else ("crm", "sale"))
+    reply = yield from client.batch(commands)
+    _check_scopes(client, reply, needed=("crm",) if tag is None else ("crm", "sale"))
     if isinstance(reply.errors.get("object"), Bitrix24NotFound):
         raise PaymentRefused(
             f"There is no {ENTITY_NAMES[entity_type_id]} {entity_id} (entity_id) on the portal: it was deleted, or the "
@@ -272,18 +272,18 @@ def read_before_add(
     return ObjectView(
         at=reply.at,
         profile=read("profile", Profile.from_wire, reply.value("profile")),
-        shown=(yield from shown_in(caller, reply, owner, tag=tag, known=known)),
+        shown=(yield from shown_in(client, reply, owner, tag=tag, known=known)),
         order_ids=_order_ids(reply),
         rows=available_in(reply) if with_rows else (),
         pay_systems=_pay_systems(reply),
     )
 
 
-def _check_scopes(caller: Caller, reply: BatchReply, *, needed: Collection[str]) -> None:
+def _check_scopes(client: ApiClient, reply: BatchReply, *, needed: Collection[str]) -> None:
     granted = reply.value("scope")
     if not isinstance(granted, list):
         raise Bitrix24NoAnswer("scope", "not a list of scopes")
-    missing, auth = [scope for scope in needed if scope not in granted], caller.settings.auth
+    missing, auth = [scope for scope in needed if scope not in granted], client.settings.auth
     if missing:
         raise Bitrix24ConfigError(
             f"The {auth.kind} lacks the scope {' and '.join(missing)}; needed are {' and '.join(needed)}, to write and "
@@ -333,10 +333,10 @@ def _perhaps_smart(invoice_id: int, trouble: str, kind: str) -> str:
     )
 
 
-def _is_smart_invoice(caller: Caller, number: int) -> Flow[bool]:
+def _is_smart_invoice(client: ApiClient, number: int) -> Flow[bool]:
     params = {"entityTypeId": SMART_INVOICE, "id": number}
     try:
-        yield from caller.call("crm.item.get", params, effect=Effect.READ)
+        yield from client.call("crm.item.get", params, effect=Effect.READ)
     except Bitrix24ApiError:
         return False
     return True

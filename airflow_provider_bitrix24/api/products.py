@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_bitrix24.api.effects import Effect
-from airflow_provider_bitrix24.api.flow import keyed
+from airflow_provider_bitrix24.api.client import keyed
+from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.models import PayableProduct, Payment, ProductRow
 from airflow_provider_bitrix24.api.payments import read_rows, read_the_one, the_rest
 from airflow_provider_bitrix24.api.values import DEAL, SMART_INVOICE, positive_id
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from airflow_provider_bitrix24.api.batch import BatchReply
-    from airflow_provider_bitrix24.api.effects import Flow, Lease
-    from airflow_provider_bitrix24.api.flow import Caller
+    from airflow_provider_bitrix24.api.client import ApiClient
+    from airflow_provider_bitrix24.api.io import Flow, SendDeadline
 
 
 OWNER_TYPES: Final = {DEAL: "D", SMART_INVOICE: "SI"}
@@ -73,18 +73,47 @@ def plan_products(rows: Iterable[ProductRow], *, of: str) -> dict[int, int]:
     return {row.id: int(row.quantity) for row in free}
 
 
+def choose_products(rows: Iterable[ProductRow], wanted: Mapping[int, int], *, of: str) -> dict[int, int]:
+    """Check the product rows that the author has chosen.
+
+    :param rows: rows still available for payment.
+    :param wanted: quantity by product row.
+    :param of: the object, for messages: "deal 1".
+    :return: quantity by product row, as it was wanted.
+    :raises PaymentRefused: a row is not available, has less left than is wanted, or the sum would be 0.
+    """
+    free = {row.id: row for row in rows if row.quantity > 0}
+    listed = ", ".join(f"{row.id} {row.name!r} x {row.quantity.normalize():f}" for row in free.values()) or "none"
+    for row_id, quantity in wanted.items():
+        left = free[row_id].quantity if row_id in free else Decimal(0)
+        if quantity > left:
+            has = f"has only {left.normalize():f} left" if left else "is not a row of it, or nothing of it is left"
+            raise PaymentRefused(
+                f"products: product row {row_id} x {quantity} cannot go into a payment of {of}, because row {row_id} "
+                f"{has}. Nothing was sent. Available for payment are: {listed}."
+            )
+    if value_of(free.values(), wanted) <= 0:
+        raise PaymentRefused(f"products: the chosen product rows of {of} add up to 0. Nothing was sent.")
+    return dict(wanted)
+
+
+def value_of(rows: Iterable[ProductRow], plan: Mapping[int, int]) -> Decimal:
+    """Return what a plan of product rows adds up to, in the object's currency."""
+    return sum((row.price * plan[row.id] for row in rows if row.id in plan), Decimal(0))
+
+
 def sum_of(rows: Iterable[ProductRow]) -> Decimal:
     """Return what rows that are still available for payment add up to, in the object's currency."""
     return sum((row.price * row.quantity for row in rows if row.quantity > 0), Decimal(0))
 
 
 def add_payment_product(
-    caller: Caller,
+    client: ApiClient,
     *,
     payment_id: int,
     row_id: int,
     quantity: int,
-    lease: Lease | None = None,
+    deadline: SendDeadline | None = None,
     idempotency: str | None = None,
 ) -> Flow[int]:
     """Put one product row into a payment. Repeating it adds another line if quantity is left.
@@ -93,13 +122,13 @@ def add_payment_product(
     (https://apidocs.bitrix24.com/api-reference/crm/universal/payment/products-in-payment/crm-item-payment-product-add.html).
 
     :return: id of the line in the payment.
-    :raises Bitrix24OutcomeUnknown: the answer is missing, or is not an id.
+    :raises Bitrix24OutcomeUnknown: the response is missing, or is not an id.
     """
-    reply = yield from caller.call(
+    reply = yield from client.call(
         "crm.item.payment.product.add",
         {"paymentId": payment_id, "rowId": row_id, "quantity": quantity},
-        effect=Effect.CREATE,
-        lease=lease,
+        effect=Effect.NON_IDEMPOTENT,
+        deadline=deadline,
         headers=keyed(idempotency),
     )
     try:
@@ -129,7 +158,7 @@ def available_in(reply: BatchReply) -> tuple[ProductRow, ...]:
     return rows
 
 
-def read_contents(caller: Caller, *, payment_id: int, prices_of: tuple[int, int] | None = None) -> Flow[Contents]:
+def read_contents(client: ApiClient, *, payment_id: int, prices_of: tuple[int, int] | None = None) -> Flow[Contents]:
     """Read a payment and the product rows in it, in one request.
 
     REST methods ``batch`` of ``crm.item.payment.get`` and ``crm.item.payment.product.list``
@@ -144,11 +173,11 @@ def read_contents(caller: Caller, *, payment_id: int, prices_of: tuple[int, int]
     }
     if prices_of is not None:
         commands["rows"] = ask_for_available(*prices_of)
-    reply = yield from caller.batch(commands)
+    reply = yield from client.batch(commands)
     listed = reply.value("products")
     cut = isinstance(listed, list) and reply.may_be_cut("products", len(listed))
     rows = yield from the_rest(
-        caller, _INSIDE, {"paymentId": payment_id}, listed, cut=cut, told=reply.totals.get("products")
+        client, _INSIDE, {"paymentId": payment_id}, listed, cut=cut, told=reply.totals.get("products")
     )
     quantities: dict[int, Decimal] = {}
     for product in read_rows(_INSIDE, PayableProduct.from_wire, rows):

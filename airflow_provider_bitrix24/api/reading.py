@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bitrix24.api import filters, methods
 from airflow_provider_bitrix24.api.batch import MOST_COMMANDS, Reference, travels
-from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.envelope import Reply
 from airflow_provider_bitrix24.api.paging import PAGE_SIZE, Page, page_params, read_page, shape_of
 from airflow_provider_bitrix24.exceptions import Bitrix24NoAnswer
@@ -23,8 +23,8 @@ from airflow_provider_bitrix24.exceptions import Bitrix24NoAnswer
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from airflow_provider_bitrix24.api.effects import Flow
-    from airflow_provider_bitrix24.api.flow import Caller
+    from airflow_provider_bitrix24.api.io import Flow
+    from airflow_provider_bitrix24.api.client import ApiClient
 
 log = logging.getLogger(__name__)
 
@@ -53,23 +53,23 @@ class ListReader:
         self.began_at: datetime | None = None
         """When the portal answered the first request, by its own clock; None if it has not told."""
 
-    def read(self, caller: Caller) -> Flow[list[dict[str, Any]]]:
+    def read(self, client: ApiClient) -> Flow[list[dict[str, Any]]]:
         """Send one request, and return the next rows.
 
         :raises Bitrix24NoAnswer: the list is incomplete, or a row does not satisfy the filter.
         """
         pages = min(self._most_pages, self._pages_left())
         if self._most_pages == 1:
-            page = yield from caller.page(self._method, self._params, after=self._after)
+            page = yield from client.page(self._method, self._params, after=self._after)
         elif not self._requests:
-            page = yield from self._counted(caller)
+            page = yield from self._counted(client)
         else:
-            page = yield from self._linked(caller, pages)
+            page = yield from self._linked(client, pages)
         self._requests += 1
         self._read += len(page.rows)
         self._after, self.done = page.after, page.after is None
         if self.done and self._read < self._total:
-            yield from self._count_again(caller)
+            yield from self._count_again(client)
         return page.rows
 
     def _pages_left(self) -> int:
@@ -78,32 +78,32 @@ class ListReader:
             return max(self._total - self._read, 0) // PAGE_SIZE + 1
         return WITHOUT_TOTAL[self._requests] if self._requests < len(WITHOUT_TOTAL) else MOST_COMMANDS
 
-    def _counted(self, caller: Caller) -> Flow[Page]:
+    def _counted(self, client: ApiClient) -> Flow[Page]:
         """Read the first page, and have the portal count the rows."""
         asked = page_params(self._shape, self._params, self._after) | {"start": 0}
-        reply = yield from caller.call(self._method, asked, effect=Effect.READ)
+        reply = yield from client.call(self._method, asked, effect=Effect.READ)
         self._total = reply.total or 0
         self.began_at = reply.at
         return self._checked(reply, self._after)
 
-    def _count_again(self, caller: Caller) -> Flow[None]:
+    def _count_again(self, client: ApiClient) -> Flow[None]:
         """Compare the number of rows with a new count: some may have been deleted since the first one.
 
         :raises Bitrix24NoAnswer: there are more rows than were shown.
         """
         asked = page_params(self._shape, self._params, self._begin) | {"start": 0}
-        reply = yield from caller.call(self._method, asked, effect=Effect.READ)
+        reply = yield from client.call(self._method, asked, effect=Effect.READ)
         if self._read < (reply.total or 0):
             raise Bitrix24NoAnswer(
                 self._method, f"the portal says that there are {reply.total} rows, and shows {self._read}"
             )
 
-    def _linked(self, caller: Caller, pages: int) -> Flow[Page]:
+    def _linked(self, client: ApiClient, pages: int) -> Flow[Page]:
         """Read linked pages; if the portal cannot reply with so many, read fewer from now on."""
         asked = page_params(self._shape, self._params, self._after)
         commands = {f"p{index}": (self._method, self._linked_to(asked, index)) for index in range(pages)}
         try:
-            answer = yield from caller.batch(commands, halt=True)
+            answer = yield from client.batch(commands, halt=True)
         except Bitrix24NoAnswer as error:
             self._most_pages = pages // 4 or 1
             log.info("%s: %s. From now on %s pages in a request.", self._method, error.reason, self._most_pages)

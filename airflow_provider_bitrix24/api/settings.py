@@ -42,12 +42,12 @@ class Settings(BaseModel):
     connect_timeout: float = 10
     """For each step of connecting, and a third of what all may take; a term of the settle window."""
     read_timeout: float = 75
-    """From sending a request until its whole answer has arrived: longer than the portal's own 60 s cut."""
-    lease: float = 5
+    """From sending a request until its whole response has arrived: longer than the portal's own 60 s cut."""
+    send_deadline: float = 5
     """How long after the portal was read a write may still leave; a term of the settle window."""
-    delivery: float = 10
+    network_delay: float = 10
     """How long sent bytes may be on their way; a term of the settle window."""
-    server_limit: float = 120
+    server_time_limit: float = 120
     """How long the portal may work on a request; a term of the settle window."""
     read_lag: float = 10
     """How long the portal may take to show what it has done; a term of the settle window."""
@@ -86,7 +86,7 @@ class Settings(BaseModel):
     @property
     def settle_window(self) -> float:
         """Seconds after a write was decided until nothing of it can still arrive."""
-        return self.lease + self.connect_timeout + self.delivery + self.server_limit + self.read_lag
+        return self.send_deadline + self.connect_timeout + self.network_delay + self.server_time_limit + self.read_lag
 
     def url(self, method: str) -> str:
         """The address of a method, with the webhook's secret in it."""

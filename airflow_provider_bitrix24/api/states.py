@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from airflow_provider_bitrix24.api.batch import BatchReply
-    from airflow_provider_bitrix24.api.effects import Flow
-    from airflow_provider_bitrix24.api.flow import Caller
+    from airflow_provider_bitrix24.api.io import Flow
+    from airflow_provider_bitrix24.api.client import ApiClient
 
 T = TypeVar("T")
 Found = TypeVar("Found", Invoice, Payment)
@@ -65,7 +65,7 @@ class PaymentReader:
         """How many payments one request reads."""
         return PER_REQUEST if self._by_list else MOST_COMMANDS
 
-    def read(self, caller: Caller, wanted: Mapping[int, Owner | None]) -> Flow[States]:
+    def read(self, client: ApiClient, wanted: Mapping[int, Owner | None]) -> Flow[States]:
         """Read payments.
 
         :param wanted: payment id -> the object it belongs to, or None if that is not known.
@@ -75,19 +75,19 @@ class PaymentReader:
         # A single batch of the plain methods is as cheap as the list, and needs no more than the scope crm.
         if self._by_list and len(_units(wanted)) > MOST_COMMANDS:
             for ids in _chunks(list(wanted), PER_REQUEST):
-                found |= yield from failures.guard(ids, self._listed(caller, ids))
+                found |= yield from failures.guard(ids, self._listed(client, ids))
                 if not self._by_list:
                     break
         missing = {number: owner for number, owner in wanted.items() if number not in found}
         for units in _chunks(list(_units(missing).items()), MOST_COMMANDS):
             ids = [number for _, numbers in units for number in numbers]
-            found |= yield from failures.guard(ids, _each(caller, dict(units)))
+            found |= yield from failures.guard(ids, _each(client, dict(units)))
         return found
 
-    def _listed(self, caller: Caller, ids: Sequence[int]) -> Flow[States]:
+    def _listed(self, client: ApiClient, ids: Sequence[int]) -> Flow[States]:
         """Read up to 2,500 payments by the list; nothing is returned if the connection may not use it."""
         pages = {f"c{index}": page for index, page in enumerate(_chunks(ids, PAGE_SIZE))}
-        answer = yield from caller.batch({key: (_LIST, _with_ids(page)) for key, page in pages.items()})
+        answer = yield from client.batch({key: (_LIST, _with_ids(page)) for key, page in pages.items()})
         found: States = {}
         for key, page in pages.items():
             try:
@@ -110,19 +110,19 @@ class PaymentReader:
         return {}
 
 
-def read_invoices(caller: Caller, ids: Sequence[int]) -> Flow[InvoiceStates]:
+def read_invoices(client: ApiClient, ids: Sequence[int]) -> Flow[InvoiceStates]:
     """Read legacy invoices; an id that is absent does not exist, or may not be seen."""
     found: InvoiceStates = {}
     failures = _Failures()
     for chunk in _chunks(ids, PER_REQUEST):
-        found |= yield from failures.guard(chunk, _invoices(caller, chunk))
+        found |= yield from failures.guard(chunk, _invoices(client, chunk))
     return found
 
 
-def _invoices(caller: Caller, ids: Sequence[int]) -> Flow[InvoiceStates]:
+def _invoices(client: ApiClient, ids: Sequence[int]) -> Flow[InvoiceStates]:
     """Read up to 2,500 legacy invoices."""
     pages = {f"c{index}": page for index, page in enumerate(_chunks(ids, PAGE_SIZE))}
-    answer = yield from caller.batch({key: (_INVOICES, invoices_with(page)) for key, page in pages.items()})
+    answer = yield from client.batch({key: (_INVOICES, invoices_with(page)) for key, page in pages.items()})
     found: InvoiceStates = {}
     for key, page in pages.items():
         try:
@@ -175,10 +175,10 @@ def _with_ids(ids: Iterable[int]) -> dict[str, Any]:
     return {"filter": {"=id": list(ids)}, "order": {"id": "ASC"}, "start": -1}
 
 
-def _each(caller: Caller, units: Mapping[int | Owner, Sequence[int]]) -> Flow[States]:
+def _each(client: ApiClient, units: Mapping[int | Owner, Sequence[int]]) -> Flow[States]:
     """Read up to 50 payments or objects, one command each."""
     keys = {unit: f"u{index}" for index, unit in enumerate(units)}
-    answer = yield from caller.batch({key: _command(unit) for unit, key in keys.items()})
+    answer = yield from client.batch({key: _command(unit) for unit, key in keys.items()})
     found: States = {}
     for unit, key in keys.items():
         if isinstance(unit, int):
@@ -187,7 +187,7 @@ def _each(caller: Caller, units: Mapping[int | Owner, Sequence[int]]) -> Flow[St
         states = _of_object(answer, key, units[unit])
         if states.keys() < set(units[unit]) and answer.may_be_cut(key, len(answer.results[key])):
             try:
-                whole = yield from list_crm_payments(caller, entity_type_id=unit[0], entity_id=unit[1])
+                whole = yield from list_crm_payments(client, entity_type_id=unit[0], entity_id=unit[1])
                 states = {payment.id: payment for payment in whole if payment.id in units[unit]}
             except Bitrix24Error as error:
                 states = dict.fromkeys(units[unit], error)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from airflow_provider_bitrix24.api.batch import Reference
-from airflow_provider_bitrix24.api.effects import Effect
-from airflow_provider_bitrix24.api.flow import keyed
+from airflow_provider_bitrix24.api.client import keyed
+from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.models import Payment
 from airflow_provider_bitrix24.api.payments import read_rows, the_rest
 from airflow_provider_bitrix24.api.values import positive_id
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from airflow_provider_bitrix24.api.batch import BatchReply
-    from airflow_provider_bitrix24.api.effects import Flow, Lease
-    from airflow_provider_bitrix24.api.flow import Caller
+    from airflow_provider_bitrix24.api.client import ApiClient
+    from airflow_provider_bitrix24.api.io import Flow, SendDeadline
 
 
 _LIST: Final = "crm.item.payment.list"
@@ -69,7 +69,7 @@ def commands_for_evidence(owner: Mapping[str, int], *, tag: str | None) -> dict[
 
 
 def shown_in(
-    caller: Caller, reply: BatchReply, owner: Mapping[str, int], *, tag: str | None, known: Collection[int] = ()
+    client: ApiClient, reply: BatchReply, owner: Mapping[str, int], *, tag: str | None, known: Collection[int] = ()
 ) -> Flow[Shown]:
     """Read the response to :func:`commands_for_evidence`, and request what is missing in it.
 
@@ -80,10 +80,10 @@ def shown_in(
     """
     listed = reply.value("payments")
     cut = isinstance(listed, list) and reply.may_be_cut("payments", len(listed))
-    rows = yield from the_rest(caller, _LIST, owner, listed, cut=cut, told=reply.totals.get("payments"))
+    rows = yield from the_rest(client, _LIST, owner, listed, cut=cut, told=reply.totals.get("payments"))
     payments = tuple(read_rows(_LIST, Payment.from_wire, rows))
     there = frozenset(payment.id for payment in payments)
-    yield from _refuse_if_lost(caller, owner, set(known) - there)
+    yield from _refuse_if_lost(client, owner, set(known) - there)
     tagged = _tagged(reply, tag) if tag is not None else frozenset()
     return Shown(
         payments=payments,
@@ -94,7 +94,7 @@ def shown_in(
 
 
 def read_evidence(
-    caller: Caller,
+    client: ApiClient,
     *,
     entity_id: int,
     entity_type_id: int,
@@ -129,18 +129,18 @@ def read_evidence(
         "fitting": (_LIST, {**owner, "filter": fits}),
         "nothing": (_LIST, {**owner, "filter": nothing}),
     }
-    reply = yield from caller.batch(commands)
-    return (yield from shown_in(caller, reply, owner, tag=tag, known=known))
+    reply = yield from client.batch(commands)
+    return (yield from shown_in(client, reply, owner, tag=tag, known=known))
 
 
 def add_tagged_crm_payment(
-    caller: Caller,
+    client: ApiClient,
     *,
     entity_id: int,
     entity_type_id: int,
     pay_system_id: int | None,
     tag: str,
-    lease: Lease | None = None,
+    deadline: SendDeadline | None = None,
     idempotency: str | None = None,
 ) -> Flow[int]:
     """Add a payment and tag it, in one request that stops at the first error.
@@ -149,7 +149,7 @@ def add_tagged_crm_payment(
     (https://apidocs.bitrix24.com/api-reference/sale/payment/sale-payment-update.html).
 
     :return: id of the payment; whether it carries the tag is to be read.
-    :raises Bitrix24OutcomeUnknown: the answer is missing, or is no id.
+    :raises Bitrix24OutcomeUnknown: the response is missing, or is no id.
     :raises Bitrix24Error: the payment was not added.
     """
     params: dict[str, Any] = {"entityId": entity_id, "entityTypeId": entity_type_id}
@@ -157,15 +157,15 @@ def add_tagged_crm_payment(
         params["fields"] = {"paySystemId": pay_system_id}
     added = Reference("$result[add]")
     tagging = {"id": added, "fields": {"paySystemId": Reference("$result[get][paySystemId]"), "xmlId": tag}}
-    reply = yield from caller.batch(
+    reply = yield from client.batch(
         {
             "add": ("crm.item.payment.add", params),
             "get": ("crm.item.payment.get", {"id": added}),
             "tag": ("sale.payment.update", tagging),
         },
         halt=True,
-        effect=Effect.CREATE,
-        lease=lease,
+        effect=Effect.NON_IDEMPOTENT,
+        deadline=deadline,
         headers=keyed(idempotency),
     )
     try:
@@ -176,28 +176,28 @@ def add_tagged_crm_payment(
 
 
 def tag_crm_payment(
-    caller: Caller,
+    client: ApiClient,
     *,
     payment_id: int,
     pay_system_id: int,
     tag: str,
-    lease: Lease | None = None,
+    deadline: SendDeadline | None = None,
     idempotency: str | None = None,
 ) -> Flow[None]:
     """``sale.payment.update``: give a payment its tag. Whether it has it is to be read.
 
     https://apidocs.bitrix24.com/api-reference/sale/payment/sale-payment-update.html
     """
-    yield from caller.call(
+    yield from client.call(
         "sale.payment.update",
         {"id": payment_id, "fields": {"paySystemId": pay_system_id, "xmlId": tag}},
-        effect=Effect.SET,
-        lease=lease,
+        effect=Effect.IDEMPOTENT,
+        deadline=deadline,
         headers=keyed(idempotency),
     )
 
 
-def _refuse_if_lost(caller: Caller, owner: Mapping[str, int], lost: Collection[int]) -> Flow[None]:
+def _refuse_if_lost(client: ApiClient, owner: Mapping[str, int], lost: Collection[int]) -> Flow[None]:
     """Read the payments that are missing in a list by their ids; if the portal shows one, the list was incomplete.
 
     :raises Bitrix24NoAnswer: the list was not complete.
@@ -205,7 +205,7 @@ def _refuse_if_lost(caller: Caller, owner: Mapping[str, int], lost: Collection[i
     if not lost:
         return
     asked = {**owner, "filter": {"@id": sorted(lost)}}
-    reply = yield from caller.call(_LIST, asked, effect=Effect.READ)
+    reply = yield from client.call(_LIST, asked, effect=Effect.READ)
     found = {payment.id for payment in read_rows(_LIST, Payment.from_wire, reply.result)}
     if found:
         ids = ", ".join(map(str, sorted(found)))

@@ -1,6 +1,6 @@
 """The tokens of an OAuth application: how the first pair is got, and how each pair is changed for the next.
 
-A refresh is a flow like any other call. The old refresh token is dead once the portal has answered, so whoever runs it
+A refresh is a flow like any other call. The old refresh token is dead once the portal has responded, so whoever runs it
 holds a lock and keeps what it returns.
 """
 
@@ -15,10 +15,10 @@ from urllib.parse import urlencode, urlsplit
 
 from airflow_provider_bitrix24 import __version__
 from airflow_provider_bitrix24.api.credentials import is_token
-from airflow_provider_bitrix24.api.effects import Effect, NotSent, Request, Unknown
 from airflow_provider_bitrix24.api.envelope import Reply, refusal
-from airflow_provider_bitrix24.api.patience import Again, Verdict, persist
-from airflow_provider_bitrix24.api.refusals import judge
+from airflow_provider_bitrix24.api.error_codes import to_exception
+from airflow_provider_bitrix24.api.io import Effect, NotSent, Request, Unknown
+from airflow_provider_bitrix24.api.retry import AttemptResult, RetryReason, send_with_retries
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24AuthError,
     Bitrix24ConfigError,
@@ -30,7 +30,7 @@ from airflow_provider_bitrix24.exceptions import (
 
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.credentials import OAuthAuth
-    from airflow_provider_bitrix24.api.effects import Flow, Outcome, Response
+    from airflow_provider_bitrix24.api.io import Flow, Outcome, Response
     from airflow_provider_bitrix24.api.settings import Settings
 
 REFRESH_TOKEN_LIFE: Final = 180 * 86400
@@ -131,7 +131,7 @@ def exchange(settings: Settings, application: OAuthAuth, code: str) -> Flow[Issu
 
     :raises Bitrix24SignInNeeded: the code is used up, too old, or another application's.
     :raises Bitrix24AuthError: client id or client secret are wrong.
-    :raises Bitrix24TokenError: the token endpoint cannot be reached, or gives no usable answer.
+    :raises Bitrix24TokenError: the token endpoint cannot be reached, or gives no usable response.
     """
     return _ask(settings, application, {"grant_type": "authorization_code", "code": code})
 
@@ -141,7 +141,7 @@ def refresh(settings: Settings, application: OAuthAuth, refresh_token: str) -> F
 
     :raises Bitrix24SignInNeeded: it was dead before; ``lost_answer`` in its text if that may be our own doing.
     :raises Bitrix24AuthError: client id or client secret are wrong.
-    :raises Bitrix24TokenError: the token endpoint cannot be reached, or gives no usable answer.
+    :raises Bitrix24TokenError: the token endpoint cannot be reached, or gives no usable response.
     """
     return _ask(settings, application, {"grant_type": "refresh_token", "refresh_token": refresh_token})
 
@@ -152,7 +152,7 @@ def _ask(settings: Settings, application: OAuthAuth, grant: Mapping[str, str]) -
         url=f"{application.oauth_url}/oauth/token/?{urlencode({**grant, **client})}",
         method=_METHOD,
         params={},
-        effect=Effect.SET,
+        effect=Effect.IDEMPOTENT,
         verb="GET",
         headers={"Accept": "application/json", "User-Agent": f"airflow-provider-bitrix24/{__version__}"},
         connect_timeout=settings.connect_timeout,
@@ -160,10 +160,10 @@ def _ask(settings: Settings, application: OAuthAuth, grant: Mapping[str, str]) -
         max_bytes=_MAX_BYTES,
     )
     endpoint = _Endpoint(settings, application, grant)
-    verdict = yield from persist(request, endpoint.judge, longest_wait=settings.rate_limit_wait)
-    if verdict.error is not None:
-        raise verdict.error
-    assert endpoint.issued is not None  # noqa: S101 - a verdict without error has tokens
+    result = yield from send_with_retries(request, endpoint.classify, longest_wait=settings.rate_limit_wait)
+    if result.error is not None:
+        raise result.error
+    assert endpoint.issued is not None  # noqa: S101 - a result without error has tokens
     return endpoint.issued
 
 
@@ -182,7 +182,7 @@ class _Endpoint:
         self._dead = f"{_USED_CODE} {self._server}" if "code" in grant else ""
         self.issued: Issued | None = None
 
-    def judge(self, outcome: Outcome) -> Verdict:
+    def classify(self, outcome: Outcome) -> AttemptResult:
         if isinstance(outcome, NotSent):
             obstacle = self._redact(outcome.reason)
             advice = certificate_advice(obstacle, "oauth_ca_bundle")
@@ -190,7 +190,7 @@ class _Endpoint:
         if isinstance(outcome, Unknown):
             return self._without_answer(self._redact(outcome.reason))
         if 300 <= outcome.status < 400:
-            return Verdict(error=self._redirected())
+            return AttemptResult(error=self._redirected())
         body = _json_object(outcome.body)
         if body is None:
             return self._without_answer(f"HTTP {outcome.status} with a body that is no JSON object")
@@ -200,39 +200,39 @@ class _Endpoint:
         if tokens is None:
             return self._without_answer(f"HTTP {outcome.status} with JSON that holds no tokens")
         self.issued = Issued(tokens, _portal(body))
-        return Verdict(Reply(None))
+        return AttemptResult(Reply(None))
 
-    def _refused(self, response: Response, body: Mapping[str, Any]) -> Verdict:
+    def _refused(self, response: Response, body: Mapping[str, Any]) -> AttemptResult:
         said = refusal(body, response.status, self._redact)
         code = said.code.upper()
         if code == "INVALID_GRANT":
-            return Verdict(error=Bitrix24SignInNeeded(said.code, said.status, _METHOD, said.text, self._dead))
+            return AttemptResult(error=Bitrix24SignInNeeded(said.code, said.status, _METHOD, said.text, self._dead))
         if code in _ADVICE and said.status < 500:
             advice = (
                 f"There is no access token, and the call that needs it was not executed. {_ADVICE[code]} {self._server}"
             )
-            return Verdict(error=Bitrix24AuthError(said.code, said.status, _METHOD, said.text, advice))
-        error = judge(said, _METHOD, Effect.READ, who=self._who)
+            return AttemptResult(error=Bitrix24AuthError(said.code, said.status, _METHOD, said.text, advice))
+        error = to_exception(said, _METHOD, Effect.READ, who=self._who)
         if error.final and said.status < 500:
-            return Verdict(error=error)
+            return AttemptResult(error=error)
         return self._trouble(f"{self._host} is in trouble: {error.reason}")
 
-    def _without_answer(self, reason: str) -> Verdict:
+    def _without_answer(self, reason: str) -> AttemptResult:
         self._dead = self._dead or (
-            f"An answer to a refresh was lost a moment before ({reason}): the portal has probably given out a new pair "
-            "that nobody has."
+            f"The response to a refresh was lost a moment before ({reason}): the portal has probably given out a new "
+            "pair that nobody has."
         )
-        return self._trouble(f"no usable answer from {self._host}: {reason}")
+        return self._trouble(f"no usable response from {self._host}: {reason}")
 
-    def _trouble(self, reason: str, advice: str = "") -> Verdict:
+    def _trouble(self, reason: str, advice: str = "") -> AttemptResult:
         error = Bitrix24TokenError(f"No new access token: {reason}. Nothing else was sent. {advice}".rstrip())
-        return Verdict(error=error, again=Again.TROUBLE)
+        return AttemptResult(error=error, retry=RetryReason.TROUBLE)
 
     def _redirected(self) -> Bitrix24Error:
         return Bitrix24ConfigError(
-            f"The token endpoint {self._host} answered with a redirect, which is not followed: the client secret would "
-            "go there. Whether it gave out a new pair of tokens before is not known. Check the extra oauth_url of the "
-            "connection; if the tokens are dead afterwards, sign in again. Nothing else was sent."
+            f"The token endpoint {self._host} responded with a redirect, which is not followed: the client secret "
+            "would go there. Whether it gave out a new pair of tokens before is not known. Check the extra oauth_url "
+            "of the connection; if the tokens are dead afterwards, sign in again. Nothing else was sent."
         )
 
     def _redact(self, text: str) -> str:
@@ -264,7 +264,7 @@ def _tokens(body: Mapping[str, Any], now: float) -> Tokens | None:
 
 
 def _portal(body: Mapping[str, Any]) -> str | None:
-    """The portal's host in lower case; ``domain`` in the same answer is that of the token endpoint."""
+    """The portal's host in lower case; ``domain`` in the same response is that of the token endpoint."""
     endpoint = body.get("client_endpoint")
     try:
         host = urlsplit(endpoint).hostname if isinstance(endpoint, str) else None

@@ -12,6 +12,7 @@ from numbers import Integral, Rational, Real
 from typing import Any, Final
 
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
+from airflow_provider_bitrix24.identifiers import hidden_character, normalised
 
 DEAL: Final = 2
 SMART_INVOICE: Final = 31
@@ -26,6 +27,7 @@ _PLACES_OF_MONEY = 4
 """Decimals that an amount of many digits may have, and be exact."""
 _DIGITS_OF_A_DOUBLE = 15
 _EXACT = Context(prec=500)
+_LONGEST_NUMBER = 100
 _LARGEST_ID = 2**63 - 1
 _AMOUNT = re.compile(r"[0-9]+(\.[0-9]+)?")
 _WRITTEN_BY_PEOPLE = re.compile(r"[0-9][0-9.,'\u2019\s]*[0-9]")
@@ -70,6 +72,26 @@ def positive_id(value: object, field: str) -> int:
             f"{field} must be a whole positive number such as 123 or '123', not {described(value)}. Nothing was sent."
         )
     return number
+
+
+def account_number(value: object, field: str) -> str:
+    """The number of an invoice or a payment, as customers write it: a text such as ``"INV-12"`` or ``"161/1"``.
+
+    Blanks around it do not count. A number is refused: it may have lost zeros at the front, or an underscore by native
+    rendering, and would then be another invoice's.
+
+    :raises Bitrix24ConfigError: for anything else, naming the field.
+    """
+    text = value.strip() if isinstance(value, str) else ""
+    hidden = hidden_character(normalised(text))
+    if hidden is not None:
+        raise Bitrix24ConfigError(f"{field} {shown(value)} holds an invisible character, {hidden}. Nothing was sent.")
+    if not 0 < len(text) <= _LONGEST_NUMBER or text == "None":
+        raise Bitrix24ConfigError(
+            f"{field} must be the number of an invoice or a payment as text, such as 'INV-12' or '161/1', not "
+            f"{described(value)}. Nothing was sent."
+        )
+    return text
 
 
 def entity_type_id(value: object, field: str = "entity_type_id") -> int:

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from airflow_provider_bitrix24.api.batch import BatchReply
     from airflow_provider_bitrix24.api.calls.call import Call, Command
-    from airflow_provider_bitrix24.api.effects import Effect, Flow
+    from airflow_provider_bitrix24.api.client import ApiClient
     from airflow_provider_bitrix24.api.envelope import Reply
-    from airflow_provider_bitrix24.api.flow import Caller
+    from airflow_provider_bitrix24.api.io import Effect, Flow
     from airflow_provider_bitrix24.hooks.rest import AsyncRest, Rest
 
 T = TypeVar("T")
@@ -51,12 +51,12 @@ class AnyMethod(RestMethods):
 
         :raises Bitrix24Error: see `airflow_provider_bitrix24.exceptions`.
         """
-        return call.read(self.run(self.caller.call(call.row.name, call.params, effect=call.row.effect)).result)
+        return call.read(self.run(self.client.call(call.row.name, call.params, effect=call.row.effect)).result)
 
     async def asend(self, call: Call[T]) -> T:
         """Async twin of `send`."""
-        caller = await self.acaller()
-        return call.read((await self.arun(caller.call(call.row.name, call.params, effect=call.row.effect))).result)
+        client = await self.aclient()
+        return call.read((await self.arun(client.call(call.row.name, call.params, effect=call.row.effect))).result)
 
     def call_raw(
         self,
@@ -71,12 +71,12 @@ class AnyMethod(RestMethods):
         :param method: name, such as ``crm.deal.get``.
         :param params: parameters; dates become ISO 8601, `Decimal` becomes text.
         :param effect: what executing it does. By default that of the registry; a method that is not known there and
-            whose name does not say that it reads is `Effect.CREATE`, which is never sent twice.
+            whose name does not say that it reads is `Effect.NON_IDEMPOTENT`, which is never sent twice.
         :param check_names: refuse names of filters and fields that the method does not know, and rows that the filter
             excludes.
         :raises Bitrix24Error: see `airflow_provider_bitrix24.exceptions`.
         """
-        return self.run(_checked_call(self.caller, method, params or {}, effect, check_names))
+        return self.run(_checked_call(self.client, method, params or {}, effect, check_names))
 
     async def acall_raw(
         self,
@@ -87,7 +87,7 @@ class AnyMethod(RestMethods):
         check_names: bool = True,
     ) -> Reply:
         """Async twin of `call_raw`."""
-        return await self.arun(_checked_call(await self.acaller(), method, params or {}, effect, check_names))
+        return await self.arun(_checked_call(await self.aclient(), method, params or {}, effect, check_names))
 
     def call(
         self,
@@ -127,7 +127,7 @@ class AnyMethod(RestMethods):
         :return: results and errors by key; ``reply.value(key)`` returns the one or raises the other. The result of a
             call of `api.calls` is what its typed twin returns.
         """
-        return self.run(_checked_batch(self.caller, commands, halt, effect))
+        return self.run(_checked_batch(self.client, commands, halt, effect))
 
     async def abatch(
         self,
@@ -137,7 +137,7 @@ class AnyMethod(RestMethods):
         effect: Effect | None = None,
     ) -> BatchReply:
         """Async twin of `batch`."""
-        return await self.arun(_checked_batch(await self.acaller(), commands, halt, effect))
+        return await self.arun(_checked_batch(await self.aclient(), commands, halt, effect))
 
     def iterate(
         self,
@@ -165,7 +165,7 @@ class AnyMethod(RestMethods):
         read = _reader(method, params or {}, raw, check_names)
         reader = api.reading.ListReader(method, params, after=after)
         while not reader.done:
-            for row in self.run(reader.read(self.caller)):
+            for row in self.run(reader.read(self.client)):
                 yield read(row)
 
     async def aiterate(
@@ -179,29 +179,29 @@ class AnyMethod(RestMethods):
     ) -> AsyncIterator[Any]:
         """Async twin of `iterate`."""
         read = _reader(method, params or {}, raw, check_names)
-        caller = await self.acaller()
+        client = await self.aclient()
         reader = api.reading.ListReader(method, params, after=after)
         while not reader.done:
-            for row in await self.arun(reader.read(caller)):
+            for row in await self.arun(reader.read(client)):
                 yield read(row)
 
 
 def _checked_call(
-    caller: Caller, method: str, params: Mapping[str, Any], effect: Effect | None, check_names: bool
+    client: ApiClient, method: str, params: Mapping[str, Any], effect: Effect | None, check_names: bool
 ) -> Flow[Reply]:
     """Call a method, with a check of the names before and of the rows after the call."""
     from airflow_provider_bitrix24.api import filters, paging
 
     if check_names:
         filters.check_names(method, params)
-    reply = yield from caller.call(method, params, effect=effect or api.methods.effect_of(method))
+    reply = yield from client.call(method, params, effect=effect or api.methods.effect_of(method))
     if check_names:
         filters.check_rows(method, params, paging.rows_in(method, reply.result) or [])
     return reply
 
 
 def _checked_batch(
-    caller: Caller,
+    client: ApiClient,
     commands: Mapping[str, Command],
     halt: bool,
     effect: Effect | None,
@@ -214,7 +214,7 @@ def _checked_batch(
     for key, command in commands.items():
         plain[key] = (command.row.name, command.params) if isinstance(command, Call) else command
         filters.check_names(*plain[key])
-    reply = yield from caller.batch(plain, halt=halt, effect=effect or api.methods.strongest(plain))
+    reply = yield from client.batch(plain, halt=halt, effect=effect or api.methods.strongest(plain))
     return read_batch(reply, commands)
 
 

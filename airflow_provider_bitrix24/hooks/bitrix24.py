@@ -16,20 +16,18 @@ from airflow_provider_bitrix24 import api, connections
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
 from airflow_provider_bitrix24.hooks import masking
 from airflow_provider_bitrix24.hooks.any_method import AnyMethod
+from airflow_provider_bitrix24.hooks.settings import read_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import httpx
     import requests
-    from airflow.sdk import Connection
 
-    from airflow_provider_bitrix24.api.effects import Flow
-    from airflow_provider_bitrix24.api.flow import Caller
+    from airflow_provider_bitrix24.api.client import ApiClient
+    from airflow_provider_bitrix24.api.io import Flow
     from airflow_provider_bitrix24.api.settings import Settings
     from airflow_provider_bitrix24.api.tokens import Tokens
     from airflow_provider_bitrix24.drivers import Pacer
-    from airflow_provider_bitrix24.hooks.tokens import TokenKeeper
+    from airflow_provider_bitrix24.hooks.tokens import TokenManager
 
 T = TypeVar("T")
 
@@ -41,37 +39,13 @@ def _open_client(settings: Settings) -> httpx.AsyncClient:
     return drivers.make_client(settings)
 
 
-def read_settings(connection: Connection, extra: Mapping[str, Any], conn_id: str) -> Settings:
-    """Return what an Airflow connection says about a portal.
-
-    :raises Bitrix24ConfigError: names connection and field.
-    """
-    from airflow_provider_bitrix24.hooks import pacing
-
-    try:
-        extra = pacing.with_rate_limit(extra)
-        settings = api.settings.Settings.from_connection_values(
-            host=connection.host,
-            login=connection.login,
-            password=connection.password,
-            port=connection.port,
-            schema=connection.schema,
-            extra=extra,
-            conn_type=connection.conn_type,
-        )
-        return settings.model_copy(update={"conn_id": conn_id})
-    except Bitrix24ConfigError as error:
-        reason = str(error)
-    raise Bitrix24ConfigError(f"The Airflow connection {conn_id!r} cannot be used: {reason}")
-
-
-def _keeper(settings: Settings, conn_id: str) -> TokenKeeper | None:
+def _token_manager(settings: Settings, conn_id: str) -> TokenManager | None:
     """Who keeps the tokens, if the connection has any."""
     if settings.application is None:
         return None
-    from airflow_provider_bitrix24.hooks.tokens import make_keeper
+    from airflow_provider_bitrix24.hooks.tokens import make_token_manager
 
-    return make_keeper(settings, settings.application, conn_id)
+    return make_token_manager(settings, settings.application, conn_id)
 
 
 def _pacer(settings: Settings, pace_conn_id: str | None) -> Pacer | None:
@@ -116,50 +90,57 @@ class Bitrix24Hook(AnyMethod, BaseHook):
         super().__init__(**kwargs)
         self.bitrix24_conn_id = bitrix24_conn_id
         self.pace_conn_id = pace_conn_id
-        self._caller: Caller | None = None
+        self._client: ApiClient | None = None
         self._pacer: Pacer | None = None
-        self._keeper: TokenKeeper | None = None
+        self._token_manager: TokenManager | None = None
         self._session: requests.Session | None = None
         self._session_pid = 0
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what belongs to this process; a copy reads the connection again."""
-        return {**self.__dict__, "_caller": None, "_pacer": None, "_keeper": None, "_session": None, "_session_pid": 0}
+        return {
+            **self.__dict__,
+            "_client": None,
+            "_pacer": None,
+            "_token_manager": None,
+            "_session": None,
+            "_session_pid": 0,
+        }
 
     # -- the connection ------------------------------------------------------------------------------------------
 
     @property
-    def caller(self) -> Caller:
-        """The portal, for the flows of `api`; reads the connection when first used. In a coroutine: `acaller`."""
-        if self._caller is None:
+    def client(self) -> ApiClient:
+        """The portal, for the flows of `api`; reads the connection when first used. In a coroutine: `aclient`."""
+        if self._client is None:
             connection = connections.find(self.bitrix24_conn_id, self.conn_name_attr, self.get_connection)
             extra = connections.read_extra(connection, self.bitrix24_conn_id)
             settings = read_settings(connection, extra, self.bitrix24_conn_id)
             masking.mask(settings.secrets)
-            self._keeper = _keeper(settings, self.bitrix24_conn_id)
+            self._token_manager = _token_manager(settings, self.bitrix24_conn_id)
             self._pacer = _pacer(settings, self.pace_conn_id)
-            self._caller = api.flow.Caller(settings, paced=self._pacer is not None)
-        return self._caller
+            self._client = api.client.ApiClient(settings, paced=self._pacer is not None)
+        return self._client
 
-    async def acaller(self) -> Caller:
+    async def aclient(self) -> ApiClient:
         """The portal, for the flows of `api`; reads the connection when first used."""
-        if self._caller is None:
+        if self._client is None:
             connection = await connections.afind(self.bitrix24_conn_id, self.conn_name_attr)
             extra = await connections.aread_extra(connection, self.bitrix24_conn_id)
             settings = read_settings(connection, extra, self.bitrix24_conn_id)
             await masking.amask(settings.secrets)
-            from airflow_provider_bitrix24.hooks.threads import ato_the_end
+            from airflow_provider_bitrix24.hooks.threads import arun_uninterrupted
 
             if settings.application is not None:
-                self._keeper = await ato_the_end(_keeper, settings, self.bitrix24_conn_id)
-            self._pacer = await ato_the_end(_pacer, settings, self.pace_conn_id)
-            self._caller = api.flow.Caller(settings, paced=self._pacer is not None)
-        return self._caller
+                self._token_manager = await arun_uninterrupted(_token_manager, settings, self.bitrix24_conn_id)
+            self._pacer = await arun_uninterrupted(_pacer, settings, self.pace_conn_id)
+            self._client = api.client.ApiClient(settings, paced=self._pacer is not None)
+        return self._client
 
     @property
     def settings(self) -> Settings:
         """The portal's settings."""
-        return self.caller.settings
+        return self.client.settings
 
     @property
     def portal(self) -> str:
@@ -174,24 +155,26 @@ class Bitrix24Hook(AnyMethod, BaseHook):
         if session is None or self._session_pid != os.getpid():  # a forked process must not share sockets
             session = drivers.make_session(settings)
             self._session, self._session_pid = session, os.getpid()
-        if self._keeper is None:
+        if self._token_manager is None:
             return drivers.run(flow, session, self._pacer)
         from airflow_provider_bitrix24.hooks.authorised import run_authorised
 
-        return run_authorised(flow, self._keeper, lambda stretch: drivers.run(stretch, session, self._pacer))
+        return run_authorised(flow, self._token_manager, lambda stretch: drivers.run(stretch, session, self._pacer))
 
     async def arun(self, flow: Flow[T]) -> T:
         """Run a flow of `api` to its end without blocking the event loop."""
-        caller = await self.acaller()
-        client = await asyncio.to_thread(_open_client, caller.settings)
+        settings = (await self.aclient()).settings
+        http_client = await asyncio.to_thread(_open_client, settings)
         from airflow_provider_bitrix24 import drivers
 
-        async with client:
-            if self._keeper is None:
-                return await drivers.arun(flow, client, self._pacer)
+        async with http_client:
+            if self._token_manager is None:
+                return await drivers.arun(flow, http_client, self._pacer)
             from airflow_provider_bitrix24.hooks.authorised import arun_authorised
 
-            return await arun_authorised(flow, self._keeper, lambda stretch: drivers.arun(stretch, client, self._pacer))
+            return await arun_authorised(
+                flow, self._token_manager, lambda stretch: drivers.arun(stretch, http_client, self._pacer)
+            )
 
     def refresh_token(self, *, min_lifetime: float) -> tuple[bool, Tokens]:
         """Refresh the tokens of the OAuth application, unless the access token lives long enough.
@@ -202,35 +185,35 @@ class Bitrix24Hook(AnyMethod, BaseHook):
         :return: whether they were refreshed, and the tokens.
         :raises Bitrix24ConfigError: the connection is a webhook's, which has no tokens.
         :raises Bitrix24SignInNeeded: the refresh token is dead; somebody has to sign in again.
-        :raises Bitrix24TokenError: the token endpoint cannot be reached, or gives no usable answer.
+        :raises Bitrix24TokenError: the token endpoint cannot be reached, or gives no usable response.
         """
-        from airflow_provider_bitrix24.hooks.threads import to_the_end
+        from airflow_provider_bitrix24.hooks.threads import run_uninterrupted
 
-        _ = self.caller
-        return to_the_end(self._tokens().refresh, min_lifetime)
+        _ = self.client
+        return run_uninterrupted(self._tokens().refresh, min_lifetime)
 
     async def arefresh_token(self, *, min_lifetime: float) -> tuple[bool, Tokens]:
         """Async twin of `refresh_token`."""
-        from airflow_provider_bitrix24.hooks.threads import ato_the_end
+        from airflow_provider_bitrix24.hooks.threads import arun_uninterrupted
 
-        await self.acaller()
-        return await ato_the_end(self._tokens().refresh, min_lifetime)
+        await self.aclient()
+        return await arun_uninterrupted(self._tokens().refresh, min_lifetime)
 
-    def _tokens(self) -> TokenKeeper:
-        if self._keeper is None:
+    def _tokens(self) -> TokenManager:
+        if self._token_manager is None:
             raise Bitrix24ConfigError(
                 f"The Airflow connection {self.bitrix24_conn_id!r} is a webhook's: it has no tokens to refresh. Set "
                 "its extra auth to oauth if it is an OAuth application. Nothing was sent."
             )
-        return self._keeper
+        return self._token_manager
 
     # -- Airflow's connection form -------------------------------------------------------------------------------
 
     def test_connection(self) -> tuple[bool, str]:
         """Say what the connection may do and what is missing; only reads, never refreshes a token, and never raises."""
-        from airflow_provider_bitrix24.hooks import checkup
+        from airflow_provider_bitrix24.hooks import connection_test
 
-        return checkup.test(self.bitrix24_conn_id, self.get_connection)
+        return connection_test.test(self.bitrix24_conn_id, self.get_connection)
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:

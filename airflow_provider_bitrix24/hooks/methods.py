@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-    from airflow_provider_bitrix24.api.effects import Flow
-    from airflow_provider_bitrix24.api.flow import Caller
+    from airflow_provider_bitrix24.api.client import ApiClient
+    from airflow_provider_bitrix24.api.io import Flow
     from airflow_provider_bitrix24.api.models import Invoice, Payment
     from airflow_provider_bitrix24.api.paid_since import Kind, PaidRows
     from airflow_provider_bitrix24.api.states import InvoiceStates, Owner, PaymentReader, States
@@ -33,11 +33,11 @@ class RestMethods(ABC):
 
     @property
     @abstractmethod
-    def caller(self) -> Caller:
+    def client(self) -> ApiClient:
         """The portal, for the flows of `api`."""
 
     @abstractmethod
-    async def acaller(self) -> Caller:
+    async def aclient(self) -> ApiClient:
         """The portal, for the flows of `api`."""
 
     @abstractmethod
@@ -63,7 +63,7 @@ class RestMethods(ABC):
         """
         self.run(
             api.payments.pay_invoice(
-                self.caller, invoice_id=invoice_id, pay_system_id=pay_system_id, bx_rest_handler=bx_rest_handler
+                self.client, invoice_id=invoice_id, pay_system_id=pay_system_id, bx_rest_handler=bx_rest_handler
             )
         )
 
@@ -71,10 +71,10 @@ class RestMethods(ABC):
         self, *, invoice_id: int, pay_system_id: int | None = None, bx_rest_handler: str | None = None
     ) -> None:
         """Async twin of `pay_invoice`."""
-        caller = await self.acaller()
+        client = await self.aclient()
         await self.arun(
             api.payments.pay_invoice(
-                caller, invoice_id=invoice_id, pay_system_id=pay_system_id, bx_rest_handler=bx_rest_handler
+                client, invoice_id=invoice_id, pay_system_id=pay_system_id, bx_rest_handler=bx_rest_handler
             )
         )
 
@@ -83,22 +83,35 @@ class RestMethods(ABC):
 
         https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-invoice-get.html
         """
-        return self.run(api.payments.get_invoice(self.caller, invoice_id=invoice_id))
+        return self.run(api.payments.get_invoice(self.client, invoice_id=invoice_id))
 
     async def aget_invoice(self, invoice_id: int) -> Invoice:
         """Async twin of `get_invoice`."""
-        return await self.arun(api.payments.get_invoice(await self.acaller(), invoice_id=invoice_id))
+        return await self.arun(api.payments.get_invoice(await self.aclient(), invoice_id=invoice_id))
 
     def get_invoices(self, *, invoice_ids: Iterable[int]) -> dict[int, Invoice]:
         """Many legacy invoices, up to 2,500 in a request; those that do not exist are absent.
 
         https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-invoice-list.html
         """
-        return self.run(api.payments.get_invoices(self.caller, invoice_ids=invoice_ids))
+        return self.run(api.payments.get_invoices(self.client, invoice_ids=invoice_ids))
 
     async def aget_invoices(self, *, invoice_ids: Iterable[int]) -> dict[int, Invoice]:
         """Async twin of `get_invoices`."""
-        return await self.arun(api.payments.get_invoices(await self.acaller(), invoice_ids=invoice_ids))
+        return await self.arun(api.payments.get_invoices(await self.aclient(), invoice_ids=invoice_ids))
+
+    def find_invoices(self, *, account_numbers: Iterable[str]) -> dict[str, tuple[int, ...]]:
+        """Find legacy invoices by the numbers that customers write on transfers, up to 1,250 in a request.
+
+        https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-invoice-list.html
+
+        :return: number -> ids of the invoices that have it: none, one, or several.
+        """
+        return self.run(api.account_numbers.find_invoices(self.client, account_numbers=account_numbers))
+
+    async def afind_invoices(self, *, account_numbers: Iterable[str]) -> dict[str, tuple[int, ...]]:
+        """Async twin of `find_invoices`."""
+        return await self.arun(api.account_numbers.find_invoices(await self.aclient(), account_numbers=account_numbers))
 
     # -- payments of deals and smart invoices --------------------------------------------------------------------
 
@@ -114,7 +127,7 @@ class RestMethods(ABC):
         """
         return self.run(
             api.payments.add_crm_payment(
-                self.caller, entity_id=entity_id, entity_type_id=entity_type_id, pay_system_id=pay_system_id
+                self.client, entity_id=entity_id, entity_type_id=entity_type_id, pay_system_id=pay_system_id
             )
         )
 
@@ -122,10 +135,10 @@ class RestMethods(ABC):
         self, *, entity_id: int, entity_type_id: int = 2, pay_system_id: int | None = None
     ) -> int:
         """Async twin of `add_crm_payment`."""
-        caller = await self.acaller()
+        client = await self.aclient()
         return await self.arun(
             api.payments.add_crm_payment(
-                caller, entity_id=entity_id, entity_type_id=entity_type_id, pay_system_id=pay_system_id
+                client, entity_id=entity_id, entity_type_id=entity_type_id, pay_system_id=pay_system_id
             )
         )
 
@@ -134,19 +147,49 @@ class RestMethods(ABC):
 
         https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-get.html
         """
-        return self.run(api.payments.get_crm_payment(self.caller, payment_id=payment_id))
+        return self.run(api.payments.get_crm_payment(self.client, payment_id=payment_id))
 
     async def aget_crm_payment(self, payment_id: int) -> Payment:
         """Async twin of `get_crm_payment`."""
-        return await self.arun(api.payments.get_crm_payment(await self.acaller(), payment_id=payment_id))
+        return await self.arun(api.payments.get_crm_payment(await self.aclient(), payment_id=payment_id))
 
     def get_crm_payments(self, *, payment_ids: Iterable[int]) -> dict[int, Payment | Bitrix24ApiError]:
         """Many payments, 50 in a request: id -> the payment, or the final error that the portal gave for it."""
-        return self.run(api.payments.get_crm_payments(self.caller, payment_ids=payment_ids))
+        return self.run(api.payments.get_crm_payments(self.client, payment_ids=payment_ids))
 
     async def aget_crm_payments(self, *, payment_ids: Iterable[int]) -> dict[int, Payment | Bitrix24ApiError]:
         """Async twin of `get_crm_payments`."""
-        return await self.arun(api.payments.get_crm_payments(await self.acaller(), payment_ids=payment_ids))
+        return await self.arun(api.payments.get_crm_payments(await self.aclient(), payment_ids=payment_ids))
+
+    def find_crm_payments(
+        self, *, account_numbers: Iterable[str], entity_id: int | None = None, entity_type_id: int | None = None
+    ) -> dict[str, tuple[int, ...]]:
+        """Find payments by the numbers that customers write on transfers, such as "161/1".
+
+        https://apidocs.bitrix24.com/api-reference/sale/payment/sale-payment-list.html
+
+        :param account_numbers: without an object all payments of the portal are searched, which needs the scope
+            ``sale`` and an administrator.
+        :param entity_id: id of the deal or smart invoice that the payments belong to.
+        :param entity_type_id: its type, 2 or 31.
+        :return: number -> ids of the payments that have it: none, one, or several.
+        """
+        return self.run(
+            api.account_numbers.find_crm_payments(
+                self.client, account_numbers=account_numbers, entity_id=entity_id, entity_type_id=entity_type_id
+            )
+        )
+
+    async def afind_crm_payments(
+        self, *, account_numbers: Iterable[str], entity_id: int | None = None, entity_type_id: int | None = None
+    ) -> dict[str, tuple[int, ...]]:
+        """Async twin of `find_crm_payments`."""
+        client = await self.aclient()
+        return await self.arun(
+            api.account_numbers.find_crm_payments(
+                client, account_numbers=account_numbers, entity_id=entity_id, entity_type_id=entity_type_id
+            )
+        )
 
     def read_invoice_states(self, invoice_ids: Iterable[int]) -> InvoiceStates:
         """The state of many legacy invoices, 2,500 in a request.
@@ -155,11 +198,11 @@ class RestMethods(ABC):
 
         :return: id -> the invoice, or the error of the request or of the invoice; an id that is absent does not exist.
         """
-        return self.run(api.states.read_invoices(self.caller, list(invoice_ids)))
+        return self.run(api.states.read_invoices(self.client, list(invoice_ids)))
 
     async def aread_invoice_states(self, invoice_ids: Iterable[int]) -> InvoiceStates:
         """Async twin of `read_invoice_states`."""
-        return await self.arun(api.states.read_invoices(await self.acaller(), list(invoice_ids)))
+        return await self.arun(api.states.read_invoices(await self.aclient(), list(invoice_ids)))
 
     def read_payment_states(self, wanted: Mapping[int, Owner | None]) -> States:
         """The state of many payments, 2,500 in a request where the connection may use ``sale.payment.list``, else 50.
@@ -170,11 +213,11 @@ class RestMethods(ABC):
         :return: payment id -> the payment, or the error of the request or of the payment; an id that is absent does
             not exist, or does not belong to the object.
         """
-        return self.run(self._payment_reader.read(self.caller, wanted))
+        return self.run(self._payment_reader.read(self.client, wanted))
 
     async def aread_payment_states(self, wanted: Mapping[int, Owner | None]) -> States:
         """Async twin of `read_payment_states`."""
-        return await self.arun(self._payment_reader.read(await self.acaller(), wanted))
+        return await self.arun(self._payment_reader.read(await self.aclient(), wanted))
 
     def read_paid_since(self, kind: Kind, since: datetime) -> PaidRows:
         """All payments (``sale.payment.list``) or legacy invoices (``crm.invoice.list``) marked as paid since a moment.
@@ -184,11 +227,11 @@ class RestMethods(ABC):
         :param kind: ``"payment"`` or ``"invoice"``.
         :param since: with a time zone.
         """
-        return self.run(api.paid_since.read_paid_since(self.caller, kind, since))
+        return self.run(api.paid_since.read_paid_since(self.client, kind, since))
 
     async def aread_paid_since(self, kind: Kind, since: datetime) -> PaidRows:
         """Async twin of `read_paid_since`."""
-        return await self.arun(api.paid_since.read_paid_since(await self.acaller(), kind, since))
+        return await self.arun(api.paid_since.read_paid_since(await self.aclient(), kind, since))
 
     @property
     def payments_in_a_request(self) -> int:
@@ -218,7 +261,7 @@ class RestMethods(ABC):
         """
         return self.run(
             api.payments.list_crm_payments(
-                self.caller, entity_id=entity_id, entity_type_id=entity_type_id, filter=filter, order=order
+                self.client, entity_id=entity_id, entity_type_id=entity_type_id, filter=filter, order=order
             )
         )
 
@@ -231,10 +274,10 @@ class RestMethods(ABC):
         order: Mapping[str, str] | None = None,
     ) -> list[Payment]:
         """Async twin of `list_crm_payments`."""
-        caller = await self.acaller()
+        client = await self.aclient()
         return await self.arun(
             api.payments.list_crm_payments(
-                caller, entity_id=entity_id, entity_type_id=entity_type_id, filter=filter, order=order
+                client, entity_id=entity_id, entity_type_id=entity_type_id, filter=filter, order=order
             )
         )
 
@@ -243,20 +286,20 @@ class RestMethods(ABC):
 
         https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-pay.html
         """
-        self.run(api.payments.pay_crm_payment(self.caller, payment_id=payment_id))
+        self.run(api.payments.pay_crm_payment(self.client, payment_id=payment_id))
 
     async def apay_crm_payment(self, *, payment_id: int) -> None:
         """Async twin of `pay_crm_payment`."""
-        await self.arun(api.payments.pay_crm_payment(await self.acaller(), payment_id=payment_id))
+        await self.arun(api.payments.pay_crm_payment(await self.aclient(), payment_id=payment_id))
 
     def update_crm_payment(self, *, payment_id: int, pay_system_id: int) -> None:
         """Give a payment another pay system: ``crm.item.payment.update``.
 
         https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-update.html
         """
-        self.run(api.payments.update_crm_payment(self.caller, payment_id=payment_id, pay_system_id=pay_system_id))
+        self.run(api.payments.update_crm_payment(self.client, payment_id=payment_id, pay_system_id=pay_system_id))
 
     async def aupdate_crm_payment(self, *, payment_id: int, pay_system_id: int) -> None:
         """Async twin of `update_crm_payment`."""
-        caller = await self.acaller()
-        await self.arun(api.payments.update_crm_payment(caller, payment_id=payment_id, pay_system_id=pay_system_id))
+        client = await self.aclient()
+        await self.arun(api.payments.update_crm_payment(client, payment_id=payment_id, pay_system_id=pay_system_id))

@@ -1,4 +1,4 @@
-"""``python -m airflow_provider_bitrix24 oauth``: sign in, and store the first pair of tokens.
+"""``bitrix24-airflow oauth``: sign in, and store the first pair of tokens.
 
 For a shell that sees Airflow's configuration: connections and Variables are Airflow's.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.credentials import OAuthAuth
     from airflow_provider_bitrix24.api.settings import Settings
     from airflow_provider_bitrix24.api.tokens import Tokens
-    from airflow_provider_bitrix24.hooks.tokens import TokenKeeper
+    from airflow_provider_bitrix24.hooks.tokens import TokenManager
 
 _CODE = re.compile(r"[A-Za-z0-9._~-]{1,200}")
 _EXPLAINED = """\
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m airflow_provider_bitrix24 oauth",
+        prog="bitrix24-airflow oauth",
         description="Sign in to a portal as an OAuth application, and store the first pair of tokens.",
     )
     parser.add_argument("--conn-id", default="bitrix24_default", help="Airflow connection (default: %(default)s)")
@@ -62,8 +62,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _sign_in(conn_id: str, answer: str | None, state: str | None) -> int:
     from airflow_provider_bitrix24.hooks import masking
-    from airflow_provider_bitrix24.hooks.bitrix24 import read_settings
-    from airflow_provider_bitrix24.hooks.tokens import make_keeper
+    from airflow_provider_bitrix24.hooks.settings import read_settings
+    from airflow_provider_bitrix24.hooks.tokens import make_token_manager
 
     connection = connections.find(conn_id, "--conn-id")
     settings = read_settings(connection, connections.read_extra(connection, conn_id), conn_id)
@@ -74,22 +74,22 @@ def _sign_in(conn_id: str, answer: str | None, state: str | None) -> int:
             f"The Airflow connection {conn_id!r} is a webhook's. Set its extra auth to oauth, login to the client id "
             "and password to the client secret."
         )
-    keeper = make_keeper(settings, application, conn_id)
-    keeper.get_ready()
+    manager = make_token_manager(settings, application, conn_id)
+    manager.get_ready()
     if answer is None:
         state = state or secrets.token_urlsafe(16)
         address = api.tokens.consent_url(settings, application, state)
         print(_EXPLAINED.format(host=settings.host, address=address), flush=True)
         answer = getpass("Address or code: ") if sys.stdin.isatty() else sys.stdin.readline()
-    tokens = _exchange(keeper, read_code(answer, settings, state), _hint_of_other_server(answer, application))
+    tokens = _exchange(manager, read_code(answer, settings, state), _hint_of_other_server(answer, application))
     _say_who(settings, tokens)
-    print(f"The tokens are in {keeper.place}, and tasks can begin.")
+    print(f"The tokens are in {manager.place}, and tasks can begin.")
     return 0
 
 
-def _exchange(keeper: TokenKeeper, code: str, hint: str) -> Tokens:
+def _exchange(manager: TokenManager, code: str, hint: str) -> Tokens:
     try:
-        return keeper.sign_in(code)
+        return manager.sign_in(code)
     except Bitrix24AuthError as error:
         refused = error
     advice = f"{hint} {refused.advice}".strip()
@@ -119,11 +119,11 @@ def _pasted_fields(answer: str) -> dict[str, list[str]]:
 
 def _say_who(settings: Settings, tokens: Tokens) -> None:
     """Name the user that the tasks will act as: the one who was signed in to the portal in that browser."""
-    from airflow_provider_bitrix24.hooks import checkup
+    from airflow_provider_bitrix24.hooks import connection_test
 
     found, trouble = None, "it calls the new access token expired"
     try:
-        found = checkup.ask(settings, tokens.access_token)
+        found = connection_test.ask(settings, tokens.access_token)
     except Bitrix24Error as error:
         trouble = str(error)
     if found is None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa  # noqa: TID253 - loaded only where a database is used
 from sqlalchemy.dialects import mysql  # noqa: TID253 - loaded only where a database is used
 
-from airflow_provider_bitrix24.api.effects import Slot
+from airflow_provider_bitrix24.api.io import Slot
 from airflow_provider_bitrix24.api.pacing import LONGEST_QUEUE
 from airflow_provider_bitrix24.exceptions import Bitrix24StoreError
 from airflow_provider_bitrix24.sql import Schema
@@ -20,7 +20,7 @@ from airflow_provider_bitrix24.sql import Schema
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from airflow_provider_bitrix24.api.effects import Reserve
+    from airflow_provider_bitrix24.api.io import Reserve
     from airflow_provider_bitrix24.api.pacing import Limits
     from airflow_provider_bitrix24.sql import Database
 

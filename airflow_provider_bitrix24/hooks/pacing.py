@@ -10,8 +10,8 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bitrix24 import options
-from airflow_provider_bitrix24.api.effects import Slot
 from airflow_provider_bitrix24.api.extras import plain, read_rate_limit
+from airflow_provider_bitrix24.api.io import Slot
 from airflow_provider_bitrix24.exceptions import Bitrix24Error
 from airflow_provider_bitrix24.hooks.threads import within
 from airflow_provider_bitrix24.pacing import HostPacer
@@ -19,7 +19,7 @@ from airflow_provider_bitrix24.pacing import HostPacer
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from airflow_provider_bitrix24.api.effects import Reserve
+    from airflow_provider_bitrix24.api.io import Reserve
     from airflow_provider_bitrix24.api.settings import Settings
     from airflow_provider_bitrix24.drivers import Pacer
     from airflow_provider_bitrix24.hooks.pace_table import RowPacer
@@ -91,7 +91,7 @@ class ClusterPacer:
         try:
             return within(LONGEST, self._row.reserve, command)
         except TimeoutError:
-            reason = f"the database gave no answer within {LONGEST:g} s"
+            reason = f"the database gave no response within {LONGEST:g} s"
         except Bitrix24Error as error:
             reason = _reason_of(error)
         self._away_until = self._clock() + AWAY_FOR

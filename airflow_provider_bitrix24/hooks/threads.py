@@ -16,7 +16,7 @@ T = TypeVar("T")
 _THREADS: Final = 4
 
 
-def to_the_end(work: Callable[..., T], *arguments: Any) -> T:
+def run_uninterrupted(work: Callable[..., T], *arguments: Any) -> T:
     """Do it in a thread: a timeout of the task interrupts this one, but not the refresh."""
     done = threads(os.getpid()).submit(work, *arguments)
     try:
@@ -25,8 +25,8 @@ def to_the_end(work: Callable[..., T], *arguments: Any) -> T:
         wait([done])
 
 
-async def ato_the_end(work: Callable[..., T], *arguments: Any) -> T:
-    """Async twin of `to_the_end`: when the trigger is cancelled, the thread goes on."""
+async def arun_uninterrupted(work: Callable[..., T], *arguments: Any) -> T:
+    """Async twin of `run_uninterrupted`: when the trigger is cancelled, the thread goes on."""
     from asgiref.sync import sync_to_async
 
     # Not asyncio.to_thread: the triggerer of Airflow 3.1 answers only to threads that asgiref has made.

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self
 
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24StoreError
-from airflow_provider_bitrix24.hooks.sealing import Seal
+from airflow_provider_bitrix24.hooks.token_cipher import TokenCipher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -94,7 +94,7 @@ class VariableTokenStore:
     reliable: ClassVar[bool] = False
 
     def __init__(self, portal: str, client_id: str, key: str) -> None:
-        self._seal = Seal(key, salt=f"{portal} {client_id}")
+        self._cipher = TokenCipher(key, salt=f"{portal} {client_id}")
         name = f"bitrix24_token_{portal}_{client_id}"
         if len(name) > _LONGEST_KEY:
             name = f"bitrix24_token_{hashlib.sha256(name.encode()).hexdigest()}"
@@ -125,7 +125,7 @@ class VariableTokenStore:
 
     def save(self, tokens: Tokens) -> None:
         """Store a pair, and see that this is what will be read."""
-        text = self._seal.close(tokens)
+        text = self._cipher.encrypt(tokens)
         self._guarded(lambda: _set(self.key, text))
         found = self._guarded(lambda: _get(self.key))
         if found is None:
@@ -139,7 +139,7 @@ class VariableTokenStore:
 
     def _parsed(self, text: str) -> Tokens:
         try:
-            return self._seal.open(text)
+            return self._cipher.decrypt(text)
         except ValueError:
             pass
         raise Bitrix24ConfigError(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import sqlalchemy as sa  # noqa: TID253 - loaded only where a database is used
 
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24StoreError
-from airflow_provider_bitrix24.hooks.sealing import Seal
+from airflow_provider_bitrix24.hooks.token_cipher import TokenCipher
 from airflow_provider_bitrix24.hooks.token_store import Note
 from airflow_provider_bitrix24.sql import Schema
 
@@ -30,7 +30,7 @@ _TABLE = sa.Table(
     _METADATA,
     sa.Column("portal", sa.String(255), primary_key=True),
     sa.Column("client_id", sa.String(100), primary_key=True),
-    sa.Column("sealed", sa.Text, nullable=False),
+    sa.Column("encrypted", sa.Text, nullable=False),
     sa.Column("stored_at", sa.Float(53)),
     sa.Column("refresh_mark", sa.String(16)),
     sa.Column("refresh_since", sa.Float(53)),
@@ -55,7 +55,7 @@ class SqlTokenStore:
         self._database = database
         self._here = (_TABLE.c.portal == portal) & (_TABLE.c.client_id == client_id)
         self._row = {"portal": portal, "client_id": client_id}
-        self._seal = Seal(key, salt=f"{portal} {client_id}")
+        self._cipher = TokenCipher(key, salt=f"{portal} {client_id}")
         self._prepared = False
         self.place = database.name
 
@@ -87,7 +87,7 @@ class SqlTokenStore:
 
     def write(self, connection: sa.Connection, tokens: Tokens) -> None:
         """Put a pair into the row, in an open transaction."""
-        values = {"sealed": self._seal.close(tokens), "stored_at": self._database.now}
+        values = {"encrypted": self._cipher.encrypt(tokens), "stored_at": self._database.now}
         connection.execute(_TABLE.update().where(self._here).values(**values))
 
     @contextmanager
@@ -108,7 +108,7 @@ class SqlTokenStore:
         try:
             with self._database.begin() as connection:
                 if connection.execute(sa.select(_TABLE.c.portal).where(self._here)).one_or_none() is None:
-                    connection.execute(_TABLE.insert().values(**self._row, sealed=""))
+                    connection.execute(_TABLE.insert().values(**self._row, encrypted=""))
         except Bitrix24StoreError as error:
             missing = error  # somebody else may have made it at the same moment
         if missing is not None:
@@ -122,10 +122,10 @@ class SqlTokenStore:
 
     def tokens(self, row: Any) -> Tokens | None:
         """Return the pair in a row."""
-        if row is None or not row.sealed:
+        if row is None or not row.encrypted:
             return None
         try:
-            return self._seal.open(row.sealed)
+            return self._cipher.decrypt(row.encrypted)
         except ValueError:
             pass
         raise Bitrix24ConfigError(

@@ -1,6 +1,6 @@
 """The access token of a connection: from the store, and changed for a new one when the portal says that it is too old.
 
-A refresh kills the old pair, so it is never done twice, and its answer never thrown away: it runs under the store's
+A refresh kills the old pair, so it is never done twice, and its response never thrown away: it runs under the store's
 lock, in a thread that nothing interrupts, and what it returns is stored before it is used.
 """
 
@@ -31,7 +31,7 @@ from airflow_provider_bitrix24.hooks.token_store import VariableTokenStore
 
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.credentials import OAuthAuth
-    from airflow_provider_bitrix24.api.effects import Flow
+    from airflow_provider_bitrix24.api.io import Flow
     from airflow_provider_bitrix24.api.settings import Settings
     from airflow_provider_bitrix24.api.tokens import Issued, Tokens
     from airflow_provider_bitrix24.hooks.token_store import Held, Note, TokenStore
@@ -60,7 +60,7 @@ class Renewal:
     error: Bitrix24Error | None = None
 
 
-class TokenKeeper:
+class TokenManager:
     """The tokens of one connection.
 
     :param settings: the portal.
@@ -82,7 +82,7 @@ class TokenKeeper:
         """What messages call the store."""
         return self._store.place
 
-    def look(self) -> Tokens:
+    def load(self) -> Tokens:
         """Return the pair that is stored, else the connection's first; asks the portal nothing.
 
         :raises Bitrix24SignInNeeded: there is none.
@@ -93,7 +93,7 @@ class TokenKeeper:
             raise self._nothing_yet()
         return self._take(tokens)
 
-    def renew(self, stale: str | None, method: str) -> Renewal:
+    def get_fresh(self, stale: str | None, method: str) -> Renewal:
         """Return another access token than the one that has expired; never raises one of our errors.
 
         :param stale: the expired one; None if there was none yet.
@@ -101,7 +101,7 @@ class TokenKeeper:
         """
         try:
             with _one_at_a_time(os.getpid(), self._store.place):
-                tokens = self.look()
+                tokens = self.load()
                 if tokens.access_token not in (None, stale):
                     return Renewal(tokens.access_token)
                 if self._application.refreshed_by == "operator":
@@ -122,7 +122,7 @@ class TokenKeeper:
         :raises Bitrix24Error: there is no new pair.
         """
         with _one_at_a_time(os.getpid(), self._store.place):
-            tokens = self.look()
+            tokens = self.load()
             if tokens.access_token and tokens.expires_at and tokens.expires_at - time.time() >= min_lifetime:
                 return False, tokens
             tokens, fresh = self._refresh(tokens)
@@ -181,15 +181,15 @@ class TokenKeeper:
                 if stored.mark != tokens.mark:
                     return self._take(stored), False
                 issued = self._ask(protocol.refresh(self._settings, self._application, stored.refresh_token))
-                kept = self._put(held, tokens, issued.tokens)
+                kept = self._store_unless_replaced(held, tokens, issued.tokens)
         except Bitrix24StoreError as error:
             if issued is None:
                 raise
             log.warning("%s The portal has given out new tokens meanwhile: storing them is tried again.", error)
-            kept = self._put_again(tokens, issued.tokens)
+            kept = self._retry_store(tokens, issued.tokens)
         return (self._made(issued), True) if kept == issued.tokens else (self._take(kept), False)
 
-    def _put(self, held: Held, old: Tokens, new: Tokens) -> Tokens:
+    def _store_unless_replaced(self, held: Held, old: Tokens, new: Tokens) -> Tokens:
         """Store a pair in the place of the one that it comes from; return what is stored then."""
         stored = held.read()  # once more: not every store keeps others out while the portal is asked
         if stored is None or stored.mark == old.mark:
@@ -241,13 +241,13 @@ class TokenKeeper:
             dead.portal_code, dead.status, dead.method, dead.description, self._what_happened(dead, earlier)
         )
 
-    def _put_again(self, old: Tokens, new: Tokens) -> Tokens:
+    def _retry_store(self, old: Tokens, new: Tokens) -> Tokens:
         trouble: Bitrix24StoreError | None = None
         for pause in _STORE_AGAIN:
             time.sleep(pause)
             try:
                 with self._store.exclusive() as held:
-                    kept = self._put(held, old, new)
+                    kept = self._store_unless_replaced(held, old, new)
             except Bitrix24StoreError as error:
                 trouble = error
             else:
@@ -311,14 +311,14 @@ class TokenKeeper:
 
     def _advice(self) -> str:
         return (
-            f"Sign in again: `python -m airflow_provider_bitrix24 oauth --conn-id {self._conn_id}`. Where no command "
+            f"Sign in again: `bitrix24-airflow oauth --conn-id {self._conn_id}`. Where no command "
             f"can be run, put a new refresh_token into the connection's extra and delete the old pair from "
             f"{self._store.place}."
         )
 
 
-def make_keeper(settings: Settings, application: OAuthAuth, conn_id: str) -> TokenKeeper:
-    """Return the keeper of a connection's tokens, with the store that the connection names."""
+def make_token_manager(settings: Settings, application: OAuthAuth, conn_id: str) -> TokenManager:
+    """Return the manager of a connection's tokens, with the store that the connection names."""
     store: TokenStore
     key = (application.token_key or application.client_secret).get_secret_value()
     if application.token_conn_id is None:
@@ -330,7 +330,7 @@ def make_keeper(settings: Settings, application: OAuthAuth, conn_id: str) -> Tok
         named_by = f"extra token_conn_id of the connection {conn_id!r}"
         database = Database.from_connection(application.token_conn_id, named_by=named_by)
         store = SqlTokenStore(database, settings.portal, application.client_id, key)
-    return TokenKeeper(settings, application, store, conn_id)
+    return TokenManager(settings, application, store, conn_id)
 
 
 @lru_cache(maxsize=64)

@@ -1,4 +1,4 @@
-"""``python -m airflow_provider_bitrix24 journal``: what was sent for which key, and a person's decision about it."""
+"""``bitrix24-airflow journal``: what was sent for which key, and a person's decision about it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def main(argv: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m airflow_provider_bitrix24 journal",
+        prog="bitrix24-airflow journal",
         description="Show the journal of the payment operators, and decide what they leave to a person.",
         epilog="Where the journal is: --conn-id for a SQL journal; --dag, --run and, if the run has several, --task "
         "and --map-index (in a task loop --region and --region-index) for task "
@@ -69,9 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     resolve = commands.add_parser("resolve", parents=[place], help="decide about a key", allow_abbrev=False)
     resolve.add_argument("key", nargs="?", metavar="KEY")
     decision = resolve.add_mutually_exclusive_group(required=True)
-    decision.add_argument("--adopt", type=_payment_id, metavar="ID", help="this payment is the key's")
-    decision.add_argument("--pay-again", action="store_true", help="send once more")
-    decision.add_argument("--give-up", action="store_true", help="send nothing; the task fails")
+    decision.add_argument("--use-payment", type=_payment_id, metavar="ID", help="this payment is the key's")
+    decision.add_argument("--send-again", action="store_true", help="send once more")
+    decision.add_argument("--abandon", action="store_true", help="send nothing; the task fails")
     resolve.add_argument("--by", default=None, help="who decides; by default the user of this machine")
     resolve.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     resolve.set_defaults(work=_resolve)
@@ -135,8 +135,8 @@ def _resolve(options: argparse.Namespace) -> int:
     drawer = _one(options)
     entry = readable(drawer.entry)
     decision = Decision(
-        what="adopt" if options.adopt else "pay_again" if options.pay_again else "give_up",
-        payment_id=options.adopt,
+        what="adopt" if options.use_payment else "pay_again" if options.send_again else "give_up",
+        payment_id=options.use_payment,
         candidates=entry.candidates,
         by=by,
         at=datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -198,7 +198,7 @@ def refuse_senseless(entry: Entry, decision: Decision) -> None:
     elif entry.state == "nothing sent":
         why = "nothing of it was sent, so there is nothing to decide: clear the task, and it starts from the beginning"
     elif decision.what == "adopt" and entry.operation != "add_crm_payment":
-        why = "it marks something as paid, and a mark is there or not: decide --pay-again or --give-up"
+        why = "it marks something as paid, and a mark is there or not: decide --send-again or --abandon"
     elif decision.what == "adopt" and entry.payment_id == decision.payment_id and entry.receipt and not entry.given_up:
         why = f"payment {entry.payment_id} is its own already: clear the task"
     elif decision.what == "adopt" and _asked_which(entry) and decision.payment_id not in entry.candidates:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 from urllib.parse import quote
 
-PROGRAM: Final = "python -m airflow_provider_bitrix24 journal"
+PROGRAM: Final = "bitrix24-airflow journal"
 
 Verb = Literal["show", "resolve"]
 

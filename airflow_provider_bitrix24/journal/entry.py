@@ -1,4 +1,4 @@
-"""What the journal holds of one key: what was meant, what was sent, what came of it. Plain JSON that a person can read.
+"""What the journal holds of one key: what was meant, what was sent, the outcome. Plain JSON that a person can read.
 
 The document lives in Airflow's Storage tab or in a SQL table, where people can look at it and newer releases find what
 older ones wrote: so it has a version, and every field that is added later has a default.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Operation = Literal["pay_invoice", "add_crm_payment", "pay_crm_payment"]
 Evidence = Literal["answer", "tag", "difference", "state", "person"]
 SendResult = Literal["open", "not_sent", "refused", "answered", "unclear", "absent", "not_shown"]
-"""``open``: written before sending; whether it left, and what came of it, is not known yet. ``not_sent``, ``refused``:
+"""``open``: written before sending; whether it left, and the outcome, is not known yet. ``not_sent``, ``refused``:
 certainly not executed. ``answered``: the portal said yes. ``unclear``: it said something else. ``absent``: no answer,
 and the portal does not show it; or a person has said that it is not there. ``not_shown``: the portal said yes, or
 something unclear, and does not show it."""
@@ -180,13 +180,13 @@ class Entry(_Part):
 
     @property
     def free(self) -> bool:
-        """Whether certainly nothing of ours was executed, so that everything may begin anew."""
+        """Whether certainly nothing of ours was executed, so that everything may begin again."""
         nothing_known = self.receipt is None and self.payment_id is None and not self.may_have_run
         return nothing_known and not self.forgotten
 
     @property
     def open(self) -> Send | None:
-        """The last send, if it is not known what came of it."""
+        """The last send, if its outcome is not known."""
         return self.last if self.last is not None and self.last.result == "open" else None
 
     @property

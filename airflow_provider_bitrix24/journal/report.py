@@ -23,7 +23,7 @@ _RESULTS: Final = {
     "not_sent": "was not sent",
     "refused": "refused by the portal",
     "answered": "answered by the portal",
-    "unclear": "answered unclearly",
+    "unclear": "responded unclearly",
     "absent": "no answer, and not on the portal",
     "not_shown": "answered, and not on the portal",
 }

@@ -26,10 +26,10 @@ from airflow_provider_bitrix24.once.story import Story
 from airflow_provider_bitrix24.once.task import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from decimal import Decimal
 
-    from airflow_provider_bitrix24.api.flow import Caller
+    from airflow_provider_bitrix24.api.client import ApiClient
     from airflow_provider_bitrix24.journal import Journal
     from airflow_provider_bitrix24.journal.entry import Operation
 
@@ -48,7 +48,7 @@ class Brake(Protocol):
 class Once:
     """One attempt at one portal.
 
-    :param caller: the portal.
+    :param client: the portal.
     :param run: runs a flow to its end; :meth:`Bitrix24Hook.run`.
     :param clock: ``time()`` and ``monotonic()``; the module :mod:`time` is one.
     :param log: where the steps are logged.
@@ -61,7 +61,7 @@ class Once:
 
     def __init__(
         self,
-        caller: Caller,
+        client: ApiClient,
         run: Run,
         clock: Clock,
         log: Log,
@@ -70,7 +70,7 @@ class Once:
         safeguard: Callable[[], None] | None = None,
         brake: Brake | None = None,
     ) -> None:
-        self._attempt = Attempt(caller=caller, run=run, clock=clock, log=log, safeguard=safeguard or no_safeguard)
+        self._attempt = Attempt(client=client, run=run, clock=clock, log=log, safeguard=safeguard or no_safeguard)
         self._journal = journal or Forgetful()
         self._task = task or Task(identity="unnamed task")
         self._brake = brake
@@ -141,13 +141,18 @@ class Once:
         key: str,
         pay_system_id: int | None = None,
         fill_products: bool = False,
+        products: Mapping[int, int] | None = None,
         if_unpaid_exists: Literal["add", "return", "fail"] = "add",
         on_unknown: Literal["fail", "adopt"] = "fail",
         tag: bool = False,
         max_amount: Decimal | None = None,
         decision: Decision | None = None,
     ) -> Receipt:
-        """Add a payment to an object; see :func:`~airflow_provider_bitrix24.once.add.add_crm_payment`."""
+        """Add a payment to an object; see :func:`~airflow_provider_bitrix24.once.add.add_crm_payment`.
+
+        :param products: quantity by product row, instead of ``fill_products``.
+        """
+        chosen = {"products": {str(row_id): quantity for row_id, quantity in products.items()}} if products else {}
         return self._tell(
             key,
             "add_crm_payment",
@@ -157,6 +162,7 @@ class Once:
                 "entity_id": entity_id,
                 "pay_system_id": pay_system_id,
                 "fill_products": fill_products,
+                **chosen,
             },
             decision,
             lambda story: add_crm_payment(

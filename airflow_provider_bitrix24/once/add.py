@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from airflow_provider_bitrix24.api import payments, tags
 from airflow_provider_bitrix24.api.models import Money
 from airflow_provider_bitrix24.api.preflight import ObjectView, read_before_add
-from airflow_provider_bitrix24.api.products import plan_products, sum_of
+from airflow_provider_bitrix24.api.products import choose_products, plan_products, value_of
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24OutcomeUnknown,
     PaymentAmbiguous,
@@ -17,7 +17,7 @@ from airflow_provider_bitrix24.exceptions import (
     PaymentRefused,
 )
 from airflow_provider_bitrix24.once.addition import Addition
-from airflow_provider_bitrix24.once.attempt import Unreadable
+from airflow_provider_bitrix24.once.attempt import PortalUnreadable
 from airflow_provider_bitrix24.once.complete import complete
 from airflow_provider_bitrix24.once.decisions import adopt, heed, turn_down
 from airflow_provider_bitrix24.once.evidence import find_ours
@@ -26,7 +26,7 @@ from airflow_provider_bitrix24.once.read_back import read_back, refuse_one_too_m
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from airflow_provider_bitrix24.api.effects import Flow, Lease
+    from airflow_provider_bitrix24.api.io import Flow, SendDeadline
     from airflow_provider_bitrix24.api.models import Payment
     from airflow_provider_bitrix24.journal import Decision
     from airflow_provider_bitrix24.once.receipt import Receipt
@@ -119,7 +119,7 @@ class _Adding:
 
         if sent is None or tagged(self.view):
             return
-        with suppress(Unreadable):  # the next look says so
+        with suppress(PortalUnreadable):  # the next look says so
             self.attempt.find(self._read_before_add, tagged, sent)
         self._look()
 
@@ -165,7 +165,7 @@ class _Adding:
     def _read_before_add(self) -> Flow[ObjectView]:
         addition = self.addition
         return read_before_add(
-            self.attempt.caller,
+            self.attempt.client,
             entity_id=addition.entity_id,
             entity_type_id=addition.entity_type_id,
             with_rows=addition.fill_products,
@@ -211,7 +211,7 @@ class _Adding:
         addition, story = self.addition, self.story
         try:
             listed = self.attempt.find(lambda: addition.read_payments(payment_id), bool, story.ended())
-        except Unreadable as error:
+        except PortalUnreadable as error:
             trouble = str(error)
         else:
             if listed:
@@ -304,14 +304,14 @@ class _Adding:
 
     def _plan(self) -> dict[str, int]:
         """The product rows to put in, as the journal keeps them."""
-        rows = self.view.rows
-        plan = plan_products(rows, of=self.addition.of)
-        total = sum_of(rows)
+        rows, chosen, of = self.view.rows, self.addition.products, self.addition.of
+        plan = choose_products(rows, chosen, of=of) if chosen else plan_products(rows, of=of)
+        total = value_of(rows, plan)
         if self.max_amount is not None and Money(total, "").exceeds(self.max_amount):
             raise PaymentRefused(
-                f"The product rows of {self.addition.of} that are available for payment add up to {total:f}, which is "
-                f"more than the max_amount {self.max_amount:f} of this task. Nothing was sent. Raise max_amount if "
-                "that is right."
+                f"The product rows of {of} that would go into the payment add up to {total:f}, which is more "
+                f"than the max_amount {self.max_amount:f} of this task. Nothing was sent. Raise max_amount if that is "
+                "right."
             )
         return {str(row_id): quantity for row_id, quantity in plan.items()}
 
@@ -351,24 +351,24 @@ class _Adding:
         attempt.log.info("The portal added payment %s to %s; reading it back.", payment_id, addition.of)
         return read_back(addition, payment_id, on_unknown=self.on_unknown)
 
-    def _write(self, lease: Lease, digest: str) -> Flow[int]:
+    def _write(self, deadline: SendDeadline, digest: str) -> Flow[int]:
         addition = self.addition
         if addition.tag is None:
             return payments.add_crm_payment(
-                self.attempt.caller,
+                self.attempt.client,
                 entity_id=addition.entity_id,
                 entity_type_id=addition.entity_type_id,
                 pay_system_id=addition.pay_system_id,
-                lease=lease,
+                deadline=deadline,
                 idempotency=digest,
             )
         return tags.add_tagged_crm_payment(
-            self.attempt.caller,
+            self.attempt.client,
             entity_id=addition.entity_id,
             entity_type_id=addition.entity_type_id,
             pay_system_id=addition.pay_system_id,
             tag=addition.tag,
-            lease=lease,
+            deadline=deadline,
             idempotency=digest,
         )
 

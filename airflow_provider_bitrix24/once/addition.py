@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from decimal import Decimal
 
-    from airflow_provider_bitrix24.api.effects import Flow
+    from airflow_provider_bitrix24.api.io import Flow
     from airflow_provider_bitrix24.api.models import Payment
     from airflow_provider_bitrix24.api.tags import Shown
     from airflow_provider_bitrix24.once.story import Story
@@ -64,7 +64,12 @@ class Addition:
     @property
     def fill_products(self) -> bool:
         """Whether product rows go into the payment."""
-        return bool(self._parameters.get("fill_products"))
+        return bool(self._parameters.get("fill_products") or self.products)
+
+    @property
+    def products(self) -> dict[int, int]:
+        """Quantity by product row, as the author has chosen them; empty otherwise."""
+        return {int(row_id): int(quantity) for row_id, quantity in self._parameters.get("products", {}).items()}
 
     @property
     def rows(self) -> dict[int, int]:
@@ -85,7 +90,7 @@ class Addition:
     def read_payments(self, *payment_ids: int) -> Flow[list[Payment]]:
         """Read payments of the object; without ids all of them, unfiltered."""
         return payments.list_crm_payments(
-            self.attempt.caller,
+            self.attempt.client,
             entity_id=self.entity_id,
             entity_type_id=self.entity_type_id,
             filter={"@id": list(payment_ids)} if payment_ids else None,
@@ -96,7 +101,7 @@ class Addition:
         entry = self.story.entry
         first, last = entry.sends[0], entry.sends[-1]
         return read_evidence(
-            self.attempt.caller,
+            self.attempt.client,
             entity_id=self.entity_id,
             entity_type_id=self.entity_type_id,
             user_id=self.user_id,

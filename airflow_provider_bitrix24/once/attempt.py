@@ -1,4 +1,4 @@
-"""The tools of one attempt: send once inside a lease, and find out by reading what became of it."""
+"""The tools of one attempt: send once before a deadline, and find out by reading what became of it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 
-from airflow_provider_bitrix24.api.effects import Lease, Sleep
-from airflow_provider_bitrix24.api.refusals import TOO_MANY_REQUESTS
+from airflow_provider_bitrix24.api.error_codes import TOO_MANY_REQUESTS
+from airflow_provider_bitrix24.api.io import SendDeadline, Sleep
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24Error,
     Bitrix24NotFound,
@@ -19,13 +19,13 @@ from airflow_provider_bitrix24.exceptions import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_bitrix24.api.effects import Flow
-    from airflow_provider_bitrix24.api.flow import Caller
+    from airflow_provider_bitrix24.api.client import ApiClient
+    from airflow_provider_bitrix24.api.io import Flow
 
 T = TypeVar("T")
 
 LEASES: Final = 5
-"""In how many leases a write that did not leave is tried."""
+"""How often a write that did not leave is tried, each time with a new deadline."""
 READ_FAILURES_ALLOWED: Final = 5
 """How many reads in a row may fail once nothing can appear any more (each after the flow's own repeats)."""
 _FIRST_PAUSE: Final = 1.0
@@ -73,7 +73,7 @@ def no_safeguard() -> None:
     """Allow every send."""
 
 
-class Unreadable(Exception):
+class PortalUnreadable(Exception):
     """The portal could not be read while we wanted to find out."""
 
     def __init__(self, cause: Bitrix24Error) -> None:
@@ -115,11 +115,12 @@ class _Tries:
 class Attempt:
     """One attempt at one portal.
 
-    A write leaves only within a lease that begins when the portal was observed: what permits it was judged on what the
-    portal showed then. Every wait ends the lease, so that after a wait the portal is observed, and judged, again.
+    A write leaves only before a deadline that counts from when the portal was observed: what permits it was judged on
+    what the portal showed then. Every wait ends that time, so that after a wait the portal is observed, and judged,
+    again.
     """
 
-    caller: Caller
+    client: ApiClient
     run: Run
     clock: Clock
     log: Log
@@ -134,7 +135,7 @@ class Attempt:
     @property
     def portal(self) -> str:
         """The portal's name in keys, receipts and messages."""
-        return self.caller.settings.portal
+        return self.client.settings.portal
 
     @property
     def is_fresh(self) -> bool:
@@ -143,7 +144,7 @@ class Attempt:
             return False
         monotonic, wall = self._observed
         age = max(self.clock.monotonic() - monotonic, self.clock.time() - wall)
-        return age <= self.caller.settings.lease
+        return age <= self.client.settings.send_deadline
 
     def observe(self, look: Flow[T]) -> T:
         """Read what the next write depends on, and remember when."""
@@ -157,16 +158,16 @@ class Attempt:
         self._observed = None
         self.run(pause(seconds, reason))
 
-    def send(self, write: Callable[[Lease, str], Flow[Any]], *, key: str, intent: Intent) -> Sent | None:
+    def send(self, write: Callable[[SendDeadline, str], Flow[Any]], *, key: str, intent: Intent) -> Sent | None:
         """Send a write once, if the last read of the portal is recent enough.
 
         Only what certainly was not executed may be tried again, and only on a new observation: what did not leave a few
         times, what the portal's rate limit refused for as long as ``rate_limit_wait``. A lost answer is not an error
         here: it is for the caller to find out what became of the write.
 
-        :param write: makes the flow from a lease and the digest that goes into the header ``Idempotency-Key``.
+        :param write: makes the flow from a deadline and the digest that goes into the header ``Idempotency-Key``.
         :param key: whose write it is.
-        :param intent: written down before each lease.
+        :param intent: written down before each deadline.
         :return: None if it certainly was not executed: the caller observes the portal, judges again, and comes back.
         :raises Bitrix24NotSent: nothing left, as often as it was tried.
         :raises Bitrix24ApiError: the portal refused; nothing was executed.
@@ -176,25 +177,27 @@ class Attempt:
             sent.
         """
         digest = hashlib.sha256(key.encode()).hexdigest()
-        settings, decided = self.caller.settings, self.clock.monotonic()
+        settings, decided = self.client.settings, self.clock.monotonic()
         tries = self._tries.setdefault(digest, _Tries(decided))
         waited = self._take_slot()
         self.safeguard()
         if self._observed is None or not self.is_fresh:
             self._refuse_if_too_late(tries, waited)
             return None
-        lease = Lease(monotonic=self._observed[0] + settings.lease, wall=self._observed[1] + settings.lease)
-        # The lease runs while the intent is written: a slow journal makes it shorter, never longer.
+        deadline = SendDeadline(
+            monotonic=self._observed[0] + settings.send_deadline, wall=self._observed[1] + settings.send_deadline
+        )
+        # The time runs while the intent is written: a slow journal makes it shorter, never longer.
         intent.write()
         # Whatever comes of it, the next write needs another look, unless this one has succeeded; and a slot of its own.
         observed, self._observed, self._has_slot = self._observed, None, False
         answer, doubt = None, None
         try:
-            answer = self.run(write(lease, digest))
+            answer = self.run(write(deadline, digest))
         except (Bitrix24NotSent, Bitrix24RateLimited) as error:
             wait, why = getattr(error, "retry_after", None) or tries.pause, error.reason
             intent.withdraw("not_sent", error)
-            tries.not_sent += isinstance(error, Bitrix24NotSent) and not error.lease_over
+            tries.not_sent += isinstance(error, Bitrix24NotSent) and not error.deadline_passed
             patient = decided + wait <= tries.started + settings.rate_limit_wait
             if tries.not_sent >= LEASES or not patient or _resets_in_minutes(error):
                 raise
@@ -211,9 +214,9 @@ class Attempt:
         if doubt is None:
             tries.pause = min(2 * tries.pause, _LONGEST_PAUSE)
             self.log.warning("Not executed (%s). Reading the portal, then trying again.", why)
-            self.wait(wait, "waiting for a new lease")
+            self.wait(wait, "reading again for a new deadline")
             return None
-        # It has left: what is sent after its outcome is known is tried anew.
+        # It has left: what is sent after its outcome is known is tried again.
         del self._tries[digest]
         if doubt.answered:
             return Sent(answer=None, doubt=doubt, absent_after=self.clock.monotonic() + settings.read_lag, proofs=1)
@@ -221,22 +224,22 @@ class Attempt:
         return Sent(answer=None, doubt=doubt, absent_after=decided + settings.settle_window, proofs=2)
 
     def _refuse_if_too_late(self, tries: _Tries, waited: float) -> None:
-        settings = self.caller.settings
-        if self.clock.monotonic() <= tries.started + settings.rate_limit_wait + settings.lease:
+        settings = self.client.settings
+        if self.clock.monotonic() <= tries.started + settings.rate_limit_wait + settings.send_deadline:
             return
-        why = "reading what permits it takes longer than its lease"
+        why = "reading what permits it takes longer than its deadline"
         if waited:
             why = f"its slot of the portal's rate limit came after {waited:.0f} s, too late for rate_limit_wait"
         raise Bitrix24NotSent("a write", why, True)
 
     def _take_slot(self) -> float:
-        """Wait for the next write's rate limit slot before its lease begins; after a wait, the portal is read again.
+        """Wait for the next write's rate limit slot before its deadline is set; after a wait, the portal is read again.
 
         :return: how long it has waited.
         """
         waited = 0.0
         if not self._has_slot:
-            waited = self.run(self.caller.reserve())
+            waited = self.run(self.client.reserve())
             self._has_slot = True
             self._observed = None if waited else self._observed
         return waited
@@ -249,9 +252,9 @@ class Attempt:
         :param read: makes the flow that reads.
         :param shows: whether what was read shows it.
         :return: what was read when it showed it; None when it is absent.
-        :raises Unreadable: the portal could not be read, so that neither is known.
+        :raises PortalUnreadable: the portal could not be read, so that neither is known.
         """
-        lag = self.caller.settings.read_lag
+        lag = self.client.settings.read_lag
         proofs, failures, step = 0, 0, _FIRST_PAUSE
         while True:
             asked_at = self.clock.monotonic()
@@ -261,7 +264,7 @@ class Attempt:
             except Bitrix24Error as error:
                 failures += asked_at >= sent.absent_after
                 if failures > READ_FAILURES_ALLOWED:
-                    unreadable = Unreadable(error)
+                    unreadable = PortalUnreadable(error)
                     break
             else:
                 if shows(seen):

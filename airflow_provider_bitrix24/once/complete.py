@@ -20,13 +20,13 @@ from airflow_provider_bitrix24.exceptions import (
     PaymentRefused,
     PaymentUnresolved,
 )
-from airflow_provider_bitrix24.once.attempt import Sent, Unreadable
+from airflow_provider_bitrix24.once.attempt import PortalUnreadable, Sent
 from airflow_provider_bitrix24.once.story import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_bitrix24.api.effects import Flow, Lease
+    from airflow_provider_bitrix24.api.io import Flow, SendDeadline
     from airflow_provider_bitrix24.api.models import Payment
     from airflow_provider_bitrix24.api.tags import Shown
     from airflow_provider_bitrix24.exceptions import Bitrix24OutcomeUnknown
@@ -63,7 +63,7 @@ def complete(addition: Addition, payment: Payment) -> Receipt:
         mismatch, trouble = isinstance(error, PaymentMismatch), str(error)
     except Bitrix24Error as error:
         mismatch, trouble, passing = False, error.reason, not error.final
-    except Unreadable as error:
+    except PortalUnreadable as error:
         mismatch, trouble, passing = False, f"it could not be read ({error})", True
     state = "HAS been added to" if addition.is_ours else "is a payment of"
     happened = f"Payment {payment.id} {state} {addition.of}, but is not complete: {trouble}."
@@ -82,7 +82,7 @@ def _tag(addition: Addition, payment: Payment, tag: str) -> None:
 
     def read() -> Flow[Shown]:
         return read_evidence(
-            attempt.caller,
+            attempt.client,
             entity_id=addition.entity_id,
             entity_type_id=addition.entity_type_id,
             user_id=addition.user_id,
@@ -94,13 +94,13 @@ def _tag(addition: Addition, payment: Payment, tag: str) -> None:
     if payment.id in _only_ours(addition, attempt.observe(read()), payment.id):
         return
 
-    def write(lease: Lease, digest: str) -> Flow[None]:
+    def write(deadline: SendDeadline, digest: str) -> Flow[None]:
         return tag_crm_payment(
-            attempt.caller,
+            attempt.client,
             payment_id=payment.id,
             pay_system_id=payment.pay_system_id or 0,
             tag=tag,
-            lease=lease,
+            deadline=deadline,
             idempotency=digest,
         )
 
@@ -138,9 +138,9 @@ def _correct_pay_system(addition: Addition, payment: Payment, wanted: int) -> Pa
         "The portal gave payment %s pay system %s; changing it to %s.", payment.id, payment.pay_system_id, wanted
     )
 
-    def write(lease: Lease, digest: str) -> Flow[None]:
+    def write(deadline: SendDeadline, digest: str) -> Flow[None]:
         return payments.update_crm_payment(
-            attempt.caller, payment_id=payment.id, pay_system_id=wanted, lease=lease, idempotency=digest
+            attempt.client, payment_id=payment.id, pay_system_id=wanted, deadline=deadline, idempotency=digest
         )
 
     def look() -> Flow[Any]:
@@ -234,7 +234,7 @@ class _Filling:
     def _observe(self) -> Contents:
         """Read the rows in the payment, and the present prices of the rows that are still to be added."""
         owner = self.addition.entity_type_id, self.addition.entity_id
-        found = self.attempt.observe(read_contents(self.attempt.caller, payment_id=self.payment_id, prices_of=owner))
+        found = self.attempt.observe(read_contents(self.attempt.client, payment_id=self.payment_id, prices_of=owner))
         self.amount, self.inside = found.payment.money.amount, set(found.quantities)
         self.addition.prices = {row.id: row.price for row in found.available}
         return found
@@ -268,7 +268,7 @@ class _Filling:
         )
 
     def _read(self) -> Flow[Contents]:
-        return read_contents(self.attempt.caller, payment_id=self.payment_id)
+        return read_contents(self.attempt.client, payment_id=self.payment_id)
 
     def _check_untouched(self, found: Contents) -> None:
         """Refuse to write into a payment of which no answer says that we added it, if somebody is at work on it."""
@@ -325,13 +325,13 @@ class _Filling:
         if row_id in self.inside:
             return None
 
-        def write(lease: Lease, digest: str) -> Flow[Any]:
+        def write(deadline: SendDeadline, digest: str) -> Flow[Any]:
             return add_payment_product(
-                self.attempt.caller,
+                self.attempt.client,
                 payment_id=self.payment_id,
                 row_id=row_id,
                 quantity=quantity,
-                lease=lease,
+                deadline=deadline,
                 idempotency=digest,
             )
 
@@ -374,4 +374,4 @@ def _said_then(row: Intent) -> str:
 
 def answer_words(doubt: Bitrix24OutcomeUnknown) -> str:
     """Return what came instead of a clear answer, as the beginning of a sentence."""
-    return f"The portal {'answered unclearly' if doubt.answered else 'gave no usable answer'} ({doubt.words})"
+    return f"The portal {'responded unclearly' if doubt.answered else 'gave no usable response'} ({doubt.words})"

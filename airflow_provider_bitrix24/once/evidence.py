@@ -10,7 +10,7 @@ from airflow_provider_bitrix24.exceptions import (
     PaymentUnresolved,
 )
 from airflow_provider_bitrix24.journal import Entry
-from airflow_provider_bitrix24.once.attempt import Sent, Unreadable
+from airflow_provider_bitrix24.once.attempt import PortalUnreadable, Sent
 from airflow_provider_bitrix24.once.complete import answer_words
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def find_ours(addition: Addition, *, on_unknown: Literal["fail", "adopt"], sent:
     :param sent: the send of this attempt; None to find out about that of an earlier one.
     :return: the payment; None if there is none, and it may be sent again.
     :raises PaymentAmbiguous: nothing proves which one it is; or it was sent as often as it may be.
-    :raises PaymentNotApplied: the portal answered unclearly, and does not show it.
+    :raises PaymentNotApplied: the portal responded unclearly, and does not show it.
     :raises PaymentUnresolved: the portal cannot be read now.
     :raises Bitrix24OutcomeUnknown: the same without a journal.
     """
@@ -71,7 +71,7 @@ class _Search:
         # Whatever may appear is waited for, so that two candidates are not taken for one.
         try:
             self.addition.attempt.find(self.addition.read_evidence, proved, self.sent)
-        except Unreadable as error:
+        except PortalUnreadable as error:
             trouble = str(error)
         else:
             return self._judge(latest[0])
@@ -218,7 +218,7 @@ class _Search:
         )
         if self.story.journal.durable:
             raise PaymentUnresolved(
-                f"{happened} It is in the journal ({self.story.journal.name}): the next attempt reads what came of it "
+                f"{happened} It is in the journal ({self.story.journal.name}): the next attempt reads the outcome "
                 "before anything else. If there is none, clear this task when the portal is back: it will not add a "
                 "second payment."
             )

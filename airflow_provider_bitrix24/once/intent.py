@@ -1,4 +1,4 @@
-"""The intent to send something: written down before each lease, taken back if it certainly was not executed."""
+"""The intent to send something: written down before each deadline, taken back if it certainly was not executed."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Intent:
 
     @property
     def open(self) -> Send | None:
-        """The last send, if it is not known what came of it."""
+        """The last send, if its outcome is not known."""
         return self.last if self.last is not None and self.last.result == "open" else None
 
     @property

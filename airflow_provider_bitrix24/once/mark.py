@@ -10,7 +10,7 @@ from airflow_provider_bitrix24.exceptions import PaymentRefused
 from airflow_provider_bitrix24.once.marking import Chosen, Guards, Mark, Marking, View
 
 if TYPE_CHECKING:
-    from airflow_provider_bitrix24.api.effects import Flow
+    from airflow_provider_bitrix24.api.io import Flow
     from airflow_provider_bitrix24.api.preflight import InvoiceView, PaymentView
     from airflow_provider_bitrix24.once.receipt import Receipt
     from airflow_provider_bitrix24.once.story import Story
@@ -59,7 +59,7 @@ def pay_invoice(
         return Chosen(pay_system_id=system, trap=INVOICE_TRAP if proved else HANDLER_TRAP)
 
     def look() -> Flow[View]:
-        view = yield from read_before_invoice(attempt.caller, invoice_id=invoice_id)
+        view = yield from read_before_invoice(attempt.client, invoice_id=invoice_id)
         return View(thing=view.invoice, at=view.at, user_id=view.profile.user_id, chosen=lambda: chosen(view))
 
     mark = Mark(
@@ -70,13 +70,13 @@ def pay_invoice(
         subject={"invoice_id": invoice_id},
         key=story.entry.key,
         look=look,
-        read=lambda: payments.get_invoice(attempt.caller, invoice_id=invoice_id),
-        write=lambda lease, digest: payments.pay_invoice(
-            attempt.caller,
+        read=lambda: payments.get_invoice(attempt.client, invoice_id=invoice_id),
+        write=lambda deadline, digest: payments.pay_invoice(
+            attempt.client,
             invoice_id=invoice_id,
             pay_system_id=pay_system_id,
             bx_rest_handler=bx_rest_handler,
-            lease=lease,
+            deadline=deadline,
             idempotency=digest,
         ),
     )
@@ -111,7 +111,7 @@ def pay_crm_payment(story: Story, *, payment_id: int, guards: Guards, allow_zero
         return Chosen(pay_system_id=view.payment.pay_system_id, trap=PAYMENT_TRAP)
 
     def look() -> Flow[View]:
-        view = yield from read_before_mark(attempt.caller, payment_id=payment_id)
+        view = yield from read_before_mark(attempt.client, payment_id=payment_id)
         return View(thing=view.payment, at=view.at, user_id=view.profile.user_id, chosen=lambda: chosen(view))
 
     mark = Mark(
@@ -122,9 +122,9 @@ def pay_crm_payment(story: Story, *, payment_id: int, guards: Guards, allow_zero
         subject={"payment_id": payment_id},
         key=story.entry.key,
         look=look,
-        read=lambda: payments.get_crm_payment(attempt.caller, payment_id=payment_id),
-        write=lambda lease, digest: payments.pay_crm_payment(
-            attempt.caller, payment_id=payment_id, lease=lease, idempotency=digest
+        read=lambda: payments.get_crm_payment(attempt.client, payment_id=payment_id),
+        write=lambda deadline, digest: payments.pay_crm_payment(
+            attempt.client, payment_id=payment_id, deadline=deadline, idempotency=digest
         ),
     )
     return Marking(story, mark, guards).run()

@@ -15,7 +15,7 @@ from airflow_provider_bitrix24.exceptions import (
     PaymentRefused,
     PaymentUnresolved,
 )
-from airflow_provider_bitrix24.once.attempt import Sent, Unreadable
+from airflow_provider_bitrix24.once.attempt import PortalUnreadable, Sent
 from airflow_provider_bitrix24.once.complete import answer_words
 from airflow_provider_bitrix24.once.decisions import heed, turn_down
 from airflow_provider_bitrix24.once.receipt import Receipt
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import pendulum
 
-    from airflow_provider_bitrix24.api.effects import Flow, Lease
+    from airflow_provider_bitrix24.api.io import Flow, SendDeadline
     from airflow_provider_bitrix24.journal.entry import Operation, Send
     from airflow_provider_bitrix24.once.receipt import Expected
     from airflow_provider_bitrix24.once.story import Story
@@ -98,7 +98,7 @@ class Mark:
     """Reads everything that is needed before sending."""
     read: Callable[[], Flow[Any]]
     """Reads only the thing."""
-    write: Callable[[Lease, str], Flow[None]]
+    write: Callable[[SendDeadline, str], Flow[None]]
 
     @property
     def advice(self) -> str:
@@ -146,7 +146,7 @@ class Marking:
         sent = self.story.forgotten()
         if sent is None or self.view.thing.paid:
             return
-        with suppress(Unreadable):  # the next look says so
+        with suppress(PortalUnreadable):  # the next look says so
             self.attempt.find(self.mark.read, lambda thing: thing.paid, sent)
         self._look()
 
@@ -201,7 +201,7 @@ class Marking:
     def _find(self, sent: Sent) -> Thing | None:
         try:
             seen: Thing | None = self.attempt.find(self.mark.read, lambda thing: thing.paid, sent)
-        except Unreadable as error:
+        except PortalUnreadable as error:
             trouble, gone = str(error), error.gone
         else:
             if seen is None:
@@ -254,7 +254,7 @@ class Marking:
         """Read until what reads are behind by has passed."""
         try:
             seen: Thing | None = self.attempt.find(self.mark.read, lambda thing: thing.paid, self.story.ended())
-        except Unreadable as error:
+        except PortalUnreadable as error:
             trouble = str(error)
         else:
             return seen
@@ -362,7 +362,7 @@ class Marking:
             )
         else:
             happened = (
-                f"{what} may have been marked as paid: there was no usable answer ({doubt.text}), and the portal "
+                f"{what} may have been marked as paid: there was no usable response ({doubt.text}), and the portal "
                 f"could not be read afterwards ({trouble})."
             )
         if self.story.journal.durable:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from airflow_provider_bitrix24.api.tags import Shown
 from airflow_provider_bitrix24.exceptions import PaymentMismatch, PaymentNotApplied, PaymentUnresolved
-from airflow_provider_bitrix24.once.attempt import Unreadable
+from airflow_provider_bitrix24.once.attempt import PortalUnreadable
 from airflow_provider_bitrix24.once.story import listed as listed_ids
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def read_back(addition: Addition, payment_id: int, *, on_unknown: Literal["fail"
     try:
         # All of them, so that one too many is seen.
         listed = addition.attempt.find(addition.read_payments, shows, addition.story.ended())
-    except Unreadable as error:
+    except PortalUnreadable as error:
         trouble = str(error)
     else:
         if listed is None:

@@ -1,4 +1,4 @@
-"""What was expected of the money, and the receipt of what came of it."""
+"""What was expected of the money, and the receipt of the outcome."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from airflow_provider_bitrix24.once.portal_clock import PortalClock, Shows
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from airflow_provider_bitrix24.api.effects import Flow
+    from airflow_provider_bitrix24.api.io import Flow
     from airflow_provider_bitrix24.journal import Journal
     from airflow_provider_bitrix24.journal.entry import Evidence, SendResult
     from airflow_provider_bitrix24.once.attempt import Attempt
@@ -200,7 +200,7 @@ class Story:
 
         :raises PaymentNotApplied: the object is not there any more, and something of this key may have been.
         :raises PaymentUnresolved: it cannot be read, and something of this key may be there.
-        :raises Bitrix24OutcomeUnknown: the same, if a retry cannot mend it, or nothing would be remembered.
+        :raises Bitrix24OutcomeUnknown: the same, if a retry cannot fix it, or nothing would be remembered.
         :raises Bitrix24Error: it cannot be read, and nothing of this key is there.
         """
         left = self.clock.reading()
@@ -263,7 +263,7 @@ class Story:
 
     @property
     def has_sent(self) -> bool:
-        """Whether this attempt has sent anything, be it only what completes the payment."""
+        """Whether this attempt has sent anything, if only what completes the payment."""
         steps = [send for sends in self.entry.steps.values() for send in sends]
         return self.sent_now or any(send.may_have_run and send.by == str(self.task) for send in steps)
 
@@ -277,7 +277,7 @@ class Story:
         unknown = what is None and entry.receipt is None and entry.payment_id is None and entry.given_up is None
         if not entry.forgotten or not (unknown or what == "pay_again"):
             return None
-        left = window = self.attempt.caller.settings.settle_window + _CLOCK_STEP
+        left = window = self.attempt.client.settings.settle_window + _CLOCK_STEP
         if self.clock.is_told:
             if entry.forgotten_since is None:
                 self.keep(entry.but(forgotten_since=round(self.clock.at_the_latest, 3)))
@@ -348,12 +348,12 @@ class Story:
     def new_send(self) -> Send:
         """A send that has not left yet."""
         now = round(self.clock.at_the_latest, 3)
-        window = self.attempt.caller.settings.settle_window + _CLOCK_STEP
+        window = self.attempt.client.settings.settle_window + _CLOCK_STEP
         return Send(at=now, settle_until=now + window, by=str(self.task), by_our_clock=not self.clock.is_told)
 
     def lost(self, send: Send, method: str) -> Sent:
         """What is known of a send of an attempt that ended without a word."""
-        window = self.attempt.caller.settings.settle_window + _CLOCK_STEP
+        window = self.attempt.client.settings.settle_window + _CLOCK_STEP
         # A portal that does not tell its time, now or then, cannot say how much of the window is over.
         told = self.clock.is_told and not send.by_our_clock
         left = max(0.0, send.settle_until - self.clock.at_the_earliest) if told else window
@@ -362,7 +362,7 @@ class Story:
 
     def ended(self, doubt: Bitrix24OutcomeUnknown | None = None) -> Sent:
         """What is known of a request that has ended: only what reads are behind by can hide its result."""
-        lag = self.attempt.caller.settings.read_lag
+        lag = self.attempt.client.settings.read_lag
         return Sent(answer=True, doubt=doubt, absent_after=self.attempt.clock.monotonic() + lag, proofs=1)
 
     # -- writing down ------------------------------------------------------------------------------------------------
@@ -451,11 +451,11 @@ class Story:
         if claim.payment_id == self.entry.payment_id:
             # It was known before, in the task state alone, and is not done until that is settled.
             self.entry = self.entry.but(receipt=None)
-            first = " (first --give-up, which releases a payment that the portal has not proved to be its own)"
+            first = " (first --abandon, which releases a payment that the portal has not proved to be its own)"
         self.park(
             f"Payment {claim.payment_id} ({entry.evidence}) looks like that of the key {entry.key!r}, but the key "
             f"{claim.key!r} has claimed it: one of them claims the other's. Nothing is sent again automatically. "
-            f"`{show}` shows why. If the claim is wrong, `{give_up} --give-up` ends it; if it is right, decide again "
+            f"`{show}` shows why. If the claim is wrong, `{give_up} --abandon` ends it; if it is right, decide again "
             f"about this key by {self.how_to_decide()}{first}. Then clear this task.",
             (claim.payment_id,),
         )
@@ -507,8 +507,8 @@ class Story:
     def how_to_decide(self) -> str:
         """The command by which a person decides about this key, for messages."""
         command = self.journal.command("resolve", self.entry.key)
-        adopt = "--adopt ID, " if self.entry.operation == "add_crm_payment" else ""
-        return f"`{command}` with {adopt}--pay-again or --give-up{self.task.hint}"
+        adopt = "--use-payment ID, " if self.entry.operation == "add_crm_payment" else ""
+        return f"`{command}` with {adopt}--send-again or --abandon{self.task.hint}"
 
     @property
     def set_aside(self) -> str:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_provider_bitrix24.api.values import described, money_amount, positive_id, shown
+from airflow_provider_bitrix24.api.values import decimal_number, described, money_amount, positive_id, shown
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
 from airflow_provider_bitrix24.identifiers import hidden_character, normalised
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     from airflow_provider_bitrix24.once import Expected
 
 T = TypeVar("T", bound=str)
@@ -130,6 +130,47 @@ def expected_money(amount: Any, currency: Any) -> Expected:
             f"expected_currency must be three letters such as 'EUR', not {described(currency)}. Nothing was sent."
         )
     return Expected(amount=wanted, currency=currency.strip().upper())
+
+
+def chosen_products(value: Any, field: str) -> dict[int, int]:
+    """Return quantity by product row.
+
+    :param value: a sequence of ``{"row_id": 7, "quantity": 2}``.
+    """
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes) or not value:
+        hint = ". Is it a template? It must give a list: render_template_as_native_obj, or the task's output"
+        raise Bitrix24ConfigError(
+            f"{field} must be a list such as [{{'row_id': 7, 'quantity': 2}}], not {described(value)}"
+            f"{hint if isinstance(value, str) else ''}. Nothing was sent."
+        )
+    chosen: dict[int, int] = {}
+    for index, one in enumerate(value):
+        if not isinstance(one, Mapping) or set(one) != {"row_id", "quantity"}:
+            raise Bitrix24ConfigError(
+                f"{field}[{index}] must have row_id and quantity and nothing else, not {shown(one)}. Nothing was sent."
+            )
+        row_id = positive_id(one["row_id"], f"{field}[{index}]: row_id")
+        if row_id in chosen:
+            raise Bitrix24ConfigError(
+                f"{field}[{index}] names product row {row_id} a second time. Nothing was sent. Give one quantity for "
+                "each row."
+            )
+        chosen[row_id] = _whole_quantity(one["quantity"], f"{field}[{index}]: quantity")
+    return chosen
+
+
+def _whole_quantity(value: Any, field: str) -> int:
+    """Return a quantity; a fraction is refused, because Bitrix24 would cut it off in a payment."""
+    try:
+        number = decimal_number(value)
+    except ValueError:
+        number = Decimal(0)
+    if number <= 0 or number != number.to_integral_value():
+        raise Bitrix24ConfigError(
+            f"{field} must be a whole number above 0, not {described(value)}: Bitrix24 keeps only whole quantities in "
+            "payments. Nothing was sent."
+        )
+    return int(number)
 
 
 def one_of(value: Any, field: str, choices: tuple[T, ...]) -> T:

@@ -1,4 +1,4 @@
-"""What the operators share: brakes, journal, one attempt, the question to a person, the receipt."""
+"""What the operators share: safeguards, journal, one attempt, the question to a person, the receipt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from airflow_provider_bitrix24 import options
 from airflow_provider_bitrix24.exceptions import PaymentAmbiguous, PaymentRefused
 from airflow_provider_bitrix24.failures import fail_if_final, failure_of
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
-from airflow_provider_bitrix24.operators import brakes
+from airflow_provider_bitrix24.operators import safeguards
 from airflow_provider_bitrix24.operators.arguments import (
     leave_out_what_is_empty,
     one_of,
@@ -26,6 +26,7 @@ from airflow_provider_bitrix24.operators.arguments import (
     time_span,
 )
 from airflow_provider_bitrix24.operators.journals import (
+    KEEP_STATE,
     begin,
     identity,
     journal_of,
@@ -52,7 +53,6 @@ OnUnknown = Literal["fail", "ask"]
 IF_PAID: Final[tuple[IfPaid, ...]] = get_args(IfPaid)
 ON_UNKNOWN: Final[tuple[str, ...]] = get_args(OnUnknown)
 ASK_TIMEOUT: Final = timedelta(days=1)
-KEEP_STATE: Final = " (keep its task state when you clear it: else the decision is discarded)"
 ASK_INSTEAD: Final = " (with on_unknown='ask', Airflow asks a person instead)"
 
 
@@ -102,9 +102,9 @@ class PaymentOperator(LiteralText, BaseOperator):
         self.bitrix24_conn_id = bitrix24_conn_id
         # After BaseOperator, which also looks into the DAG's default_args: whatever the author gave wins.
         if AIRFLOW_V_3_3_PLUS and self.retry_policy is None:
-            from airflow_provider_bitrix24.operators.retries import ComeBackWhenAsked
+            from airflow_provider_bitrix24.operators.retries import HonorRetryAfterPolicy
 
-            self.retry_policy = ComeBackWhenAsked()
+            self.retry_policy = HonorRetryAfterPolicy()
 
     @cached_property
     def hook(self) -> Bitrix24Hook:
@@ -127,7 +127,7 @@ class PaymentOperator(LiteralText, BaseOperator):
         return switch(self.allow_backfill, "allow_backfill")
 
     def conclude(self, context: Context, receipt: Receipt, *, remembers: bool) -> bool:
-        """Judge what came of it, and return whether the task is to be skipped.
+        """Judge the outcome, and return whether the task is to be skipped.
 
         :param remembers: whether there was a journal, so that the receipt knows of earlier attempts.
         """
@@ -136,7 +136,7 @@ class PaymentOperator(LiteralText, BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Make or mark the payment, unless that is done already, and return the receipt.
 
-        :raises AirflowFailException: an error that no retry can mend.
+        :raises AirflowFailException: an error that no retry can fix.
         :raises AirflowSkipException: it was paid before this task, and ``if_paid="skip"``.
         :raises TaskAwaitingInput: it cannot be known what became of it, and ``on_unknown="ask"``.
         :raises Bitrix24Error: a passing error; nothing of it needs a person.
@@ -228,14 +228,14 @@ class PaymentOperator(LiteralText, BaseOperator):
         ti = context["ti"]
         task = Task(identity=identity(context), try_number=ti.try_number, max_tries=ti.max_tries, lost=lost, hint=hint)
         return Once(
-            self.hook.caller,
+            self.hook.client,
             self.hook.run,
             time,
             self.log,
             journal=journal,
             task=task,
-            safeguard=lambda: brakes.refuse_if_stopped(self.bitrix24_conn_id, "Nothing was sent."),
-            brake=brakes.Brakes(context, self.bitrix24_conn_id, self._may_backfill()),
+            safeguard=lambda: safeguards.refuse_if_stopped(self.bitrix24_conn_id, "Nothing was sent."),
+            brake=safeguards.Safeguards(context, self.bitrix24_conn_id, self._may_backfill()),
         )
 
     def _ask(
@@ -289,7 +289,7 @@ class PaymentOperator(LiteralText, BaseOperator):
         needed = settings.settle_window + settings.read_lag
         if allowed is not None and allowed.total_seconds() <= needed:
             self.log.warning(
-                "execution_timeout is %.0f s, but finding out what became of a lost answer can take %.0f s. Whatever "
+                "execution_timeout is %.0f s, but finding out the outcome of a lost response can take %.0f s. Whatever "
                 "is unknown when the time is over is left to the next attempt. Set execution_timeout to more than "
                 "that, and retries to at least 1.",
                 allowed.total_seconds(),

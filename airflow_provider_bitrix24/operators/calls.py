@@ -11,21 +11,30 @@ from urllib.parse import parse_qs, urlsplit
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_bitrix24 import api
-from airflow_provider_bitrix24.api.effects import Effect
-from airflow_provider_bitrix24.api.values import plain, positive_id, shown
-from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24NoAnswer, PaymentRefused
+from airflow_provider_bitrix24.api.io import Effect
+from airflow_provider_bitrix24.api.values import plain, shown
+from airflow_provider_bitrix24.exceptions import (
+    Bitrix24ConfigError,
+    Bitrix24Error,
+    Bitrix24NoAnswer,
+    Bitrix24OutcomeUnknown,
+    PaymentRefused,
+)
 from airflow_provider_bitrix24.failures import fail_if_final
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.links.bitrix24 import CrmPaymentLink
-from airflow_provider_bitrix24.operators import brakes
+from airflow_provider_bitrix24.operators import safeguards
 from airflow_provider_bitrix24.operators.arguments import given, one_of, refuse_lost, switch
+from airflow_provider_bitrix24.operators.journals import is_first
+from airflow_provider_bitrix24.operators.numbers import read_id, refuse_unless_one
+from airflow_provider_bitrix24.operators.rendering import LiteralText
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow.sdk import BaseOperatorLink, Context
 
-EFFECTS: Final = ("read", "set", "create")
+EFFECTS: Final = ("read", "idempotent", "non_idempotent")
 """From the most harmless to the most dangerous."""
 
 
@@ -43,9 +52,9 @@ class Bitrix24CallOperator(BaseOperator):
 
     :param method: (templated) name of the method, such as ``crm.deal.update``.
     :param parameters: (templated) parameters of the method. Not ``params``, which is Airflow's own argument.
-    :param effect: (templated) what executing it does: ``"read"``, ``"set"`` (repeating it leaves the same state) or
-        ``"create"`` (repeating it creates another one). By default what the registry says; required for methods that
-        are not in it.
+    :param effect: (templated) what executing it does: ``"read"``, ``"idempotent"`` (repeating it leaves the same state)
+        or ``"non_idempotent"`` (repeating it creates another one). By default what the registry says; required for
+        methods that are not in it.
     :param all_rows: read all pages of a list method; without it, the result is the first page.
     :param result_path: (templated) where to write the result instead of returning it: a path of Airflow's object
         storage, such as ``s3://bucket/deals.json``. JSON; with ``all_rows``, a line for each row.
@@ -96,20 +105,44 @@ class Bitrix24CallOperator(BaseOperator):
         return fail_if_final(lambda: self._call(context))
 
     def _call(self, context: Context) -> Any:
-        refuse_lost(self, self.were_given)
-        method, parameters, effect = self._checked()
+        """Call the method; an error says whether something was changed, as far as this attempt knows."""
+        effect: Effect | None = None
+        try:
+            refuse_lost(self, self.were_given)
+            method, parameters, effect = self._checked()
+            return self._result(context, method, parameters, effect)
+        except Bitrix24OutcomeUnknown:
+            raise
+        except Bitrix24Error as error:
+            # Certainly not executed. What an earlier attempt has sent is known only of methods that read.
+            if effect is Effect.READ or is_first(context["ti"]):
+                error.sent = "no"
+            raise
+
+    def _result(self, context: Context, method: str, parameters: Mapping[str, Any], effect: Effect) -> Any:
+        self.log.info(
+            "Calling %s (%s) on %s, by the connection %r; parameters: %s.",
+            method,
+            effect.value,
+            self.hook.settings.origin,
+            self.bitrix24_conn_id,
+            _names_of(parameters),
+        )
         if self.all_rows:
             rows = self.hook.iterate(method, parameters, raw=True, check_names=self.check_names)
             if self.result_path is not None:
                 return self._write(json.dumps(plain(row), ensure_ascii=False) for row in rows)
-            return [plain(row) for row in rows]
-        if effect is Effect.CREATE:
-            from airflow_provider_bitrix24.operators.sent import send_once
+            found = [plain(row) for row in rows]
+            self.log.info("%s returned %s.", method, _in_words(found))
+            return found
+        if effect is Effect.NON_IDEMPOTENT:
+            from airflow_provider_bitrix24.operators.send_once import send_once
 
             retries = self.retries or 0
             result = send_once(context, method, lambda: self._send(method, parameters, effect), retries=retries)
         else:
             result = self._send(method, parameters, effect)
+        self.log.info("%s returned %s.", method, _in_words(result))
         if self.result_path is not None:
             return self._write([json.dumps(plain(result), ensure_ascii=False)])
         return plain(result)
@@ -149,8 +182,8 @@ class Bitrix24CallOperator(BaseOperator):
             raise Bitrix24ConfigError(
                 f"{method} is not among the methods that this provider knows"
                 + (f" (did you mean {close}?)" if close else "")
-                + ". Say what executing it does: effect='read', 'set' (repeating it leaves the same state) or 'create' "
-                "(repeating it makes another one). Nothing was sent."
+                + ". Say what executing it does: effect='read', 'idempotent' (repeating it leaves the same state) or "
+                "'non_idempotent' (repeating it makes another one). Nothing was sent."
             )
         if row is not None and wanted is not None and EFFECTS.index(wanted.value) < EFFECTS.index(row.effect.value):
             raise Bitrix24ConfigError(
@@ -174,20 +207,38 @@ class Bitrix24CallOperator(BaseOperator):
                 f"{method} {what}. {instead}, or set unguarded=True if you can rely on something else. Nothing was "
                 "sent."
             )
-        brakes.refuse_if_stopped(self.bitrix24_conn_id)
+        safeguards.refuse_if_stopped(self.bitrix24_conn_id)
 
     def _write(self, lines: Any) -> str:
         from airflow.sdk import ObjectStoragePath
 
         path = ObjectStoragePath(str(self.result_path))
         path.parent.mkdir(parents=True, exist_ok=True)
+        count = 0
         with path.open("w") as file:  # type: ignore[no-untyped-call]  # Airflow's class
             for line in lines:
                 file.write(f"{line}\n")
+                count += 1
+        self.log.info("Wrote %s line%s to %s.", count, "" if count == 1 else "s", self.result_path)
         return str(self.result_path)
 
 
-class GetPaymentLinkOperator(BaseOperator):
+def _names_of(parameters: Mapping[str, Any]) -> str:
+    """The parameters by name, with the values of whole numbers only: others may be personal data or secrets."""
+    named = [f"{name}={value}" if type(value) is int else str(name) for name, value in parameters.items()]
+    return ", ".join(named) or "none"
+
+
+def _in_words(result: Any) -> str:
+    """What a result is, without what it says: that may be personal data or a secret."""
+    if isinstance(result, list):
+        return f"{len(result)} row{'' if len(result) == 1 else 's'}"
+    if isinstance(result, Mapping):
+        return f"an object with {', '.join(map(str, list(result)[:20]))}{', ...' if len(result) > 20 else ''}"
+    return shown(result) if isinstance(result, bool | int | None) else f"a {type(result).__name__}"
+
+
+class GetPaymentLinkOperator(LiteralText, BaseOperator):
     """Get the link with which a customer pays a payment of a deal or smart invoice.
 
     REST method ``salescenter.payment.getPublicUrl``, scope ``salescenter``
@@ -197,25 +248,30 @@ class GetPaymentLinkOperator(BaseOperator):
     it; the XCom that the task returns holds it.
 
     :param payment_id: (templated) id of the payment.
+    :param account_number: (templated) instead of the id: the payment's number that customers see, such as "161/1", as
+        text. It is looked up by one read (``sale.payment.list``: the scope ``sale`` and an administrator).
     :param bitrix24_conn_id: (templated) Airflow connection.
     :return: ``payment_id``, ``url``, ``short_url``.
     """
 
-    template_fields = ("payment_id", "bitrix24_conn_id")
+    template_fields = ("payment_id", "account_number", "bitrix24_conn_id")
     operator_extra_links: Sequence[BaseOperatorLink] = (CrmPaymentLink(),)
 
     def __init__(
         self,
         *,
-        payment_id: int | str,
+        payment_id: int | str | None = None,
+        account_number: str | None = None,
         bitrix24_conn_id: str = Bitrix24Hook.default_conn_name,
         multiple_outputs: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(multiple_outputs=multiple_outputs, **kwargs)
         self.payment_id = payment_id
+        self.account_number = account_number
         self.bitrix24_conn_id = bitrix24_conn_id
         self.were_given = given(self)
+        refuse_unless_one(self, "payment_id")
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Get the link.
@@ -223,11 +279,12 @@ class GetPaymentLinkOperator(BaseOperator):
         :raises AirflowFailException: there is no such payment, or the portal has no page for payments.
         :raises Bitrix24Error: an error that is worth a retry.
         """
-        return fail_if_final(lambda: self._get(context))
+        return fail_if_final(lambda: self._get(context), changes_nothing=True)
 
     def _get(self, context: Context) -> dict[str, Any]:
         refuse_lost(self, self.were_given)
-        payment_id, hook = positive_id(self.payment_id, "payment_id"), Bitrix24Hook(self.bitrix24_conn_id)
+        hook = Bitrix24Hook(self.bitrix24_conn_id)
+        payment_id = read_id(self, "payment_id", lambda numbers: hook.find_crm_payments(account_numbers=numbers))
         CrmPaymentLink().persist(context, origin=hook.settings.origin, object_id=payment_id)
         method = "salescenter.payment.getPublicUrl"
         result = hook.call(method, {"id": payment_id}, effect=Effect.READ)  # repeating it gives the same link

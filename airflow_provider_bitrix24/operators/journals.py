@@ -30,18 +30,16 @@ _STORE: Final = "task_state_store"
 BEGUN: Final = "bitrix24_begun"
 """Name of the XCom by which an attempt sees that an earlier one has begun: Airflow deletes it when the next attempt
 starts, and tells that one that it was there."""
-_KEEP: Final = (
-    "To keep the notes, clear tasks with their task state kept (keep_task_state), or give the operator a SQL journal "
-    "(journal_conn_id), which clearing does not touch."
+KEEP_STATE: Final = " (keep its task state when you clear it: else the decision is discarded)"
+_CLEARED: Final = "The task was cleared, and what its earlier attempts had noted is gone: "
+_REPLACED: Final = (
+    f"{_CLEARED}clearing keeps them, so somebody has emptied or replaced the journal, or has added it after the first "
+    "attempt, or something between this worker and the journal replies 'not found'."
 )
-_CLEARED: Final = (
-    "The task was cleared, and what its earlier attempts had noted is gone: Airflow 3.4 discards a task's state when "
-    f"it is cleared. {_KEEP}"
-)
-_RESUMED: Final = f"The task waited for a person's decision, and what it had noted before is gone. {_KEEP}"
+_RESUMED: Final = "The task waited for a person's decision, and what it had noted before is gone."
 _REPEATED: Final = (
     "The run was cleared, and Airflow repeats the later iterations of a loop as new task instances, whose state is "
-    f"empty. {_KEEP}"
+    "empty."
 )
 _UNNOTED: Final = (
     "No note of an earlier attempt is found, and Airflow does not tell whether one has begun: either its notes are "
@@ -118,11 +116,12 @@ def begin(context: Context, *, retries: int, resumed: bool, database: bool) -> B
     first = is_first(ti) and not resumed
     lost = ""
     if resumed:
-        lost = _RESUMED
+        lost = f"{_RESUMED} {_how_to_keep()}"
     elif first:
-        lost = _REPEATED if "loop" in context and not database and _run_was_cleared(context) else ""
+        repeated = "loop" in context and not database and _run_was_cleared(context)
+        lost = f"{_REPEATED} {_how_to_keep()}" if repeated else ""
     elif ti.max_tries != retries:
-        lost = _CLEARED
+        lost = _lost_by_clearing(state, database=database)
     elif before is not False:
         lost = _EMPTIED if before else _UNNOTED
     if state is not None:
@@ -130,6 +129,23 @@ def begin(context: Context, *, retries: int, resumed: bool, database: bool) -> B
         if not before:
             ti.xcom_push(key=BEGUN, value=True)
     return Begun(lost, state)
+
+
+def _lost_by_clearing(state: TaskStateJournal | None, *, database: bool) -> str:
+    """Why a task that was cleared finds no notes, as far as the version of Airflow tells."""
+    if database or (state is not None and not AIRFLOW_V_3_4_PLUS):
+        return _REPLACED
+    if state is None:
+        return f"{_CLEARED}this Airflow keeps no task state (3.3 does). {_how_to_keep()}"
+    return f"{_CLEARED}Airflow discards a task's state when it is cleared (3.4 and newer). {_how_to_keep()}"
+
+
+def _how_to_keep() -> str:
+    """Advice for the next time."""
+    choose = "clear tasks with their task state kept (keep_task_state), or " if AIRFLOW_V_3_4_PLUS else ""
+    return (
+        f"To keep the notes, {choose}give the operator a SQL journal (journal_conn_id), which clearing does not touch."
+    )
 
 
 def _run_was_cleared(context: Context) -> bool:

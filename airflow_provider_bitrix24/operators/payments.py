@@ -17,6 +17,7 @@ from airflow_provider_bitrix24.links.bitrix24 import (
 )
 from airflow_provider_bitrix24.operators.arguments import (
     business_key,
+    chosen_products,
     expected_money,
     given,
     one_of,
@@ -25,9 +26,10 @@ from airflow_provider_bitrix24.operators.arguments import (
 )
 from airflow_provider_bitrix24.operators.base import IF_PAID, IfPaid, MarkOperator, OnUnknown, PaymentOperator, Plan
 from airflow_provider_bitrix24.operators.journals import identity, named_journal
+from airflow_provider_bitrix24.operators.numbers import read_id, refuse_unless_one
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from decimal import Decimal
 
     from airflow.sdk import BaseOperatorLink, Context
@@ -52,6 +54,8 @@ class PayInvoiceOperator(MarkOperator):
     :class:`AddCrmPaymentOperator`.
 
     :param invoice_id: (templated) id of the legacy invoice, which is its own key.
+    :param account_number: (templated) instead of the id: the number that customers see, as text. It is looked up by
+        one read (``crm.invoice.list``) before anything is sent; none or several invoices with it are an error.
     :param pay_system_id: (templated) pay system that took the money: kind CRM_INVOICE, with a REST handler.
     :param bx_rest_handler: (templated) code of that REST handler; exactly one of the two.
     :param expected_amount: (templated) the invoice must be for this amount; text such as "1500.00".
@@ -78,6 +82,7 @@ class PayInvoiceOperator(MarkOperator):
 
     template_fields = (
         "invoice_id",
+        "account_number",
         "pay_system_id",
         "bx_rest_handler",
         "expected_amount",
@@ -93,7 +98,8 @@ class PayInvoiceOperator(MarkOperator):
     def __init__(
         self,
         *,
-        invoice_id: int | str,
+        invoice_id: int | str | None = None,
+        account_number: str | None = None,
         pay_system_id: int | str | None = None,
         bx_rest_handler: str | None = None,
         expected_amount: Decimal | str | int | None = None,
@@ -104,16 +110,17 @@ class PayInvoiceOperator(MarkOperator):
     ) -> None:
         super().__init__(on_unknown=on_unknown, **kwargs)
         self.invoice_id = invoice_id
+        self.account_number = account_number
         self.pay_system_id = pay_system_id
         self.bx_rest_handler = bx_rest_handler
         self.expected_amount = expected_amount
         self.expected_currency = expected_currency
         self.if_paid = if_paid
         self.were_given = given(self)
+        refuse_unless_one(self, "invoice_id")
 
     def plan(self, context: Context) -> Plan:
-        """Check the arguments and store the link."""
-        invoice_id = positive_id(self.invoice_id, "invoice_id")
+        """Check the arguments, look up the account number, and store the link."""
         if (self.pay_system_id is None) == (self.bx_rest_handler is None):
             raise Bitrix24ConfigError("Give exactly one of pay_system_id and bx_rest_handler. Nothing was sent.")
         handler = self.bx_rest_handler
@@ -125,6 +132,7 @@ class PayInvoiceOperator(MarkOperator):
         expected = expected_money(self.expected_amount, self.expected_currency)
         max_amount = self.limit()
         one_of(self.if_paid, "if_paid", IF_PAID)
+        invoice_id = read_id(self, "invoice_id", lambda numbers: self.hook.find_invoices(account_numbers=numbers))
         InvoiceLink().persist(context, origin=self.hook.settings.origin, object_id=invoice_id)
         return Plan(
             name=f"invoice {invoice_id}",
@@ -151,6 +159,9 @@ class PayCrmPaymentOperator(MarkOperator):
     lag; the next attempt goes on where this one ended.
 
     :param payment_id: (templated) id of the payment, which is its own key.
+    :param account_number: (templated) instead of the id: the payment's number that customers see, such as "161/1", as
+        text. It is looked up by one read before anything is sent (``sale.payment.list``: the scope ``sale`` and an
+        administrator); none or several payments with it are an error.
     :param expected_amount: (templated) the payment must be of this amount; text such as "1500.00".
     :param expected_currency: (templated) and in this currency.
     :param allow_zero: mark also a payment of 0; by default it is refused, because an order of 0 would count as
@@ -177,6 +188,7 @@ class PayCrmPaymentOperator(MarkOperator):
 
     template_fields = (
         "payment_id",
+        "account_number",
         "expected_amount",
         "expected_currency",
         "if_paid",
@@ -190,7 +202,8 @@ class PayCrmPaymentOperator(MarkOperator):
     def __init__(
         self,
         *,
-        payment_id: int | str,
+        payment_id: int | str | None = None,
+        account_number: str | None = None,
         expected_amount: Decimal | str | int | None = None,
         expected_currency: str | None = None,
         allow_zero: bool = False,
@@ -200,19 +213,21 @@ class PayCrmPaymentOperator(MarkOperator):
     ) -> None:
         super().__init__(on_unknown=on_unknown, **kwargs)
         self.payment_id = payment_id
+        self.account_number = account_number
         self.expected_amount = expected_amount
         self.expected_currency = expected_currency
         self.allow_zero = allow_zero
         self.if_paid = if_paid
         self.were_given = given(self)
+        refuse_unless_one(self, "payment_id")
 
     def plan(self, context: Context) -> Plan:
-        """Check the arguments and store the link."""
-        payment_id = positive_id(self.payment_id, "payment_id")
+        """Check the arguments, look up the account number, and store the link."""
         allow_zero = switch(self.allow_zero, "allow_zero")
         expected = expected_money(self.expected_amount, self.expected_currency)
         max_amount = self.limit()
         one_of(self.if_paid, "if_paid", IF_PAID)
+        payment_id = read_id(self, "payment_id", lambda numbers: self.hook.find_crm_payments(account_numbers=numbers))
         CrmPaymentLink().persist(context, origin=self.hook.settings.origin, object_id=payment_id)
         return Plan(
             name=f"payment {payment_id}",
@@ -231,8 +246,8 @@ class PayCrmPaymentOperator(MarkOperator):
 class AddCrmPaymentOperator(PaymentOperator):
     """Add a payment to a deal or smart invoice. Bitrix24 makes an *empty* payment: sum 0, no products.
 
-    ``fill_products=True`` then puts all product rows that are still available for payment into it, and checks that the
-    sum is above 0. REST method ``crm.item.payment.add``
+    ``fill_products=True`` then puts all product rows that are still available for payment into it, ``products`` those
+    that are chosen, and both check that the sum is above 0. REST method ``crm.item.payment.add``
     (https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-add.html).
 
     Every call makes another payment, and no key prevents it on the portal. So the journal and the object are read
@@ -247,7 +262,11 @@ class AddCrmPaymentOperator(PaymentOperator):
     :param entity_type_id: (templated) 2 or "deal", 31 or "smart_invoice".
     :param pay_system_id: (templated) pay system of the payment, kind ORDER; by default the portal chooses (cash, if it
         has it). If the portal chose another one, it is corrected by ``crm.item.payment.update``.
-    :param fill_products: put the products in. Fractional quantities are refused: Bitrix24 would cut them off.
+    :param fill_products: put all product rows in that are still available. Fractional quantities are refused: Bitrix24
+        would cut them off.
+    :param products: (templated) instead of ``fill_products``: the product rows to put in, and how many of each, such as
+        ``[{"row_id": 7, "quantity": 2}]``. Rows that are not available, and more than is left, are refused before
+        anything is sent. Rows and their ids: ``crm.item.productrow.getAvailableForPayment``.
     :param if_unpaid_exists: (templated) what to do if the object has an unpaid payment: "add" another one, "return" it
         (outcome ``existing``; filled only if it is empty), or "fail".
     :param idempotency_key: (templated) name of the business case, such as "order-4711-deposit": one payment for it, in
@@ -280,6 +299,7 @@ class AddCrmPaymentOperator(PaymentOperator):
         "entity_id",
         "entity_type_id",
         "pay_system_id",
+        "products",
         "if_unpaid_exists",
         "idempotency_key",
         "max_amount",
@@ -298,6 +318,7 @@ class AddCrmPaymentOperator(PaymentOperator):
         entity_type_id: int | str = 2,
         pay_system_id: int | str | None = None,
         fill_products: bool = False,
+        products: Sequence[Mapping[str, Any]] | None = None,
         if_unpaid_exists: IfUnpaidExists = "add",
         idempotency_key: str | None = None,
         tag: bool = False,
@@ -309,6 +330,7 @@ class AddCrmPaymentOperator(PaymentOperator):
         self.entity_type_id = entity_type_id
         self.pay_system_id = pay_system_id
         self.fill_products = fill_products
+        self.products = products
         self.if_unpaid_exists = if_unpaid_exists
         self.idempotency_key = idempotency_key
         self.tag = tag
@@ -320,6 +342,9 @@ class AddCrmPaymentOperator(PaymentOperator):
         entity_type_id = read_entity_type_id(self.entity_type_id)
         pay_system_id = optional_id(self.pay_system_id, "pay_system_id")
         fill_products = switch(self.fill_products, "fill_products")
+        products = None if self.products is None else chosen_products(self.products, "products")
+        if fill_products and products:
+            raise Bitrix24ConfigError("Give products or fill_products=True, not both. Nothing was sent.")
         if_unpaid_exists = one_of(self.if_unpaid_exists, "if_unpaid_exists", IF_UNPAID_EXISTS)
         tag = switch(self.tag, "tag")
         max_amount = self.limit()
@@ -336,6 +361,7 @@ class AddCrmPaymentOperator(PaymentOperator):
                 key=key,
                 pay_system_id=pay_system_id,
                 fill_products=fill_products,
+                products=products,
                 if_unpaid_exists=if_unpaid_exists,
                 on_unknown="adopt" if self.on_unknown == "adopt" else "fail",
                 tag=tag,

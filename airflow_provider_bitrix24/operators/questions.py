@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS, AIRFLOW_V_3_4_PLUS
 
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Error, PaymentAmbiguous
 from airflow_provider_bitrix24.failures import TaskFailure, failure_of
 from airflow_provider_bitrix24.journal.commands import PROGRAM
 from airflow_provider_bitrix24.journal.entry import Decision
 from airflow_provider_bitrix24.journal.task_state import DOCUMENT, patient_read
-from airflow_provider_bitrix24.operators.journals import is_first
+from airflow_provider_bitrix24.operators.journals import KEEP_STATE, is_first
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -108,7 +108,7 @@ def ask(
     from airflow.sdk.execution_time.context import NEVER_EXPIRE
     from airflow.sdk.execution_time.hitl import upsert_hitl_detail
 
-    from airflow_provider_bitrix24.triggers.answers import StoredAnswerTrigger
+    from airflow_provider_bitrix24.triggers.human_response import StoredResponseTrigger
 
     if _runs_without_a_scheduler():
         raise _failure_without_question(
@@ -130,7 +130,7 @@ def ask(
     more = {"timeout": span(question.timeout), "command": question.command}
     park: dict[str, Any] = {"method_name": question.method_name}
     if answer == "may be there" and before is not None:
-        trigger = StoredAnswerTrigger(str(context["ti"].id))
+        trigger = StoredResponseTrigger(str(context["ti"].id))
         raise TaskDeferred(trigger=trigger, **park, kwargs={"asked": {**before, **more, "looking": True}}, timeout=LOOK)
     if before is not None and not same:
         raise _failure_without_question(
@@ -227,12 +227,13 @@ def decision_of(event: Any, asked: Mapping[str, Any]) -> Decision | None:
     if option is None or event.get("timedout"):
         # A release before may have asked, without a command.
         command = asked.get("command", f"{PROGRAM} resolve")
+        keep = KEEP_STATE if AIRFLOW_V_3_4_PLUS else ""
         what = f"Airflow handed over no answer to it ({chosen})" if chosen else "nobody has answered it"
         raise PaymentAmbiguous(
             f"A person was asked what has become of the payment, and {what} within {asked['timeout']}. Nothing was "
             "sent by this task since. A decision in the Airflow UI from now on has no effect until this task is "
-            f"cleared. Clear it: it carries the decision out, or asks again if there is none. Or decide by `{command}` "
-            "with --adopt ID, --pay-again or --give-up, and clear it then.",
+            f"cleared. Clear it{keep}: it carries the decision out, or asks again if there is none. Or decide by "
+            f"`{command}` with --use-payment ID, --send-again or --abandon, and clear it then.",
             tuple(asked["candidates"]),
         )
     return Decision(

@@ -24,7 +24,7 @@ RESCHEDULES_FOR: Final = timedelta(hours=1)
 another task's work on a key within the settle window."""
 
 
-class ComeBackWhenAsked(RetryPolicy):
+class HonorRetryAfterPolicy(RetryPolicy):
     """The waits between attempts that the operators use unless the author of the DAG gives a policy.
 
     A wait is never shorter than ``retry_delay``; final errors stay final. Airflow 3.4 can run an attempt again later

@@ -1,4 +1,4 @@
-"""``python -m airflow_provider_bitrix24 sandbox``: a portal on this machine, until Ctrl-C."""
+"""``bitrix24-airflow sandbox``: a portal on this machine, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ENDING = (signal.SIGINT, signal.SIGTERM)
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m airflow_provider_bitrix24 sandbox",
+        prog="bitrix24-airflow sandbox",
         description="Serve a Bitrix24 portal on 127.0.0.1 for developing and testing. No money moves.",
         allow_abbrev=False,
     )

@@ -56,7 +56,7 @@ class SandboxProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def on_response_complete(self) -> None:
-        """Count the answers: from the first on, the connection is a kept-alive one."""
+        """Count the responses: from the first on, the connection is a kept-alive one."""
         self.connection.answered += 1
         super().on_response_complete()
 

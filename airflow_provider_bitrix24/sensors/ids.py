@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from airflow_provider_bitrix24.api.values import positive_id
+from airflow_provider_bitrix24.api.values import account_number, positive_id
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 OneOrMany: TypeAlias = int | str | Sequence[int | str]
 """An id (``123``, ``"123"``) or a sequence of ids; a text may also be a rendered list (``"[1, 2]"``)."""
+
+
+T = TypeVar("T")
 
 
 def read_ids(value: Any, field: str) -> tuple[list[int], bool]:
@@ -19,10 +25,23 @@ def read_ids(value: Any, field: str) -> tuple[list[int], bool]:
     :param field: name of the argument, for the error.
     :raises Bitrix24ConfigError: anything else, an empty sequence included.
     """
+    return _read(value, field, positive_id)
+
+
+def read_numbers(value: Any, field: str) -> tuple[list[str], bool]:
+    """Return account numbers, each once and in the order given, and whether there were many (a sequence, even of one).
+
+    :param value: a text, a sequence of texts (Airflow's lazy ones included), or the text of a list.
+    :raises Bitrix24ConfigError: anything else, an empty sequence included.
+    """
+    return _read(value, field, account_number)
+
+
+def _read(value: Any, field: str, read: Callable[[Any, str], T]) -> tuple[list[T], bool]:
     value = _unwrap_text(value)
     if isinstance(value, str | bytes) or not isinstance(value, Sequence):
-        return [positive_id(value, field)], False
-    ids = [positive_id(one, field) for one in value]
+        return [read(value, field)], False
+    ids = [read(one, field) for one in value]
     if not ids:
         raise Bitrix24ConfigError(
             f"{field} is an empty list: there is nothing to wait for, and a task that succeeded would claim that "

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, conf
 
-from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.values import plain, shown
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24NotFound
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.operators.arguments import given
 from airflow_provider_bitrix24.sensors.payments import PaidSensor
+from airflow_provider_bitrix24.triggers.poll_result import PollResult, Reason
 from airflow_provider_bitrix24.triggers.records import RecordTrigger, gone, judge_record
-from airflow_provider_bitrix24.triggers.verdicts import Reason, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +78,7 @@ class Bitrix24RecordSensor(PaidSensor):
         self._checked()
         return [], False
 
-    def look(self, ids: Sequence[int]) -> Verdict:
+    def look(self, ids: Sequence[int]) -> PollResult:
         """Read the object and judge it."""
         method, parameters, condition, fail_when = self._checked()
         try:
@@ -95,28 +95,31 @@ class Bitrix24RecordSensor(PaidSensor):
     def persist_links(self, context: Context, ids: Sequence[int]) -> None:
         """Store no link, because the kind of the object is not known."""
 
-    def execute_complete(self, context: Context, event: Any = None) -> Any:
+    def execute_complete(self, context: Context, event: Any = None, waited_for: Any = None) -> Any:
         """Turn the trigger's event into the object or an error.
 
         :param event: what the trigger reported.
+        :param waited_for: always None; other sensors look up ids.
         :raises AirflowFailException: the wait cannot end well.
         :raises AirflowSensorTimeout: the time is over.
         :raises Bitrix24NoAnswer: the portal could not be read many times in a row.
         :raises ValueError: the event is not one of this sensor's.
         """
         try:
-            verdict = Verdict(reason=Reason(event["reason"]), message=str(event["message"]), items=list(event["items"]))
+            result = PollResult(
+                reason=Reason(event["reason"]), message=str(event["message"]), items=list(event["items"])
+            )
         except (KeyError, TypeError, ValueError):
-            verdict = None
-        if verdict is None or verdict.reason is Reason.WAITING or (verdict.reason is Reason.MET) != bool(verdict.items):
+            result = None
+        if result is None or result.reason is Reason.WAITING or (result.reason is Reason.MET) != bool(result.items):
             raise ValueError(f"The trigger's event is not of this version's form: {event!r}. Nothing is decided.")
-        self.log.info("%s", verdict.message)
-        return self._conclude(verdict, many=False)
+        self.log.info("%s", result.message)
+        return self._conclude(result, many=False)
 
-    def _conclude(self, verdict: Verdict, many: bool) -> Any:
-        if verdict.reason is Reason.TIMEOUT:
-            raise AirflowSensorTimeout(f"Not within {self.timeout:g} s: {verdict.message}")
-        return super()._conclude(verdict, many)
+    def _conclude(self, result: PollResult, many: bool) -> Any:
+        if result.reason is Reason.TIMEOUT:
+            raise AirflowSensorTimeout(f"Not within {self.timeout:g} s: {result.message}")
+        return super()._conclude(result, many)
 
     def _checked(self) -> tuple[str, dict[str, Any], dict[str, Any], dict[str, Any] | None]:
         """Return the arguments after checking them, as JSON values, because they are passed to the triggerer."""

@@ -24,7 +24,7 @@ from airflow_provider_bitrix24.exceptions import (
     Bitrix24RateLimited,
 )
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
-from airflow_provider_bitrix24.hooks.threads import ato_the_end
+from airflow_provider_bitrix24.hooks.threads import arun_uninterrupted
 from airflow_provider_bitrix24.triggers import shared_poll
 from airflow_provider_bitrix24.triggers.shared_poll import SharedPoll, seat_in
 
@@ -126,7 +126,7 @@ class PaidEventTrigger(BaseEventTrigger):
 
         :raises Bitrix24Error: the portal, or the state of the asset, could not be read.
         """
-        portal = (await hook.acaller()).settings.portal
+        portal = (await hook.aclient()).settings.portal
         cursor = await state.load(portal) or await self._first_cursor(hook, state)
         wait = 0.0
         async with seat_in(self.poll, hook, cursor.read_from, interval=self.poll_interval) as seat:
@@ -274,7 +274,7 @@ class _State:
         try:
             if hasattr(self._store, f"a{what}"):
                 return await getattr(self._store, f"a{what}")(self._key, *value)
-            return await ato_the_end(getattr(self._store, what), self._key, *value)  # Airflow 3.3.0 and 3.3.1
+            return await arun_uninterrupted(getattr(self._store, what), self._key, *value)  # Airflow 3.3.0 and 3.3.1
         except ValueError:
             self._trigger.log.exception(
                 "The trigger watches several assets, so Airflow does not know whose state it is. What is paid while no "

@@ -20,7 +20,7 @@ from airflow_provider_bitrix24.exceptions import Bitrix24ConnectionNotFound, Bit
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.triggers.shared_poll import SharedPoll, seat_in
 from airflow_provider_bitrix24.triggers.state_polls import InvoicePoll, PaymentPoll
-from airflow_provider_bitrix24.triggers.verdicts import Reason, Verdict, judge_failure, judge_invoices, judge_payments
+from airflow_provider_bitrix24.triggers.poll_result import Reason, PollResult, evaluate_failure, evaluate_invoices, evaluate_payments
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -97,28 +97,28 @@ class WaitTrigger(BaseTrigger):
             while True:
                 early, pause = False, 0.0
                 try:
-                    verdict, early = await next_look(max(0.0, min(wait, self.end_time - time.time())))
+                    result, early = await next_look(max(0.0, min(wait, self.end_time - time.time())))
                     failures = 0
                 except Bitrix24ConnectionNotFound:
-                    verdict = Verdict(reason=Reason.REFUSED, message=self._no_connection)
+                    result = PollResult(reason=Reason.REFUSED, message=self._no_connection)
                 except Bitrix24Error as error:
                     failures += 1
-                    verdict = judge_failure(error, failures=failures, allowed=self.read_failures_allowed)
+                    result = evaluate_failure(error, failures=failures, allowed=self.read_failures_allowed)
                     pause = (isinstance(error, Bitrix24RateLimited) and error.retry_after) or 0.0
                 looks += not early
                 wait = max(self._wait_after(looks), pause)
-                if verdict.reason is not Reason.WAITING:
-                    yield _event(verdict)
+                if result.reason is not Reason.WAITING:
+                    yield _event(result)
                     return
-                self.log.info("%s", verdict.message)
+                self.log.info("%s", result.message)
                 if time.time() >= self.end_time:
-                    yield _event(Verdict(reason=Reason.TIMEOUT, message=verdict.message))
+                    yield _event(PollResult(reason=Reason.TIMEOUT, message=result.message))
                     return
 
     @abstractmethod
     def looker(
         self, hook: Bitrix24Hook, until_the_end: AsyncExitStack
-    ) -> Callable[[float], Awaitable[tuple[Verdict, bool]]]:
+    ) -> Callable[[float], Awaitable[tuple[PollResult, bool]]]:
         """Return a function that waits so many seconds and looks; it also tells whether it has looked earlier.
 
         :param hook: the connection.
@@ -154,12 +154,12 @@ class SharingTrigger(WaitTrigger, Generic[W, A]):
         """Return what the poll reads for this trigger."""
 
     @abstractmethod
-    def judge(self, answer: A) -> Verdict:
+    def judge(self, answer: A) -> PollResult:
         """Judge what was read."""
 
     def looker(
         self, hook: Bitrix24Hook, until_the_end: AsyncExitStack
-    ) -> Callable[[float], Awaitable[tuple[Verdict, bool]]]:
+    ) -> Callable[[float], Awaitable[tuple[PollResult, bool]]]:
         """Take a seat in the poll, and look when the poll does."""
         seat: Seat[W, A] | None = None
 
@@ -167,7 +167,7 @@ class SharingTrigger(WaitTrigger, Generic[W, A]):
             taking = seat_in(self.poll, hook, self.want(), interval=self.poke_interval)
             return await until_the_end.enter_async_context(taking)
 
-        async def wait_for_poll(seconds: float) -> tuple[Verdict, bool]:
+        async def wait_for_poll(seconds: float) -> tuple[PollResult, bool]:
             nonlocal seat
             if seat is None:
                 with suppress(Bitrix24Error):
@@ -205,9 +205,9 @@ class WaitForInvoicesTrigger(SharingTrigger[Sequence[int], Mapping[int, "Invoice
         """Return the invoices."""
         return self.invoice_ids
 
-    def judge(self, answer: Mapping[int, Invoice | Bitrix24Error]) -> Verdict:
+    def judge(self, answer: Mapping[int, Invoice | Bitrix24Error]) -> PollResult:
         """Judge all invoices."""
-        return judge_invoices(self.invoice_ids, answer)
+        return evaluate_invoices(self.invoice_ids, answer)
 
 
 class WaitForPaymentsTrigger(SharingTrigger[Mapping[int, "Owner | None"], "States"]):
@@ -252,11 +252,11 @@ class WaitForPaymentsTrigger(SharingTrigger[Mapping[int, "Owner | None"], "State
             return None
         return self.entity_type_id, self.entity_id
 
-    def judge(self, answer: States) -> Verdict:
+    def judge(self, answer: States) -> PollResult:
         """Judge all payments."""
         where = f" of object {self.entity_id} (entityTypeId {self.entity_type_id})" if self._owner else ""
-        return judge_payments(self.payment_ids, answer, where)
+        return evaluate_payments(self.payment_ids, answer, where)
 
 
-def _event(verdict: Verdict) -> TriggerEvent:
-    return TriggerEvent(verdict.as_event())  # type: ignore[no-untyped-call]  # Airflow's class
+def _event(result: PollResult) -> TriggerEvent:
+    return TriggerEvent(result.as_event())  # type: ignore[no-untyped-call]  # Airflow's class

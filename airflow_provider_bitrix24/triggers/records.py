@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_bitrix24.api.values import plain
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24NotFound
 from airflow_provider_bitrix24.triggers.payments import WaitTrigger
-from airflow_provider_bitrix24.triggers.verdicts import Reason, Verdict
+from airflow_provider_bitrix24.triggers.poll_result import Reason, PollResult
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -53,16 +53,16 @@ class RecordTrigger(WaitTrigger):
 
     def looker(
         self, hook: Bitrix24Hook, until_the_end: AsyncExitStack
-    ) -> Callable[[float], Awaitable[tuple[Verdict, bool]]]:
+    ) -> Callable[[float], Awaitable[tuple[PollResult, bool]]]:
         """Look alone: an object that is read by any method has no poll."""
 
-        async def wait_and_look(seconds: float) -> tuple[Verdict, bool]:
+        async def wait_and_look(seconds: float) -> tuple[PollResult, bool]:
             await asyncio.sleep(seconds)
             return await self.look(hook), False
 
         return wait_and_look
 
-    async def look(self, hook: Bitrix24Hook) -> Verdict:
+    async def look(self, hook: Bitrix24Hook) -> PollResult:
         """Read the object and judge it."""
         try:
             result = await hook.acall(self.method, self.parameters)
@@ -73,7 +73,7 @@ class RecordTrigger(WaitTrigger):
 
 def judge_record(
     method: str, result: Any, condition: Mapping[str, Any], fail_when: Mapping[str, Any] | None
-) -> Verdict:
+) -> PollResult:
     """Judge an object: the condition is met, cannot be met any more, or is not met yet.
 
     :raises Bitrix24ConfigError: the method does not return one object, or a field of a condition is not in it.
@@ -83,18 +83,20 @@ def judge_record(
     found = _the_object(method, result)
     shown = ", ".join(f"{key} {wanted!r}" for key, wanted in condition.items())
     if holds(condition, found, "condition"):
-        return Verdict(reason=Reason.MET, message=f"{method}: {shown}", items=[plain(found)])
+        return PollResult(reason=Reason.MET, message=f"{method}: {shown}", items=[plain(found)])
     if fail_when is not None and holds(fail_when, found, "fail_when"):
         why = ", ".join(f"{key} {wanted!r}" for key, wanted in fail_when.items())
-        return Verdict(
+        return PollResult(
             reason=Reason.FAILED, message=f"{method}: fail_when holds ({why}). Waiting for {shown} was ended."
         )
-    return Verdict(reason=Reason.WAITING, message=f"{method}: not yet {shown}")
+    return PollResult(reason=Reason.WAITING, message=f"{method}: not yet {shown}")
 
 
-def gone(method: str, error: Bitrix24NotFound) -> Verdict:
-    """Return the verdict for an object that does not exist."""
-    return Verdict(reason=Reason.DELETED, message=f"{method}: there is no such object. {error} Waiting would not end.")
+def gone(method: str, error: Bitrix24NotFound) -> PollResult:
+    """Return the result for an object that does not exist."""
+    return PollResult(
+        reason=Reason.DELETED, message=f"{method}: there is no such object. {error} Waiting would not end."
+    )
 
 
 def _the_object(method: str, result: Any) -> Mapping[str, Any]:

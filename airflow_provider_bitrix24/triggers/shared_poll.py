@@ -186,7 +186,7 @@ async def seat_in(
     :param interval: seconds between two looks of this trigger.
     :raises Bitrix24Error: the connection cannot be read.
     """
-    settings = (await hook.acaller()).settings
+    settings = (await hook.aclient()).settings
     for loop in [loop for loop in _polls if loop.is_closed()]:
         del _polls[loop]  # it was ended without letting its triggers clean up
     loop = asyncio.get_running_loop()

@@ -24,7 +24,7 @@ SECRET = "c4n4rys3cr3tc0de"
 
 
 def answer(body: bytes | dict, *, status: str = "200 OK", headers: str = "") -> bytes:
-    """A complete HTTP answer."""
+    """A complete HTTP response."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     return f"HTTP/1.1 {status}\r\nContent-Length: {len(raw)}\r\n{headers}\r\n".encode() + raw
 

@@ -6,8 +6,8 @@ import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_bitrix24.api.effects import Request, Response, Sleep
-from airflow_provider_bitrix24.api.flow import Caller
+from airflow_provider_bitrix24.api.client import ApiClient
+from airflow_provider_bitrix24.api.io import Request, Response, Sleep
 from airflow_provider_bitrix24.api.settings import Settings
 from airflow_provider_bitrix24.exceptions import Bitrix24Error
 
@@ -22,12 +22,12 @@ def portal(**extra: Any) -> Settings:
     return Settings.from_connection_values(host="acme.bitrix24.com", login="1", password=SECRET, extra=extra)
 
 
-def caller(**extra: Any) -> Caller:
-    return Caller(portal(**extra))
+def client(**extra: Any) -> ApiClient:
+    return ApiClient(portal(**extra))
 
 
 def says(body: Any = None, status: int = 200, at: float = 1_763_800_000.0, **headers: str) -> Response:
-    """An answer with a JSON body, or with the bytes that are given."""
+    """A response with a JSON body, or with the bytes that are given."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     return Response(status=status, headers={k.replace("_", "-"): v for k, v in headers.items()}, body=raw, at=at)
 

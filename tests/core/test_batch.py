@@ -1,4 +1,4 @@
-"""Batches as PHP wants them, and what its answers say about each command."""
+"""Batches as PHP wants them, and what its responses say about each command."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_bitrix24.api.batch import query
-from airflow_provider_bitrix24.api.effects import Effect, Lease, Unknown
+from airflow_provider_bitrix24.api.io import Effect, SendDeadline, Unknown
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ApiError,
     Bitrix24ConfigError,
@@ -22,20 +22,20 @@ from airflow_provider_bitrix24.exceptions import (
     Bitrix24OutcomeUnknown,
     Bitrix24RateLimited,
 )
-from tests.core.scripted import SECRET, Play, caller, play, refuses, says
+from tests.core.scripted import SECRET, Play, client, play, refuses, says
 
 GET = "crm.item.payment.get"
 TWO = {"a": (GET, {"id": 1}), "b": (GET, {"id": 2})}
 
 
 def answered(result: Any = (), errors: Any = (), **more: Any) -> Any:
-    """A batch's answer; Python's empty tuple becomes PHP's empty array."""
+    """A batch's response; Python's empty tuple becomes PHP's empty array."""
     body = {"result": result, "result_error": errors, "result_total": [], "result_next": [], "result_time": [], **more}
     return says({"result": body, "time": {"finish": 1763800000}})
 
 
 def batch(commands: Any, *outcomes: Any, **options: Any) -> Play:
-    return play(caller().batch(commands, **options), *outcomes)
+    return play(client().batch(commands, **options), *outcomes)
 
 
 def test_commands_travel_as_php_queries() -> None:
@@ -156,9 +156,9 @@ def test_an_error_may_be_no_object() -> None:
     [
         (Effect.READ, False, [], Bitrix24NoAnswer),
         (Effect.READ, True, {"a": {"error": "100"}}, Bitrix24NotSent),
-        (Effect.SET, True, {"a": {"error": "100"}}, Bitrix24NotSent),
-        (Effect.SET, True, [], Bitrix24OutcomeUnknown),
-        (Effect.CREATE, False, {"a": {"error": "100"}}, Bitrix24OutcomeUnknown),
+        (Effect.IDEMPOTENT, True, {"a": {"error": "100"}}, Bitrix24NotSent),
+        (Effect.IDEMPOTENT, True, [], Bitrix24OutcomeUnknown),
+        (Effect.NON_IDEMPOTENT, False, {"a": {"error": "100"}}, Bitrix24OutcomeUnknown),
     ],
 )
 def test_a_command_that_the_answer_does_not_mention(effect: Effect, halt: bool, errors: Any, kind: type) -> None:
@@ -168,14 +168,14 @@ def test_a_command_that_the_answer_does_not_mention(effect: Effect, halt: bool, 
 
 
 def test_unclear_words_inside_a_batch_of_writes_are_an_unknown_outcome() -> None:
-    reply = batch(TWO, answered([], {"a": {"error": 0, "error_description": "?"}}), effect=Effect.SET).value
+    reply = batch(TWO, answered([], {"a": {"error": 0, "error_description": "?"}}), effect=Effect.IDEMPOTENT).value
     with pytest.raises(Bitrix24OutcomeUnknown) as caught:
         reply.value("a")
     assert caught.value.answered
 
 
 def test_working_time_of_inner_calls_is_remembered() -> None:
-    one = caller()
+    one = client()
     at = 1763800000
     times = {"a": {"operating_reset_at": at + 60}, "b": {"operating": 0}}
     body = {"result": {"a": 1, "b": 1}, "result_error": [], "result_time": times}
@@ -192,16 +192,18 @@ def test_working_time_of_inner_calls_is_remembered() -> None:
 @pytest.mark.parametrize("result", [True, [], None, {"result": {}}, "x"])
 def test_an_answer_that_is_no_batch(result: Any) -> None:
     assert isinstance(batch(TWO, says({"result": result})).error, Bitrix24NoAnswer)
-    error = batch(TWO, says({"result": result}), effect=Effect.CREATE).error
+    error = batch(TWO, says({"result": result}), effect=Effect.NON_IDEMPOTENT).error
     assert isinstance(error, Bitrix24OutcomeUnknown)
     assert error.answered is False
 
 
 def test_a_lost_batch_of_writes_is_not_sent_again() -> None:
-    lease = Lease(monotonic=1, wall=1)
-    played = batch(TWO, Unknown("reset"), effect=Effect.CREATE, lease=lease, headers={"Idempotency-Key": "k"})
+    deadline = SendDeadline(monotonic=1, wall=1)
+    played = batch(
+        TWO, Unknown("reset"), effect=Effect.NON_IDEMPOTENT, deadline=deadline, headers={"Idempotency-Key": "k"}
+    )
     assert isinstance(played.error, Bitrix24OutcomeUnknown)
-    assert played.requests[0].not_after is lease
+    assert played.requests[0].not_after is deadline
     assert played.requests[0].headers["Idempotency-Key"] == "k"
 
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_bitrix24.api.effects import Effect, Lease
-from airflow_provider_bitrix24.api.flow import Caller
+from airflow_provider_bitrix24.api.client import ApiClient
+from airflow_provider_bitrix24.api.io import Effect, SendDeadline
+from airflow_provider_bitrix24.drivers.in_flight import InFlightRequest
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ApiError,
     Bitrix24ConfigError,
@@ -27,7 +28,6 @@ from airflow_provider_bitrix24.exceptions import (
     Bitrix24RateLimited,
     Bitrix24ServerError,
 )
-from airflow_provider_bitrix24.passage import Passage
 from tests.core.raw_server import OK, SECRET, Peer, Requests, answer, gzipped, settings_for, wait_for
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 METHOD = "crm.item.payment.get"
-BROKE = "the connection broke before the answer was complete"
-LATE = "no complete answer within 1 s"
+BROKE = "the connection broke before the response was complete"
+LATE = "no complete response within 1 s"
 HTML = b"<html>https://acme.bitrix24.com/rest/1/" + SECRET.encode() + b"/x</html>"
 
 
@@ -118,7 +118,7 @@ FAULTS: dict[str, tuple[Any, Bitrix24Error | None, Bitrix24Error | None]] = {
         Bitrix24NoAnswer(METHOD, BROKE),
         Bitrix24OutcomeUnknown(METHOD, False, None, BROKE),
     ),
-    "closed without an answer": (
+    "closed without a response": (
         drops,
         Bitrix24NoAnswer(METHOD, BROKE),
         Bitrix24OutcomeUnknown(METHOD, False, None, BROKE),
@@ -152,28 +152,28 @@ FAULTS: dict[str, tuple[Any, Bitrix24Error | None, Bitrix24Error | None]] = {
     ),
     "half of a packed body": (
         sends(coded(gzipped(GOOD)[:-9], "gzip")),
-        Bitrix24NoAnswer(METHOD, "the answer is incomplete"),
-        Bitrix24OutcomeUnknown(METHOD, False, None, "the answer is incomplete"),
+        Bitrix24NoAnswer(METHOD, "the response is incomplete"),
+        Bitrix24OutcomeUnknown(METHOD, False, None, "the response is incomplete"),
     ),
     "called packed and is not": (
         sends(coded(b'{"result": 1}', "gzip")),
-        Bitrix24NoAnswer(METHOD, "the answer cannot be unpacked"),
-        Bitrix24OutcomeUnknown(METHOD, False, None, "the answer cannot be unpacked"),
+        Bitrix24NoAnswer(METHOD, "the response cannot be unpacked"),
+        Bitrix24OutcomeUnknown(METHOD, False, None, "the response cannot be unpacked"),
     ),
     "packed in a way nobody asked for": (
         sends(coded(b"x", "br")),
-        Bitrix24NoAnswer(METHOD, "the answer is encoded in a way that was not asked for"),
-        Bitrix24OutcomeUnknown(METHOD, False, None, "the answer is encoded in a way that was not asked for"),
+        Bitrix24NoAnswer(METHOD, "the response is encoded in a way that was not asked for"),
+        Bitrix24OutcomeUnknown(METHOD, False, None, "the response is encoded in a way that was not asked for"),
     ),
     "too large": (
         sends(answer(b"x" * 5000)),
-        Bitrix24NoAnswer(METHOD, "the answer is larger than 4000 bytes"),
-        Bitrix24OutcomeUnknown(METHOD, False, None, "the answer is larger than 4000 bytes"),
+        Bitrix24NoAnswer(METHOD, "the response is larger than 4000 bytes"),
+        Bitrix24OutcomeUnknown(METHOD, False, None, "the response is larger than 4000 bytes"),
     ),
     "too large once unpacked": (
         sends(coded(gzipped({"result": "x" * 5000}), "gzip")),
-        Bitrix24NoAnswer(METHOD, "the answer is larger than 4000 bytes"),
-        Bitrix24OutcomeUnknown(METHOD, False, None, "the answer is larger than 4000 bytes"),
+        Bitrix24NoAnswer(METHOD, "the response is larger than 4000 bytes"),
+        Bitrix24OutcomeUnknown(METHOD, False, None, "the response is larger than 4000 bytes"),
     ),
     "no HTTP": (
         sends_and_closes(b"SSH-2.0-OpenSSH_9.9\r\n\r\n"),
@@ -246,7 +246,7 @@ FAULTS: dict[str, tuple[Any, Bitrix24Error | None, Bitrix24Error | None]] = {
 def outcome(driver: Any, settings: Any, effect: Effect, **options: Any) -> Any:
     """The reply, or the exception."""
     try:
-        return driver(Caller(settings, tries=1).call(METHOD, {"id": 1}, effect=effect, **options))
+        return driver(ApiClient(settings, tries=1).call(METHOD, {"id": 1}, effect=effect, **options))
     except Bitrix24Error as error:
         return error
 
@@ -269,7 +269,7 @@ def assert_same(got: Any, expected: Bitrix24Error) -> None:
     assert got.__context__ is None
 
 
-@pytest.mark.parametrize("effect", [Effect.READ, Effect.SET, Effect.CREATE])
+@pytest.mark.parametrize("effect", [Effect.READ, Effect.IDEMPOTENT, Effect.NON_IDEMPOTENT])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_both_drivers_see_the_same(serve: Any, driver: Any, fault: str, effect: Effect) -> None:
     script, for_a_read, for_a_write = FAULTS[fault]
@@ -286,8 +286,8 @@ def test_both_drivers_see_the_same(serve: Any, driver: Any, fault: str, effect: 
 
 def test_a_fraction_stays_exact_and_the_body_is_json(serve: Any, driver: Any) -> None:
     server = serve(sends(OK))
-    settings = settings_for(server.port, delivery=0)
-    call = Caller(settings).call(METHOD, {"filter": {">id": 5}, "sum": Decimal("10.10")}, effect=Effect.READ)
+    settings = settings_for(server.port, network_delay=0)
+    call = ApiClient(settings).call(METHOD, {"filter": {">id": 5}, "sum": Decimal("10.10")}, effect=Effect.READ)
     reply = driver(settings)(call)
     assert reply.result["sum"] == Decimal("10.1")
     assert reply.at.timestamp() == 1763800000
@@ -300,12 +300,12 @@ def test_a_fraction_stays_exact_and_the_body_is_json(serve: Any, driver: Any) ->
 def test_redirects_name_the_new_host_only(serve: Any, driver: Any) -> None:
     server = serve(FAULTS["a redirect"][0])
     settings = settings_for(server.port)
-    message = str(outcome(driver(settings), settings, Effect.SET))
+    message = str(outcome(driver(settings), settings, Effect.IDEMPOTENT))
     assert "new.bitrix24.com" in message
     assert f"portal_id to '127.0.0.1:{server.port}'" in message
 
 
-@pytest.mark.parametrize("effect", [Effect.READ, Effect.CREATE])
+@pytest.mark.parametrize("effect", [Effect.READ, Effect.NON_IDEMPOTENT])
 def test_refused_and_unknown_hosts_are_not_sent(driver: Any, effect: Effect) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
@@ -327,7 +327,7 @@ def test_a_connection_that_nobody_accepts_is_not_sent(driver: Any) -> None:
             one.setblocking(False)
             one.connect_ex(listener.getsockname())
         settings = settings_for(listener.getsockname()[1], connect_timeout=0.2)
-        got = outcome(driver(settings), settings, Effect.CREATE)
+        got = outcome(driver(settings), settings, Effect.NON_IDEMPOTENT)
         for one in waiting:
             one.close()
     assert_same(got, not_sent("no connection within 0.2 s"))
@@ -344,25 +344,25 @@ def test_each_address_of_a_host_is_tried(serve: Any, driver: Any, monkeypatch: p
 
     monkeypatch.setattr(socket, "getaddrinfo", two)  # nothing listens at the first of them
     settings = settings_for(server.port, host="portal.example")
-    assert outcome(driver(settings), settings, Effect.CREATE).result["id"] == 7
+    assert outcome(driver(settings), settings, Effect.NON_IDEMPOTENT).result["id"] == 7
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: [])
     settings = settings_for(server.port, host="portal.example")
-    assert isinstance(outcome(driver(settings), settings, Effect.CREATE), Bitrix24NotSent)
+    assert isinstance(outcome(driver(settings), settings, Effect.NON_IDEMPOTENT), Bitrix24NotSent)
 
 
 @pytest.mark.parametrize("clock", ["monotonic", "wall"])
-def test_the_lease_is_checked_on_the_live_connection(serve: Any, driver: Any, clock: str) -> None:
+def test_the_deadline_is_checked_on_the_live_connection(serve: Any, driver: Any, clock: str) -> None:
     server = serve(sends(OK))
     settings = settings_for(server.port)
     over = {"monotonic": time.monotonic() + 60, "wall": time.time() + 60}
     over[clock] -= 61
     drive = driver(settings)
-    got = outcome(drive, settings, Effect.CREATE, lease=Lease(**over))
+    got = outcome(drive, settings, Effect.NON_IDEMPOTENT, deadline=SendDeadline(**over))
     assert_same(got, Bitrix24NotSent(METHOD, "the time in which it might be sent had passed", True))
     wait_for(lambda: server.connections == 1)  # it was connected, and only then held back
     assert server.requests == []
-    lease = Lease(monotonic=time.monotonic() + 60, wall=time.time() + 60)
-    assert outcome(drive, settings, Effect.CREATE, lease=lease).result["id"] == 7
+    deadline = SendDeadline(monotonic=time.monotonic() + 60, wall=time.time() + 60)
+    assert outcome(drive, settings, Effect.NON_IDEMPOTENT, deadline=deadline).result["id"] == 7
 
 
 @pytest.fixture
@@ -379,7 +379,7 @@ def blocking() -> Iterator[Callable[[Any], Requests]]:
         one.close()
 
 
-@pytest.mark.parametrize("effect", [Effect.READ, Effect.SET, Effect.CREATE])
+@pytest.mark.parametrize("effect", [Effect.READ, Effect.IDEMPOTENT, Effect.NON_IDEMPOTENT])
 def test_a_kept_connection_that_closes_under_a_request(serve: Any, blocking: Any, effect: Effect) -> None:
     def once(peer: Peer) -> None:
         peer.read_request()
@@ -413,7 +413,7 @@ def test_a_kept_connection_that_closed_before_is_replaced(serve: Any, blocking: 
     settings = settings_for(server.port)
     drive = blocking(settings)
     for number in (1, 2):
-        assert outcome(drive, settings, Effect.CREATE).result["id"] == 7
+        assert outcome(drive, settings, Effect.NON_IDEMPOTENT).result["id"] == 7
         wait_for(lambda number=number: len(closed) == number)
     assert server.connections == 2
 
@@ -427,12 +427,12 @@ def test_a_read_is_repeated_and_a_write_is_not(serve: Any, driver: Any) -> None:
     server = serve(stumbles)
     settings = settings_for(server.port)
     drive = driver(settings)
-    assert drive(Caller(settings).call(METHOD, effect=Effect.READ)).result["id"] == 7
+    assert drive(ApiClient(settings).call(METHOD, effect=Effect.READ)).result["id"] == 7
     assert len(server.requests) == 3
     server = serve(drops)
     settings = settings_for(server.port)
     with pytest.raises(Bitrix24OutcomeUnknown):
-        driver(settings)(Caller(settings).call(METHOD, effect=Effect.SET))
+        driver(settings)(ApiClient(settings).call(METHOD, effect=Effect.IDEMPOTENT))
     assert len(server.requests) == 1
 
 
@@ -445,7 +445,7 @@ def test_each_wait_is_logged_once(serve: Any, driver: Any, caplog: pytest.LogCap
     caplog.set_level("INFO", "airflow_provider_bitrix24")
     server = serve(busy)
     settings = settings_for(server.port)
-    assert outcome(driver(settings), settings, Effect.CREATE).result["id"] == 7
+    assert outcome(driver(settings), settings, Effect.NON_IDEMPOTENT).result["id"] == 7
     words = f"Bitrix24 says that there are too many requests: {METHOD} will be repeated in "
     assert [record.getMessage().startswith(words) for record in caplog.records] == [True, True]
     assert len(server.requests) == 3
@@ -471,7 +471,7 @@ def test_netrc_and_cookies_are_not_used(
 # -- TLS ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate for localhost that signs itself, with its key."""
     from cryptography import x509
@@ -512,7 +512,7 @@ def test_a_trusted_certificate_is_fine(serve: Any, driver: Any, tls: ssl.SSLCont
     settings = settings_for(server.port, host="localhost", schema="https", ca_bundle=str(certificate))
     drive = driver(settings)
     for _ in range(2):
-        assert outcome(drive, settings, Effect.CREATE).result["id"] == 7
+        assert outcome(drive, settings, Effect.NON_IDEMPOTENT).result["id"] == 7
     assert server.connections == (1 if isinstance(drive, Requests) else 2)
 
 
@@ -530,15 +530,15 @@ def test_the_environments_certificates_are_trusted(
 def test_tls_failures_are_not_sent(serve: Any, driver: Any, tls: ssl.SSLContext, certificate: Path) -> None:
     server = serve(sends(OK), tls)
     settings = settings_for(server.port, host="localhost", schema="https")
-    got = outcome(driver(settings), settings, Effect.CREATE)
+    got = outcome(driver(settings), settings, Effect.NON_IDEMPOTENT)
     assert_same(got, not_sent("TLS: self-signed certificate"))
     settings = settings_for(server.port, schema="https", ca_bundle=str(certificate))
-    got = outcome(driver(settings), settings, Effect.CREATE)
+    got = outcome(driver(settings), settings, Effect.NON_IDEMPOTENT)
     wrong = "TLS: IP address mismatch, certificate is not valid for '127.0.0.1'."
     assert_same(got, not_sent(wrong))
     plain = serve(lambda peer: peer.send(answer(b"")))
     settings = settings_for(plain.port, schema="https")
-    got = outcome(driver(settings), settings, Effect.CREATE)
+    got = outcome(driver(settings), settings, Effect.NON_IDEMPOTENT)
     assert_same(got, not_sent("TLS could not be agreed"))
     assert server.requests == []
 
@@ -574,7 +574,7 @@ def proxy(serve: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_a_proxy_of_the_environment_is_used(serve: Any, driver: Any, proxy: Any) -> None:
     server = proxy(sends(OK))
     settings = settings_for(8080, host="portal.invalid")
-    assert outcome(driver(settings), settings, Effect.CREATE).result["id"] == 7
+    assert outcome(driver(settings), settings, Effect.NON_IDEMPOTENT).result["id"] == 7
     assert server.requests[0].startswith(b"POST http://portal.invalid:8080/rest/1/")
 
 
@@ -591,7 +591,7 @@ def test_a_tunnel_through_a_proxy(serve: Any, driver: Any, proxy: Any, tls: ssl.
     settings = settings_for(443, host="localhost", schema="https", ca_bundle=str(certificate))
     drive = driver(settings)
     for _ in range(2):
-        assert outcome(drive, settings, Effect.CREATE).result["id"] == 7
+        assert outcome(drive, settings, Effect.NON_IDEMPOTENT).result["id"] == 7
     assert len(server.requests) == (3 if isinstance(drive, Requests) else 4)
 
 
@@ -606,14 +606,14 @@ def test_a_tunnel_through_a_proxy(serve: Any, driver: Any, proxy: Any, tls: ssl.
 def test_a_proxy_that_does_not_let_through_is_not_sent(driver: Any, proxy: Any, script: Any, reason: str) -> None:
     proxy(script)
     settings = settings_for(443, host="portal.invalid", schema="https")
-    got = outcome(driver(settings), settings, Effect.CREATE)
+    got = outcome(driver(settings), settings, Effect.NON_IDEMPOTENT)
     assert_same(got, not_sent(reason))
 
 
-def test_a_lease_is_not_spent_on_the_proxy(driver: Any, proxy: Any) -> None:
+def test_a_deadline_is_not_spent_on_the_proxy(driver: Any, proxy: Any) -> None:
     server = proxy(holds)
     settings = settings_for(443, host="portal.invalid", schema="https", connect_timeout=0.2, read_timeout=0.2)
-    got = outcome(driver(settings), settings, Effect.CREATE)
+    got = outcome(driver(settings), settings, Effect.NON_IDEMPOTENT)
     assert isinstance(got, Bitrix24NotSent)
     assert server.requests[0].startswith(b"CONNECT")
 
@@ -625,7 +625,7 @@ def test_a_proxy_that_answers_byte_by_byte_is_not_waited_for(driver: Any, proxy:
 
     server = proxy(dribbles)
     settings = settings_for(443, host="portal.invalid", schema="https", connect_timeout=0.2)
-    got = outcome(driver(settings), settings, Effect.CREATE)
+    got = outcome(driver(settings), settings, Effect.NON_IDEMPOTENT)
     assert_same(got, not_sent("no connection within 0.6 s"))
     assert len(server.requests) == 1
 
@@ -646,7 +646,7 @@ def test_a_slow_connection_leaves_the_request_its_whole_time(
     settings = settings_for(
         443, host="localhost", schema="https", ca_bundle=str(certificate), connect_timeout=1, read_timeout=20
     )
-    assert outcome(driver(settings), settings, Effect.CREATE).result["id"] == 7
+    assert outcome(driver(settings), settings, Effect.NON_IDEMPOTENT).result["id"] == 7
 
 
 def test_other_proxies_are_a_config_error(driver: Any, proxy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -660,20 +660,20 @@ def test_other_proxies_are_a_config_error(driver: Any, proxy: Any, monkeypatch: 
 
 
 class Sends:
-    """What sockets are given after the lease was checked, and what has arrived when each call returns."""
+    """What sockets are given after the deadline was checked, and what has arrived when each call returns."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, server: Any) -> None:
         self.after_the_check: list[int] = []
         self.whole_when_frozen: list[bool] = []
         self._server = server
         self._left = False
-        leave = Passage.leave
+        leave = InFlightRequest.start_sending
 
-        def leaves(passage: Passage) -> None:
-            leave(passage)
+        def leaves(in_flight: InFlightRequest) -> None:
+            leave(in_flight)
             self._left = True
 
-        monkeypatch.setattr(Passage, "leave", leaves)
+        monkeypatch.setattr(InFlightRequest, "start_sending", leaves)
         for name in ("send", "sendall"):
             monkeypatch.setattr(socket.socket, name, self._watched(getattr(socket.socket, name)), raising=False)
         monkeypatch.setattr(ssl.SSLSocket, "sendall", self._watched(ssl.SSLSocket.sendall))
@@ -715,7 +715,7 @@ def test_headers_and_body_leave_in_one_send(
     way: str,
     params: dict[str, Any],
 ) -> None:
-    """A process that is frozen between the two would finish the write when its lease has long been over."""
+    """A process that is frozen between the two would finish the write when its deadline has passed."""
 
     def tunnel(peer: Peer) -> None:
         peer.read_request()
@@ -737,8 +737,11 @@ def test_headers_and_body_leave_in_one_send(
     server.ports, server.expected = {server.port}, 2 if way == "tunnel" else 1
     drive = driver(settings)
     watched = Sends(monkeypatch, server)
-    lease = Lease(monotonic=time.monotonic() + 60, wall=time.time() + 60)
-    assert drive(Caller(settings).call(METHOD, params, effect=Effect.CREATE, lease=lease)).result["id"] == 7
+    deadline = SendDeadline(monotonic=time.monotonic() + 60, wall=time.time() + 60)
+    assert (
+        drive(ApiClient(settings).call(METHOD, params, effect=Effect.NON_IDEMPOTENT, deadline=deadline)).result["id"]
+        == 7
+    )
     assert len(watched.after_the_check) == 1
     assert watched.whole_when_frozen == [True]
 

@@ -14,16 +14,16 @@ import pytest
 
 from airflow_provider_bitrix24 import pacing
 from airflow_provider_bitrix24.api.authorised import Authorised
-from airflow_provider_bitrix24.api.effects import Effect, Lease, NotSent, Request, Reserve, Sleep, Slot, Unknown
-from airflow_provider_bitrix24.api.flow import Caller
+from airflow_provider_bitrix24.api.client import ApiClient
+from airflow_provider_bitrix24.api.io import Effect, NotSent, Request, Reserve, SendDeadline, Sleep, Slot, Unknown
 from airflow_provider_bitrix24.api.pacing import Limits
-from airflow_provider_bitrix24.api.patience import REPEATS
+from airflow_provider_bitrix24.api.retry import REPEATS
 from airflow_provider_bitrix24.drivers import arun, make_client
 from airflow_provider_bitrix24.exceptions import Bitrix24Error, Bitrix24NotSent, Bitrix24RateLimited
 from airflow_provider_bitrix24.pacing import HostPacer
 from tests.core.raw_server import OK as ANSWERED
 from tests.core.raw_server import Peer, settings_for
-from tests.core.scripted import caller, portal, refuses, says
+from tests.core.scripted import client, portal, refuses, says
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.settings import Settings
 
 METHOD = "crm.item.payment.add"
-READ, SET = Effect.READ, Effect.SET
+READ, IDEMPOTENT = Effect.READ, Effect.IDEMPOTENT
 OK = says({"result": 1})
 BUSY = refuses("QUERY_LIMIT_EXCEEDED", "Too many requests", 503)
-LEASE = Lease(monotonic=1e9, wall=1e12)
+DEADLINE = SendDeadline(monotonic=1e9, wall=1e12)
 SLOW = Limits(10, 0.1)
 """Eight at once, then one every ten seconds."""
 
@@ -67,8 +67,8 @@ class Told:
         return [command for command in self.commands if isinstance(command, kind)]
 
 
-def paced(**extra: Any) -> Caller:
-    return Caller(portal(**extra), paced=True)
+def paced(**extra: Any) -> ApiClient:
+    return ApiClient(portal(**extra), paced=True)
 
 
 # ------------------------------------------------------------------------------------------------------------- flows
@@ -106,7 +106,7 @@ def test_all_waits_of_a_call_share_one_patience() -> None:
 
 
 def test_no_slot_in_time_is_the_rate_limits_error() -> None:
-    told = Told(paced(rate_limit_wait=7).call(METHOD, effect=SET), Slot(33.0, granted=False))
+    told = Told(paced(rate_limit_wait=7).call(METHOD, effect=IDEMPOTENT), Slot(33.0, granted=False))
     error = told.error
     assert isinstance(error, Bitrix24RateLimited)
     assert (error.final, error.retry_after, error.status) == (False, 33.0, 0)
@@ -118,26 +118,26 @@ def test_no_slot_in_time_is_the_rate_limits_error() -> None:
     assert error.reason == "Not sent: the portal's rate limit"
 
 
-def test_a_write_has_its_slot_before_its_lease() -> None:
+def test_a_write_has_its_slot_before_its_deadline() -> None:
     one = paced()
     assert Told(one.reserve(), Slot(2.0)).commands == [
         Reserve(within=120),
         Sleep(2.0, "The portal's rate limit: The write will be sent"),
     ]
     assert Told(one.reserve(), Slot(2.0)).value == 2.0
-    assert Told(one.call(METHOD, effect=SET, lease=LEASE), OK).order == ["Request"]
+    assert Told(one.call(METHOD, effect=IDEMPOTENT, deadline=DEADLINE), OK).order == ["Request"]
 
 
 @pytest.mark.parametrize("outcome", [BUSY, NotSent("refused")])
-def test_with_a_lease_a_write_is_sent_once(outcome: Any) -> None:
-    told = Told(paced().call(METHOD, effect=SET, lease=LEASE), outcome)
+def test_with_a_deadline_a_write_is_sent_once(outcome: Any) -> None:
+    told = Told(paced().call(METHOD, effect=IDEMPOTENT, deadline=DEADLINE), outcome)
     assert told.order == ["Request"]
     assert isinstance(told.error, Bitrix24RateLimited | Bitrix24NotSent)
 
 
 def test_what_is_not_paced_books_nothing() -> None:
-    assert Told(caller().reserve()).value == 0.0
-    assert Told(caller().call(METHOD, effect=READ), OK).order == ["Request"]
+    assert Told(client().reserve()).value == 0.0
+    assert Told(client().call(METHOD, effect=READ), OK).order == ["Request"]
 
 
 def test_a_flow_with_access_tokens_gets_its_slots() -> None:
@@ -150,7 +150,7 @@ def test_a_flow_with_access_tokens_gets_its_slots() -> None:
 # ------------------------------------------------------------------------------------------------------ retry quota
 
 
-def requests_of(one: Caller, outcome: Any) -> int:
+def requests_of(one: ApiClient, outcome: Any) -> int:
     """How often a call that meets nothing else is sent."""
     flow, answer, sent = one.call(METHOD, effect=READ), None, 0
     try:
@@ -163,19 +163,19 @@ def requests_of(one: Caller, outcome: Any) -> int:
 
 @pytest.mark.parametrize("outcome", [Unknown("reset"), NotSent("refused")])
 def test_a_portal_that_fails_everything_is_left_alone(outcome: Any) -> None:
-    one = caller()
+    one = client()
     assert [requests_of(one, outcome) for _ in range(100)] == [3] * (REPEATS // 2) + [1] * (100 - REPEATS // 2)
 
 
 def test_refusals_for_the_rate_limit_count_too() -> None:
-    one = caller()
+    one = client()
     sent = [requests_of(one, BUSY) for _ in range(30)]
     assert sum(sent) == 30 + REPEATS
     assert sent[-1] == 1
 
 
 def test_each_success_gives_one_repeat_back() -> None:
-    one = caller()
+    one = client()
     assert requests_of(one, OK) == 1
     while requests_of(one, Unknown("reset")) > 1:
         pass
@@ -216,12 +216,12 @@ def test_both_drivers_book_before_they_send(
     drive = driver(settings)
     drive.pacer = Gate(seen, wait=0.01)
     with caplog.at_level(logging.INFO):
-        drive(Caller(settings, paced=True).call(METHOD, effect=READ))
-    drive(Caller(settings, paced=True).reserve())
+        drive(ApiClient(settings, paced=True).call(METHOD, effect=READ))
+    drive(ApiClient(settings, paced=True).reserve())
     assert seen == ["slot", "request", "slot"]
     assert f"The portal's rate limit: {METHOD} will be sent in 0.0 s." in caplog.text
     drive.pacer = None
-    drive(Caller(settings, paced=True).call(METHOD, effect=READ))
+    drive(ApiClient(settings, paced=True).call(METHOD, effect=READ))
     assert seen[3:] == ["request"]
 
 
@@ -236,7 +236,7 @@ def test_the_event_loop_goes_on_while_a_slot_is_booked() -> None:
     async def main() -> None:
         settings = settings_for(1)
         async with make_client(settings) as client:
-            flow = asyncio.create_task(arun(Caller(settings, paced=True).reserve(), client, Stuck()))
+            flow = asyncio.create_task(arun(ApiClient(settings, paced=True).reserve(), client, Stuck()))
             await asyncio.sleep(0)
             released.set()
             with pytest.raises(Bitrix24RateLimited):  # it was not granted: the event was set in time

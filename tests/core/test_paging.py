@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_bitrix24.api.methods import METHODS
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24NoAnswer
-from tests.core.scripted import Play, caller, play, says
+from tests.core.scripted import Play, client, play, says
 
 SHAPES = {row.name: row.rows for row in METHODS.values() if row.rows is not None}
 BY_ID = [method for method, shape in SHAPES.items() if shape.paging == "id"]
@@ -18,7 +18,7 @@ WHOLE = [method for method, shape in SHAPES.items() if not shape.paged]
 
 
 def page(method: str, params: Any, rows: Any, after: int | None = None) -> Play:
-    return play(caller().page(method, params, after=after), says({"result": rows}))
+    return play(client().page(method, params, after=after), says({"result": rows}))
 
 
 def wrapped(method: str, ids: Any) -> Any:
@@ -72,7 +72,7 @@ def test_upper_case_names_are_understood() -> None:
     ],
 )
 def test_what_would_break_the_paging_is_refused(method: str, params: Any, words: str) -> None:
-    error = play(caller().page(method, params)).error
+    error = play(client().page(method, params)).error
     assert isinstance(error, Bitrix24ConfigError)
     assert words in str(error)
 
@@ -96,7 +96,7 @@ def test_rows_that_were_not_asked_for_are_no_answer(rows: Any) -> None:
 
 
 def test_an_id_of_thousands_of_digits_is_none() -> None:
-    flow = caller().page("crm.deal.list")
+    flow = client().page("crm.deal.list")
     assert isinstance(play(flow, says({"result": [{"ID": "9" * 5000}]})).error, Bitrix24NoAnswer)
 
 
@@ -106,7 +106,7 @@ def test_a_wrapper_that_is_missing_is_no_answer() -> None:
 
 
 def offsets(method: str, params: Any, *replies: Any, after: int | None = None) -> Play:
-    return play(caller().page(method, params, after=after), *(says(reply) for reply in replies))
+    return play(client().page(method, params, after=after), *(says(reply) for reply in replies))
 
 
 @pytest.mark.parametrize("method", [*BY_START, "crm.lead.list", "telephony.externalLine.get"])

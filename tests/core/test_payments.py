@@ -1,4 +1,4 @@
-"""One flow per REST method: what it sends, and what it makes of the documented answers."""
+"""One flow per REST method: what it sends, and what it makes of the documented responses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pendulum
 import pytest
 
 from airflow_provider_bitrix24.api import payments
-from airflow_provider_bitrix24.api.effects import Effect, Lease, Unknown
+from airflow_provider_bitrix24.api.io import Effect, SendDeadline, Unknown
 from airflow_provider_bitrix24.api.models import Money
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ConfigError,
@@ -18,9 +18,9 @@ from airflow_provider_bitrix24.exceptions import (
     Bitrix24OutcomeUnknown,
     Bitrix24RateLimited,
 )
-from tests.core.scripted import Play, caller, play, refuses, says
+from tests.core.scripted import Play, client, play, refuses, says
 
-LEASE = Lease(monotonic=1, wall=1)
+DEADLINE = SendDeadline(monotonic=1, wall=1)
 PAYMENT = {
     "id": 1036,
     "accountNumber": "3653/1",
@@ -48,7 +48,7 @@ INVOICE = {
 
 
 def plays(flow: Any, *results: Any) -> Play:
-    return play(flow(caller()), *(says({"result": result}) for result in results))
+    return play(flow(client()), *(says({"result": result}) for result in results))
 
 
 def batched(results: Any, errors: Any = ()) -> Any:
@@ -57,11 +57,11 @@ def batched(results: Any, errors: Any = ()) -> Any:
 
 def test_pay_invoice_sends_the_documented_parameters() -> None:
     played = plays(
-        lambda one: payments.pay_invoice(one, invoice_id=2, pay_system_id=31, lease=LEASE, idempotency="k"), True
+        lambda one: payments.pay_invoice(one, invoice_id=2, pay_system_id=31, deadline=DEADLINE, idempotency="k"), True
     )
     (request,) = played.requests
     assert (request.method, request.params) == ("sale.paysystem.pay.invoice", {"INVOICE_ID": 2, "PAY_SYSTEM_ID": 31})
-    assert (request.effect, request.not_after, request.headers["Idempotency-Key"]) == (Effect.SET, LEASE, "k")
+    assert (request.effect, request.not_after, request.headers["Idempotency-Key"]) == (Effect.IDEMPOTENT, DEADLINE, "k")
     played = plays(lambda one: payments.pay_invoice(one, invoice_id=2, bx_rest_handler="h"), True)
     assert played.requests[0].params == {"INVOICE_ID": 2, "BX_REST_HANDLER": "h"}
     assert played.value is None
@@ -93,14 +93,14 @@ def test_update_and_pay_send_the_documented_parameters() -> None:
     request = plays(WRITES["update_crm_payment"], True).requests[0]
     assert (request.method, request.params) == ("crm.item.payment.update", {"id": 2, "fields": {"paySystemId": 8}})
     request = plays(WRITES["pay_crm_payment"], True).requests[0]
-    assert (request.method, request.params, request.effect) == ("crm.item.payment.pay", {"id": 2}, Effect.SET)
+    assert (request.method, request.params, request.effect) == ("crm.item.payment.pay", {"id": 2}, Effect.IDEMPOTENT)
 
 
 def test_add_returns_the_id() -> None:
     played = plays(lambda one: payments.add_crm_payment(one, entity_id="13123", entity_type_id="deal"), 1033)
     assert played.value == 1033
     assert played.requests[0].params == {"entityId": 13123, "entityTypeId": 2}
-    assert played.requests[0].effect is Effect.CREATE
+    assert played.requests[0].effect is Effect.NON_IDEMPOTENT
     played = plays(lambda one: payments.add_crm_payment(one, entity_id=1, entity_type_id=31, pay_system_id=6), "1034")
     assert played.value == 1034
     assert played.requests[0].params["fields"] == {"paySystemId": 6}
@@ -108,7 +108,7 @@ def test_add_returns_the_id() -> None:
 
 @pytest.mark.parametrize("result", [0, None, True, -1, [], {"id": 1}, "x", Decimal("1.5")])
 def test_an_add_without_an_id_is_an_unknown_outcome(result: Any) -> None:
-    flow = payments.add_crm_payment(caller(), entity_id=1, entity_type_id=2)
+    flow = payments.add_crm_payment(client(), entity_id=1, entity_type_id=2)
     body = f'{{"result": {result}}}'.encode() if isinstance(result, Decimal) else {"result": result}
     error = play(flow, says(body)).error
     assert isinstance(error, Bitrix24OutcomeUnknown)
@@ -193,7 +193,7 @@ def test_what_says_nothing_about_a_payment_is_raised() -> None:
 def test_another_object_than_asked_for_is_no_answer(flow: Any, result: Any) -> None:
     error = plays(flow, result).error
     assert isinstance(error, Bitrix24NoAnswer)
-    assert "answered with another object" in str(error)
+    assert "responded with another object" in str(error)
 
 
 @pytest.mark.parametrize("wanted", [[1036, "1037"], (1036,), {1036}, 1036, "1036"])
@@ -256,7 +256,7 @@ def test_wrong_ids_are_refused_by_name_before_sending(field: str, value: Any) ->
 
 
 def test_a_lost_write_is_an_unknown_outcome() -> None:
-    error = play(payments.pay_invoice(caller(), invoice_id=2, pay_system_id=1), Unknown("reset")).error
+    error = play(payments.pay_invoice(client(), invoice_id=2, pay_system_id=1), Unknown("reset")).error
     assert isinstance(error, Bitrix24OutcomeUnknown)
-    error = play(payments.pay_crm_payment(caller(), payment_id=2), refuses(0, "Payment has not been found")).error
+    error = play(payments.pay_crm_payment(client(), payment_id=2), refuses(0, "Payment has not been found")).error
     assert isinstance(error, Bitrix24NotFound)

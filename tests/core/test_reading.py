@@ -10,10 +10,10 @@ from urllib.parse import parse_qs, unquote
 
 import pytest
 
-from airflow_provider_bitrix24.api.effects import Request, Unknown
+from airflow_provider_bitrix24.api.io import Request, Unknown
 from airflow_provider_bitrix24.api.reading import ListReader
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Error, Bitrix24NoAnswer
-from tests.core.scripted import caller, refuses, says
+from tests.core.scripted import client, refuses, says
 
 PAYMENTS = "sale.payment.list"
 DEALS = "crm.deal.list"
@@ -96,7 +96,7 @@ def read_once(reader: ListReader, portal: Any, table: Table) -> list[dict[str, A
 
 def read_all(table: Table, method: str = PAYMENTS, params: Any = None, **options: Any) -> list[int]:
     reader = ListReader(method, params, **options)
-    portal = caller()
+    portal = client()
     ids: list[int] = []
     while not reader.done:
         ids += [int(row.get("id", row.get("ID"))) for row in read_once(reader, portal, table)]
@@ -218,7 +218,7 @@ def test_what_a_batch_would_change_is_read_page_by_page(value: Any) -> None:
 
 def test_methods_that_are_not_known_are_read_by_offset() -> None:
     reader = ListReader("some.thing.list", {})
-    flow = reader.read(caller())
+    flow = reader.read(client())
     request = flow.send(None)
     assert isinstance(request, Request)
     assert request.method == "some.thing.list"
@@ -229,7 +229,7 @@ def test_methods_that_are_not_known_are_read_by_offset() -> None:
 
 def test_the_first_page_is_refused() -> None:
     reader = ListReader(PAYMENTS, {})
-    flow = reader.read(caller())
+    flow = reader.read(client())
     flow.send(None)
     with pytest.raises(Bitrix24Error, match="insufficient_scope"):
         flow.send(refuses("insufficient_scope", "no", 403))
@@ -238,7 +238,7 @@ def test_the_first_page_is_refused() -> None:
 def test_no_reply_stays_in_memory_until_the_next_collection_of_garbage() -> None:
     table = Table(30_000)
     reader = ListReader(PAYMENTS, {})
-    portal = caller()
+    portal = client()
     gc.collect()
     gc.disable()
     tracemalloc.start()

@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_bitrix24.api import tags
 from airflow_provider_bitrix24.api.batch import Reference
-from airflow_provider_bitrix24.api.effects import Effect, Lease, Unknown
+from airflow_provider_bitrix24.api.io import Effect, SendDeadline, Unknown
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ConfigError,
     Bitrix24InvalidRequest,
@@ -18,9 +18,9 @@ from airflow_provider_bitrix24.exceptions import (
     Bitrix24OutcomeUnknown,
     Bitrix24RateLimited,
 )
-from tests.core.scripted import Play, caller, play, says
+from tests.core.scripted import Play, client, play, says
 
-LEASE = Lease(monotonic=1, wall=1)
+DEADLINE = SendDeadline(monotonic=1, wall=1)
 TAG = tags.tag_of("acme.bitrix24.com", "order-17")
 PAYMENT = {"paid": "N", "datePaid": None, "empPaidId": None, "paySystemId": 6, "sum": 0, "currency": "EUR"}
 ADD = {"entity_id": 4, "entity_type_id": 2, "tag": TAG}
@@ -36,7 +36,7 @@ def answer(results: Any, errors: Any = ()) -> Any:
 
 def read(results: Any, errors: Any = (), tag: str | None = TAG) -> Play:
     flow = tags.read_evidence(
-        caller(), entity_id=4, entity_type_id=2, user_id=1, since=1_763_800_000.9, until=1_763_800_155.0, tag=tag
+        client(), entity_id=4, entity_type_id=2, user_id=1, since=1_763_800_000.9, until=1_763_800_155.0, tag=tag
     )
     return play(flow, answer(results, errors))
 
@@ -52,11 +52,11 @@ def test_a_tag_is_short_and_says_nothing_about_its_key() -> None:
 
 
 def test_the_payment_is_tagged_in_the_request_that_adds_it() -> None:
-    flow = tags.add_tagged_crm_payment(caller(), **ADD, pay_system_id=8, lease=LEASE, idempotency="k")
+    flow = tags.add_tagged_crm_payment(client(), **ADD, pay_system_id=8, deadline=DEADLINE, idempotency="k")
     played = play(flow, answer({"add": 1033, "get": payment(1033), "tag": {"payment": {"id": 1033}}}))
     assert played.value == 1033
     [request] = played.requests
-    assert (request.method, request.effect, request.not_after) == ("batch", Effect.CREATE, LEASE)
+    assert (request.method, request.effect, request.not_after) == ("batch", Effect.NON_IDEMPOTENT, DEADLINE)
     assert request.params["halt"] == 1
     assert request.headers["Idempotency-Key"] == "k"
     assert commands(played) == {
@@ -67,7 +67,7 @@ def test_the_payment_is_tagged_in_the_request_that_adds_it() -> None:
 
 
 def test_the_id_counts_whatever_became_of_the_tag() -> None:
-    flow = tags.add_tagged_crm_payment(caller(), **ADD, pay_system_id=None)
+    flow = tags.add_tagged_crm_payment(client(), **ADD, pay_system_id=None)
     refused = {"tag": {"error": "200040300020", "error_description": "Access Denied"}}
     assert play(flow, answer({"add": "1033", "get": payment(1033)}, refused)).value == 1033
 
@@ -84,14 +84,14 @@ def test_the_id_counts_whatever_became_of_the_tag() -> None:
     ],
 )
 def test_what_is_no_id_is_an_error(outcome: Any, error: type[Exception]) -> None:
-    played = play(tags.add_tagged_crm_payment(caller(), **ADD, pay_system_id=None), outcome)
+    played = play(tags.add_tagged_crm_payment(client(), **ADD, pay_system_id=None), outcome)
     assert type(played.error) is error
 
 
 def test_a_tag_is_written_later_on() -> None:
-    flow = tags.tag_crm_payment(caller(), payment_id=1033, pay_system_id=6, tag=TAG, lease=LEASE, idempotency="k")
+    flow = tags.tag_crm_payment(client(), payment_id=1033, pay_system_id=6, tag=TAG, deadline=DEADLINE, idempotency="k")
     [request] = play(flow, says({"result": {"payment": {}}})).requests
-    assert (request.method, request.effect, request.not_after) == ("sale.payment.update", Effect.SET, LEASE)
+    assert (request.method, request.effect, request.not_after) == ("sale.payment.update", Effect.IDEMPOTENT, DEADLINE)
     assert request.params == {"id": 1033, "fields": {"paySystemId": 6, "xmlId": TAG}}
 
 
@@ -151,6 +151,6 @@ def test_a_tagged_row_without_an_id_is_no_answer() -> None:
 
 def test_only_references_of_ours_travel_in_a_batch() -> None:
     asked = {"a": ("profile", {"id": "$result[b]"})}
-    error = play(caller().batch(asked)).error
+    error = play(client().batch(asked)).error
     assert isinstance(error, Bitrix24ConfigError)
     assert str(Reference("$result[b]")) == "$result[b]"

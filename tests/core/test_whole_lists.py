@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_bitrix24.api import payments, preflight, products, tags
 from airflow_provider_bitrix24.exceptions import Bitrix24NoAnswer, PaymentRefused
-from tests.core.scripted import Play, caller, play, says
+from tests.core.scripted import Play, client, play, says
 
 LIST = "crm.item.payment.list"
 
@@ -32,7 +32,7 @@ def some(*numbers: int) -> list[dict[str, Any]]:
 
 
 def listed(*outcomes: Any, **options: Any) -> Play:
-    return play(payments.list_crm_payments(caller(), entity_id=4, entity_type_id=2, **options), *outcomes)
+    return play(payments.list_crm_payments(client(), entity_id=4, entity_type_id=2, **options), *outcomes)
 
 
 PAGE = some(*range(1, 51))
@@ -128,7 +128,7 @@ def batch(results: Any, **more: Any) -> Any:
 
 def evidence(results: Any, *outcomes: Any, known: Any = (), tag: str | None = None, **more: Any) -> Play:
     flow = tags.read_evidence(
-        caller(), entity_id=4, entity_type_id=2, user_id=1, since=100.0, until=200.0, tag=tag, known=known
+        client(), entity_id=4, entity_type_id=2, user_id=1, since=100.0, until=200.0, tag=tag, known=known
     )
     return play(flow, batch(results, **more), *outcomes)
 
@@ -171,7 +171,7 @@ def test_not_all_payments_with_a_tag_are_no_answer() -> None:
 
 
 def contents(results: Any, *outcomes: Any, **more: Any) -> Play:
-    flow = products.read_contents(caller(), payment_id=8, prices_of=(2, 4))
+    flow = products.read_contents(client(), payment_id=8, prices_of=(2, 4))
     return play(flow, batch({"payment": payment(8), "rows": [], **results}, **more), *outcomes)
 
 
@@ -212,7 +212,7 @@ def pay_systems(systems: Any, handlers: Any, **more: Any) -> preflight.PaySystem
         "handlers": handlers,
     }
     shown: preflight.PaySystems = play(
-        preflight.read_before_invoice(caller(), invoice_id=2), batch(found, **more)
+        preflight.read_before_invoice(client(), invoice_id=2), batch(found, **more)
     ).value.pay_systems
     return shown
 

@@ -30,7 +30,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-TERMS = {"lease": 5, "connect_timeout": 3, "delivery": 1, "server_limit": 3, "read_lag": 1, "read_timeout": 600}
+TERMS = {
+    "send_deadline": 5,
+    "connect_timeout": 3,
+    "network_delay": 1,
+    "server_time_limit": 3,
+    "read_lag": 1,
+    "read_timeout": 600,
+}
 """Terms of the settle window, and a read timeout that lets a held response stay held."""
 AT_ONCE = 5
 """So many DAGs run at the same time: enough to keep the workers busy while others wait."""

@@ -13,6 +13,14 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
+def patient_connection_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test of a connection gives up after seconds; a busy machine may need more."""
+    patient = {"connect_timeout": 60.0, "read_timeout": 120.0, "rate_limit_wait": 0.0}
+    monkeypatch.setattr("airflow_provider_bitrix24.hooks.connection_test.TIMES", patient)
+    monkeypatch.setattr("airflow_provider_bitrix24.hooks.connection_test.LIMIT", 300)
+
+
+@pytest.fixture(autouse=True)
 def no_proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """This machine talks to itself directly."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")

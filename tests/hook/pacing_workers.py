@@ -50,7 +50,7 @@ def serve(pipe: Any, hook: Bitrix24Hook, kind: str) -> None:
 def main() -> None:
     context = multiprocessing.get_context("fork")  # this process has no threads
     hook = Bitrix24Hook()
-    _ = hook.caller  # what a fork takes along must do no harm
+    _ = hook.client  # what a fork takes along must do no harm
     pipes = []
     for kind in [*["worker"] * WORKERS, "triggerer"]:
         ours, theirs = context.Pipe()

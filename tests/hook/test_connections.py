@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_2_PLUS
 
 from airflow_provider_bitrix24.__main__ import main
 from airflow_provider_bitrix24.api.settings import Settings
@@ -43,7 +45,9 @@ def extra(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
 
 
 def said_well(text: str, extra: str, conn_id: str = "bitrix24_default") -> None:
-    assert f"The Airflow connection '{conn_id}' cannot be used: its field extra" in text
+    ours = f"The Airflow connection '{conn_id}' cannot be used: its field extra"
+    airflows = rf"The Airflow connection '{conn_id}' \([\w-]+\) exists in \w+, but cannot be read: its field extra"
+    assert ours in text or (not AIRFLOW_V_3_2_PLUS and re.search(airflows, text))
     assert UNREADABLE[extra] in text
     assert "Nothing was sent." in text
     assert SECRET not in text
@@ -56,7 +60,7 @@ def test_the_hook_refuses(extra: str) -> None:
     said_well(str(caught.value), extra)
     assert caught.value.final
     with pytest.raises(Bitrix24ConfigError) as caught:
-        asyncio.run(Bitrix24Hook().acaller())
+        asyncio.run(Bitrix24Hook().aclient())
     said_well(str(caught.value), extra)
 
 
@@ -84,8 +88,12 @@ def test_a_database_refuses(extra: str, monkeypatch: pytest.MonkeyPatch, tmp_pat
 @pytest.mark.parametrize("extra", ["", " ", "\n", "{}", ' {"portal_id": ""} ', {}, {"portal_id": None}])
 def test_what_is_empty_is_not_given(extra: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CONNECTION, json.dumps({**FIELDS, "extra": extra}))
+    if not AIRFLOW_V_3_2_PLUS and isinstance(extra, str) and extra.isspace():  # Airflow 3.1 reads it itself
+        with pytest.raises(Bitrix24ConfigError, match="cannot be read: its field extra is not valid JSON"):
+            _ = Bitrix24Hook().portal
+        return
     assert Bitrix24Hook().portal == "127.0.0.1:1"
-    assert asyncio.run(Bitrix24Hook().acaller()).settings.portal == "127.0.0.1:1"
+    assert asyncio.run(Bitrix24Hook().aclient()).settings.portal == "127.0.0.1:1"
 
 
 @pytest.mark.parametrize(
@@ -110,7 +118,7 @@ def test_a_connection_that_cannot_be_parsed_exists(monkeypatch: pytest.MonkeyPat
         _ = Bitrix24Hook().portal
     texts.append(str(caught.value))
     with pytest.raises(Bitrix24ConfigError) as caught:
-        asyncio.run(Bitrix24Hook().acaller())
+        asyncio.run(Bitrix24Hook().aclient())
     texts.append(str(caught.value))
     for text in texts:
         assert "'bitrix24_default'" in text
@@ -125,7 +133,7 @@ def test_a_connection_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(Bitrix24ConnectionNotFound, match=r"'nowhere' \(bitrix24_conn_id\) was not found"):
         _ = Bitrix24Hook("nowhere").portal
     with pytest.raises(Bitrix24ConnectionNotFound, match=r"'nowhere' \(bitrix24_conn_id\) was not found"):
-        asyncio.run(Bitrix24Hook("nowhere").acaller())
+        asyncio.run(Bitrix24Hook("nowhere").aclient())
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ import pytest
 
 import airflow_provider_bitrix24
 from airflow_provider_bitrix24.api.batch import Reference
-from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.models import Money
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ConfigError,
@@ -142,7 +142,7 @@ def test_calls_of_any_method(bitrix24_sandbox: Any) -> None:
     with pytest.raises(Bitrix24OutcomeUnknown):
         hook.call("crm.item.payment.pay", {"id": 1001})
     assert bitrix24_sandbox.payment(1001)["paid"] == "Y"
-    hook.call("crm.item.payment.pay", {"id": 1001}, effect=Effect.SET)
+    hook.call("crm.item.payment.pay", {"id": 1001}, effect=Effect.IDEMPOTENT)
 
 
 async def test_twins_of_any_method(bitrix24_sandbox: Any) -> None:
@@ -183,6 +183,9 @@ def test_the_main_job_by_hand(bitrix24_sandbox: Any) -> None:
     found = hook.get_crm_payments(payment_ids=[1001, payment_id, 999999])
     assert found[1001].paid
     assert isinstance(found[999999], Bitrix24NotFound)
+    number = bitrix24_sandbox.portal.state.payments[1001].account_number
+    assert hook.find_crm_payments(account_numbers=[number, "X-9"]) == {number: (1001,), "X-9": ()}
+    assert hook.find_invoices(account_numbers=["2"]) == {"2": (2,)}
     events = [(entry["event"], entry["payment_id"] or entry["invoice_id"]) for entry in bitrix24_sandbox.ledger]
     for entry in (("invoice_paid", 2), ("invoice_paid", 3), ("payment_added", payment_id), ("payment_paid", 1001)):
         assert events.count(entry) == 1
@@ -195,6 +198,9 @@ async def test_the_main_job_by_twins(bitrix24_sandbox: Any) -> None:
     payment_id = await hook.aadd_crm_payment(entity_id=101, entity_type_id=31)
     await hook.aupdate_crm_payment(payment_id=payment_id, pay_system_id=8)
     assert (await hook.aget_crm_payment(payment_id=payment_id)).pay_system_id == 8
+    number = bitrix24_sandbox.portal.state.payments[1004].account_number
+    assert await hook.afind_crm_payments(account_numbers=[number]) == {number: (1004,)}
+    assert await hook.afind_invoices(account_numbers=["X-9"]) == {"X-9": ()}
     await hook.apay_crm_payment(payment_id=1004)
     assert (await hook.aget_crm_payments(payment_ids=[1004]))[1004].paid
     assert [one.id for one in await hook.alist_crm_payments(entity_id=101, entity_type_id=31)] == [payment_id]
@@ -203,7 +209,7 @@ async def test_the_main_job_by_twins(bitrix24_sandbox: Any) -> None:
 def test_every_method_has_a_twin_with_the_same_arguments() -> None:
     own = {"run", "call", "batch", "iterate", "pay_invoice", "get_invoice", "get_invoices", "add_crm_payment"}
     own |= {"get_crm_payment", "get_crm_payments", "list_crm_payments", "pay_crm_payment", "update_crm_payment"}
-    own |= {"refresh_token"}
+    own |= {"refresh_token", "find_invoices", "find_crm_payments"}
     assert own | {f"a{name}" for name in own} <= set(dir(Bitrix24Hook))
     for name in own:
         one = inspect.signature(getattr(Bitrix24Hook, name)).parameters

@@ -18,7 +18,7 @@ import pytest
 import sqlalchemy as sa
 
 from airflow_provider_bitrix24 import pacing as host_pacing
-from airflow_provider_bitrix24.api.effects import Reserve, Slot
+from airflow_provider_bitrix24.api.io import Reserve, Slot
 from airflow_provider_bitrix24.api.pacing import NAMED, STANDARD, Limits
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24RateLimited, Bitrix24StoreError
 from airflow_provider_bitrix24.hooks import pacing
@@ -106,7 +106,7 @@ def test_eight_workers_and_a_triggerer_are_never_refused(bitrix24_sandbox: Any, 
         env=os.environ | {"TMPDIR": str(tmp_path / "tmp"), "AIRFLOW_HOME": str(tmp_path / "airflow")},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1800,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -239,7 +239,7 @@ def test_a_database_that_hangs_stops_no_payment(
         connection.execute(sa.text("BEGIN IMMEDIATE"))
         hook.call(*READ)
         connection.rollback()
-    assert "the database gave no answer within 0.2 s" in caplog.text
+    assert "the database gave no response within 0.2 s" in caplog.text
 
 
 def test_a_secrets_backend_that_fails_stops_no_payment(

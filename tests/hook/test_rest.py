@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_bitrix24.api import calls
-from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.methods import METHODS
 from airflow_provider_bitrix24.api.models import Invoice, Payment, PaySystem
 from airflow_provider_bitrix24.exceptions import (

@@ -88,7 +88,7 @@ def test_blocking_calls(
     extra = "?read_timeout=1&rate_limit_wait=0&connect_timeout=1"
     address = bitrix24_sandbox.url.removeprefix("http://")
     monkeypatch.setenv(CONNECTION, f"bitrix24://1:{secret}@{address}/http{extra}")
-    monkeypatch.setattr("airflow_provider_bitrix24.hooks.checkup.TIMES", {})
+    monkeypatch.setattr("airflow_provider_bitrix24.hooks.connection_test.TIMES", {})
     hook = Bitrix24Hook()
     hook.call("profile")
     bitrix24_sandbox.fault(fault[0], **fault[1])

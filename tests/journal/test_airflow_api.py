@@ -136,7 +136,7 @@ def test_an_airflow_that_is_away_is_named_with_its_address(
 
 def test_a_decision_goes_beside_the_document(airflow: Airflow, capsys: pytest.CaptureFixture[str]) -> None:
     airflow.values[DOCUMENT] = ENTRY.document()
-    for what, by in (("--pay-again", "Ada"), ("--give-up", "Bob")):
+    for what, by in (("--send-again", "Ada"), ("--abandon", "Bob")):
         assert cli(capsys, "resolve", "acme:order 17", what, "--by", by, "--yes")[0] == 0
     assert airflow.values[DOCUMENT] == ENTRY.document()
     assert [(one["what"], one["by"]) for one in airflow.values[DECISIONS]] == [("pay_again", "Ada"), ("give_up", "Bob")]
@@ -146,7 +146,7 @@ def test_a_decision_goes_beside_the_document(airflow: Airflow, capsys: pytest.Ca
     assert "not carried out: Bob has decided again" in " ".join(printed.split())
 
 
-@pytest.mark.parametrize("command", [["list"], ["resolve", "--give-up", "--yes"]])
+@pytest.mark.parametrize("command", [["list"], ["resolve", "--abandon", "--yes"]])
 def test_a_task_that_the_run_has_not_is_named(
     airflow: Airflow, capsys: pytest.CaptureFixture[str], command: list[str]
 ) -> None:
@@ -161,7 +161,7 @@ def test_a_task_that_is_not_over_may_decide_first(
 ) -> None:
     airflow.values[DOCUMENT] = ENTRY.document()
     airflow.state = state
-    code, printed, _ = cli(capsys, "resolve", "--task", "pay", "--pay-again", "--yes")
+    code, printed, _ = cli(capsys, "resolve", "--task", "pay", "--send-again", "--yes")
     assert code == 0
     warned = f"The task is {state}: an attempt that has begun already does not see the decision"
     assert (warned in " ".join(printed.split())) == (state != "failed")
@@ -191,7 +191,7 @@ def test_what_changes_while_a_person_thinks_is_told(
             return "y\n"
 
     monkeypatch.setattr("sys.stdin", Thinking())
-    code, _, told = cli(capsys, "resolve", "--task", "pay", "--pay-again")
+    code, _, told = cli(capsys, "resolve", "--task", "pay", "--send-again")
     assert code == 1
     assert "Somebody has written to 'acme:order 17' meanwhile. Nothing was changed" in told
     assert DECISIONS not in airflow.values

@@ -1,4 +1,4 @@
-"""`python -m airflow_provider_bitrix24 journal` on a SQL journal that real attempts have written."""
+"""`bitrix24-airflow journal` on a SQL journal that real attempts have written."""
 
 from __future__ import annotations
 
@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 
 ADD = "crm.item.payment.add"
 PAY = "sale.paysystem.pay.invoice"
-SHORT = {"lease": 1, "connect_timeout": 0.2, "delivery": 0, "server_limit": 0.3, "read_timeout": 2, "read_lag": 0.2}
+SHORT = {
+    "send_deadline": 1,
+    "connect_timeout": 0.2,
+    "network_delay": 0,
+    "server_time_limit": 0.3,
+    "read_timeout": 2,
+    "read_lag": 0.2,
+}
 
 
 class Desk:
@@ -39,7 +46,7 @@ class Desk:
     def once(self, run: str = "1") -> Once:
         task = Task(identity=f"dag:finance:run:{run}:task:pay:map_index:-1", try_number=1)
         journal = SqlJournal(Database.from_connection("payments"), str(task), conn_id="payments")
-        return Once(self.hook.caller, self.hook.run, time, logging.getLogger("desk"), journal=journal, task=task)
+        return Once(self.hook.client, self.hook.run, time, logging.getLogger("desk"), journal=journal, task=task)
 
     def key(self, name: str) -> str:
         return f"{self.hook.portal}:key:{name}"
@@ -79,7 +86,7 @@ def desk(
     return Desk(bitrix24_sandbox, capsys)
 
 
-@pytest.mark.parametrize("command", [["list"], ["show", "key"], ["resolve", "key", "--give-up", "--yes"]])
+@pytest.mark.parametrize("command", [["list"], ["show", "key"], ["resolve", "key", "--abandon", "--yes"]])
 def test_no_journal_is_made_by_looking_for_one(desk: Desk, command: list[str], tmp_path: Path) -> None:
     """A connection with a slip of the pen in it must not look like a journal in which nothing waits."""
     code, printed, told = desk.cli(*command, "--conn-id", "payments")
@@ -164,7 +171,7 @@ def test_keys_are_listed_and_shown_within_80_columns(desk: Desk) -> None:
 def test_a_person_lets_it_be_added_again(desk: Desk) -> None:
     desk.leave_open("a")
     place = (desk.key("a"), "--conn-id", "payments")
-    code, printed, told = desk.cli("resolve", *place, "--pay-again", "--by", "Ada", "--yes")
+    code, printed, told = desk.cli("resolve", *place, "--send-again", "--by", "Ada", "--yes")
     assert code == 0
     assert "Clear the task now" in printed
     assert "Ada decides: pay again: it is sent once more" in told
@@ -182,7 +189,7 @@ def test_a_person_lets_it_be_added_again(desk: Desk) -> None:
 
 def test_a_person_gives_it_up(desk: Desk) -> None:
     desk.leave_open("a")
-    assert desk.cli("resolve", desk.key("a"), "--conn-id", "payments", "--give-up", "--by", "Ada", "--yes")[0] == 0
+    assert desk.cli("resolve", desk.key("a"), "--conn-id", "payments", "--abandon", "--by", "Ada", "--yes")[0] == 0
     with pytest.raises(PaymentRefused, match="Ada has given deal 1 up"):
         desk.add("a")
     assert [entry for entry in desk.portal.ledger if entry["event"] == "payment_added"] == []
@@ -192,7 +199,7 @@ def test_a_person_adopts_a_payment(desk: Desk) -> None:
     desk.leave_open("a")
     theirs = desk.portal.act.add_payment(2, 1, amount="9.00", user_id=7)
     place = (desk.key("a"), "--conn-id", "payments")
-    assert desk.cli("resolve", *place, "--adopt", str(theirs), "--yes")[0] == 0
+    assert desk.cli("resolve", *place, "--use-payment", str(theirs), "--yes")[0] == 0
     receipt = desk.add("a")
     assert (receipt["payment_id"], receipt["evidence"]) == (theirs, "person")
     assert [e["by"] for e in desk.portal.ledger if e["event"] == "payment_added"] == ["person"]
@@ -222,12 +229,12 @@ def test_what_nobody_can_read_is_listed_as_such(desk: Desk) -> None:
     }  # fmt: skip
     # The others can be shown and decided about, and the damaged one can be looked at.
     assert desk.cli("show", desk.key("a"), "--conn-id", "payments")[0] == 0
-    assert desk.cli("resolve", desk.key("c"), "--conn-id", "payments", "--give-up", "--yes")[0] == 0
+    assert desk.cli("resolve", desk.key("c"), "--conn-id", "payments", "--abandon", "--yes")[0] == 0
     code, printed, _ = desk.cli("show", desk.key("b"), "--conn-id", "payments")
     assert code == 1
     assert "state       unreadable" in printed
     assert "it holds    {" in printed
-    code, _, told = desk.cli("resolve", desk.key("b"), "--conn-id", "payments", "--give-up", "--yes")
+    code, _, told = desk.cli("resolve", desk.key("b"), "--conn-id", "payments", "--abandon", "--yes")
     assert code == 1
     assert "MAY be on the books of the portal" in " ".join(told.split())
 
@@ -247,7 +254,7 @@ def test_a_part_of_a_key_is_enough_to_look_at_it(desk: Desk) -> None:
         code, printed, told = desk.cli("show", part, "--conn-id", "payments")
         assert (code, printed) == (1, "")
         assert why in " ".join(told.split())
-    code, _, told = desk.cli("resolve", "deposit-2", "--conn-id", "payments", "--give-up", "--yes")
+    code, _, told = desk.cli("resolve", "deposit-2", "--conn-id", "payments", "--abandon", "--yes")
     assert code == 1
     assert "the whole key is needed" in " ".join(told.split())
 
@@ -255,12 +262,12 @@ def test_a_part_of_a_key_is_enough_to_look_at_it(desk: Desk) -> None:
 @pytest.mark.parametrize("name", ["order-4711", "order 4711; it's $HOME"])
 def test_the_commands_of_a_message_can_be_copied(desk: Desk, name: str) -> None:
     message = str(desk.leave_open(name))
-    [command] = re.findall(r"`(python -m airflow_provider_bitrix24 [^`]*)` with --adopt ID, --pay-again", message)
+    [command] = re.findall(r"`(bitrix24-airflow [^`]*)` with --use-payment ID, --send-again", message)
     # The command line shows the same message, and does not break the command.
     assert f"  {command}" in desk.cli("show", name, "--conn-id", "payments")[1].splitlines()
-    program, _, module, *arguments = shlex.split(command)
-    assert (program, module, arguments[0]) == ("python", "airflow_provider_bitrix24", "journal")
-    assert main([*arguments, "--pay-again", "--yes"]) == 0
+    program, *arguments = shlex.split(command)
+    assert (program, arguments[0]) == ("bitrix24-airflow", "journal")
+    assert main([*arguments, "--send-again", "--yes"]) == 0
     assert desk.json("show", desk.key(name))["decision"]["what"] == "pay_again"
 
 
@@ -268,15 +275,15 @@ def test_the_record_says_what_became_of_each_decision(desk: Desk) -> None:
     desk.leave_open("a")
     place = (desk.key("a"), "--conn-id", "payments")
     theirs = desk.portal.act.add_payment(2, 1, amount="9.00", user_id=7)
-    desk.cli("resolve", *place, "--adopt", str(theirs), "--by", "Ada", "--yes")
-    desk.cli("resolve", *place, "--pay-again", "--by", "Bob", "--yes")
+    desk.cli("resolve", *place, "--use-payment", str(theirs), "--by", "Ada", "--yes")
+    desk.cli("resolve", *place, "--send-again", "--by", "Bob", "--yes")
     shown = " ".join(desk.cli("show", *place)[1].split())
     assert f"Ada decides: adopt {theirs} (command line) - not carried out: Bob has decided again" in shown
     assert "Bob decides: pay again (command line) - not carried out yet" in shown
     with pytest.raises(PaymentAmbiguous, match=f"Bob decided to pay again, but meanwhile payment {theirs} appeared"):
         desk.add("a")
     assert desk.json("show", desk.key("a"))["state"] == "parked"
-    desk.cli("resolve", *place, "--pay-again", "--by", "Cid", "--yes")
+    desk.cli("resolve", *place, "--send-again", "--by", "Cid", "--yes")
     assert desk.add("a")["outcome"] == "created"
     shown = " ".join(desk.cli("show", *place)[1].split())
     assert f"Bob decides: pay again (command line) - not carried out: meanwhile payment {theirs} appeared" in shown
@@ -288,13 +295,13 @@ def test_a_decision_wants_confirmation(desk: Desk, monkeypatch: pytest.MonkeyPat
     before = desk.json("show", desk.key("a"))
     for answer in ("", "n\n", "no\n", "what?\n"):
         monkeypatch.setattr("sys.stdin", io.StringIO(answer))
-        code, _, told = desk.cli("resolve", desk.key("a"), "--conn-id", "payments", "--pay-again")
+        code, _, told = desk.cli("resolve", desk.key("a"), "--conn-id", "payments", "--send-again")
         assert code == 1
         assert "Write it into the journal? [y/N]" in told
         assert "Nothing was changed." in told
     assert desk.json("show", desk.key("a")) == before
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
-    assert desk.cli("resolve", desk.key("a"), "--conn-id", "payments", "--pay-again")[0] == 0
+    assert desk.cli("resolve", desk.key("a"), "--conn-id", "payments", "--send-again")[0] == 0
     assert desk.json("show", desk.key("a"))["decision"]["what"] == "pay_again"
 
 
@@ -306,10 +313,10 @@ def test_what_makes_no_sense_is_refused(desk: Desk) -> None:
         desk.once().pay_invoice(invoice_id=2, pay_system_id=31)
     mark = f"{desk.hook.portal}:invoice:2"
     for arguments, why in [
-        ((mark, "--adopt", "1033"), "a mark is there or not"),
-        ((desk.key("done"), "--adopt", str(paid)), "is its own already: clear the task"),
-        ((desk.key("open"), "--adopt", str(paid)), "was there before anything was sent"),
-        ((desk.key("missing"), "--give-up"), "There is no key"),
+        ((mark, "--use-payment", "1033"), "a mark is there or not"),
+        ((desk.key("done"), "--use-payment", str(paid)), "is its own already: clear the task"),
+        ((desk.key("open"), "--use-payment", str(paid)), "was there before anything was sent"),
+        ((desk.key("missing"), "--abandon"), "There is no key"),
     ]:
         code, printed, told = desk.cli("resolve", *arguments, "--conn-id", "payments", "--yes")
         assert (code, printed) == (1, "")
@@ -320,10 +327,10 @@ def test_what_makes_no_sense_is_refused(desk: Desk) -> None:
 def test_who_has_given_up_may_go_on_with_the_same_payment(desk: Desk) -> None:
     paid = desk.add("a")["payment_id"]
     place = (desk.key("a"), "--conn-id", "payments", "--yes")
-    assert desk.cli("resolve", *place, "--give-up")[0] == 0
+    assert desk.cli("resolve", *place, "--abandon")[0] == 0
     with pytest.raises(PaymentRefused):
         desk.add("a")
-    assert desk.cli("resolve", *place, "--adopt", str(paid))[0] == 0
+    assert desk.cli("resolve", *place, "--use-payment", str(paid))[0] == 0
     receipt = desk.add("a")
     assert (receipt["payment_id"], receipt["evidence"]) == (paid, "answer")
     assert desk.json("show", desk.key("a"))["state"] == "done"
@@ -342,22 +349,22 @@ def test_a_user_without_a_name_says_who_decides(desk: Desk, monkeypatch: pytest.
     desk.leave_open("a")
     place = (desk.key("a"), "--conn-id", "payments")
     assert desk.cli("show", *place)[0] == 0
-    code, _, told = desk.cli("resolve", *place, "--give-up", "--yes")
+    code, _, told = desk.cli("resolve", *place, "--abandon", "--yes")
     assert code == 1
     assert "say by --by NAME who decides. Nothing was changed." in " ".join(told.split())
     assert desk.json("show", desk.key("a"))["state"] == "parked"
-    assert desk.cli("resolve", *place, "--give-up", "--by", "Ada", "--yes")[0] == 0
+    assert desk.cli("resolve", *place, "--abandon", "--by", "Ada", "--yes")[0] == 0
     assert desk.json("show", desk.key("a"))["decisions"][0]["by"] == "Ada"
 
 
 def test_a_done_key_is_paid_again_only_if_the_portal_does_not_show_it(desk: Desk) -> None:
     first = desk.add("a")["payment_id"]
     place = (desk.key("a"), "--conn-id", "payments")
-    assert desk.cli("resolve", *place, "--pay-again", "--yes")[0] == 0
+    assert desk.cli("resolve", *place, "--send-again", "--yes")[0] == 0
     with pytest.raises(PaymentAmbiguous, match=f"payment {first}"):
         desk.add("a")
     desk.portal.act.delete_payment(first)
-    assert desk.cli("resolve", *place, "--pay-again", "--yes")[0] == 0
+    assert desk.cli("resolve", *place, "--send-again", "--yes")[0] == 0
     assert desk.add("a")["outcome"] == "created"
 
 
@@ -368,7 +375,7 @@ def test_a_key_that_somebody_works_on_is_left_alone(desk: Desk) -> None:
     entry = page.read()
     assert entry is not None
     page.write(entry, hold=100)
-    code, _, told = desk.cli("resolve", desk.key("a"), "--conn-id", "payments", "--pay-again", "--yes")
+    code, _, told = desk.cli("resolve", desk.key("a"), "--conn-id", "payments", "--send-again", "--yes")
     assert code == 1
     assert "another attempt is at work" in " ".join(told.split())
     assert desk.json("show", desk.key("a"))["decision"] is None
@@ -381,9 +388,9 @@ def test_a_key_that_somebody_works_on_is_left_alone(desk: Desk) -> None:
         (["list", "--conn-id", "x", "--dag", "y"], "either --conn-id, or --dag and --run"),
         (["list", "--dag", "y"], "--dag needs --run"),
         (["show", "--conn-id", "x"], "needs the KEY"),
-        (["resolve", "k", "--conn-id", "x"], "--adopt"),
-        (["resolve", "k", "--conn-id", "x", "--adopt", "0"], "must be the id of a payment"),
-        (["resolve", "k", "--conn-id", "x", "--adopt", "1", "--give-up"], "not allowed with"),
+        (["resolve", "k", "--conn-id", "x"], "--use-payment"),
+        (["resolve", "k", "--conn-id", "x", "--use-payment", "0"], "must be the id of a payment"),
+        (["resolve", "k", "--conn-id", "x", "--use-payment", "1", "--abandon"], "not allowed with"),
         (["migrate"], "--conn-id"),
         (["pay"], "invalid choice"),
     ],

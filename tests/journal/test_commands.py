@@ -16,7 +16,7 @@ KEYS = ["acme.bitrix24.com:key:order-17", "acme:key:it's 5 $HOME; rm -rf", 'acme
 def test_a_key_in_a_database(key: str) -> None:
     words = shlex.split(InDatabase("payments journal").command("show", key))
     assert words == [
-        *("python", "-m", "airflow_provider_bitrix24", "journal"),
+        *("bitrix24-airflow", "journal"),
         *("show", key, "--conn-id", "payments journal"),
     ]
 
@@ -24,7 +24,7 @@ def test_a_key_in_a_database(key: str) -> None:
 @pytest.mark.parametrize("map_index", [-1, 0, 7])
 def test_a_key_in_the_task_state(map_index: int) -> None:
     task = TaskName("my dag", "manual__2026-11-22T10:00:00+00:00", "group.pay", map_index)
-    words = shlex.split(task.command("resolve", "dag:x"))[4:]
+    words = shlex.split(task.command("resolve", "dag:x"))[2:]
     place = ["--dag", "my dag", "--run", "manual__2026-11-22T10:00:00+00:00", "--task", "group.pay"]
     assert words == ["resolve", "dag:x", *place, *(["--map-index", str(map_index)] if map_index >= 0 else [])]
 

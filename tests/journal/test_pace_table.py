@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from airflow_provider_bitrix24.api.effects import Reserve, Slot
+from airflow_provider_bitrix24.api.io import Reserve, Slot
 from airflow_provider_bitrix24.api.pacing import LONGEST_QUEUE, Limits
 from airflow_provider_bitrix24.exceptions import Bitrix24StoreError
 from airflow_provider_bitrix24.hooks.pace_table import SCHEMA, RowPacer

@@ -54,7 +54,7 @@ def test_a_host_that_is_known_under_another_name_is_refused(database: Database) 
     said = str(caught.value)
     assert f"knows {HOST} as the portal '{HOST}', and this connection names it 'acme'" in said
     assert "Nothing was sent" in said
-    assert f"`python -m airflow_provider_bitrix24 journal rename-portal {HOST} acme --conn-id payments`" in said
+    assert f"`bitrix24-airflow journal rename-portal {HOST} acme --conn-id payments`" in said
     assert page(database, HOST).read() == entry(HOST)
 
 

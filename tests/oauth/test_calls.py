@@ -12,7 +12,7 @@ import pytest
 from airflow_provider_bitrix24 import drivers
 from airflow_provider_bitrix24.api import preflight
 from airflow_provider_bitrix24.api import tokens as protocol
-from airflow_provider_bitrix24.api.effects import Effect, Lease
+from airflow_provider_bitrix24.api.io import Effect, SendDeadline
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24AuthError,
     Bitrix24ConfigError,
@@ -49,8 +49,8 @@ CALLS: list[Call] = [
     ),
     (
         "batch",
-        lambda hook: hook.batch({"one": ("crm.item.payment.pay", {"id": 1004})}, effect=Effect.SET).value("one"),
-        lambda hook: hook.abatch({"one": ("crm.item.payment.pay", {"id": 1004})}, effect=Effect.SET),
+        lambda hook: hook.batch({"one": ("crm.item.payment.pay", {"id": 1004})}, effect=Effect.IDEMPOTENT).value("one"),
+        lambda hook: hook.abatch({"one": ("crm.item.payment.pay", {"id": 1004})}, effect=Effect.IDEMPOTENT),
         ["payment_paid"],
     ),
 ]
@@ -86,21 +86,21 @@ async def test_pages_go_on_with_the_new_token(application: Application) -> None:
     assert application.log("refused") == []
 
 
-def test_a_refresh_does_not_let_a_write_leave_after_its_lease(application: Application) -> None:
+def test_a_refresh_does_not_let_a_write_leave_after_its_deadline(application: Application) -> None:
     hook = Bitrix24Hook()
     hook.call("profile")
     application.expire()
-    over = Lease(monotonic=time.monotonic() - 1, wall=time.time() - 1)
+    over = SendDeadline(monotonic=time.monotonic() - 1, wall=time.time() - 1)
     with pytest.raises(Bitrix24NotSent) as caught:
-        hook.run(hook.caller.call("crm.item.payment.pay", {"id": 1004}, effect=Effect.SET, lease=over))
-    assert caught.value.lease_over
+        hook.run(hook.client.call("crm.item.payment.pay", {"id": 1004}, effect=Effect.IDEMPOTENT, deadline=over))
+    assert caught.value.deadline_passed
     application.sandbox.fault("expired_token", "crm.item.payment.pay", times=1)
     held = application.sandbox.fault("slow", "oauth.token", seconds=1.5)
-    short = Lease(monotonic=time.monotonic() + 1, wall=time.time() + 1)
+    short = SendDeadline(monotonic=time.monotonic() + 1, wall=time.time() + 1)
     hook = Bitrix24Hook()
     with pytest.raises(Bitrix24NotSent) as caught:
-        hook.run(hook.caller.call("crm.item.payment.pay", {"id": 1004}, effect=Effect.SET, lease=short))
-    assert caught.value.lease_over
+        hook.run(hook.client.call("crm.item.payment.pay", {"id": 1004}, effect=Effect.IDEMPOTENT, deadline=short))
+    assert caught.value.deadline_passed
     assert held
     assert application.sandbox.ledger == []
 
@@ -162,7 +162,7 @@ def test_a_copied_hook_finds_its_tokens_again(application: Application) -> None:
     hook.call("profile")
     twin = pickle.loads(pickle.dumps(hook))
     assert twin.call("profile")["ID"] == "1"
-    assert "token" not in json.dumps({name: str(value) for name, value in twin.__getstate__().items()})
+    assert "token" not in json.dumps([str(value) for value in twin.__getstate__().values()])
 
 
 def test_a_scope_that_the_application_lacks(
@@ -207,7 +207,7 @@ def test_nobody_speaks_of_a_webhook(
             hook.batch({"one": ("sale.paysystem.list", {})}).value("one")
         said[kind].append(str(caught.value))
         with pytest.raises(Bitrix24Error) as caught:
-            hook.run(preflight.read_before_invoice(hook.caller, invoice_id=2))
+            hook.run(preflight.read_before_invoice(hook.client, invoice_id=2))
         said[kind].append(str(caught.value))
         said[kind].append(hook.test_connection()[1])
     other = {"application": "webhook", "webhook": "application"}

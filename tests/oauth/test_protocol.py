@@ -10,8 +10,8 @@ import pytest
 
 from airflow_provider_bitrix24.api import tokens as protocol
 from airflow_provider_bitrix24.api.authorised import Authorised
-from airflow_provider_bitrix24.api.effects import Effect, NotSent, Request, Sleep, Unknown
-from airflow_provider_bitrix24.api.flow import Caller
+from airflow_provider_bitrix24.api.client import ApiClient
+from airflow_provider_bitrix24.api.io import Effect, NotSent, Request, Sleep, Unknown
 from airflow_provider_bitrix24.api.settings import Settings
 from airflow_provider_bitrix24.api.tokens import Tokens
 from airflow_provider_bitrix24.exceptions import (
@@ -141,7 +141,7 @@ def test_a_dead_refresh_token() -> None:
 def test_a_lost_answer_is_remembered() -> None:
     played = play(refreshing(), Unknown("reset"), refuses("INVALID_GRANT", "dead", 401))
     assert isinstance(played.error, Bitrix24SignInNeeded)
-    assert "An answer to a refresh was lost a moment before (reset)" in played.error.advice
+    assert "The response to a refresh was lost a moment before (reset)" in played.error.advice
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def bearer(request: Request) -> str:
 
 @pytest.mark.parametrize("effect", list(Effect))
 def test_the_same_request_goes_out_again(effect: Effect) -> None:
-    trip = Authorised(Caller(settings()).call("crm.deal.add", {"x": "1"}, effect=effect))
+    trip = Authorised(ApiClient(settings()).call("crm.deal.add", {"x": "1"}, effect=effect))
     first = stretch(trip, "old", EXPIRED)
     assert (first.value, trip.method) == (False, "crm.deal.add")
     second = stretch(trip, "new", says({"result": 7}))
@@ -224,21 +224,21 @@ def test_the_same_request_goes_out_again(effect: Effect) -> None:
 
 
 def test_without_a_token_nothing_is_sent() -> None:
-    trip = Authorised(Caller(settings()).call("profile", effect=Effect.READ))
+    trip = Authorised(ApiClient(settings()).call("profile", effect=Effect.READ))
     assert trip.method == ""
     assert stretch(trip, None).value is False
     assert stretch(trip, "new", says({"result": 1})).value is True
 
 
 def test_waits_and_several_requests_in_one_stretch() -> None:
-    trip = Authorised(Caller(settings()).call("profile", effect=Effect.READ))
+    trip = Authorised(ApiClient(settings()).call("profile", effect=Effect.READ))
     played = stretch(trip, "one", Unknown("reset"), says({"result": 1}))
     assert [type(sleep) for sleep in played.sleeps] == [Sleep]
     assert [bearer(request) for request in played.requests] == ["Bearer one", "Bearer one"]
 
 
 def test_a_token_made_for_it_is_the_last_word() -> None:
-    trip = Authorised(Caller(settings()).call("profile", effect=Effect.READ))
+    trip = Authorised(ApiClient(settings()).call("profile", effect=Effect.READ))
     stretch(trip, "old", EXPIRED)
     played = stretch(trip, "new", EXPIRED, last=True)
     assert isinstance(played.error, Bitrix24AuthError)
@@ -247,9 +247,9 @@ def test_a_token_made_for_it_is_the_last_word() -> None:
 
 def test_but_only_for_the_request_that_waited() -> None:
     def two() -> Any:
-        caller = Caller(settings())
-        yield from caller.call("profile", effect=Effect.READ)
-        return (yield from caller.call("scope", effect=Effect.READ)).result
+        client = ApiClient(settings())
+        yield from client.call("profile", effect=Effect.READ)
+        return (yield from client.call("scope", effect=Effect.READ)).result
 
     trip = Authorised(two())
     stretch(trip, "old", EXPIRED)
@@ -262,7 +262,7 @@ def test_but_only_for_the_request_that_waited() -> None:
 def test_no_token_to_be_had_is_an_error_in_the_flow() -> None:
     def catching() -> Any:
         try:
-            yield from Caller(settings()).call("profile", effect=Effect.READ)
+            yield from ApiClient(settings()).call("profile", effect=Effect.READ)
         except Bitrix24NotSent as error:
             return str(error)
 
@@ -281,6 +281,6 @@ def test_no_token_to_be_had_is_an_error_in_the_flow() -> None:
     ],
 )
 def test_what_only_looks_like_it(outcome: Any, error: type) -> None:
-    trip = Authorised(Caller(settings()).call("profile", effect=Effect.READ))
+    trip = Authorised(ApiClient(settings()).call("profile", effect=Effect.READ))
     played = stretch(trip, "token", outcome)
     assert (type(played.error), played.value) == (error, True if error is type(None) else None)

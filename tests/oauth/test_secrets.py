@@ -70,7 +70,7 @@ async def test_whatever_fails(
     secrets = {application.made.client_secret, application.pair.access_token, application.pair.refresh_token}
     secrets |= set(hook.settings.secrets)
     assert len(secrets) >= 4
-    everything = got + said(caplog) + repr(hook.settings) + repr(hook._keeper.__dict__)
+    everything = got + said(caplog) + repr(hook.settings) + repr(hook._token_manager.__dict__)
     assert not [secret for secret in secrets if secret in everything]
     if kind == "no fault":
         assert "/oauth/token/?***" in everything  # they were logged, starred out

@@ -1,4 +1,4 @@
-"""What can go wrong between two pairs of tokens: lost answers, killed processes, lures, a database that is away."""
+"""What can go wrong between two pairs of tokens: lost responses, killed processes, lures, a database that is away."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def test_a_lost_answer_is_said_with_what_to_do(application: Application) -> None
     with pytest.raises(Bitrix24SignInNeeded) as caught:
         pay(hook)
     words = str(caught.value)
-    assert "An answer to a refresh was lost a moment before" in words
+    assert "The response to a refresh was lost a moment before" in words
     assert "This call was not executed" in words
-    assert "python -m airflow_provider_bitrix24 oauth --conn-id bitrix24_default" in words
+    assert "bitrix24-airflow oauth --conn-id bitrix24_default" in words
     assert application.sandbox.ledger == []
     assert not [secret for secret in hook.settings.secrets if secret in words]
 
@@ -128,12 +128,12 @@ def test_a_lured_refresh_is_kept_and_nothing_goes_there(
 
 
 def test_somebody_else_has_refreshed(application: Application) -> None:
-    """Another client used our refresh token: it is dead, and nobody has stored what came of it."""
+    """Another client used our refresh token: it is dead, and nobody has stored the outcome."""
     application.expire()
     hook = Bitrix24Hook()
     settings = hook.settings
-    keeper = keeping.make_keeper(settings, settings.application, "other")  # type: ignore[arg-type]
-    keeper._ask(keeping.protocol.refresh(settings, settings.application, application.pair.refresh_token))  # type: ignore[arg-type]
+    manager = keeping.make_token_manager(settings, settings.application, "other")  # type: ignore[arg-type]
+    manager._ask(keeping.protocol.refresh(settings, settings.application, application.pair.refresh_token))  # type: ignore[arg-type]
     with pytest.raises(Bitrix24SignInNeeded) as caught:
         pay(Bitrix24Hook())
     assert "somebody else has used the token that is in the database of the Airflow connection 'tokens'" in str(
@@ -156,7 +156,7 @@ Bitrix24Hook().call("profile")
 
 def test_killed_between_refresh_and_store(application: Application) -> None:
     application.expire()
-    done = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, text=True, timeout=300, env=os.environ)
+    done = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, text=True, timeout=1800, env=os.environ)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert len(application.log("refreshed")) == 1
     with pytest.raises(Bitrix24SignInNeeded) as caught:
@@ -193,10 +193,10 @@ def test_a_sign_in_waits_for_a_refresh_and_is_the_last_word(
     """The database keeps the one out while the other holds the row: the refreshed pair never follows the signed-in."""
     application.expire()
     settings = Bitrix24Hook().settings
-    keeper, other = (keeping.make_keeper(settings, settings.application, "x") for _ in range(2))  # type: ignore[arg-type]
+    manager, other = (keeping.make_token_manager(settings, settings.application, "x") for _ in range(2))  # type: ignore[arg-type]
     code = application.sandbox.sign_in(application.made, user_id=7)
     signing_in = threading.Thread(target=lambda: other.sign_in(code))
-    ask, has_its_pair = keeper._ask, threading.Event()
+    ask, has_its_pair = manager._ask, threading.Event()
     waiting: list[bool] = []
 
     def meanwhile(flow: Any) -> Any:
@@ -212,9 +212,9 @@ def test_a_sign_in_waits_for_a_refresh_and_is_the_last_word(
         has_its_pair.set()
         return issued
 
-    monkeypatch.setattr(keeper, "_ask", meanwhile)
+    monkeypatch.setattr(manager, "_ask", meanwhile)
     monkeypatch.setattr(other, "_ask", signed_in)
-    refreshed, _ = keeper.refresh(60)
+    refreshed, _ = manager.refresh(60)
     signing_in.join()
     assert refreshed
     assert waiting == [True]
@@ -250,13 +250,13 @@ def test_a_store_that_is_away_right_after_the_refresh(
     hook = Bitrix24Hook()
     settings = hook.settings
     store = Away(application.store(), times)
-    keeper = keeping.TokenKeeper(settings, settings.application, store, "x")  # type: ignore[arg-type]
+    manager = keeping.TokenManager(settings, settings.application, store, "x")  # type: ignore[arg-type]
     if times == 2:
-        refreshed, made = keeper.refresh(60)
+        refreshed, made = manager.refresh(60)
         assert (refreshed, application.store().read()) == (True, made)
         return
     with pytest.raises(Bitrix24StoreError) as caught:
-        keeper.refresh(60)
+        manager.refresh(60)
     assert "could not be stored and is lost" in str(caught.value)
     assert "Sign in again" in str(caught.value)
     assert not [secret for secret in settings.secrets if secret in str(caught.value)]
@@ -378,7 +378,7 @@ def test_the_test_button_does_not_wait_for_a_store(application: Application, mon
         read.append(store)
 
     monkeypatch.setattr(SqlTokenStore, "read", hangs)
-    monkeypatch.setattr("airflow_provider_bitrix24.hooks.checkup.LIMIT", 0.5)
+    monkeypatch.setattr("airflow_provider_bitrix24.hooks.connection_test.LIMIT", 0.5)
     try:
         works, said = Bitrix24Hook().test_connection()
         assert read == []

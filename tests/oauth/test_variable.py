@@ -179,16 +179,16 @@ def test_another_task_was_faster(
     application.expire()
     slow, fast = Bitrix24Hook(), Bitrix24Hook()
     settings = slow.settings
-    ask = keeping.TokenKeeper._ask
+    ask = keeping.TokenManager._ask
     new: list[str] = []
 
-    def overtaken(keeper: keeping.TokenKeeper, flow: Any) -> Any:
-        monkeypatch.setattr(keeping.TokenKeeper, "_ask", ask)
+    def overtaken(manager: keeping.TokenManager, flow: Any) -> Any:
+        monkeypatch.setattr(keeping.TokenManager, "_ask", ask)
         auth = settings.application
         assert auth is not None
-        issued = ask(keeper, keeping.protocol.refresh(settings, auth, application.pair.refresh_token))
+        issued = ask(manager, keeping.protocol.refresh(settings, auth, application.pair.refresh_token))
         new.append(issued.tokens.as_json())
-        return ask(keeper, flow)
+        return ask(manager, flow)
 
     pauses: list[float] = []
 
@@ -198,7 +198,7 @@ def test_another_task_was_faster(
             made = application.made
             VariableTokenStore(settings.portal, made.client_id, made.client_secret).save(Tokens.from_json(new[0]))
 
-    monkeypatch.setattr(keeping.TokenKeeper, "_ask", overtaken)
+    monkeypatch.setattr(keeping.TokenManager, "_ask", overtaken)
     monkeypatch.setattr(keeping, "time", SimpleNamespace(sleep=pause, time=time.time))
     slow.pay_crm_payment(payment_id=1004)
     assert pauses == [0.0, 1.0]
@@ -217,15 +217,15 @@ def test_somebody_signs_in_while_a_task_refreshes(
     hook = Bitrix24Hook()
     settings = hook.settings
     code = application.sandbox.sign_in(application.made, user_id=7)
-    ask = keeping.TokenKeeper._ask
+    ask = keeping.TokenManager._ask
 
-    def overtaken(keeper: keeping.TokenKeeper, flow: Any) -> Any:
-        monkeypatch.setattr(keeping.TokenKeeper, "_ask", ask)
-        issued = ask(keeper, flow)
-        keeping.make_keeper(settings, settings.application, "x").sign_in(code)  # type: ignore[arg-type]
+    def overtaken(manager: keeping.TokenManager, flow: Any) -> Any:
+        monkeypatch.setattr(keeping.TokenManager, "_ask", ask)
+        issued = ask(manager, flow)
+        keeping.make_token_manager(settings, settings.application, "x").sign_in(code)  # type: ignore[arg-type]
         return issued
 
-    monkeypatch.setattr(keeping.TokenKeeper, "_ask", overtaken)
+    monkeypatch.setattr(keeping.TokenManager, "_ask", overtaken)
     with caplog.at_level(logging.WARNING):
         assert hook.call("profile")["ID"] == "7"
     assert "somebody has signed in again: their tokens in the Airflow Variable" in caplog.text

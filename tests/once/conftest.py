@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_bitrix24.api.effects import NotSent, Request, Reserve, Response, Sleep, Slot, Unknown
-from airflow_provider_bitrix24.api.flow import Caller
+from airflow_provider_bitrix24.api.client import ApiClient
+from airflow_provider_bitrix24.api.io import NotSent, Request, Reserve, Response, Sleep, Slot, Unknown
 from airflow_provider_bitrix24.api.settings import Settings
 from airflow_provider_bitrix24.once import Once
 from airflow_provider_bitrix24.sandbox.clock import ManualClock
@@ -29,7 +29,7 @@ class World:
     def __init__(self, dialect: str) -> None:
         self.clock = ManualClock(START)
         self.portal = Portal(clock=self.clock, dialect=dialect)
-        self.caller: Caller
+        self.client: ApiClient
         self.auth: Auth
         self.sent: list[str] = []
         self.keys: list[str | None] = []
@@ -50,7 +50,7 @@ class World:
     def connect(self, *, user_id: int = 1, scopes: tuple[str, ...] = ("crm", "pay_system"), **extra: Any) -> None:
         webhook = self.portal.add_webhook(user_id=user_id, scopes=scopes)
         self.auth = Auth(user_id=webhook.user_id, secret=webhook.secret)
-        self.caller = Caller(
+        self.client = ApiClient(
             Settings.from_connection_values(
                 host="acme.bitrix24.com", login=str(webhook.user_id), password=webhook.secret, extra=extra
             ),
@@ -59,7 +59,7 @@ class World:
 
     @property
     def once(self) -> Once:
-        return Once(self.caller, self.run, self, logging.getLogger("once"), safeguard=self.safeguard)
+        return Once(self.client, self.run, self, logging.getLogger("once"), safeguard=self.safeguard)
 
     def person(self, method: str, params: dict[str, Any]) -> Any:
         """What somebody else does through REST, beside the requests that are counted here."""
@@ -103,13 +103,13 @@ class World:
                 outcome = self._answer(command)
 
     def _answer(self, request: Request) -> NotSent | Response | Unknown:
-        lease = request.not_after
-        if lease and self.not_sent:
+        deadline = request.not_after
+        if deadline and self.not_sent:
             self.not_sent -= 1
             self.clock.advance(REQUEST_TAKES)
             return NotSent("connection refused")
-        if lease and self.monotonic() > lease.monotonic:
-            return NotSent("the lease is over", lease_over=True)
+        if deadline and self.monotonic() > deadline.monotonic:
+            return NotSent("the deadline has passed", deadline_passed=True)
         for moment in (request.method, *(f"batch:{name}" for name in request.params.get("cmd", ()))):
             if act := self.before.pop(moment, None):
                 act()

@@ -197,7 +197,7 @@ def test_what_is_proved_to_be_absent_is_added_once_more(world: World, caplog: py
     assert "no new payment that may be this key's is there, read twice after everything that was sent" in caplog.text
     assert world.writes() == [ADD, ADD]
     assert len(world.ledger("payment_added")) == 1
-    assert world.clock.time() - 1_763_800_000 >= world.caller.settings.settle_window + 10
+    assert world.clock.time() - 1_763_800_000 >= world.client.settings.settle_window + 10
 
 
 def test_what_is_absent_twice_is_for_a_person(world: World) -> None:
@@ -342,7 +342,7 @@ def test_an_unclear_answer_without_effect_is_refused_with_the_portals_words(worl
 
 def test_an_unclear_answer_with_effect_is_a_candidate(world: World) -> None:
     world.fault("error_after_executing", ADD, times=1, code="", text="", status=400)
-    with pytest.raises(PaymentAmbiguous, match="answered unclearly"):
+    with pytest.raises(PaymentAmbiguous, match="responded unclearly"):
         add(world)
 
 

@@ -93,7 +93,7 @@ def test_a_row_that_is_proved_to_be_missing_is_put_in_again(world: World) -> Non
     assert fill(world)["amount"] == "1020.00"
     assert contents(world) == {1: 2, 2: 1}
     assert world.writes() == [ADD, PUT, PUT, PUT]
-    assert world.clock.time() - 1_763_800_000 >= world.caller.settings.settle_window + 10
+    assert world.clock.time() - 1_763_800_000 >= world.client.settings.settle_window + 10
 
 
 def test_a_row_that_is_committed_late_is_not_put_in_again(world: World) -> None:
@@ -234,3 +234,79 @@ def test_an_adopted_payment_that_somebody_works_on_is_left_alone(world: World, p
     with pytest.raises(PaymentMismatch, match=r"HAS been added.*somebody else is at work on it"):
         fill(world, on_unknown="adopt")
     assert world.writes() == [ADD]
+
+
+# -- chosen by the author
+
+
+def choose(world: World, products: dict[int, int], **arguments: Any) -> dict[str, Any]:
+    return fill(world, fill_products=False, products=products, **arguments)
+
+
+def test_only_the_chosen_rows_are_put_in_with_their_quantities(world: World) -> None:
+    receipt = choose(world, {1: 1})
+    assert (receipt["payment_id"], receipt["amount"]) == (1033, "450.00")
+    assert contents(world) == {1: 1}
+    assert world.writes() == [ADD, PUT]
+
+
+def test_rows_can_be_chosen_in_any_order_and_whole(world: World) -> None:
+    assert choose(world, {2: 1, 1: 2})["amount"] == "1020.00"
+    assert contents(world) == {1: 2, 2: 1}
+
+
+@pytest.mark.parametrize(
+    ("products", "words"),
+    [
+        ({9: 1}, "row 9 is not a row of it, or nothing of it is left"),
+        ({1: 3}, "row 1 has only 2 left"),
+        ({2: 1, 1: 3}, "row 1 has only 2 left"),
+    ],
+)
+def test_what_is_not_available_is_refused_before_adding(world: World, products: Any, words: str) -> None:
+    with pytest.raises(PaymentRefused, match=rf"of deal 1, because {words}\. Nothing was sent\..* 1 .* x 2, 2 .* x 1"):
+        choose(world, products)
+    assert world.writes() == []
+
+
+def test_what_is_in_another_payment_already_is_not_available(world: World) -> None:
+    other = world.person(ADD, {"entityTypeId": 2, "entityId": 1})
+    world.person(PUT, {"paymentId": other, "rowId": 1, "quantity": 1})
+    with pytest.raises(PaymentRefused, match="row 1 has only 1 left"):
+        choose(world, {1: 2})
+    assert choose(world, {1: 1})["amount"] == "450.00"
+
+
+def test_an_object_without_rows_says_so(world: World) -> None:
+    with pytest.raises(PaymentRefused, match=r"Available for payment are: none\."):
+        choose(world, {1: 1}, entity_id=3)
+    assert world.writes() == []
+
+
+def test_chosen_rows_worth_nothing_are_refused_before_adding(world: World) -> None:
+    row(world, price="0", quantity="1")
+    row(world, price="5", quantity="1")
+    with pytest.raises(PaymentRefused, match="the chosen product rows of deal 3 add up to 0"):
+        choose(world, {max(world.portal.state.product_rows) - 1: 1}, entity_id=3)
+    assert world.writes() == []
+
+
+def test_a_fraction_elsewhere_does_not_matter(world: World) -> None:
+    row(world, price="10.00", quantity="2.5")
+    chosen = max(world.portal.state.product_rows)
+    assert choose(world, {chosen: 2}, entity_id=3)["amount"] == "20.00"
+    with pytest.raises(PaymentRefused, match=r"has only 0\.5 left"):
+        choose(world, {chosen: 1}, entity_id=3)
+
+
+def test_the_limit_is_that_of_the_chosen_rows(world: World) -> None:
+    assert choose(world, {1: 1}, max_amount=Decimal("450.00"))["amount"] == "450.00"
+    with pytest.raises(PaymentRefused, match=r"add up to 450, which is more than the max_amount 449\.99"):
+        choose(world, {1: 1}, max_amount=Decimal("449.99"))
+    assert world.writes() == [ADD, PUT]
+
+
+def test_a_chosen_row_whose_answer_is_lost_is_found_and_not_put_in_again(world: World) -> None:
+    world.fault("drop_after", PUT, occurrence=1)
+    assert choose(world, {1: 1})["amount"] == "450.00"
+    assert world.writes() == [ADD, PUT]

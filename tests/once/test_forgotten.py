@@ -63,7 +63,7 @@ def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Any]
 
 def attempt(world: World, journal: Any, number: int, lost: str = LOST, identity: str = "task") -> Once:
     task = Task(identity=identity, try_number=number, lost=lost)
-    return Once(world.caller, world.run, world, logging.getLogger("once"), journal=journal, task=task)
+    return Once(world.client, world.run, world, logging.getLogger("once"), journal=journal, task=task)
 
 
 @EACH
@@ -112,7 +112,7 @@ def test_an_attempt_that_dies_before_it_reads_the_portal_has_noted_that_it_began
             raise Dies
 
     task = Task(identity="task")
-    once = Once(world.caller, world.run, world, logging.getLogger("once"), journal=journal(), task=task, brake=Stop())
+    once = Once(world.client, world.run, world, logging.getLogger("once"), journal=journal(), task=task, brake=Stop())
     with pytest.raises(Dies):
         WORK[operation](once)
     # So the journal is not empty, and has forgotten nothing: nothing was sent.
@@ -303,7 +303,7 @@ def test_later_attempts_wait_only_for_what_is_left(world: World, journal: Callab
         with pytest.raises(PaymentAmbiguous):
             WORK[operation](attempt(world, journal(), number))
         waited = world.clock.time() - before
-        assert waited > world.caller.settings.settle_window if number == 2 else waited < 5
+        assert waited > world.client.settings.settle_window if number == 2 else waited < 5
     before = world.clock.time()
     candidates = tuple(one["id"] for one in world.person("crm.item.payment.list", {"entityId": 1, "entityTypeId": 2}))
     assert pay_again(world, journal(), operation, candidates, 4).sent
@@ -338,7 +338,7 @@ def test_without_the_portals_time_each_attempt_waits_the_whole_window(
         before = world.clock.time()
         with pytest.raises(PaymentAmbiguous):
             WORK[operation](attempt(world, journal(), number))
-        assert world.clock.time() - before > world.caller.settings.settle_window
+        assert world.clock.time() - before > world.client.settings.settle_window
     assert world.writes() == []
 
 

@@ -1,4 +1,4 @@
-"""The slot of a write under the portal's rate limit: before its intent, so that waiting costs nothing of its lease."""
+"""The rate limit slot of a write: booked before its intent, so that waiting takes nothing from its deadline."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_bitrix24.api.effects import Request, Reserve, Slot
+from airflow_provider_bitrix24.api.io import Request, Reserve, Slot
 from airflow_provider_bitrix24.exceptions import Bitrix24NotSent, Bitrix24RateLimited
 from airflow_provider_bitrix24.journal.task_state import TaskStateJournal
 from airflow_provider_bitrix24.once import Once, Task
@@ -55,7 +55,7 @@ class Watched:
     def pay(self) -> dict[str, Any]:
         journal = TaskStateJournal(self)
         task = Task(identity="dag:d:run:r:task:t:map_index:-1", try_number=1)
-        once = Once(self.world.caller, self.run, self.world, logging.getLogger("once"), journal=journal, task=task)
+        once = Once(self.world.client, self.run, self.world, logging.getLogger("once"), journal=journal, task=task)
         return once.pay_invoice(invoice_id=2, pay_system_id=31).as_dict()
 
 
@@ -114,9 +114,9 @@ def test_without_a_slot_in_time_nothing_is_saved_and_nothing_sent(world: World) 
     assert watched.pay()["outcome"] == "paid", "the next attempt finds nothing in its way"
 
 
-def test_each_new_lease_has_a_slot_of_its_own(world: World) -> None:
+def test_each_new_deadline_has_a_slot_of_its_own(world: World) -> None:
     watched = Watched(world)
-    world.not_sent = 4  # three repeats of the call in the first lease, one in the second
+    world.not_sent = 4  # three repeats of the call before the first deadline, one before the second
     assert watched.pay()["outcome"] == "paid"
     answered = watched.steps.index("save", len(watched.steps) - watched.steps[::-1].index(PAY))
     sent = watched.steps[:answered]
@@ -124,9 +124,9 @@ def test_each_new_lease_has_a_slot_of_its_own(world: World) -> None:
     assert len(world.portal.ledger) == 1
 
 
-def test_a_portal_that_is_busy_all_the_same_takes_the_attempt_into_a_new_lease(world: World) -> None:
+def test_a_portal_that_is_busy_all_the_same_takes_the_attempt_into_a_new_deadline(world: World) -> None:
     watched = Watched(world, Slot(0.0), Slot(0.0), Slot(20.0))
     world.fault("query_limit_exceeded", PAY, times=1)
     assert watched.pay()["outcome"] == "paid"
-    assert watched.steps.count("20 s") == 1, "the read that permits the next send waits, outside of any lease"
+    assert watched.steps.count("20 s") == 1, "the read that permits the next send waits, outside of any deadline"
     assert len(world.portal.ledger) == 1

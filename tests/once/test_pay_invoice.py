@@ -239,7 +239,7 @@ def test_a_lost_request_is_sent_once_more_after_the_settle_window(world: World, 
     assert world.writes() == [PAY, PAY]
     assert len(world.ledger("invoice_paid")) == 1
     # The window, and the read lag between the two reads that prove the absence.
-    assert world.caller.settings.settle_window + 10 <= world.clock.time() - 1_763_800_000 < 200
+    assert world.client.settings.settle_window + 10 <= world.clock.time() - 1_763_800_000 < 200
 
 
 @pytest.mark.parametrize("fault", ["drop_before", "internal_server_error", "html"])
@@ -331,7 +331,7 @@ def change(world: World, before: str) -> None:
     world.before[before] = act
 
 
-def test_what_did_not_leave_is_sent_in_a_new_lease(world: World) -> None:
+def test_what_did_not_leave_is_sent_in_a_new_deadline(world: World) -> None:
     world.not_sent = 4
     assert pay(world)["outcome"] == "paid"
     assert world.writes() == [PAY]
@@ -439,7 +439,7 @@ def test_a_portal_that_only_redirects_is_given_up_when_nothing_can_appear_any_mo
     assert "answered with a redirect" in str(caught.value)
     assert "Nothing was executed" not in str(caught.value)
     waited = world.clock.time() - 1_763_800_000
-    assert world.caller.settings.settle_window < waited < world.caller.settings.settle_window + 100
+    assert world.client.settings.settle_window < waited < world.client.settings.settle_window + 100
 
 
 def test_another_invoice_than_asked_for_says_nothing(world: World) -> None:

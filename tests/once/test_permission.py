@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy
 
-from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24NotSent,
     Bitrix24StoreError,
@@ -313,9 +313,9 @@ def test_a_switch_that_is_set_between_two_rows_names_the_payment(world: World) -
     assert world.writes() == [ADD, PUT]
 
 
-def test_a_switch_that_takes_longer_than_the_lease_to_read_sends_nothing(world: World) -> None:
+def test_a_switch_that_takes_longer_than_the_deadline_to_read_sends_nothing(world: World) -> None:
     world.safeguard = lambda: world.clock.advance(6)
-    with pytest.raises(Bitrix24NotSent, match="longer than its lease"):
+    with pytest.raises(Bitrix24NotSent, match="longer than its deadline"):
         mark(world.once)
     assert world.writes() == []
 
@@ -372,7 +372,7 @@ def test_one_more_that_another_task_may_have_added_is_warned_about(
 def sql(world: World, file: Path, number: int) -> Once:
     journal = SqlJournal(Database(sqlalchemy.engine.URL.create("sqlite", database=str(file)), "the database"), "me")
     task = Task(identity="task", try_number=number)
-    return Once(world.caller, world.run, world, logging.getLogger("once"), journal=journal, task=task)
+    return Once(world.client, world.run, world, logging.getLogger("once"), journal=journal, task=task)
 
 
 @pytest.mark.parametrize("on_unknown", ["fail", "adopt"])
@@ -579,9 +579,9 @@ def test_what_the_add_says_after_executing_is_looked_into(job: Job) -> None:
 
 
 def test_even_a_short_wait_ends_what_permits_a_send(world: World) -> None:
-    attempt = Attempt(caller=world.caller, run=world.run, clock=world, log=logging.getLogger("once"))
+    attempt = Attempt(client=world.client, run=world.run, clock=world, log=logging.getLogger("once"))
     assert not attempt.is_fresh
-    attempt.observe(world.caller.call("profile", effect=Effect.READ))
+    attempt.observe(world.client.call("profile", effect=Effect.READ))
     assert attempt.is_fresh
     attempt.wait(0.1, "a moment")
     assert not attempt.is_fresh

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_bitrix24.api.effects import Response
+from airflow_provider_bitrix24.api.io import Response
 from airflow_provider_bitrix24.api.tags import tag_of
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24OutcomeUnknown,
@@ -75,7 +75,7 @@ class Job:
         self.tries += 1
         world, task = self.world, Task(identity="task", try_number=self.tries)
         journal = TaskStateJournal(self)
-        return Once(world.caller, world.run, world, logging.getLogger("once"), journal=journal, task=task)
+        return Once(world.client, world.run, world, logging.getLogger("once"), journal=journal, task=task)
 
     def add(self, **options: Any) -> dict[str, Any]:
         once = self.once
@@ -276,7 +276,7 @@ def test_an_answer_that_was_not_read_back_is_judged_by_the_next_attempt(job: Job
 def test_what_was_marked_as_often_as_it_may_be_waits_for_a_person(job: Job) -> None:
     job.world.fault("drop_before", PAY)
     for _ in range(3):
-        with pytest.raises(PaymentAmbiguous, match=r"marked as paid 2 times .* `python -m .* journal resolve "):
+        with pytest.raises(PaymentAmbiguous, match=r"marked as paid 2 times .* `bitrix24-airflow journal resolve "):
             job.pay()
     assert job.world.writes() == [PAY, PAY]
 
@@ -344,7 +344,7 @@ def test_a_journal_that_stays_away_is_told_and_the_payment_is_not_sent_again(job
 def forgetful(job: Job) -> Once:
     """A second attempt in an Airflow that keeps no task state."""
     task = Task(identity="task", try_number=2)
-    return Once(job.world.caller, job.world.run, job.world, logging.getLogger("once"), task=task)
+    return Once(job.world.client, job.world.run, job.world, logging.getLogger("once"), task=task)
 
 
 def test_a_later_attempt_without_a_journal_adds_nothing(job: Job) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_bitrix24.api.effects import Response
+from airflow_provider_bitrix24.api.io import Response
 from airflow_provider_bitrix24.exceptions import PaymentRefused
 from airflow_provider_bitrix24.once import Expected
 from tests.once.conftest import World

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_4_PLUS
 
 from airflow_provider_bitrix24.operators.payments import AddCrmPaymentOperator
 from airflow_provider_bitrix24.sandbox.faults import Fault
@@ -84,14 +85,14 @@ class World:
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "airflow_provider_bitrix24", "journal", *arguments]
         env = self.airflow.env | {"AIRFLOW_URL": self.airflow.url}
-        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False)
+        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=1800, check=False)
 
     def start(self, dag_id: str) -> None:
         self.runs[dag_id] = self.airflow.trigger(dag_id, {})
 
     def until(self, dag_id: str, *states: str) -> str:
         """Wait for what has to come; how long it takes is not judged."""
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 1200
         while (state := self.task(dag_id)["state"]) not in states:
             self.airflow.processes.check()
             if time.monotonic() > deadline:
@@ -118,7 +119,7 @@ class World:
 
     def until_known_to_be_parked(self, dag_id: str) -> None:
         log = self.airflow.processes.logs / "scheduler.log"
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 1200
         while f"TaskInstance Finished: dag_id={dag_id}," not in log.read_text(errors="replace"):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the scheduler does not know that {dag_id} is parked")
@@ -139,9 +140,10 @@ class World:
         self.until(dag_id, "success", "failed")
 
     def answer_late(self, dag_id: str) -> None:
-        """Answer when the question has timed out and the task has failed; then clear it."""
+        """Answer when the question has timed out and the task has failed; then clear it, with its task state."""
         self.answer(dag_id, "Give up")
-        self.airflow.clear(dag_id, self.runs[dag_id])
+        kept = {"keep_task_state": True} if AIRFLOW_V_3_4_PLUS else {}
+        self.airflow.clear_tasks(dag_id, self.runs[dag_id], reset_dag_runs=True, **kept)
         self.until(dag_id, "running", "queued", "scheduled", "awaiting_input")
         self.until(dag_id, "failed")
 
@@ -219,7 +221,7 @@ def test_a_person_lets_it_be_added_again(world: World) -> None:
 
 
 def test_adding_again_is_refused_if_something_appeared_that_was_not_shown(world: World) -> None:
-    """The task fails: nothing begins anew."""
+    """The task fails: nothing begins again."""
     task = world.task("changed")
     assert (task["state"], task["try_number"]) == ("failed", 1)
     assert [entry["by"] for entry in world.added(3)] == ["rest", "person"]  # ours is that of "adopted"
@@ -263,7 +265,7 @@ def test_what_was_left_red_is_settled_at_a_terminal(world: World) -> None:
     assert listed.stdout.endswith("1 key\n")
     shown = world.cli("show", *place, "--task", "pay", "--map-index", "-1")
     assert f"candidates  {ours['payment_id']}" in shown.stdout
-    decided = world.cli("resolve", *place, "--adopt", str(ours["payment_id"]), "--by", "Ada", "--yes", "--json")
+    decided = world.cli("resolve", *place, "--use-payment", str(ours["payment_id"]), "--by", "Ada", "--yes", "--json")
     assert decided.returncode == 0, decided.stderr
     entry = world.journal("left_red")
     assert entry["decision"] is None  # only attempts write it
@@ -304,6 +306,7 @@ def test_where_there_is_nothing_to_decide_nobody_is_asked(portal: Any, task: Tas
 def test_a_question_that_nobody_has_answered_says_what_a_late_answer_does(world: World) -> None:
     assert "nobody has answered it within 1 second" in world.printed
     assert "has no effect until this task is cleared" in world.printed
+    assert ("Clear it (keep its task state" in world.printed) == AIRFLOW_V_3_4_PLUS
 
 
 def test_an_answer_that_came_too_late_is_heard_when_the_task_is_cleared(world: World) -> None:
@@ -323,7 +326,7 @@ def test_an_answer_that_is_overtaken_is_heard(world: World) -> None:
 
 def test_nobody_waits_for_ever_where_there_is_no_scheduler(world: World) -> None:
     command = [sys.executable, str(HERE / "run_dags.py"), "tried_out"]
-    done = subprocess.run(command, env=world.airflow.env, capture_output=True, text=True, timeout=300, check=True)
+    done = subprocess.run(command, env=world.airflow.env, capture_output=True, text=True, timeout=1800, check=True)
     [task] = printed_json(done.stdout)["tried_out"]["pay"]
     assert task["state"] == "failed"
     assert "Nobody is asked: `airflow dags test` and `dag.test()` have no scheduler" in done.stdout

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_bitrix24.exceptions import Bitrix24NoAnswer, Bitrix24RateLimited
+from airflow_provider_bitrix24.exceptions import Bitrix24Error, Bitrix24NoAnswer, Bitrix24RateLimited
 from airflow_provider_bitrix24.operators.calls import Bitrix24CallOperator, GetPaymentLinkOperator
 from tests.core.raw_server import SECRET, RawServer, answer
 
@@ -84,7 +84,31 @@ def test_a_first_page_says_that_there_are_more(portal: Any, task: Task, capsys: 
     assert "all_rows=True" in capsys.readouterr().out
 
 
-# -- the retry rule; what the task state is for stands in test_sent.py
+# -- what the log says
+
+
+def test_the_log_says_what_was_called_and_what_came(
+    portal: Any, task: Task, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    call(task, method="crm.item.get", parameters={"entityTypeId": 2, "id": 1})
+    call(task, method="crm.deal.list", parameters={"filter": {"TITLE": "secret title"}}, all_rows=True)
+    call(task, method="server.time", result_path=str(tmp_path / "time.json"))
+    call(task, **ADD)
+    printed = capsys.readouterr().out
+    assert f"Calling crm.item.get (read) on {portal.url}, by the connection 'bitrix24_default'" in printed
+    assert "parameters: entityTypeId=2, id=1." in printed
+    assert "crm.item.get returned an object with item." in printed
+    assert "parameters: filter." in printed
+    assert "crm.deal.list returned 0 rows." in printed
+    assert "parameters: none." in printed
+    assert "server.time returned a str." in printed
+    assert "Wrote 1 line to " in printed
+    assert "Calling crm.deal.add (non_idempotent)" in printed
+    assert re.search(r"crm\.deal\.add returned \d+\.", printed)
+    assert "secret title" not in printed
+
+
+# -- the retry rule; what the task state is for stands in test_send_once.py
 
 
 def test_without_task_state_a_later_attempt_creates_nothing(portal: Any, forgetful_task: Task) -> None:
@@ -107,6 +131,43 @@ def test_a_busy_portal_is_an_ordinary_error(server: Any, task: Task) -> None:
     server.append({"error": "OPERATION_TIME_LIMIT", "error_description": "blocked"})
     with pytest.raises(Bitrix24RateLimited):
         call(task, **ADD)
+
+
+# -- what an error says was sent
+
+
+def error_of(task: Task, **arguments: Any) -> Bitrix24Error:
+    with pytest.raises(Bitrix24Error) as caught:
+        call(task, **arguments)
+    return caught.value
+
+
+CHANGE = {"method": "crm.item.update", "parameters": {"entityTypeId": 2, "id": 1, "fields": {"title": "x"}}}
+
+
+@pytest.mark.parametrize("arguments", [{"method": "nosuch.method"}, {"method": " "}, {**ADD, "all_rows": True}])
+def test_an_argument_that_is_refused_has_sent_nothing(task: Task, arguments: Any) -> None:
+    assert error_of(task, **arguments).sent == "no"
+
+
+@pytest.mark.parametrize("arguments", [ADD, CHANGE, {"method": "crm.deal.get", "parameters": {"id": 1}}])
+def test_a_refusal_of_the_portal_has_changed_nothing(server: Any, task: Task, arguments: Any) -> None:
+    server.append({"error": "OPERATION_TIME_LIMIT", "error_description": "blocked"})
+    assert error_of(task, **arguments).sent == "no"
+
+
+@pytest.mark.parametrize("arguments", [ADD, CHANGE])
+def test_a_write_whose_reply_is_lost_may_have_changed_something(portal: Any, task: Task, arguments: Any) -> None:
+    portal.fault("drop_after", arguments["method"])
+    assert error_of(task, **arguments).sent == "unknown"
+
+
+def test_a_later_attempt_does_not_deny_what_an_earlier_one_may_have_sent(server: Any, task: Task) -> None:
+    server.append({"error": "OPERATION_TIME_LIMIT", "error_description": "blocked"})
+    task.again()
+    assert error_of(task, **CHANGE).sent == "unknown"
+    assert error_of(task, method="nosuch.method").sent == "unknown"
+    assert error_of(task, method="crm.deal.get", parameters={"id": 1}).sent == "no"
 
 
 # -- what is refused
@@ -138,7 +199,7 @@ def test_what_changes_payments_is_refused(portal: Any, task: Task, method: str, 
 )
 def test_an_unknown_method_of_a_payment_is_refused(portal: Any, task: Task, method: str) -> None:
     with pytest.raises(AirflowFailException, match=r"changes? payments"):
-        call(task, method=method, parameters={"id": 1001, "value": "Y"}, effect="set")
+        call(task, method=method, parameters={"id": 1001, "value": "Y"}, effect="idempotent")
     assert asked(portal) == []
 
 

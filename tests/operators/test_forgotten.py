@@ -93,8 +93,12 @@ def test_a_cleared_task_without_its_notes_is_no_first_attempt(
         with pytest.raises(AirflowFailException, match=LOST) as caught:
             OPERATORS[operation]().execute(stateful.context)
         stateful.again()
-    for words in ("The task was cleared", "keep_task_state", "journal_conn_id", "journal resolve"):
+    discards = stateful.new_ids
+    for words in ("The task was cleared", "journal resolve"):
         assert words in str(caught.value)
+    for words in ("3.4", "keep_task_state", "journal_conn_id"):
+        assert (words in str(caught.value)) is discards
+    assert ("somebody has emptied or replaced the journal" in str(caught.value)) is not discards
     assert len(write_requests(portal, operation)) == 1
 
 

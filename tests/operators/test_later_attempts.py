@@ -12,7 +12,15 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 
 from airflow_provider_bitrix24.exceptions import Bitrix24ConnectionNotFound, Bitrix24RateLimited, PaymentAmbiguous
-from tests.operators.test_operators import EACH, MARKS, OPERATORS, WRITES, adopting, write_requests
+from tests.operators.test_operators import (
+    EACH,
+    MARKS,
+    OPERATORS,
+    WRITES,
+    adopting,
+    end_before_anything_is_sent,
+    write_requests,
+)
 
 if TYPE_CHECKING:
     from conftest import Task
@@ -98,6 +106,7 @@ def test_a_time_out_of_the_task_passes_untouched_and_is_resolved_later(portal: A
 def test_what_no_attempt_has_marked_is_not_ours_whoever_did(
     portal: Any, task: Task, operation: str, if_paid: str, outcome: Any
 ) -> None:
+    end_before_anything_is_sent(portal, task, operation)
     if operation == "pay_invoice":
         portal.act.pay_invoice(2, by="person", user_id=1)
     else:
@@ -182,12 +191,12 @@ def test_the_message_says_how_to_decide_about_this_very_task(portal: Any, task: 
     portal.fault("drop_before", WRITES[operation])
     with pytest.raises(AirflowFailException, match="PaymentAmbiguous") as caught:
         OPERATORS[operation]().execute(task.context)
-    [command] = re.findall(r"`(python -m airflow_provider_bitrix24 journal resolve [^`]*)`", str(caught.value))
+    [command] = re.findall(r"`(bitrix24-airflow journal resolve [^`]*)`", str(caught.value))
     words = shlex.split(command)
     assert words[words.index("--dag") :] == ["--dag", "finance", "--run", "manual__1", "--task", "pay"]
     document = json.loads(task.store.kept["bitrix24_payment"])
-    assert words[5] == document["key"]
-    assert ("--adopt ID" in str(caught.value)) == (operation == "add_crm_payment")
+    assert words[3] == document["key"]
+    assert ("--use-payment ID" in str(caught.value)) == (operation == "add_crm_payment")
     assert "(with on_unknown='ask', Airflow asks a person instead)" in str(caught.value)
 
 

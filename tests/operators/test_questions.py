@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, PaymentAmbiguous
 from airflow_provider_bitrix24.operators import questions
 from airflow_provider_bitrix24.operators.payments import AddCrmPaymentOperator, PayInvoiceOperator
-from airflow_provider_bitrix24.triggers.answers import StoredAnswerTrigger
+from airflow_provider_bitrix24.triggers.human_response import StoredResponseTrigger
 
 if TYPE_CHECKING:
     from conftest import Task
@@ -24,7 +24,7 @@ ASKED: dict[str, Any] = {
     },
     "candidates": [1034],
     "timeout": "1 day",
-    "command": "python -m airflow_provider_bitrix24 journal resolve KEY --conn-id payments",
+    "command": "bitrix24-airflow journal resolve KEY --conn-id payments",
 }
 AT = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
 
@@ -82,7 +82,7 @@ def test_what_is_no_answer_ends_red_and_sends_nothing(portal: Any, task: Task, a
     with pytest.raises(PaymentAmbiguous, match=r"within 1 day\. Nothing was sent by this task since") as caught:
         questions.decision_of(answer, ASKED)
     assert caught.value.candidates == (1034,)
-    assert f"decide by `{ASKED['command']}` with --adopt ID" in str(caught.value)
+    assert f"decide by `{ASKED['command']}` with --use-payment ID" in str(caught.value)
     operator = AddCrmPaymentOperator(task_id="add", entity_id=1, on_unknown="ask")
     with pytest.raises(AirflowFailException, match=r"PaymentAmbiguous: .*has no effect until this task is cleared"):
         operator.answered(task.context, answer, ASKED)
@@ -91,7 +91,7 @@ def test_what_is_no_answer_ends_red_and_sends_nothing(portal: Any, task: Task, a
 
 def test_a_question_of_the_release_before_named_no_command() -> None:
     asked = {name: value for name, value in ASKED.items() if name != "command"}
-    with pytest.raises(PaymentAmbiguous, match="decide by `python -m airflow_provider_bitrix24 journal resolve` with"):
+    with pytest.raises(PaymentAmbiguous, match="decide by `bitrix24-airflow journal resolve` with"):
         questions.decision_of(event("Give up", timedout=True), asked)
 
 
@@ -126,7 +126,7 @@ def test_nobody_can_be_asked_in_an_older_airflow(portal: Any, task: Task, monkey
 
 
 def test_the_trigger_that_reads_an_answer_is_made_again_from_what_airflow_keeps() -> None:
-    trigger = StoredAnswerTrigger("0199")
+    trigger = StoredResponseTrigger("0199")
     path, arguments = trigger.serialize()
-    assert path == "airflow_provider_bitrix24.triggers.answers.StoredAnswerTrigger"
-    assert StoredAnswerTrigger(**arguments).serialize() == trigger.serialize()
+    assert path == "airflow_provider_bitrix24.triggers.human_response.StoredResponseTrigger"
+    assert StoredResponseTrigger(**arguments).serialize() == trigger.serialize()

@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowTaskTimeout
 
 from airflow_provider_bitrix24 import exceptions
 from airflow_provider_bitrix24.operators.payments import PayInvoiceOperator
-from airflow_provider_bitrix24.operators.retries import RESCHEDULES_FOR, SOON, ComeBackWhenAsked
+from airflow_provider_bitrix24.operators.retries import RESCHEDULES_FOR, SOON, HonorRetryAfterPolicy
 
 
 def limited(retry_after: float | None) -> exceptions.Bitrix24RateLimited:
@@ -39,7 +39,7 @@ WAITS_WITHOUT_A_RETRY = RetryAction("reschedule") if AIRFLOW_V_3_4_PLUS else Ret
     ],
 )
 def test_a_wait_that_somebody_asks_for_is_kept(error: BaseException, context: Any, seconds: float) -> None:
-    decision = ComeBackWhenAsked().evaluate(error, 1, 3, context)
+    decision = HonorRetryAfterPolicy().evaluate(error, 1, 3, context)
     assert (decision.action, decision.retry_delay) == (WAITS_WITHOUT_A_RETRY, timedelta(seconds=seconds))
     assert decision.reason is not None
     assert decision.reason.startswith(f"wait {seconds:.0f} s: ")
@@ -48,7 +48,7 @@ def test_a_wait_that_somebody_asks_for_is_kept(error: BaseException, context: An
 @pytest.mark.parametrize("error", [limited(20), exceptions.PaymentInProgress("busy")])
 @pytest.mark.parametrize("delay", [timedelta(seconds=300), 300])
 def test_a_wait_is_never_shorter_than_the_authors(error: BaseException, delay: Any) -> None:
-    decision = ComeBackWhenAsked().evaluate(error, 1, 3, {"task": SimpleNamespace(retry_delay=delay)})  # type: ignore[typeddict-item]
+    decision = HonorRetryAfterPolicy().evaluate(error, 1, 3, {"task": SimpleNamespace(retry_delay=delay)})  # type: ignore[typeddict-item]
     if AIRFLOW_V_3_4_PLUS:
         assert (decision.action, decision.retry_delay) == (WAITS_WITHOUT_A_RETRY, timedelta(seconds=300))
     else:
@@ -56,13 +56,13 @@ def test_a_wait_is_never_shorter_than_the_authors(error: BaseException, delay: A
 
 
 def test_an_attempt_does_not_wait_for_ever_without_a_retry() -> None:
-    decision = ComeBackWhenAsked().evaluate(limited(540), 1, 3, after(300))
+    decision = HonorRetryAfterPolicy().evaluate(limited(540), 1, 3, after(300))
     assert getattr(decision, "reschedule_timeout", None) == (RESCHEDULES_FOR if AIRFLOW_V_3_4_PLUS else None)
     assert timedelta(minutes=10) < RESCHEDULES_FOR  # in which the portal's time limits end
 
 
 def test_a_portal_that_cannot_be_read_uses_retries() -> None:
-    decision = ComeBackWhenAsked().evaluate(exceptions.PaymentUnresolved("away"), 1, 3, after(0))
+    decision = HonorRetryAfterPolicy().evaluate(exceptions.PaymentUnresolved("away"), 1, 3, after(0))
     assert (decision.action, decision.retry_delay) == (RetryAction.RETRY, SOON)
     assert decision.reason == "wait 15 s: the portal could not be read"
 
@@ -78,13 +78,13 @@ def test_a_portal_that_cannot_be_read_uses_retries() -> None:
     ],
 )
 def test_everything_else_is_retried_as_the_author_says(error: BaseException, context: Any) -> None:
-    assert ComeBackWhenAsked().evaluate(error, 1, 3, context).action is RetryAction.DEFAULT
+    assert HonorRetryAfterPolicy().evaluate(error, 1, 3, context).action is RetryAction.DEFAULT
 
 
 def test_the_authors_policy_wins() -> None:
     arguments: dict[str, Any] = {"task_id": "pay", "invoice_id": 2, "pay_system_id": 31}
     theirs = ExceptionRetryPolicy(rules=[])
-    assert isinstance(PayInvoiceOperator(**arguments).retry_policy, ComeBackWhenAsked)
+    assert isinstance(PayInvoiceOperator(**arguments).retry_policy, HonorRetryAfterPolicy)
     assert PayInvoiceOperator(**arguments, retry_policy=theirs).retry_policy is theirs
     with DAG("of_the_author", default_args={"retry_policy": theirs}):
         assert PayInvoiceOperator(**arguments).retry_policy is theirs

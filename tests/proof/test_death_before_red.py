@@ -109,7 +109,7 @@ def test_whoever_clears_the_task_has_it_sent_once_more(database: VirtualDatabase
 
 
 def test_another_task_with_the_key_is_told_before_it_sends(database: VirtualDatabase) -> None:
-    """Be it another run, or another index of the same mapped task: nobody has looked at it yet."""
+    """Another run, or another index of the same mapped task: nobody has looked at it yet."""
     world = _told_and_killed(database)
     world.advance(world.settle_window)  # the key is held for the dead attempt until then
     for attempt in (1, 2):

@@ -21,7 +21,7 @@ SINGLES = {"sql and task state": 7}
 """Both journals together do what each does alone: a sample is enough here."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> VirtualDatabase:
     file: Path = tmp_path_factory.mktemp("journal") / "journal.db"
     return VirtualDatabase(file)

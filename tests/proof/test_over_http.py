@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_bitrix24 import drivers
-from airflow_provider_bitrix24.api.flow import Caller
+from airflow_provider_bitrix24.api.client import ApiClient
 from airflow_provider_bitrix24.api.settings import Settings
 from airflow_provider_bitrix24.journal.task_state import TaskStateJournal
 from airflow_provider_bitrix24.once import Once, Task
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 TERMS = {
     "connect_timeout": 1,
     "read_timeout": 2,
-    "lease": 2,
-    "delivery": 0.2,
-    "server_limit": 0.5,
+    "send_deadline": 2,
+    "network_delay": 0.2,
+    "server_time_limit": 0.5,
     "read_lag": 0.2,
 }
 METHODS = {
@@ -66,7 +66,7 @@ def attempt(sandbox: Sandbox, store: Store, operation: Operation, try_number: in
     )
     with drivers.make_session(settings) as session:
         once = Once(
-            Caller(settings),
+            ApiClient(settings),
             lambda flow: drivers.run(flow, session),
             time,
             logging.getLogger("proof.http"),

@@ -115,7 +115,7 @@ def test_who_adopts_what_is_gone_is_asked_again(database: VirtualDatabase) -> No
     entry = entry_of(world)
     assert (entry.state, entry.candidates, entry.question) == ("parked", (1033,), str(error))
     assert fates(entry) == [("bob", "adopt", "deal 1 has no such payment now")]
-    # Decided anew, it goes on.
+    # Decided again, it goes on.
     resolve(world, "adopt", 1033)
     assert world.worker("a", 3).attempt(adding()).receipt is not None
     assert fates(entry_of(world))[1:] == [("bob", "adopt", None)]
@@ -274,9 +274,9 @@ def test_a_wrong_claim_is_ended_by_a_person(database: VirtualDatabase) -> None:
     resolve(world, "adopt", 1033)
     error = world.worker("a", 3).attempt(adding()).error
     assert isinstance(error, PaymentAmbiguous)
-    command = "python -m airflow_provider_bitrix24 journal"
+    command = "bitrix24-airflow journal"
     assert f"`{command} show key-b --conn-id YOUR_JOURNAL`" in str(error)
-    assert f"`{command} resolve key-b --conn-id YOUR_JOURNAL --give-up`" in str(error)
+    assert f"`{command} resolve key-b --conn-id YOUR_JOURNAL --abandon`" in str(error)
     refused = entry_of(world).decisions[-1].refused
     assert entry_of(world).state == "parked"
     assert refused is not None

@@ -51,7 +51,7 @@ def test_the_answer_is_written_before_anything_else_is_asked(
 
 
 @pytest.mark.parametrize("operation", ["add", "tag", "invoice", "payment"])
-def test_who_wakes_up_after_the_lease_sends_nothing(operation: str, database: VirtualDatabase) -> None:
+def test_who_wakes_up_after_the_deadline_sends_nothing(operation: str, database: VirtualDatabase) -> None:
     told(operation, "task state", {3: "frozen before"}, database)
 
 

@@ -126,7 +126,7 @@ def test_what_another_key_has_claimed_is_left_to_a_person_whatever_is_written(
         assert isinstance(error, PaymentAmbiguous)
         assert error.candidates == (1033,)
         assert "the key 'key-b' has claimed it" in str(error)
-        assert "resolve key-b --conn-id YOUR_JOURNAL --give-up` ends it" in str(error)
+        assert "resolve key-b --conn-id YOUR_JOURNAL --abandon` ends it" in str(error)
         entry = entry_of(world)
         assert (entry.state, entry.payment_id, entry.question) == ("parked", 1033, str(error))
     rows = [event for event in world.portal.ledger if event["event"] == "product_added"]

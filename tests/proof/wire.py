@@ -7,7 +7,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_bitrix24.api.effects import Effect, NotSent, Request, Response, Unknown
+from airflow_provider_bitrix24.api.io import Effect, NotSent, Request, Response, Unknown
 from airflow_provider_bitrix24.sandbox.faults import Fault
 from tests.proof.strikes import DEATHS, FREEZES, SLOWNESS, Broken, Killed
 
@@ -102,17 +102,17 @@ class Wire:
             self.world.portal.faults.add(Fault(method=method, occurrence=1, **options))
 
     def go(self) -> Any:
-        """Send it, if its lease allows that, and bring back what comes."""
+        """Send it, if its deadline allows that, and bring back what comes."""
         world, worker, request = self.world, self.worker, self.request
         if world.time() < world.outage_until:
             world.advance(HALF_WAY)
             return NotSent("connection refused")
-        lease = request.not_after
-        if lease and (worker.monotonic() > lease.monotonic or worker.time() > lease.wall):
-            return NotSent("the lease is over", lease_over=True)
-        if request.effect is not Effect.READ and lease is None:
-            raise Broken(f"{request.method} is sent without a lease")
-        if request.effect is Effect.CREATE and world.journal != "none" and self.digest in world.answered:
+        deadline = request.not_after
+        if deadline and (worker.monotonic() > deadline.monotonic or worker.time() > deadline.wall):
+            return NotSent("the deadline has passed", deadline_passed=True)
+        if request.effect is not Effect.READ and deadline is None:
+            raise Broken(f"{request.method} is sent without a deadline")
+        if request.effect is Effect.NON_IDEMPOTENT and world.journal != "none" and self.digest in world.answered:
             raise Broken(f"{request.method} is sent again although the journal has its answer")
         world.advance(HALF_WAY)
         reply = world.portal.handle(request.method, json.loads(request.body), auth=world.auth, headers=request.headers)
@@ -156,9 +156,9 @@ def _faults(name: str, wire: Wire) -> Iterator[dict[str, Any]]:
 
 def _latest(wire: Wire) -> float:
     """Seconds until the latest moment at which the portal may execute what leaves now."""
-    lease, terms = wire.request.not_after, wire.world.settings
-    left = lease.wall - wire.worker.time() if lease else 0.0
-    return left + terms.connect_timeout + terms.delivery + terms.server_limit
+    deadline, terms = wire.request.not_after, wire.world.settings
+    left = deadline.wall - wire.worker.time() if deadline else 0.0
+    return left + terms.connect_timeout + terms.network_delay + terms.server_time_limit
 
 
 def clear_answer(request: Request, response: Response) -> str | None:

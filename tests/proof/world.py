@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from airflow_provider_bitrix24.api.effects import Effect, Request, Response, Sleep
-from airflow_provider_bitrix24.api.flow import Caller
+from airflow_provider_bitrix24.api.client import ApiClient
+from airflow_provider_bitrix24.api.io import Effect, Request, Response, Sleep
 from airflow_provider_bitrix24.api.settings import Settings
 from airflow_provider_bitrix24.exceptions import Bitrix24Error, Bitrix24StoreError
 from airflow_provider_bitrix24.journal import Forgetful
@@ -39,15 +39,15 @@ START: Final = 1_763_800_000.0
 TERMS: Final = {
     "connect_timeout": 1,
     "read_timeout": 8,
-    "lease": 5,
-    "delivery": 1,
-    "server_limit": 6,
+    "send_deadline": 5,
+    "network_delay": 1,
+    "server_time_limit": 6,
     "read_lag": 2,
     "rate_limit_wait": 4,
 }
 """The terms of the settle window, short: the fewer reads, the more cases."""
 SLOW: Final = 7.0
-"""Seconds that something takes which is slow and arrives: more than the lease, less than the read timeout."""
+"""Seconds that something takes which is slow and arrives: more than the deadline, less than the read timeout."""
 SCOPES: Final = ("crm", "sale", "pay_system")
 OURS, OTHER = 1, 7
 """The user that the webhook acts as, and another one."""
@@ -264,14 +264,14 @@ class Worker:
     max_tries: int | None = None
     lost: str = ""
     """Why an empty journal has forgotten earlier attempts."""
-    caller: Caller = field(init=False)
+    client: ApiClient = field(init=False)
     dead: bool = False
     strand: Strand | None = None
     answered: tuple[str, str] | None = None
     """A clear answer to a write that is not in the journal yet: in words, and whose it was."""
 
     def __post_init__(self) -> None:
-        self.caller = Caller(self.world.settings)
+        self.client = ApiClient(self.world.settings)
         self.journal = Watched(self, self.world.journal_for(self.identity, self.try_number))
 
     def __str__(self) -> str:
@@ -281,7 +281,7 @@ class Worker:
     def once(self) -> Once:
         """The real thing, on this worker."""
         task = Task(identity=self.identity, try_number=self.try_number, max_tries=self.max_tries, lost=self.lost)
-        return Once(self.caller, self.run, self, _SILENT, journal=self.journal, task=task)
+        return Once(self.client, self.run, self, _SILENT, journal=self.journal, task=task)
 
     def time(self) -> float:
         """What this worker takes for the time."""

@@ -44,14 +44,14 @@ CANARIES = {
     "wrong code": "c4n4rywr0ngc0d3",
     "password of the token database": "c4n4ryt0k3nd4t4b4s3",
 }
-# No shorter: the answer to a refresh that comes too late is lost, and everything after it fails.
+# No shorter: the response to a refresh that comes too late is lost, and everything after it fails.
 SHORT = {
     "allow_http": True,
     "rate_limit_wait": 0,
     "connect_timeout": 2,
-    "lease": 5,
-    "delivery": 0,
-    "server_limit": 0.3,
+    "send_deadline": 5,
+    "network_delay": 0,
+    "server_time_limit": 0.3,
     "read_lag": 0.2,
     "portal_id": f"{CONTROL}.portal",
 }

@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_bitrix24.api import checkup, payments, preflight, products
-from airflow_provider_bitrix24.api.effects import Effect, Response
-from airflow_provider_bitrix24.api.envelope import Garbled, Moved, Refusal, Reply, open_envelope
-from airflow_provider_bitrix24.api.flow import Caller
+from airflow_provider_bitrix24.api import connection_test, payments, preflight, products
+from airflow_provider_bitrix24.api.client import ApiClient
+from airflow_provider_bitrix24.api.envelope import ErrorReply, Redirect, Reply, UnusableReply, open_envelope
+from airflow_provider_bitrix24.api.io import Effect, Response
 from airflow_provider_bitrix24.api.models import Invoice, PayableProduct, Payment, PaySystem, ProductRow, Profile
 from airflow_provider_bitrix24.exceptions import Bitrix24OutcomeUnknown, PaymentNotApplied
 from tests.core.scripted import SECRET, Play, portal
@@ -189,7 +189,7 @@ statuses = st.sampled_from([200, 201, 204, 301, 302, 399, 400, 401, 403, 404, 42
 def test_any_answer_is_opened(body: bytes, status: int, headers: dict[str, str]) -> None:
     response = Response(status=status, headers=headers, body=body, at=1_763_800_000.0)
     opened = open_envelope(response, portal().redact)
-    assert isinstance(opened, Reply | Refusal | Moved | Garbled)
+    assert isinstance(opened, Reply | ErrorReply | Redirect | UnusableReply)
     if not isinstance(opened, Reply):
         nothing_secret(opened)
 
@@ -218,7 +218,7 @@ def test_a_model_is_read_or_refused(model: Any, data: Any) -> None:
 
 
 WHO = {"scope": ["crm", "pay_system"], "profile": PROFILE}
-READS: dict[str, tuple[Callable[[Caller], Any], Any]] = {
+READS: dict[str, tuple[Callable[[ApiClient], Any], Any]] = {
     "get_crm_payment": (lambda c: payments.get_crm_payment(c, payment_id=7), PAYMENT),
     "list_crm_payments": (lambda c: payments.list_crm_payments(c, entity_id=1, entity_type_id=2), [PAYMENT]),
     "get_invoice": (lambda c: payments.get_invoice(c, invoice_id=7), INVOICE),
@@ -226,7 +226,7 @@ READS: dict[str, tuple[Callable[[Caller], Any], Any]] = {
     "get_crm_payments": (lambda c: payments.get_crm_payments(c, payment_ids=[7]), {"p7": PAYMENT}),
     "get_invoices": (lambda c: payments.get_invoices(c, invoice_ids=[7]), {"c0": [INVOICE]}),
     "check": (
-        checkup.check,
+        connection_test.check,
         WHO | {"clock": "2026-11-22T10:00:00+02:00", "crm_item_payment_get": {"isExisting": True}},
     ),
     "read_contents": (lambda c: products.read_contents(c, payment_id=7), {"payment": PAYMENT, "products": [LINE]}),
@@ -247,7 +247,7 @@ READS: dict[str, tuple[Callable[[Caller], Any], Any]] = {
         },
     ),
 }
-WRITES: dict[str, tuple[Callable[[Caller], Any], Any]] = {
+WRITES: dict[str, tuple[Callable[[ApiClient], Any], Any]] = {
     "add_crm_payment": (lambda c: payments.add_crm_payment(c, entity_id=1, entity_type_id=2), 1033),
     "pay_crm_payment": (lambda c: payments.pay_crm_payment(c, payment_id=7), True),
     "pay_invoice": (lambda c: payments.pay_invoice(c, invoice_id=7, pay_system_id=31), True),
@@ -264,14 +264,14 @@ def reply_to(name: str, good: Any) -> Any:
 
 
 def play(flow: Any, body: Any) -> Play:
-    """Run a flow that gets this answer to everything; errors of other trees come out and fail the test."""
+    """Run a flow that gets this response to everything; errors of other trees come out and fail the test."""
     return Play(flow, [Response(status=200, headers={}, body=as_json(body).encode(), at=1_763_800_000.0)] * 9)
 
 
 @pytest.mark.parametrize("name", [*READS, *WRITES])
 def test_the_good_answers_are_good(name: str) -> None:
     flow, good = (READS | WRITES)[name]
-    assert play(flow(Caller(portal(), tries=1)), reply_to(name, good)).error is None
+    assert play(flow(ApiClient(portal(), tries=1)), reply_to(name, good)).error is None
 
 
 @fuzz
@@ -280,7 +280,7 @@ def test_the_good_answers_are_good(name: str) -> None:
 def test_a_read_ends_with_a_value_or_an_error_of_ours(name: str, data: Any) -> None:
     flow, good = READS[name]
     body = data.draw(damaged(reply_to(name, good)))
-    played = play(flow(Caller(portal(), tries=1)), body)
+    played = play(flow(ApiClient(portal(), tries=1)), body)
     if played.error is not None:
         nothing_secret(played.error)
 
@@ -291,7 +291,7 @@ def test_a_read_ends_with_a_value_or_an_error_of_ours(name: str, data: Any) -> N
 def test_a_write_is_a_success_only_if_the_portal_says_exactly_that(name: str, data: Any) -> None:
     flow, good = WRITES[name]
     body = data.draw(damaged(reply_to(name, good)))
-    played = play(flow(Caller(portal(), tries=1)), body)
+    played = play(flow(ApiClient(portal(), tries=1)), body)
     assert len(played.requests) == 1
     assert played.requests[0].effect is not Effect.READ
     if played.error is None:

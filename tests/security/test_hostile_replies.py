@@ -1,6 +1,6 @@
 """Replies made to hurt, over real sockets and through both drivers: little memory, and an error that says what to do.
 
-A read is told that there is no usable answer, a write that it may have been executed. Never is one a success.
+A read is told that there is no usable response, a write that it may have been executed. Never is one a success.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_bitrix24.api.effects import Effect
-from airflow_provider_bitrix24.api.flow import Caller
+from airflow_provider_bitrix24.api.client import ApiClient
+from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ApiError,
     Bitrix24ConfigError,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 METHOD = "crm.item.payment.add"
 MEBIBYTE = 1024 * 1024
 LARGEST = MEBIBYTE
-"""The largest answer that is accepted in these tests."""
+"""The largest response that is accepted in these tests."""
 MEMORY = 48 * MEBIBYTE
 """What one answer may cost, of whatever kind, together with what the server of the test needs."""
 
@@ -143,12 +143,12 @@ def memory() -> Iterator[Callable[[], int]]:
 def told(driver: Any, settings: Any, effect: Effect) -> Any:
     """The reply, or the error of this provider; any other exception fails the test."""
     try:
-        return driver(Caller(settings, tries=1).call(METHOD, {"entityId": 1}, effect=effect))
+        return driver(ApiClient(settings, tries=1).call(METHOD, {"entityId": 1}, effect=effect))
     except Bitrix24Error as error:
         return error
 
 
-@pytest.mark.parametrize("effect", [Effect.READ, Effect.CREATE])
+@pytest.mark.parametrize("effect", [Effect.READ, Effect.NON_IDEMPOTENT])
 @pytest.mark.parametrize("reply", REPLIES)
 def test_a_reply_that_is_made_to_hurt(
     serve: Any, driver: Any, memory: Callable[[], int], reply: str, effect: Effect
@@ -187,7 +187,7 @@ def test_gigantic_json_is_not_unfolded(serve: Any, driver: Any, memory: Callable
     pieces = [piece] * (times // 10_000) + [unit * (times % 10_000), b"0]}"]
     server = serve(flood(HEAD + b"Content-Length: %d\r\n\r\n" % size + b'{"result":[', pieces))
     settings = settings_for(server.port)
-    got = told(driver(settings), settings, Effect.CREATE)
+    got = told(driver(settings), settings, Effect.NON_IDEMPOTENT)
     assert type(got) is Bitrix24OutcomeUnknown
     assert got.text == "HTTP 200 with a body that is not the JSON of the method"
     assert memory() < 4 * 24 * MEBIBYTE
@@ -221,7 +221,7 @@ def test_an_answer_that_came_before_its_question_is_not_believed(serve: Any, dri
     settings = settings_for(server.port)
     drive = driver(settings)
     assert told(drive, settings, Effect.READ).result["id"] == 7
-    got = told(drive, settings, Effect.CREATE)
+    got = told(drive, settings, Effect.NON_IDEMPOTENT)
     assert isinstance(got, Bitrix24OutcomeUnknown) or got.result["id"] == 7
 
 
@@ -238,11 +238,11 @@ def test_an_answer_that_came_before_its_question_is_not_believed(serve: Any, dri
     ],
 )
 def test_texts_where_times_belong(serve: Any, driver: Any, time: str, readable: bool) -> None:
-    """The answer counts; only the portal's clock is unknown."""
+    """The response counts; only the portal's clock is unknown."""
     body = f'{{"result": {{"id": 7}}, "time": {{"finish": {time}, "operating_reset_at": {time}}}}}'
     server = serve(says(body.encode()))
     settings = settings_for(server.port)
-    reply = told(driver(settings), settings, Effect.CREATE)
+    reply = told(driver(settings), settings, Effect.NON_IDEMPOTENT)
     assert (reply.at is not None, reply.operating_reset_at is not None) == (readable, readable)
 
 
@@ -254,7 +254,7 @@ def test_the_portals_words_cannot_write_over_a_log(serve: Any, driver: Any, word
     body = f'{{"error": "{words}", "error_description": "{words}"}}'.replace("\r\n", r"\r\n")
     server = serve(says(body.encode()))
     settings = settings_for(server.port)
-    for effect in (Effect.READ, Effect.CREATE):
+    for effect in (Effect.READ, Effect.NON_IDEMPOTENT):
         got = told(driver(settings), settings, effect)
         assert isinstance(got, Bitrix24ApiError if effect is Effect.READ else Bitrix24OutcomeUnknown)
         assert str(got).isprintable()
@@ -268,7 +268,7 @@ def test_where_a_redirect_leads_is_shown_within_limits(serve: Any, driver: Any, 
     head = f"HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"
     server = serve(flood(head.encode("latin-1"), []))
     settings = settings_for(server.port)
-    got = told(driver(settings), settings, Effect.CREATE)
+    got = told(driver(settings), settings, Effect.NON_IDEMPOTENT)
     assert isinstance(got, Bitrix24ConfigError | Bitrix24OutcomeUnknown)  # one library refuses odd headers
     assert str(got).isprintable()
     assert len(str(got)) < 900
@@ -341,7 +341,7 @@ async def test_a_token_endpoint_that_answers_with_nonsense(
     assert [entry for entry in bitrix24_sandbox.ledger if entry["event"] == "payment_added"] == []
 
 
-@pytest.mark.parametrize("effect", [Effect.READ, Effect.CREATE])
+@pytest.mark.parametrize("effect", [Effect.READ, Effect.NON_IDEMPOTENT])
 def test_local_variables_do_not_show_what_the_portal_repeats(serve: Any, driver: Any, effect: Effect) -> None:
     """Some tools record the local variables of every frame of a traceback."""
 
@@ -354,7 +354,7 @@ def test_local_variables_do_not_show_what_the_portal_repeats(serve: Any, driver:
     settings = settings_for(server.port)
     caught: BaseException | None = None
     try:
-        driver(settings)(Caller(settings, tries=1).call("crm.item.payment.add", {"entityId": 1}, effect=effect))
+        driver(settings)(ApiClient(settings, tries=1).call("crm.item.payment.add", {"entityId": 1}, effect=effect))
     except Bitrix24Error as error:
         caught = error
     assert caught is not None

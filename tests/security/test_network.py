@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_bitrix24.api import calls
-from airflow_provider_bitrix24.api.effects import Effect
-from airflow_provider_bitrix24.api.flow import Caller
+from airflow_provider_bitrix24.api.client import ApiClient
+from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ConfigError,
     Bitrix24Error,
@@ -46,9 +46,9 @@ def test_the_bait_notices() -> None:
     bait.close()
 
 
-def told(driver: Any, settings: Any, effect: Effect = Effect.CREATE) -> Any:
+def told(driver: Any, settings: Any, effect: Effect = Effect.NON_IDEMPOTENT) -> Any:
     try:
-        return driver(settings)(Caller(settings, tries=1).call(METHOD, {"entityId": 1}, effect=effect))
+        return driver(settings)(ApiClient(settings, tries=1).call(METHOD, {"entityId": 1}, effect=effect))
     except Bitrix24Error as error:
         return error
 
@@ -56,7 +56,7 @@ def told(driver: Any, settings: Any, effect: Effect = Effect.CREATE) -> Any:
 # -- redirects and other lures in answers -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("effect", [Effect.READ, Effect.CREATE])
+@pytest.mark.parametrize("effect", [Effect.READ, Effect.NON_IDEMPOTENT])
 @pytest.mark.parametrize("status", ["300", "301", "302", "303", "304", "305", "307", "308"])
 def test_no_redirect_is_followed(serve: Any, driver: Any, bait: Bait, status: str, effect: Effect) -> None:
     body = f'<meta http-equiv="refresh" content="0; url={bait.url}/">'.encode()
@@ -71,7 +71,7 @@ def test_no_redirect_is_followed(serve: Any, driver: Any, bait: Bait, status: st
     settings = settings_for(server.port)
     got = told(driver, settings, effect)
     assert type(got) is (Bitrix24ConfigError if effect is Effect.READ else Bitrix24OutcomeUnknown)
-    assert "answered with a redirect to 127.0.0.1, which is not followed" in str(got)
+    assert "responded with a redirect to 127.0.0.1, which is not followed" in str(got)
     assert ("The call was not executed." in str(got)) == (effect is Effect.READ)
     assert SECRET not in str(got)
     assert len(server.requests) == 1
@@ -123,6 +123,8 @@ HOOK_CALLS: dict[str, Callable[[Bitrix24Hook], Any]] = {
     "pay_invoice": lambda hook: hook.pay_invoice(invoice_id=2, pay_system_id=31),
     "get_invoice": lambda hook: hook.get_invoice(invoice_id=2),
     "get_invoices": lambda hook: hook.get_invoices(invoice_ids=[2]),
+    "find_invoices": lambda hook: hook.find_invoices(account_numbers=["2"]),
+    "find_crm_payments": lambda hook: hook.find_crm_payments(account_numbers=["1/1"]),
     "add_crm_payment": lambda hook: hook.add_crm_payment(entity_id=1),
     "get_crm_payment": lambda hook: hook.get_crm_payment(payment_id=1001),
     "get_crm_payments": lambda hook: hook.get_crm_payments(payment_ids=[1001]),
@@ -142,6 +144,8 @@ ASYNC_CALLS: dict[str, Callable[[Bitrix24Hook], Any]] = {
     "apay_invoice": lambda hook: hook.apay_invoice(invoice_id=2, pay_system_id=31),
     "aget_invoice": lambda hook: hook.aget_invoice(invoice_id=2),
     "aget_invoices": lambda hook: hook.aget_invoices(invoice_ids=[2]),
+    "afind_invoices": lambda hook: hook.afind_invoices(account_numbers=["2"]),
+    "afind_crm_payments": lambda hook: hook.afind_crm_payments(account_numbers=["1/1"]),
     "aadd_crm_payment": lambda hook: hook.aadd_crm_payment(entity_id=1),
     "aget_crm_payment": lambda hook: hook.aget_crm_payment(payment_id=1001),
     "aget_crm_payments": lambda hook: hook.aget_crm_payments(payment_ids=[1001]),
@@ -176,9 +180,9 @@ def test_every_method_of_the_hook_was_tried() -> None:
     ours = [kind for kind in Bitrix24Hook.__mro__ if kind.__module__.startswith("airflow_provider_bitrix24.")]
     own = {name for kind in ours for name, value in vars(kind).items() if callable(value)}
     public = {name for name in own if not name.startswith("_")} - no_calls
-    twins = {name for name in public if name.startswith("a") and name[1:] in public | no_calls | {"caller"}}
+    twins = {name for name in public if name.startswith("a") and name[1:] in public | no_calls | {"client"}}
     assert (public - twins) | {"rest"} == set(HOOK_CALLS)  # whose calls are made by `send`
-    assert (twins - {"acaller", "arun", "aiterate", "arefresh_token"}) | {"arest"} == set(ASYNC_CALLS)
+    assert (twins - {"aclient", "arun", "aiterate", "arefresh_token"}) | {"arest"} == set(ASYNC_CALLS)
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ FAULTS: list[dict[str, Any]] = [
     {"kind": "redirect", "location": "https://new.bitrix24.example/"},
     {"kind": "invalid_json"},
 ]
-HOLDERS = {"Settings", "WebhookAuth", "OAuthAuth", "Caller", "Request", "Tokens", "Issued"}
+HOLDERS = {"Settings", "WebhookAuth", "OAuthAuth", "ApiClient", "Request", "Tokens", "Issued"}
 """What a secret is for: these hold one in memory, do not show it, and are never pickled by anybody."""
 ARGUMENTS = {"access_token"}
 """What the one generator that puts it into a header is given; Airflow's own log prints no locals."""
@@ -135,7 +135,7 @@ def test_nothing_that_is_alive_shows_a_secret(everything: Everything) -> None:
     kept, errors, needles = everything
     alive = [thing for thing in gc.get_objects() if is_ours(thing)]
     classes = {type(thing).__name__ for thing in alive}
-    wanted = {"Bitrix24Hook", "Settings", "WebhookAuth", "OAuthAuth", "Caller", "Payment", "Invoice", "Money"}
+    wanted = {"Bitrix24Hook", "Settings", "WebhookAuth", "OAuthAuth", "ApiClient", "Payment", "Invoice", "Money"}
     wanted |= {"PayInvoiceOperator", "CrmPaymentPaidSensor", "Bitrix24OutcomeUnknown", "Bitrix24AuthError"}
     assert wanted <= classes, wanted - classes
     assert len(errors) > 50

@@ -10,10 +10,10 @@ import pytest
 
 SHORT = {
     "allow_http": True,
-    "lease": 1,
+    "send_deadline": 1,
     "connect_timeout": 0.2,
-    "delivery": 0,
-    "server_limit": 0.3,
+    "network_delay": 0,
+    "server_time_limit": 0.3,
     "read_timeout": 2,
     "read_lag": 0.2,
 }

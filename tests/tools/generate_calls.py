@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airflow_provider_bitrix24.api import methods
-from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.api.io import Effect
 
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.methods.row import Method, Param
@@ -58,7 +58,7 @@ TYPES = {
     "select": "Iterable[str]",
     "start": "int",
 }
-EFFECTS = {Effect.READ: "reads", Effect.SET: "sets", Effect.CREATE: "creates"}
+EFFECTS = {Effect.READ: "reads", Effect.IDEMPOTENT: "idempotent", Effect.NON_IDEMPOTENT: "not idempotent"}
 
 
 def class_name(family: str) -> str:

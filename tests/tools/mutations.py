@@ -6,16 +6,27 @@ source any more.
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+AT_ONCE = 4
+"""So many processes: more than there are cores, because some tests wait."""
+IMPORTED_BY_MOST = ("airflow.sdk", "httpx", "hypothesis", "pendulum", "pydantic", "requests", "sqlalchemy", "uvicorn")
+"""Nothing of ours, which each process has to read from its own copy."""
+ALREADY_IMPORTED = "Module already imported so cannot be rewritten:pytest.PytestAssertRewriteWarning"
+"""What pytest says of them; the tests themselves are rewritten."""
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "airflow_provider_bitrix24"
 TESTS = "tests/proof/test_rules.py"
@@ -26,20 +37,20 @@ DEATH = "tests/proof/test_death_before_red.py"
 HALF_KNOWN = "tests/proof/test_half_known.py"
 PACING = "tests/once/test_pacing.py"
 PORTALS = "tests/journal/test_portals.py"
-STORED_ANSWERS = "tests/operators/test_stored_answers.py"
+HUMAN_RESPONSE = "tests/operators/test_human_response.py"
 JOURNALS = "tests/operators/test_journals.py"
 RENDERING = "tests/operators/test_rendering.py"
 OPTIONS = "tests/operators/test_options.py"
 SETTINGS = "tests/unit/test_settings.py"
 UNDECIDED = "tests/proof/test_undecided.py"
 PERMISSION = "tests/once/test_permission.py"
-FLOW = "tests/core/test_flow.py"
+CLIENT = "tests/core/test_client.py"
 LISTS = "tests/core/test_whole_lists.py"
 FORGOTTEN = "tests/once/test_forgotten.py"
 CLEARED = "tests/operators/test_forgotten.py"
-BRAKES = "tests/operators/test_brakes.py"
+SAFEGUARDS = "tests/operators/test_safeguards.py"
 LOOPS = "tests/operators/test_loops.py"
-SENT = "tests/operators/test_sent.py"
+SEND_ONCE = "tests/operators/test_send_once.py"
 CALLS = "tests/operators/test_calls.py"
 
 
@@ -112,19 +123,19 @@ MUTATIONS = [
     ),
     Mutation(
         "a redirect does not deny a write",
-        "api/flow.py",
+        "api/client.py",
         "        if request.effect is Effect.READ:\n            return Bitrix24ConfigError",
         "        if True:\n            return Bitrix24ConfigError",
         "test_a_redirect_names_the_new_host",
-        FLOW,
+        CLIENT,
     ),
     Mutation(
         "what comes before writing is known by method",
-        "api/refusals.py",
+        "api/error_codes.py",
         "elif kind is None and _says_before_writing(method, code, refusal.text):",
         "elif kind is None:",
         "test_an_add_that_does_not_find_its_own_payment",
-        FLOW,
+        CLIENT,
     ),
     Mutation(
         "a full page is not the whole list",
@@ -150,12 +161,12 @@ MUTATIONS = [
         observed, self._observed, self._has_slot = self._observed, None, False
         answer, doubt = None, None
         try:
-            answer = self.run(write(lease, digest))
+            answer = self.run(write(deadline, digest))
 """,
         """        observed, self._observed, self._has_slot = self._observed, None, False
         answer, doubt = None, None
         try:
-            answer = self.run(write(lease, digest))
+            answer = self.run(write(deadline, digest))
             intent.write()
 """,
         "test_a_worker_that_dies_after_sending_has_left_its_intent",
@@ -178,18 +189,18 @@ MUTATIONS = [
     ),
     Mutation(
         "without a slot nothing is sent",
-        "api/patience.py",
+        "api/retry.py",
         "if not slot.granted:",
         "if False:",
         "test_without_a_slot_in_time_nothing_is_saved_and_nothing_sent",
         PACING,
     ),
     Mutation(
-        "lease",
+        "send_deadline",
         "once/attempt.py",
-        "Lease(monotonic=self._observed[0] + settings.lease, wall=self._observed[1] + settings.lease)",
-        "Lease(monotonic=decided + 1e9, wall=self.clock.time() + 1e9)",
-        "test_who_wakes_up_after_the_lease_sends_nothing",
+        "monotonic=self._observed[0] + settings.send_deadline, wall=self._observed[1] + settings.send_deadline",
+        "monotonic=decided + 1e9, wall=self.clock.time() + 1e9",
+        "test_who_wakes_up_after_the_deadline_sends_nothing",
     ),
     Mutation(
         "answer before read back: a payment",
@@ -412,7 +423,7 @@ MUTATIONS = [
     ),
     Mutation(
         "one option stops all payments",
-        "operators/brakes.py",
+        "operators/safeguards.py",
         """    _refuse_if_all_are_stopped(so_far)
     #""",
         "    #",
@@ -677,11 +688,11 @@ MUTATIONS = [
     ),
     Mutation(
         "a temporary run pays nothing",
-        "operators/brakes.py",
+        "operators/safeguards.py",
         "        refuse_temporary_run(self.context)\n",
         "",
         "test_a_temporary_run_pays_nothing",
-        "tests/operators/test_brakes.py",
+        "tests/operators/test_safeguards.py",
     ),
     Mutation(
         "an extra that cannot be read is refused",
@@ -768,9 +779,9 @@ MUTATIONS = [
         "tests/once/test_recovery.py",
     ),
     Mutation(
-        "a second send is tried anew",
+        "a second send is tried again",
         "once/attempt.py",
-        """        # It has left: what is sent after its outcome is known is tried anew.
+        """        # It has left: what is sent after its outcome is known is tried again.
         del self._tries[digest]
 """,
         "",
@@ -839,7 +850,7 @@ MUTATIONS = [
     Mutation(
         "a cleared task is no first attempt",
         "operators/journals.py",
-        "        lost = _CLEARED\n",
+        "        lost = _lost_by_clearing(state, database=database)\n",
         '        lost = ""\n',
         "test_a_cleared_task_without_its_notes_is_no_first_attempt",
         CLEARED,
@@ -874,7 +885,7 @@ MUTATIONS = [
         "    if before is None and parked is not None:\n",
         "    if False:\n",
         "test_an_answer_that_airflow_holds_is_read_before_anything_is_asked",
-        STORED_ANSWERS,
+        HUMAN_RESPONSE,
     ),
     Mutation(
         "a question that Airflow does not know is asked again",
@@ -882,7 +893,7 @@ MUTATIONS = [
         '    if answer == "not asked":\n',
         "    if False:\n",
         "test_a_question_that_airflow_does_not_know_is_asked_again",
-        STORED_ANSWERS,
+        HUMAN_RESPONSE,
     ),
     Mutation(
         "a rescheduled attempt is no first one",
@@ -936,15 +947,15 @@ MUTATIONS = [
                 return work(story)
 """,
         "test_somebody_has_stopped_the_payments",
-        BRAKES,
+        SAFEGUARDS,
     ),
     Mutation(
         "not found counts only if Airflow lists its Variables without it",
-        "operators/brakes.py",
+        "operators/safeguards.py",
         "        _refuse_if_listed(key)\n",
         "        pass\n",
         "test_not_found_counts_only_if_airflow_itself_says_so",
-        BRAKES,
+        SAFEGUARDS,
     ),
     Mutation(
         "each iteration of a loop has a key of its own",
@@ -956,37 +967,37 @@ MUTATIONS = [
     ),
     Mutation(
         "a creating call: note before it is sent",
-        "operators/sent.py",
+        "operators/send_once.py",
         '{"method": method, "sending": True, "try_number"',
         '{"method": method, "sending": False, "try_number"',
         "test_a_worker_that_died_while_sending_has_left_its_note",
-        SENT,
+        SEND_ONCE,
     ),
     Mutation(
         "a creating call: a note that is not found does not prove that nothing was sent",
-        "operators/sent.py",
+        "operators/send_once.py",
         "    if note is None and not _has_sent_nothing(ti, retries):\n",
         "    if False:\n",
         "test_a_note_that_is_lost_is_no_proof",
-        SENT,
+        SEND_ONCE,
     ),
     Mutation(
         "a creating call: its note counts as missing only after several reads",
-        "operators/sent.py",
+        "operators/send_once.py",
         "note = patient_read(store, NOTE)",
         "note = store.get(NOTE)",
         "test_a_note_is_read_again_before_it_counts_as_missing",
-        SENT,
+        SEND_ONCE,
     ),
     Mutation(
         "a creating call: only a person sends it again",
-        "operators/sent.py",
+        "operators/send_once.py",
         """        if ti.max_tries <= note.get("max_tries", 0):
 """,
         """        if False:
 """,
         "test_a_write_whose_outcome_is_unknown_fails_without_a_retry",
-        SENT,
+        SEND_ONCE,
     ),
     Mutation(
         "a call by name: methods that change payments are refused",
@@ -1002,11 +1013,10 @@ MUTATIONS = [
 
 
 def _copy(folder: Path) -> None:
-    """The package, and what the tests need."""
-    without = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / PACKAGE, folder / PACKAGE, ignore=without)
+    """The package, and what the tests need; with what is compiled, which holds as long as its source is the same."""
+    shutil.copytree(ROOT / PACKAGE, folder / PACKAGE)
     for tests in ("core", "hook", "journal", "oauth", "once", "operators", "proof", "security", "tools", "unit"):
-        shutil.copytree(ROOT / "tests" / tests, folder / "tests" / tests, ignore=without)
+        shutil.copytree(ROOT / "tests" / tests, folder / "tests" / tests)
     shutil.copy(ROOT / "tests" / "conftest.py", folder / "tests" / "conftest.py")
     shutil.copy(ROOT / "pyproject.toml", folder / "pyproject.toml")
 
@@ -1025,50 +1035,93 @@ def _take_out(mutation: Mutation, folder: Path) -> None:
 
 
 def _red(folder: Path, where: str, selection: str) -> tuple[list[str], str]:
-    """Run tests in a copy; the names of those that failed, or what went wrong with running them."""
-    command = [sys.executable, "-m", "pytest", "-q", "-rf", "--tb=no", "-p", "no:cacheprovider", where]
-    environment = {**os.environ, "PYTHONPATH": str(folder), "AIRFLOW_HOME": str(folder / "airflow"), "COLUMNS": "200"}
-    done = subprocess.run(
-        [*command, "-k", selection] if selection else command,
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode not in (0, 1):
-        return [], f"the tests did not run (pytest said {done.returncode}):\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
-    return re.findall(r"^FAILED \S+::(\S+)", done.stdout, re.MULTILINE), ""
+    """Run tests of a copy in this process; the names of those that failed, or what went wrong with running them."""
+    import pytest
+
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    output = folder / "output"
+    with output.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    arguments = ["-q", "-rf", "--tb=no", "-p", "no:cacheprovider", "-W", f"ignore:{ALREADY_IMPORTED}", where]
+    if selection:
+        arguments += ["-k", selection]
+    code = int(pytest.main(arguments))
+    sys.stdout.flush()
+    said = output.read_text(errors="replace")
+    if code not in (0, 1):
+        return [], f"the tests did not run (pytest said {code}):\n{said[-4000:]}"
+    return re.findall(r"^FAILED \S+::(\S+)", said, re.MULTILINE), ""
 
 
-def _judge(mutation: Mutation | None) -> tuple[bool, str]:
+def _judge(mutation: Mutation) -> tuple[bool, str]:
     """Take one rule out, or none, and say whether the tests saw it."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _copy(folder)
-        if mutation is None:
-            red, trouble = _red(folder, TESTS, "")
-            for where in sorted({one.where for one in MUTATIONS} - {TESTS}):
-                if not trouble:
-                    named = " or ".join(f"({one.tests})" for one in MUTATIONS if one.where == where)
-                    more, trouble = _red(folder, where, named)
-                    red += more
-            return not red and not trouble, f"every rule in its place: {trouble or red or 'all green, as it must be'}"
-        try:
-            _take_out(mutation, folder)
-        except LookupError as error:
-            return False, f"{mutation.rule}: {error}"
+        if mutation.old:
+            try:
+                _take_out(mutation, folder)
+            except LookupError as error:
+                return False, f"{mutation.rule}: {error}"
         red, trouble = _red(folder, mutation.where, mutation.tests)
+    if not mutation.old:
+        return not red and not trouble, f"{mutation.rule}: {trouble or red or 'all green, as it must be'}"
     if trouble or not red:
         return False, f"{mutation.rule}: {trouble or 'TAKEN OUT, AND NO TEST TURNED RED'}"
     return True, f"{mutation.rule}: {len(red)} red, {', '.join(red[:3])}{', ...' if len(red) > 3 else ''}"
 
 
+def _nothing_taken_out() -> list[Mutation]:
+    """The tests of all rules, by file, in a copy that is whole."""
+    tests: dict[str, list[str]] = {}
+    for one in MUTATIONS:
+        tests.setdefault(one.where, []).append(f"({one.tests})")
+    return [
+        Mutation(f"every rule in its place, {where}", "", "", "", "" if where == TESTS else " or ".join(named), where)
+        for where, named in tests.items()
+    ]
+
+
+def _each_in_a_process(mutations: list[Mutation], at_once: int, folder: Path) -> Iterator[tuple[bool, str]]:
+    """Judge each in a copy of this process, in which what they all import is there already."""
+    waiting, running = list(enumerate(mutations)), dict[int, tuple[int, Mutation]]()
+    while waiting or running:
+        if waiting and len(running) < at_once:
+            number, mutation = waiting.pop(0)
+            sys.stdout.flush()
+            child = os.fork()
+            if not child:
+                _end_with_verdict(mutation, folder / str(number))
+            running[child] = (number, mutation)
+            continue
+        child, _ = os.wait()
+        number, mutation = running.pop(child)
+        verdict = folder / str(number)
+        yield json.loads(verdict.read_text()) if verdict.exists() else (False, f"{mutation.rule}: its process ended")
+
+
+def _end_with_verdict(mutation: Mutation, file: Path) -> NoReturn:
+    try:
+        file.write_text(json.dumps(_judge(mutation)))
+    except BaseException:
+        file.write_text(json.dumps([False, f"{mutation.rule}: {traceback.format_exc()}"]))
+    finally:
+        os._exit(0)
+
+
 def main(wanted: str) -> int:
-    """Do it for all of them, or for those whose name holds these words, two at a time."""
+    """Do it for all of them, or for those whose name holds these words, some at a time."""
     passed, chosen = True, [mutation for mutation in MUTATIONS if wanted in mutation.rule]
-    with ThreadPoolExecutor(2) as pool:
-        for good, words in pool.map(_judge, chosen if wanted else [None, *chosen]):
+    with tempfile.TemporaryDirectory() as name:
+        os.environ["AIRFLOW_HOME"] = name
+        for module in IMPORTED_BY_MOST:
+            importlib.import_module(module)
+        for module in [module for module in sys.modules if module.partition(".")[0] == PACKAGE]:
+            del sys.modules[module]  # Airflow has looked for its providers
+        todo = chosen if wanted else [*_nothing_taken_out(), *chosen]
+        for good, words in _each_in_a_process(todo, AT_ONCE, Path(name)):
             passed &= good
             print(f"{'ok  ' if good else 'FAIL'} {words}", flush=True)
     print(f"{len(chosen)} rules taken out one by one: {'each was noticed' if passed else 'NOT each was noticed'}")

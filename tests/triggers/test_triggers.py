@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_bitrix24.triggers.payments import WaitForInvoicesTrigger, WaitForPaymentsTrigger, WaitTrigger
-from airflow_provider_bitrix24.triggers.verdicts import Reason
+from airflow_provider_bitrix24.triggers.poll_result import Reason
 
 WAITING: dict[str, Any] = {"bitrix24_conn_id": "bitrix24_default", "poke_interval": 0.05}
 BOTH = pytest.mark.parametrize("kind", ["invoice", "payment", "payment of an object"])
@@ -179,11 +179,11 @@ async def test_a_portal_that_says_to_come_back_later_is_left_alone_until_then(po
 
     class Limited(WaitForInvoicesTrigger):
         def judge(self, answer: Any) -> Any:
-            verdict = super().judge(answer)
+            result = super().judge(answer)
             if looks(portal) == 1:
                 self.end_time = time.time() + 0.2  # from here, so that a slow machine does not use it up
                 raise Bitrix24RateLimited("OPERATION_TIME_LIMIT", 429, "crm.invoice.list", retry_after=3600)
-            return verdict
+            return result
 
     # Paid, but the portal has asked for an hour: the next look is the one at the end of the time.
     pay(portal, "invoice")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_bitrix24 import api
-from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.methods import (
     FAMILIES,
     METHODS,
@@ -26,10 +26,17 @@ READS = [
     "profile", "scope", "methods", "server.time", "app.info", "method.get", "crm.deal.list", "crm.invoice.fields",
     "sale.payment.getFields", "crm.item.productrow.getAvailableForPayment", "CRM.ITEM.PAYMENT.GET",
 ]  # fmt: skip
-SETS = ["crm.item.payment.pay", "crm.item.payment.unpay", "sale.paysystem.pay.invoice", "sale.payment.update"]
+IDEMPOTENT = ["crm.item.payment.pay", "crm.item.payment.unpay", "sale.paysystem.pay.invoice", "sale.payment.update"]
 ROWS = list(METHODS.values())
 DOCUMENTED = json.loads((Path(__file__).parents[1] / "sandbox" / "documented-examples.json").read_text())
-CREATES = ["crm.item.payment.add", "crm.item.payment.product.add", "event.offline.get", "im.notify", "batch", "target"]
+NON_IDEMPOTENT = [
+    "crm.item.payment.add",
+    "crm.item.payment.product.add",
+    "event.offline.get",
+    "im.notify",
+    "batch",
+    "target",
+]
 
 
 @pytest.mark.parametrize("method", READS)
@@ -37,26 +44,26 @@ def test_reads(method: str) -> None:
     assert effect_of(method) is Effect.READ
 
 
-@pytest.mark.parametrize("method", SETS)
+@pytest.mark.parametrize("method", IDEMPOTENT)
 def test_sets(method: str) -> None:
-    assert effect_of(method) is Effect.SET
+    assert effect_of(method) is Effect.IDEMPOTENT
 
 
-@pytest.mark.parametrize("method", CREATES)
+@pytest.mark.parametrize("method", NON_IDEMPOTENT)
 def test_everything_else(method: str) -> None:
-    assert effect_of(method) is Effect.CREATE
+    assert effect_of(method) is Effect.NON_IDEMPOTENT
 
 
 def test_no_documented_method_that_adds_is_taken_for_less() -> None:
     adding = [method for method in DOCUMENTED if method.endswith((".add", ".bind", ".set", ".modify"))]
     assert adding
-    assert {effect_of(method) for method in adding} == {Effect.CREATE}
+    assert {effect_of(method) for method in adding} == {Effect.NON_IDEMPOTENT}
 
 
 def test_a_batch_is_as_strong_as_its_strongest_command() -> None:
     assert strongest({"a": ("crm.deal.get", {})}) is Effect.READ
-    assert strongest({"a": ("crm.deal.get", {}), "b": ("crm.item.payment.pay", {})}) is Effect.SET
-    assert strongest({"a": ("crm.item.payment.add", {}), "b": ("crm.item.payment.pay", {})}) is Effect.CREATE
+    assert strongest({"a": ("crm.deal.get", {}), "b": ("crm.item.payment.pay", {})}) is Effect.IDEMPOTENT
+    assert strongest({"a": ("crm.item.payment.add", {}), "b": ("crm.item.payment.pay", {})}) is Effect.NON_IDEMPOTENT
 
 
 def test_modules_load_when_they_are_used(monkeypatch: pytest.MonkeyPatch) -> None:

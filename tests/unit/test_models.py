@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_bitrix24.api.effects import Response
 from airflow_provider_bitrix24.api.envelope import Reply, open_envelope
+from airflow_provider_bitrix24.api.io import Response
 from airflow_provider_bitrix24.api.models import Invoice, Money, PayableProduct, Payment, PaySystem, ProductRow, Profile
 from airflow_provider_bitrix24.api.values import entity_type_id, money_amount, plain, positive_id, shown
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_bitrix24.api.effects import Slot
+from airflow_provider_bitrix24.api.io import Slot
 from airflow_provider_bitrix24.api.pacing import LONGEST_QUEUE, STANDARD, Bucket, Limits, reserve
 from airflow_provider_bitrix24.api.settings import Settings
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError

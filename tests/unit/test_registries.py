@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import airflow_provider_bitrix24.sandbox.portal.serving  # noqa: F401 - registers the methods of the sandbox
-from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.methods import METHODS
 from airflow_provider_bitrix24.sandbox.portal import registry
 

@@ -112,14 +112,23 @@ def test_an_address_has_one_spelling() -> None:
 def test_defaults() -> None:
     made = settings(**FIELDS)
     assert (made.connect_timeout, made.read_timeout, made.rate_limit_wait) == (10, 75, 120)
-    assert (made.lease, made.delivery, made.server_limit, made.read_lag) == (5, 10, 120, 10)
+    assert (made.send_deadline, made.network_delay, made.server_time_limit, made.read_lag) == (5, 10, 120, 10)
     assert made.settle_window == 155
     assert (made.ca_bundle, made.allow_http, made.max_response_bytes) == (None, False, 64 * 1024 * 1024)
 
 
 @pytest.mark.parametrize("empty", [None, "", " "])
 def test_empty_extras_are_not_given(empty: Any) -> None:
-    names = ["read_timeout", "lease", "read_lag", "allow_http", "ca_bundle", "max_response_bytes", "portal_id", "auth"]
+    names = [
+        "read_timeout",
+        "send_deadline",
+        "read_lag",
+        "allow_http",
+        "ca_bundle",
+        "max_response_bytes",
+        "portal_id",
+        "auth",
+    ]
     assert settings(**FIELDS, extra=dict.fromkeys(names, empty)) == settings(**FIELDS)
 
 
@@ -138,7 +147,7 @@ def test_extras_as_text_and_as_json() -> None:
 
 
 def test_a_zero_of_an_untouched_number_field_is_not_given() -> None:
-    zeros = {"read_timeout": 0, "connect_timeout": "0", "lease": 0.0, "max_response_bytes": 0}
+    zeros = {"read_timeout": 0, "connect_timeout": "0", "send_deadline": 0.0, "max_response_bytes": 0}
     assert settings(**FIELDS, extra=zeros) == settings(**FIELDS)
 
 
@@ -206,7 +215,7 @@ def test_what_is_false(value: Any) -> None:
         ({"extra": {"read_timeout": True}}, "read_timeout"),
         ({"extra": {"read_timeout": -1}}, "read_timeout"),
         ({"extra": {"read_timeout": "nan"}}, "read_timeout"),
-        ({"extra": {"lease": "inf"}}, "lease"),
+        ({"extra": {"send_deadline": "inf"}}, "send_deadline"),
         ({"extra": {"allow_http": "maybe"}}, "allow_http"),
         ({"extra": {"max_response_bytes": "1.5"}}, "max_response_bytes"),
         ({"extra": {"max_response_bytes": True}}, "max_response_bytes"),

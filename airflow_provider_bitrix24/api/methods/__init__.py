@@ -8,7 +8,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.methods import (
     crm,
     events,
@@ -65,13 +65,13 @@ def effect_of(method: str) -> Effect:
     if row is not None:
         return row.effect
     name = method.lower()
-    return Effect.READ if name in _READS or name.endswith(_READING_ENDS) else Effect.CREATE
+    return Effect.READ if name in _READS or name.endswith(_READING_ENDS) else Effect.NON_IDEMPOTENT
 
 
 def strongest(commands: Mapping[str, tuple[str, Any]]) -> Effect:
     """The strongest effect among the commands of a batch."""
     effects = {effect_of(method) for method, _params in commands.values()}
-    return next((effect for effect in (Effect.CREATE, Effect.SET) if effect in effects), Effect.READ)
+    return next((effect for effect in (Effect.NON_IDEMPOTENT, Effect.IDEMPOTENT) if effect in effects), Effect.READ)
 
 
 def scope_of(method: str) -> str | None:

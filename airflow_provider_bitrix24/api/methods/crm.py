@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.methods.row import PARAMETERS_MISSING, ListShape, Method, Param, fields, listing, one
 
 _DEAL_PAGE = "api-reference/crm/deals/crm-deal-"
@@ -71,7 +71,7 @@ METHODS: Final = (
     Method(
         name="crm.deal.add",
         does="Create a deal. Calling it twice creates two.",
-        effect=Effect.CREATE,
+        effect=Effect.NON_IDEMPOTENT,
         scope="crm",
         params=(_FIELDS, _PARAMS),
         any_case=True,
@@ -82,7 +82,7 @@ METHODS: Final = (
     Method(
         name="crm.deal.update",
         does="Change a deal.",
-        effect=Effect.SET,
+        effect=Effect.IDEMPOTENT,
         scope="crm",
         params=(_ID, _FIELDS, _PARAMS),
         any_case=True,
@@ -93,7 +93,7 @@ METHODS: Final = (
     Method(
         name="crm.deal.delete",
         does="Delete a deal and what belongs to it alone.",
-        effect=Effect.SET,
+        effect=Effect.IDEMPOTENT,
         scope="crm",
         params=(_ID,),
         any_case=True,
@@ -179,7 +179,7 @@ METHODS: Final = (
     Method(
         name="crm.timeline.comment.add",
         does="Add a comment to the timeline of a CRM object. Calling it twice adds two.",
-        effect=Effect.CREATE,
+        effect=Effect.NON_IDEMPOTENT,
         scope="crm",
         params=(
             Param(

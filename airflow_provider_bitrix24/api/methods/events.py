@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.methods.row import ListShape, Method, Param, fields, listing, one
 
 _PAGE = "api-reference/events/event-"
@@ -22,7 +22,7 @@ METHODS: Final = (
     Method(
         name="event.bind",
         does="Register a handler for an event. Registering the same handler twice is refused.",
-        effect=Effect.CREATE,
+        effect=Effect.NON_IDEMPOTENT,
         scope=None,
         application=True,
         any_case=True,
@@ -41,7 +41,7 @@ METHODS: Final = (
     Method(
         name="event.unbind",
         does="Remove handlers of an event.",
-        effect=Effect.SET,
+        effect=Effect.IDEMPOTENT,
         scope=None,
         application=True,
         any_case=True,
@@ -69,7 +69,7 @@ METHODS: Final = (
     Method(
         name="event.offline.get",
         does="Take events out of the queue. Without ``clear=0`` they are deleted: a lost reply loses them.",
-        effect=Effect.CREATE,
+        effect=Effect.NON_IDEMPOTENT,
         scope=None,
         admin=True,
         application=True,
@@ -107,7 +107,7 @@ METHODS: Final = (
     Method(
         name="event.offline.clear",
         does="Delete reserved events: those named, else the whole reservation. Give one of the two lists only.",
-        effect=Effect.SET,
+        effect=Effect.IDEMPOTENT,
         scope=None,
         admin=True,
         application=True,
@@ -124,7 +124,7 @@ METHODS: Final = (
     Method(
         name="event.offline.error",
         does="Put reserved events back as erroneous.",
-        effect=Effect.SET,
+        effect=Effect.IDEMPOTENT,
         scope=None,
         admin=True,
         application=True,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.methods.row import ListShape, Method, fields, listing, one
 
 _PAGE = "api-reference/crm/outdated/invoice/crm-invoice-"
@@ -55,7 +55,7 @@ METHODS: Final = (
     Method(
         name="crm.invoice.add",
         does="Create a legacy invoice. Calling it twice creates two; ``XML_ID`` makes it possible to find it again.",
-        effect=Effect.CREATE,
+        effect=Effect.NON_IDEMPOTENT,
         scope="crm",
         params=(_FIELDS,),
         any_case=True,
@@ -67,7 +67,7 @@ METHODS: Final = (
     Method(
         name="crm.invoice.update",
         does="Change a legacy invoice; the status P (``STATUS_ID``) marks it as paid.",
-        effect=Effect.SET,
+        effect=Effect.IDEMPOTENT,
         scope="crm",
         params=(_ID, _FIELDS),
         any_case=True,
@@ -79,7 +79,7 @@ METHODS: Final = (
     Method(
         name="crm.invoice.delete",
         does="Delete a legacy invoice.",
-        effect=Effect.SET,
+        effect=Effect.IDEMPOTENT,
         scope="crm",
         params=(_ID,),
         any_case=True,

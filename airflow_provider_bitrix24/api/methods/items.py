@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.methods.row import (
     OTHER,
     ListShape,
@@ -59,7 +59,7 @@ METHODS: Final = (
     Method(
         name="crm.item.add",
         does="Create a CRM object. Calling it twice creates two.",
-        effect=Effect.CREATE,
+        effect=Effect.NON_IDEMPOTENT,
         scope="crm",
         params=(_TYPE, _FIELDS, _NAMES),
         result=_ITEM,
@@ -69,7 +69,7 @@ METHODS: Final = (
     Method(
         name="crm.item.update",
         does="Change a CRM object.",
-        effect=Effect.SET,
+        effect=Effect.IDEMPOTENT,
         scope="crm",
         params=(_TYPE, _ID, _FIELDS, _NAMES),
         result=_ITEM,
@@ -90,7 +90,7 @@ METHODS: Final = (
     Method(
         name="crm.orderentity.add",
         does="Bind an order to a CRM object.",
-        effect=Effect.CREATE,
+        effect=Effect.NON_IDEMPOTENT,
         scope="crm",
         params=(
             Param("fields", "object", "all three of them", required=True, names=("orderId", "ownerId", "ownerTypeId")),
@@ -107,7 +107,7 @@ METHODS: Final = (
     Method(
         name="crm.orderentity.deleteByFilter",
         does="Take an order off a CRM object.",
-        effect=Effect.SET,
+        effect=Effect.IDEMPOTENT,
         scope="crm",
         params=(
             Param("fields", "object", "all three of them", required=True, names=("orderId", "ownerId", "ownerTypeId")),

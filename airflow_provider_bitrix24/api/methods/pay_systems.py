@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.methods.row import ListShape, Method, Param, fields, listing, one
 
 _PAGE = "api-reference/pay-system/sale-pay-system-"
@@ -47,7 +47,7 @@ METHODS: Final = (
     Method(
         name="sale.paysystem.pay.invoice",
         does="Record a legacy invoice as paid; no money moves. ``true`` is no proof: read it back.",
-        effect=Effect.SET,
+        effect=Effect.IDEMPOTENT,
         scope="pay_system",
         params=_BY_INVOICE,
         any_of=("PAY_SYSTEM_ID", "BX_REST_HANDLER"),
@@ -68,7 +68,7 @@ METHODS: Final = (
     Method(
         name="sale.paysystem.pay.payment",
         does="Record a payment of an order as paid; no money moves. ``true`` is no proof: read it back.",
-        effect=Effect.SET,
+        effect=Effect.IDEMPOTENT,
         scope="pay_system",
         params=_BY_PAYMENT,
         any_case=True,
@@ -106,7 +106,7 @@ METHODS: Final = (
     Method(
         name="sale.paysystem.add",
         does="Add a pay system. Calling it twice adds two.",
-        effect=Effect.CREATE,
+        effect=Effect.NON_IDEMPOTENT,
         scope="pay_system",
         admin=True,
         params=_SETTINGS,
@@ -118,7 +118,7 @@ METHODS: Final = (
     Method(
         name="sale.paysystem.update",
         does="Change a pay system.",
-        effect=Effect.SET,
+        effect=Effect.IDEMPOTENT,
         scope="pay_system",
         admin=True,
         params=(_ID, Param("FIELDS", "object", "what shall change", required=True)),
@@ -130,7 +130,7 @@ METHODS: Final = (
     Method(
         name="sale.paysystem.delete",
         does="Delete a pay system.",
-        effect=Effect.SET,
+        effect=Effect.IDEMPOTENT,
         scope="pay_system",
         admin=True,
         params=(_ID,),
@@ -154,7 +154,7 @@ METHODS: Final = (
     Method(
         name="sale.paysystem.settings.update",
         does="Change settings of a pay system.",
-        effect=Effect.SET,
+        effect=Effect.IDEMPOTENT,
         scope="pay_system",
         admin=True,
         params=(_ID, Param("SETTINGS", "object", "setting -> ``TYPE`` and ``VALUE``", required=True), _PERSON_TYPE),
@@ -189,7 +189,7 @@ METHODS: Final = (
     Method(
         name="sale.paysystem.handler.add",
         does="Add a REST handler for pay systems. A code that exists is refused.",
-        effect=Effect.CREATE,
+        effect=Effect.NON_IDEMPOTENT,
         scope="pay_system",
         admin=True,
         params=(
@@ -216,7 +216,7 @@ METHODS: Final = (
     Method(
         name="sale.paysystem.handler.update",
         does="Change a REST handler.",
-        effect=Effect.SET,
+        effect=Effect.IDEMPOTENT,
         scope="pay_system",
         admin=True,
         params=(
@@ -249,7 +249,7 @@ METHODS: Final = (
     Method(
         name="sale.paysystem.handler.delete",
         does="Delete a REST handler.",
-        effect=Effect.SET,
+        effect=Effect.IDEMPOTENT,
         scope="pay_system",
         admin=True,
         params=(_HANDLER_ID,),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.methods.row import (
     OTHER,
     PARAMETERS_MISSING,
@@ -34,7 +34,7 @@ METHODS: Final = (
     Method(
         name="crm.item.payment.add",
         does="Add a new, empty payment (sum 0) to a deal or smart invoice. Calling it twice adds two.",
-        effect=Effect.CREATE,
+        effect=Effect.NON_IDEMPOTENT,
         scope="crm",
         params=(
             *_OBJECT,
@@ -81,7 +81,7 @@ METHODS: Final = (
     Method(
         name="crm.item.payment.update",
         does="Change whether a payment is paid, or its pay system. ``true`` is no proof: read it back.",
-        effect=Effect.SET,
+        effect=Effect.IDEMPOTENT,
         scope="crm",
         params=(
             _PAYMENT,
@@ -102,7 +102,7 @@ METHODS: Final = (
     Method(
         name="crm.item.payment.pay",
         does="Mark a payment as paid; no money moves. ``true`` is no proof: read it back.",
-        effect=Effect.SET,
+        effect=Effect.IDEMPOTENT,
         scope="crm",
         params=(_PAYMENT,),
         result="true",
@@ -114,7 +114,7 @@ METHODS: Final = (
     Method(
         name="crm.item.payment.unpay",
         does="Set a payment back to unpaid. It may print a return receipt.",
-        effect=Effect.SET,
+        effect=Effect.IDEMPOTENT,
         scope="crm",
         params=(_PAYMENT,),
         result="true",
@@ -125,7 +125,7 @@ METHODS: Final = (
     Method(
         name="crm.item.payment.delete",
         does="Delete an unpaid payment.",
-        effect=Effect.SET,
+        effect=Effect.IDEMPOTENT,
         scope="crm",
         params=(_PAYMENT,),
         result="true",
@@ -136,7 +136,7 @@ METHODS: Final = (
     Method(
         name="crm.item.payment.product.add",
         does="Put a product row into an unpaid payment. Repeating it adds another line if quantity is left.",
-        effect=Effect.CREATE,
+        effect=Effect.NON_IDEMPOTENT,
         scope="crm",
         params=(
             one("paymentId", "id of the payment"),
@@ -155,7 +155,7 @@ METHODS: Final = (
     Method(
         name="crm.item.payment.product.setQuantity",
         does="Set the quantity of a line of a payment.",
-        effect=Effect.SET,
+        effect=Effect.IDEMPOTENT,
         scope="crm",
         params=(
             one("id", "id of the line"),
@@ -169,7 +169,7 @@ METHODS: Final = (
     Method(
         name="crm.item.payment.product.delete",
         does="Take a line out of a payment.",
-        effect=Effect.SET,
+        effect=Effect.IDEMPOTENT,
         scope="crm",
         params=(one("id", "id of the line"),),
         result="true",
@@ -192,7 +192,7 @@ METHODS: Final = (
     Method(
         name="crm.item.payment.delivery.add",
         does="Put a delivery into an unpaid payment. The same delivery can be added twice and counts twice.",
-        effect=Effect.CREATE,
+        effect=Effect.NON_IDEMPOTENT,
         scope="crm",
         params=(one("paymentId", "id of the payment"), one("deliveryId", "id of the delivery")),
         result="id of the line",
@@ -203,7 +203,7 @@ METHODS: Final = (
     Method(
         name="crm.item.payment.delivery.setDelivery",
         does="Give a line of a payment another delivery.",
-        effect=Effect.SET,
+        effect=Effect.IDEMPOTENT,
         scope="crm",
         params=(one("id", "id of the line"), one("deliveryId", "id of the delivery")),
         result="true",
@@ -214,7 +214,7 @@ METHODS: Final = (
     Method(
         name="crm.item.payment.delivery.delete",
         does="Take a delivery out of a payment.",
-        effect=Effect.SET,
+        effect=Effect.IDEMPOTENT,
         scope="crm",
         params=(one("id", "id of the line"),),
         result="true",
@@ -236,7 +236,7 @@ METHODS: Final = (
     Method(
         name="salescenter.payment.getPublicUrl",
         does="Get the link with which anybody can pay a payment: treat it as a secret.",
-        effect=Effect.SET,
+        effect=Effect.IDEMPOTENT,
         scope="salescenter",
         params=(_PAYMENT,),
         result="``payment`` with ``url``, ``shortUrl`` and ``qr``; without ``payment`` if the site is unconfirmed",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.methods.row import (
     OTHER,
     PARAMETERS_MISSING,
@@ -86,7 +86,7 @@ METHODS: Final = (
     Method(
         name="crm.item.productrow.add",
         does="Add a product row to an object. Calling it twice adds two.",
-        effect=Effect.CREATE,
+        effect=Effect.NON_IDEMPOTENT,
         scope="crm",
         params=(one("fields", "``ownerId``, ``ownerType`` and the fields of the row", "object"),),
         result=_ROW,
@@ -96,7 +96,7 @@ METHODS: Final = (
     Method(
         name="crm.item.productrow.update",
         does="Change a product row.",
-        effect=Effect.SET,
+        effect=Effect.IDEMPOTENT,
         scope="crm",
         params=(_ID, one("fields", "what shall change", "object")),
         result=_ROW,
@@ -106,7 +106,7 @@ METHODS: Final = (
     Method(
         name="crm.item.productrow.set",
         does="Replace all product rows of an object; the new ones get new ids.",
-        effect=Effect.CREATE,
+        effect=Effect.NON_IDEMPOTENT,
         scope="crm",
         params=(*_OWNER, one("productRows", "the fields of each row", "objects")),
         result="``productRows`` with the fields of each",
@@ -116,7 +116,7 @@ METHODS: Final = (
     Method(
         name="crm.item.productrow.delete",
         does="Delete a product row.",
-        effect=Effect.SET,
+        effect=Effect.IDEMPOTENT,
         scope="crm",
         params=(_ID,),
         result="null",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow_provider_bitrix24.api.effects import Effect
+    from airflow_provider_bitrix24.api.io import Effect
 
 PAGES: Final = "https://apidocs.bitrix24.com/"
 

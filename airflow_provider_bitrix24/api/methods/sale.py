@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.methods.row import (
     OTHER,
     PARAMETERS_MISSING,
@@ -75,7 +75,7 @@ METHODS: Final = (
     Method(
         name="sale.payment.add",
         does="Add a payment to an order. Calling it twice adds two; ``xmlId`` makes it possible to find it again.",
-        effect=Effect.CREATE,
+        effect=Effect.NON_IDEMPOTENT,
         scope="sale",
         admin=True,
         params=(
@@ -96,7 +96,7 @@ METHODS: Final = (
     Method(
         name="sale.payment.update",
         does="Change a payment of an order. It returns the saved payment: compare it.",
-        effect=Effect.SET,
+        effect=Effect.IDEMPOTENT,
         scope="sale",
         admin=True,
         params=(
@@ -141,7 +141,7 @@ METHODS: Final = (
     Method(
         name="sale.payment.delete",
         does="Delete a payment of an order.",
-        effect=Effect.SET,
+        effect=Effect.IDEMPOTENT,
         scope="sale",
         admin=True,
         params=(one("id", "id of the payment"),),
@@ -186,7 +186,7 @@ METHODS: Final = (
     Method(
         name="sale.order.update",
         does="Change an order.",
-        effect=Effect.SET,
+        effect=Effect.IDEMPOTENT,
         scope="sale",
         admin=True,
         params=(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.methods.row import ListShape, Method, Param, one
 
 _SYSTEM = "api-reference/common/system/"
@@ -111,7 +111,7 @@ METHODS: Final = (
         name="im.notify.system.add",
         does="Send a notification to a user. Calling it twice sends two, unless ``TAG`` is the same.",
         any_case=True,
-        effect=Effect.CREATE,
+        effect=Effect.NON_IDEMPOTENT,
         scope="im",
         params=(
             one("USER_ID", "id of the user"),
@@ -136,7 +136,7 @@ METHODS: Final = (
         name="im.message.add",
         does="Send a message to a chat or a user. Calling it twice sends two.",
         any_case=True,
-        effect=Effect.CREATE,
+        effect=Effect.NON_IDEMPOTENT,
         scope="im",
         params=(
             one("DIALOG_ID", "``chat12`` for a chat, ``sg12`` for a group, ``12`` for a user", "text"),
@@ -169,7 +169,7 @@ METHODS: Final = (
     Method(
         name="batch",
         does="Run up to 50 commands one after another. `Bitrix24Hook.batch` writes and reads it.",
-        effect=Effect.CREATE,
+        effect=Effect.NON_IDEMPOTENT,
         scope=None,
         params=(
             one("cmd", "key -> ``method?query``", "object"),

@@ -11,6 +11,7 @@ from airflow_provider_bitrix24.sandbox.clock import SystemClock
 from airflow_provider_bitrix24.sandbox.faults import TOKEN_METHOD, Faults
 from airflow_provider_bitrix24.sandbox.portal import php
 from airflow_provider_bitrix24.sandbox.portal.access import Auth, token_of
+from airflow_provider_bitrix24.sandbox.portal.held_requests import HeldRequests
 from airflow_provider_bitrix24.sandbox.portal.limits import LeakyBucket, OperatingTime
 from airflow_provider_bitrix24.sandbox.portal.model import State, Webhook
 from airflow_provider_bitrix24.sandbox.portal.oauth import (
@@ -23,7 +24,6 @@ from airflow_provider_bitrix24.sandbox.portal.oauth import (
 )
 from airflow_provider_bitrix24.sandbox.portal.objects import create_object
 from airflow_provider_bitrix24.sandbox.portal.options import checked
-from airflow_provider_bitrix24.sandbox.portal.parking import Parking
 from airflow_provider_bitrix24.sandbox.portal.people import People, pay_what_is_due
 from airflow_provider_bitrix24.sandbox.portal.request_log import RequestLog
 from airflow_provider_bitrix24.sandbox.portal.serving import Request, Serving
@@ -73,7 +73,7 @@ class Portal:
         self.customers_pay_after = customers_pay_after
         self.lock = threading.RLock()
         self.faults = Faults(random_seed)
-        self._parking = Parking(self.lock, lambda: self.now)
+        self._parking = HeldRequests(self.lock, lambda: self.now)
         self.faults.resume = self._parking.resume
         self.bucket = LeakyBucket(*rate_limit) if rate_limit is not None else None
         costs = {name.lower(): cost for name, cost in (operating_costs or {}).items()}
@@ -120,7 +120,7 @@ class Portal:
             self.touch()
 
     def handle_token(self, params: Mapping[str, Any], *, url: str, auth: Auth | None = None) -> PortalReply:
-        """Serve one request to the token endpoint; ``url`` is the portal's address, which the answer names."""
+        """Serve one request to the token endpoint; ``url`` is the portal's address, which the response names."""
         with self.lock:
             self.tick()
             request = Request(auth or Auth())
@@ -269,7 +269,7 @@ class Portal:
 
     @property
     def tokens_log(self) -> list[dict[str, Any]]:
-        """What became of the tokens, in order: issued, refreshed, refused, expired, revoked. No secrets."""
+        """What happened to the tokens, in order: issued, refreshed, refused, expired, revoked. No secrets."""
         return self.oauth.log
 
     @property

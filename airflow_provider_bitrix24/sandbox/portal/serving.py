@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.sandbox.faults import TOKEN_METHOD
-from airflow_provider_bitrix24.sandbox.portal import trouble
+from airflow_provider_bitrix24.sandbox.portal import fault_effects
 from airflow_provider_bitrix24.sandbox.portal.access import Access, Auth, by_token, by_webhook
 from airflow_provider_bitrix24.sandbox.portal.batch import run_batch
 from airflow_provider_bitrix24.sandbox.portal.envelope import (
@@ -81,7 +81,7 @@ class Serving:
             entry["error"] = str(error.code)
             reply = json_reply(error.http_status(self.portal.dialect), error.body(self.portal.dialect), self.portal.now)
         for fault in request.after:
-            reply = trouble.mangle(reply, fault, self.portal.now)
+            reply = fault_effects.mangle(reply, fault, self.portal.now)
         entry |= {"status": reply.status, "transport": reply.transport}
         return reply
 
@@ -134,7 +134,7 @@ class Serving:
         fired = self._fired(request, TOKEN_METHOD, entry)
         run = self._exchange(params, url, fired, entry["fault"])
         try:
-            return (yield from trouble.around(fired, run, request.after, lambda: self.portal.now))
+            return (yield from fault_effects.around(fired, run, request.after, lambda: self.portal.now))
         except RestError as error:
             self.portal.oauth.refuse(params, error.code, entry["fault"])
             raise
@@ -170,7 +170,7 @@ class Serving:
         if request.access.pair is not None and any(fault.kind == "expired_token" for fault in fired):
             self.portal.oauth.expire(pair=request.access.pair)  # it stays expired: only a refresh helps
         run = self._execute(request, name, params, fired)
-        return (yield from trouble.around(fired, run, request.after, lambda: self.portal.now))
+        return (yield from fault_effects.around(fired, run, request.after, lambda: self.portal.now))
 
     def _execute(
         self, request: Request, name: str, params: dict[str, Any], fired: list[Fault]

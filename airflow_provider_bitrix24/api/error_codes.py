@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pendulum
 
-from airflow_provider_bitrix24.api.effects import Effect
+from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ApiError,
     Bitrix24AuthError,
@@ -27,7 +27,7 @@ from airflow_provider_bitrix24.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from airflow_provider_bitrix24.api.envelope import Refusal
+    from airflow_provider_bitrix24.api.envelope import ErrorReply
 
 TOO_MANY_REQUESTS: Final = "QUERY_LIMIT_EXCEEDED"
 TOO_MUCH_TIME: Final = "OPERATION_TIME_LIMIT"
@@ -189,8 +189,8 @@ def scope_of(method: str) -> str | None:
     return next((scope for prefix, scope in _SCOPES if method.lower().startswith(prefix)), None)
 
 
-def judge(
-    refusal: Refusal, method: str, effect: Effect, resets_at: float | None = None, *, who: str = Bitrix24ApiError.who
+def to_exception(
+    refusal: ErrorReply, method: str, effect: Effect, resets_at: float | None = None, *, who: str = Bitrix24ApiError.who
 ) -> Bitrix24Error:
     """What an error of the portal means for who called.
 
@@ -201,13 +201,13 @@ def judge(
     :param who: what the connection is: a webhook, or an application.
     :return: the exception to raise.
     """
-    error = _judged(refusal, method, effect, resets_at)
+    error = _exception_for(refusal, method, effect, resets_at)
     if isinstance(error, Bitrix24ApiError):
         error.who = who
     return error
 
 
-def _judged(refusal: Refusal, method: str, effect: Effect, resets_at: float | None) -> Bitrix24Error:
+def _exception_for(refusal: ErrorReply, method: str, effect: Effect, resets_at: float | None) -> Bitrix24Error:
     code = refusal.code.upper()
     kind = _CERTAIN.get(code)
     if effect is Effect.READ:
@@ -245,14 +245,16 @@ def _of_the_method(code: str, text: str) -> type[Bitrix24ApiError] | None:
     return _OF_METHODS.get(code)
 
 
-def _guess(code: str, refusal: Refusal) -> type[Bitrix24ApiError]:
+def _guess(code: str, refusal: ErrorReply) -> type[Bitrix24ApiError]:
     """The class of a read's failure, where nothing is at stake."""
     if code in _IN_TROUBLE or refusal.status >= 500:
         return Bitrix24ServerError
     return Bitrix24NotFound if code.endswith("NOT_FOUND") or _MISSING.search(refusal.text) else Bitrix24ApiError
 
 
-def _comes_back(code: str, refusal: Refusal, resets_at: float | None) -> tuple[float | None, pendulum.DateTime | None]:
+def _comes_back(
+    code: str, refusal: ErrorReply, resets_at: float | None
+) -> tuple[float | None, pendulum.DateTime | None]:
     """When to come back: seconds, and the point in time."""
     after = refusal.retry_after
     if code == TOO_MUCH_TIME and resets_at is not None and refusal.now is not None and resets_at > refusal.now:

@@ -1,7 +1,7 @@
 """How long one call goes on: tenacity's engine, driven step by step, so that waiting is a `Sleep` and not a sleep.
 
-Repeating is decided by `Verdict.again`, never here. What is bounded here: the sum of all waits for the portal's rate
-limit, the number of failures on the way, and the repeats of all calls together.
+Repeating is decided by `AttemptResult.retry`, never here. What is bounded here: the sum of all waits for the portal's
+rate limit, the number of failures on the way, and the repeats of all calls together.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Final
 
 from tenacity import DoAttempt, DoSleep, RetryCallState, Retrying, retry_if_result, wait_random_exponential
 
-from airflow_provider_bitrix24.api.effects import Reserve, Sleep, Slot
-from airflow_provider_bitrix24.api.refusals import TOO_MANY_REQUESTS
+from airflow_provider_bitrix24.api.error_codes import TOO_MANY_REQUESTS
+from airflow_provider_bitrix24.api.io import Reserve, Sleep, Slot
 from airflow_provider_bitrix24.exceptions import Bitrix24RateLimited
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_bitrix24.api.effects import Flow, Outcome, Request
     from airflow_provider_bitrix24.api.envelope import Reply
+    from airflow_provider_bitrix24.api.io import Flow, Outcome, Request
     from airflow_provider_bitrix24.exceptions import Bitrix24Error
 
 TRIES: Final = 3
@@ -29,27 +29,27 @@ REPEATS: Final = 50
 """How many repeats all calls of one task run may use up; each call that succeeds gives one back."""
 
 
-class Again(Enum):
+class RetryReason(Enum):
     """Why a call may be repeated."""
 
     BUSY = "Bitrix24 says that there are too many requests"
-    TROUBLE = "no usable answer"
+    TROUBLE = "no usable response"
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class AttemptResult:
     """What one outcome means: a reply, or an error that may be worth another try."""
 
     reply: Reply | None = None
     error: Bitrix24Error | None = None
-    again: Again | None = None
+    retry: RetryReason | None = None
     retry_after: float | None = None
     """Seconds that the portal asked for."""
 
 
 _JITTER: Final = {
-    Again.BUSY: wait_random_exponential(multiplier=1, max=15),
-    Again.TROUBLE: wait_random_exponential(multiplier=0.5, max=5),
+    RetryReason.BUSY: wait_random_exponential(multiplier=1, max=15),
+    RetryReason.TROUBLE: wait_random_exponential(multiplier=0.5, max=5),
 }
 
 
@@ -71,30 +71,32 @@ class RetryQuota:
         self.left = min(self.left + 1, self._most)
 
 
-class _Patience:
+class _RetryState:
     """The waits of one call."""
 
-    def __init__(self, judge: Callable[[Outcome], Verdict], longest_wait: float, tries: int, quota: RetryQuota) -> None:
-        self._judge = judge
+    def __init__(
+        self, classify: Callable[[Outcome], AttemptResult], longest_wait: float, tries: int, quota: RetryQuota
+    ) -> None:
+        self._classify = classify
         self._longest_wait = longest_wait
         self._tries = tries
         self._quota = quota
         self._troubles = 0
-        self.verdict = Verdict()
+        self.result = AttemptResult()
         self.queued = 0.0
         """Seconds waited for slots."""
 
-    def judge(self, outcome: Outcome) -> Verdict:
-        self.verdict = self._judge(outcome)
-        self._troubles += self.verdict.again is Again.TROUBLE
-        if self.verdict.reply is not None:
+    def classify(self, outcome: Outcome) -> AttemptResult:
+        self.result = self._classify(outcome)
+        self._troubles += self.result.retry is RetryReason.TROUBLE
+        if self.result.reply is not None:
             self._quota.give_back()
-        return self.verdict
+        return self.result
 
     def wait(self, state: RetryCallState) -> float:
-        if self.verdict.again is None or self.verdict.again is Again.TROUBLE:
-            return _JITTER[Again.TROUBLE](state)
-        seconds = max(_JITTER[Again.BUSY](state), self.verdict.retry_after or 0.0)
+        if self.result.retry is None or self.result.retry is RetryReason.TROUBLE:
+            return _JITTER[RetryReason.TROUBLE](state)
+        seconds = max(_JITTER[RetryReason.BUSY](state), self.result.retry_after or 0.0)
         return min(seconds, self.left(state))
 
     def stop(self, state: RetryCallState) -> bool:
@@ -105,38 +107,38 @@ class _Patience:
         return self._longest_wait - state.idle_for - self.queued
 
     def _over(self, state: RetryCallState) -> bool:
-        if self.verdict.again is Again.TROUBLE:
+        if self.result.retry is RetryReason.TROUBLE:
             return self._troubles >= self._tries
-        return (self.verdict.retry_after or 0.0) >= self.left(state)
+        return (self.result.retry_after or 0.0) >= self.left(state)
 
 
-def persist(
+def send_with_retries(
     request: Request,
-    judge: Callable[[Outcome], Verdict],
+    classify: Callable[[Outcome], AttemptResult],
     *,
     longest_wait: float,
     tries: int = TRIES,
     quota: RetryQuota | None = None,
     paced: bool = False,
-) -> Flow[Verdict]:
-    """Send a request until its verdict is final or patience is over.
+) -> Flow[AttemptResult]:
+    """Send a request until its result is final or the retries are used up.
 
     :param request: what to send.
-    :param judge: what an outcome means.
+    :param classify: what an outcome means.
     :param longest_wait: seconds that all waits for the rate limit may take together.
     :param tries: how often the call may fail on the way.
     :param quota: the repeats that are left to all calls.
-    :param paced: whether each request takes a slot of the rate limit. A request under a lease has its first slot:
-        the caller has waited for it before the lease began.
-    :return: the last verdict.
+    :param paced: whether each request takes a slot of the rate limit. A request with a deadline has its first slot:
+        the caller has waited for it before the deadline was set.
+    :return: the last result.
     :raises Bitrix24RateLimited: there is no slot in time; the request was not sent.
     """
-    patience = _Patience(judge, longest_wait, tries, RetryQuota() if quota is None else quota)
+    retries = _RetryState(classify, longest_wait, tries, RetryQuota() if quota is None else quota)
     retrying = Retrying(
-        retry=retry_if_result(lambda verdict: verdict.again is not None),
-        wait=patience.wait,
-        stop=patience.stop,
-        retry_error_callback=lambda state: patience.verdict,
+        retry=retry_if_result(lambda result: result.retry is not None),
+        wait=retries.wait,
+        stop=retries.stop,
+        retry_error_callback=lambda state: retries.result,
     )
     state = RetryCallState(retrying, None, (), {})
     retrying.begin()
@@ -145,20 +147,20 @@ def persist(
         step = retrying.iter(state)
         if isinstance(step, DoAttempt):
             if not has_slot:
-                busy = patience.verdict.again is Again.BUSY
-                left = patience.left(state)
-                patience.queued += yield from wait_for_slot(request.method, within=left, drained=busy)
+                busy = retries.result.retry is RetryReason.BUSY
+                left = retries.left(state)
+                retries.queued += yield from wait_for_slot(request.method, within=left, drained=busy)
             has_slot = not paced
             outcome = yield request
             assert not isinstance(outcome, Slot | None)  # noqa: S101 - a driver answers every request
-            state.set_result(patience.judge(outcome))
+            state.set_result(retries.classify(outcome))
         elif isinstance(step, DoSleep):
             state.prepare_for_next_attempt()
-            yield Sleep(float(step), _why(request, patience.verdict))
+            yield Sleep(float(step), _why(request, retries.result))
         else:
             # tenacity's objects refer to each other: a reply in them would stay in memory until the next collection.
-            verdict, patience.verdict, state.outcome = patience.verdict, Verdict(), None
-            return verdict
+            result, retries.result, state.outcome = retries.result, AttemptResult(), None
+            return result
 
 
 def wait_for_slot(method: str, *, within: float, drained: bool = False) -> Flow[float]:
@@ -183,6 +185,6 @@ def wait_for_slot(method: str, *, within: float, drained: bool = False) -> Flow[
     return slot.wait
 
 
-def _why(request: Request, verdict: Verdict) -> str:
-    again = verdict.again or Again.TROUBLE
+def _why(request: Request, result: AttemptResult) -> str:
+    again = result.retry or RetryReason.TROUBLE
     return f"{again.value}: {request.method} will be repeated"

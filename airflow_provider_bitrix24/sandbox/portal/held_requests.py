@@ -1,4 +1,4 @@
-"""Requests that stand still: held until released or due, with or without a client who waits for the answer."""
+"""Requests that stand still: held until released or due, with or without a client who waits for the response."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
 
-class Parking:
+class HeldRequests:
     """Drives requests, keeps those that pause, and lets them go on."""
 
     def __init__(self, lock: threading.RLock, now: Callable[[], float]) -> None:

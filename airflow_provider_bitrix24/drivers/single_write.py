@@ -1,7 +1,7 @@
-"""Send a request through httpx in one write, headers and body together, and check its lease right before.
+"""Send a request through httpx in one write, headers and body together, and check its deadline right before.
 
 httpcore writes the headers first and the body after them. A process that is frozen between the two would finish the
-request when its lease has long been over.
+request when its deadline has passed.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ import httpcore
 if TYPE_CHECKING:
     import asyncio
 
-    from airflow_provider_bitrix24.passage import Passage
+    from airflow_provider_bitrix24.drivers.in_flight import InFlightRequest
 
 
-class Departure:
+class PendingWrite:
     """One request that must be sent in one write.
 
-    :param passage: the request; its lease is checked when it is complete.
+    :param in_flight: the request; its deadline is checked when it is complete.
     :param limit: the time limit of the request, which starts again when the request is sent.
     """
 
-    def __init__(self, passage: Passage, limit: asyncio.Timeout) -> None:
-        self._passage = passage
+    def __init__(self, in_flight: InFlightRequest, limit: asyncio.Timeout) -> None:
+        self._in_flight = in_flight
         self._limit = limit
         self._held = bytearray()
 
     def take(self, data: bytes) -> bytes:
         """Collect what the library writes, and return the whole request when it is complete."""
-        if self._passage.sent or data.startswith(b"CONNECT "):  # a proxy gets a request of its own before ours
+        if self._in_flight.sent or data.startswith(b"CONNECT "):  # a proxy gets a request of its own before ours
             return data
         self._held += data
-        if not self._held.endswith(b"\r\n\r\n" + self._passage.request.body):
+        if not self._held.endswith(b"\r\n\r\n" + self._in_flight.request.body):
             return b""
-        self._passage.leave()
-        self._limit.reschedule(self._passage.due)
+        self._in_flight.start_sending()
+        self._limit.reschedule(self._in_flight.due)
         return bytes(self._held)
 
 
-departing: ContextVar[Departure] = ContextVar("bitrix24_departure")
+pending_write: ContextVar[PendingWrite] = ContextVar("bitrix24_pending_write")
 """The request of this task."""
 
 
@@ -61,7 +61,7 @@ class _Stream(httpcore.AsyncNetworkStream):
         return await self._stream.read(max_bytes, *args, **options)
 
     async def write(self, buffer: bytes, *args: Any, **options: Any) -> None:
-        if buffer and (now := departing.get().take(buffer)):
+        if buffer and (now := pending_write.get().take(buffer)):
             await self._stream.write(now, *args, **options)
 
     async def aclose(self) -> None:

@@ -16,7 +16,7 @@ PAUSE: Final = 5.0
 taken for killed, and Airflow starts another attempt."""
 
 
-class StoredAnswerTrigger(BaseTrigger):
+class StoredResponseTrigger(BaseTrigger):
     """Report the decision for a task instance, or that there is none, or no question.
 
     :meta private:

@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow_provider_bitrix24.exceptions import Bitrix24NotSent, Bitrix24RateLimited
 from airflow_provider_bitrix24.operators import journals
 from airflow_provider_bitrix24.operators.calls import Bitrix24CallOperator
-from airflow_provider_bitrix24.operators.sent import NOTE
+from airflow_provider_bitrix24.operators.send_once import NOTE
 
 if TYPE_CHECKING:
     from conftest import Task

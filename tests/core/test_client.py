@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_bitrix24 import exceptions
-from airflow_provider_bitrix24.api.effects import Effect, Lease, NotSent, Response, Unknown
-from airflow_provider_bitrix24.api.envelope import Garbled, Moved, Refusal, Reply, open_envelope
-from airflow_provider_bitrix24.api.flow import Caller, keyed
+from airflow_provider_bitrix24.api.client import ApiClient, keyed
+from airflow_provider_bitrix24.api.envelope import ErrorReply, Redirect, Reply, UnusableReply, open_envelope
+from airflow_provider_bitrix24.api.io import Effect, NotSent, Response, SendDeadline, Unknown
 from airflow_provider_bitrix24.api.settings import Settings
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ApiError,
@@ -32,12 +32,12 @@ from airflow_provider_bitrix24.exceptions import (
     Bitrix24RateLimited,
     Bitrix24ServerError,
 )
-from tests.core.scripted import SECRET, Play, caller, endless, play, portal, refuses, says
+from tests.core.scripted import SECRET, Play, client, endless, play, portal, refuses, says
 
 METHOD = "crm.item.payment.add"
-READ, SET, CREATE = Effect.READ, Effect.SET, Effect.CREATE
-WRITES = [SET, CREATE]
-LEASE = Lease(monotonic=1.0, wall=1.0)
+READ, IDEMPOTENT, NON_IDEMPOTENT = Effect.READ, Effect.IDEMPOTENT, Effect.NON_IDEMPOTENT
+WRITES = [IDEMPOTENT, NON_IDEMPOTENT]
+DEADLINE = SendDeadline(monotonic=1.0, wall=1.0)
 OK = says({"result": 1})
 
 CERTAIN = {
@@ -96,8 +96,8 @@ SAID_BEFORE_WRITING = {
 WRITING = (METHOD, *ONE_PAYMENT, *PAYING, FILLING, "sale.payment.update", "crm.deal.add", "batch")
 
 
-def call(effect: Effect, *outcomes: Any, lease: Lease | None = None, **extra: Any) -> Play:
-    return play(caller(**extra).call(METHOD, effect=effect, lease=lease), *outcomes)
+def call(effect: Effect, *outcomes: Any, deadline: SendDeadline | None = None, **extra: Any) -> Play:
+    return play(client(**extra).call(METHOD, effect=effect, deadline=deadline), *outcomes)
 
 
 @pytest.mark.parametrize("effect", Effect)
@@ -143,7 +143,7 @@ def test_codes_that_may_also_come_after_a_write_are_certain_only_for_reads(code:
 
 
 def ask(method: str, effect: Effect, outcome: Any) -> Any:
-    return play(caller().call(method, effect=effect), outcome).error
+    return play(client().call(method, effect=effect), outcome).error
 
 
 @pytest.mark.parametrize("code", [0, "0", "", None])
@@ -161,13 +161,13 @@ def test_codes_without_meaning_are_told_by_the_words_that_the_method_gives_befor
 def test_a_methods_own_code_is_a_refusal_only_from_a_method_that_checks_first(code: Any) -> None:
     assert type(call(READ, refuses(code, "words")).error) is OF_METHODS[code]
     for method in {*WRITING, *SAID_BEFORE_WRITING[code]}:
-        error = ask(method, CREATE, refuses(code, "words"))
+        error = ask(method, NON_IDEMPOTENT, refuses(code, "words"))
         certain = method in SAID_BEFORE_WRITING[code]
         assert type(error) is (OF_METHODS[code] if certain else Bitrix24OutcomeUnknown), method
 
 
 def test_an_add_that_does_not_find_its_own_payment_may_have_added_it() -> None:
-    error = call(CREATE, refuses(0, "Payment has not been found")).error
+    error = call(NON_IDEMPOTENT, refuses(0, "Payment has not been found")).error
     assert isinstance(error, Bitrix24OutcomeUnknown)
     assert (error.answered, error.portal_code, error.text) == (True, "0", "Payment has not been found")
 
@@ -183,7 +183,7 @@ def test_words_that_nobody_knows_are_an_answer_but_an_unclear_one(code: Any) -> 
 
 
 def test_the_text_of_another_check_after_the_write_stays_unclear() -> None:
-    assert isinstance(call(CREATE, refuses(0, "Payment not found")).error, Bitrix24OutcomeUnknown)
+    assert isinstance(call(NON_IDEMPOTENT, refuses(0, "Payment not found")).error, Bitrix24OutcomeUnknown)
     assert isinstance(call(READ, refuses(0, "Payment not found")).error, Bitrix24NotFound)
 
 
@@ -196,7 +196,7 @@ def test_the_text_of_another_check_after_the_write_stays_unclear() -> None:
     ],
 )
 def test_a_check_failure_says_what_is_missing(text: str, kind: type) -> None:
-    assert type(ask("sale.paysystem.pay.invoice", SET, refuses("ERROR_CHECK_FAILURE", text))) is kind
+    assert type(ask("sale.paysystem.pay.invoice", IDEMPOTENT, refuses("ERROR_CHECK_FAILURE", text))) is kind
 
 
 @pytest.mark.parametrize("code", ["INTERNAL_SERVER_ERROR", "ERROR_UNEXPECTED_ANSWER", "ERROR_CORE", "NEW_WORD"])
@@ -245,24 +245,24 @@ def test_what_was_not_sent_is_sent_again_a_few_times(effect: Effect) -> None:
     assert call(effect, missed, missed, OK).value.result == 1
     error = call(effect, missed, missed, missed).error
     assert isinstance(error, Bitrix24NotSent)
-    assert (error.obstacle, error.lease_over) == ("connection refused", False)
+    assert (error.obstacle, error.deadline_passed) == ("connection refused", False)
 
 
 @pytest.mark.parametrize("effect", Effect)
-def test_when_the_lease_is_over_the_flow_ends(effect: Effect) -> None:
-    error = call(effect, NotSent("too late", lease_over=True), lease=LEASE).error
+def test_when_the_deadline_is_over_the_flow_ends(effect: Effect) -> None:
+    error = call(effect, NotSent("too late", deadline_passed=True), deadline=DEADLINE).error
     assert isinstance(error, Bitrix24NotSent)
-    assert error.lease_over
+    assert error.deadline_passed
 
 
-def test_the_lease_goes_with_the_request() -> None:
-    assert call(CREATE, OK, lease=LEASE).requests[0].not_after == LEASE
+def test_the_deadline_goes_with_the_request() -> None:
+    assert call(NON_IDEMPOTENT, OK, deadline=DEADLINE).requests[0].not_after == DEADLINE
 
 
 def test_the_auth_server_being_away_is_worth_another_try_but_no_second_write() -> None:
     away = refuses("CONNECTION_ERROR", status=401)
     assert call(READ, away, OK).value.result == 1
-    for error in (call(READ, away, away, away).error, call(SET, away).error, call(CREATE, away).error):
+    for error in (call(READ, away, away, away).error, call(IDEMPOTENT, away).error, call(NON_IDEMPOTENT, away).error):
         assert type(error) is Bitrix24ServerError
         assert not error.final
 
@@ -282,7 +282,7 @@ def test_too_many_requests_wait_and_go_on(effect: Effect) -> None:
 
 
 def test_waits_for_the_rate_limit_are_bounded_and_spread() -> None:
-    first = [endless(caller().call(METHOD, effect=READ), BUSY) for _ in range(20)]
+    first = [endless(client().call(METHOD, effect=READ), BUSY) for _ in range(20)]
     for played in first:
         assert isinstance(played.error, Bitrix24RateLimited)
         assert played.waited == pytest.approx(120)
@@ -292,9 +292,9 @@ def test_waits_for_the_rate_limit_are_bounded_and_spread() -> None:
 
 @pytest.mark.parametrize("outcome", [BUSY, NotSent("connection refused")])
 @pytest.mark.parametrize("effect", WRITES)
-def test_with_a_lease_it_is_tried_once(effect: Effect, outcome: Any) -> None:
-    """After a wait, whoever gave the lease judges again whether it may be sent."""
-    played = call(effect, outcome, lease=LEASE)
+def test_with_a_deadline_it_is_tried_once(effect: Effect, outcome: Any) -> None:
+    """After a wait, whoever set the deadline decides again whether it may be sent."""
+    played = call(effect, outcome, deadline=DEADLINE)
     assert isinstance(played.error, Bitrix24RateLimited | Bitrix24NotSent)
     assert played.sleeps == []
 
@@ -320,11 +320,11 @@ def test_troubles_and_busy_times_are_counted_apart() -> None:
 
 
 def test_too_much_working_time_knows_when_to_come_back() -> None:
-    one = caller()
+    one = client()
     at = 1_763_800_000.0
-    play(one.call(METHOD, effect=SET), says({"result": 1, "time": {"operating_reset_at": at + 90}}))
+    play(one.call(METHOD, effect=IDEMPOTENT), says({"result": 1, "time": {"operating_reset_at": at + 90}}))
     blocked = refuses("OPERATION_TIME_LIMIT", "Method is blocked", 429)
-    error = play(one.call(METHOD, effect=SET), blocked).error
+    error = play(one.call(METHOD, effect=IDEMPOTENT), blocked).error
     assert isinstance(error, Bitrix24RateLimited)
     assert error.retry_after == pytest.approx(90)
     assert error.resets_at == pendulum.from_timestamp(at + 90)
@@ -333,14 +333,16 @@ def test_too_much_working_time_knows_when_to_come_back() -> None:
     assert other.retry_after is None
     assert "some minutes" in str(other)
     late = says({"error": "OPERATION_TIME_LIMIT"}, 429, at=at + 100)
-    assert play(one.call(METHOD, effect=SET), late).error.retry_after is None
+    assert play(one.call(METHOD, effect=IDEMPOTENT), late).error.retry_after is None
 
 
 def test_working_time_is_counted_by_the_portals_clock() -> None:
-    one = caller()
-    play(one.call(METHOD, effect=SET), says({"result": 1, "time": {"operating_reset_at": "1763800090"}}))
+    one = client()
+    play(one.call(METHOD, effect=IDEMPOTENT), says({"result": 1, "time": {"operating_reset_at": "1763800090"}}))
     blocked = refuses("OPERATION_TIME_LIMIT", status=429, date="Sat, 22 Nov 2025 08:27:00 GMT")
-    assert play(one.call(METHOD, effect=SET), blocked).error.retry_after == pytest.approx(1763800090 - 1763800020)
+    assert play(one.call(METHOD, effect=IDEMPOTENT), blocked).error.retry_after == pytest.approx(
+        1763800090 - 1763800020
+    )
 
 
 # -- redirects, permissions, words --------------------------------------------------------------------------------
@@ -379,7 +381,7 @@ def test_other_redirects_are_explained() -> None:
 
 
 def test_a_missing_scope_is_named() -> None:
-    one = caller()
+    one = client()
     for method, scope in (
         ("sale.paysystem.pay.invoice", "pay_system"),
         ("sale.payment.list", "sale"),
@@ -389,7 +391,7 @@ def test_a_missing_scope_is_named() -> None:
         error = play(one.call(method, effect=READ), refuses("insufficient_scope")).error
         assert error.missing_scopes == (scope,)
         assert f"lacks the scope {scope}" in str(error)
-    assert play(one.call("im.notify", effect=SET), refuses("insufficient_scope")).error.missing_scopes == ()
+    assert play(one.call("im.notify", effect=IDEMPOTENT), refuses("insufficient_scope")).error.missing_scopes == ()
     denied = play(one.call("crm.invoice.get", effect=READ), refuses("ACCESS_DENIED")).error
     assert denied.missing_scopes == ()
     assert "may lack the right" in str(denied)
@@ -404,8 +406,8 @@ def test_newer_error_objects_are_read() -> None:
 def test_a_portal_that_repeats_the_secret_is_not_quoted() -> None:
     error = call(READ, refuses("X", f"see /rest/1/{SECRET}/")).error
     assert error.description == "see /rest/1/***/"
-    assert SECRET not in str(call(CREATE, Unknown(f"no {SECRET}")).error)
-    assert SECRET not in str(call(CREATE, *[NotSent(f"no {SECRET}")] * 3).error)
+    assert SECRET not in str(call(NON_IDEMPOTENT, Unknown(f"no {SECRET}")).error)
+    assert SECRET not in str(call(NON_IDEMPOTENT, *[NotSent(f"no {SECRET}")] * 3).error)
     inside = says({"result": {"note": f"at {SECRET.upper()}!", "list": [SECRET, 7, None], SECRET: True}})
     assert call(READ, inside).value.result == {"note": "at ***!", "list": ["***", 7, None], "***": True}
 
@@ -450,7 +452,7 @@ def test_a_request_holds_what_a_driver_needs_and_hides_the_secret() -> None:
         "list": (1, None, True),
         "nested": {">id": 5, 7: 1.5},
     }
-    flow = caller().call(METHOD, params, effect=CREATE, headers=keyed("key-1"))
+    flow = client().call(METHOD, params, effect=NON_IDEMPOTENT, headers=keyed("key-1"))
     request = play(flow, OK).requests[0]
     assert request.url == f"https://acme.bitrix24.com/rest/1/{SECRET}/{METHOD}"
     assert request.headers["Idempotency-Key"] == "key-1"
@@ -465,19 +467,23 @@ def test_a_request_holds_what_a_driver_needs_and_hides_the_secret() -> None:
 
 @pytest.mark.parametrize("value", [object(), float("nan"), Decimal("NaN"), b"x", {"a": [object()]}, 2**63, [10**5000]])
 def test_what_is_no_json_is_refused_before_sending(value: Any) -> None:
-    error = call(CREATE).error if value is None else play(caller().call(METHOD, {"x": value}, effect=CREATE)).error
+    error = (
+        call(NON_IDEMPOTENT).error
+        if value is None
+        else play(client().call(METHOD, {"x": value}, effect=NON_IDEMPOTENT)).error
+    )
     assert type(error) is Bitrix24ConfigError
     assert "params[x]" in str(error)
 
 
 @pytest.mark.parametrize("method", ["", "../x", "crm item", "crm.", "crm/x", "profile?x=1", ".get"])
 def test_a_method_cannot_be_anything(method: str) -> None:
-    assert type(play(caller().call(method, effect=READ)).error) is Bitrix24ConfigError
+    assert type(play(client().call(method, effect=READ)).error) is Bitrix24ConfigError
 
 
 @pytest.mark.parametrize("key", ["", "ключ", "a\nb", "x" * 256])
 def test_a_key_must_fit_into_a_header(key: str) -> None:
-    assert "Idempotency-Key" in str(play(caller().call(METHOD, effect=SET, headers=keyed(key))).error)
+    assert "Idempotency-Key" in str(play(client().call(METHOD, effect=IDEMPOTENT, headers=keyed(key))).error)
 
 
 # -- the envelope -------------------------------------------------------------------------------------------------
@@ -541,7 +547,7 @@ def test_any_json_comes_through_exactly(value: Any) -> None:
 @given(st.binary() | json_values.map(lambda value: json.dumps(value, default=str).encode()))
 def test_any_body_is_read_without_failing(body: bytes) -> None:
     for status in (200, 302, 404, 503):
-        assert isinstance(opened(says(body, status)), Reply | Refusal | Moved | Garbled)
+        assert isinstance(opened(says(body, status)), Reply | ErrorReply | Redirect | UnusableReply)
 
 
 @given(
@@ -556,7 +562,7 @@ def test_any_body_is_read_without_failing(body: bytes) -> None:
     st.sampled_from(WRITES),
 )
 def test_no_error_ever_makes_a_write_go_out_twice(code: Any, text: Any, status: int, effect: Effect) -> None:
-    flow = caller().call(METHOD, effect=effect)
+    flow = client().call(METHOD, effect=effect)
     played = Play(flow, [says({"error": code, "error_description": text}, status)] * 2)
     assert len(played.requests) == 1
     assert isinstance(played.error, exceptions.Bitrix24Error)
@@ -564,7 +570,7 @@ def test_no_error_ever_makes_a_write_go_out_twice(code: Any, text: Any, status: 
 
 
 def test_a_caller_tries_as_often_as_told() -> None:
-    once = Caller(portal(), tries=1)
+    once = ApiClient(portal(), tries=1)
     assert isinstance(play(once.call(METHOD, effect=READ), Unknown("x")).error, Bitrix24NoAnswer)
 
 
@@ -582,7 +588,7 @@ def test_a_page_of_a_portal_in_trouble_says_no_more_than_that() -> None:
 
 def test_a_connection_that_fails_names_where_it_goes() -> None:
     made = Settings.from_connection_values(host="acme.bitrix24.com", port=8443, login="1", password=SECRET)
-    caller = Caller(made.model_copy(update={"conn_id": "finance"}), tries=1)
+    client = ApiClient(made.model_copy(update={"conn_id": "finance"}), tries=1)
     told = {
         "connection refused": "Nothing was sent by this call (crm.deal.get).",
         "the host name cannot be resolved": "Nothing was sent by this call (crm.deal.get).",
@@ -590,7 +596,7 @@ def test_a_connection_that_fails_names_where_it_goes() -> None:
         "TLS could not be agreed": "Check schema and port",
     }
     for obstacle, words in told.items():
-        error = play(caller.call("crm.deal.get", {}, effect=READ), NotSent(obstacle)).error
+        error = play(client.call("crm.deal.get", {}, effect=READ), NotSent(obstacle)).error
         assert str(error).startswith(
             f"Cannot connect to https://acme.bitrix24.com:8443 (connection 'finance'): {obstacle}. Nothing was sent"
         )

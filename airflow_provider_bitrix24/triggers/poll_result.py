@@ -34,7 +34,7 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class PollResult:
     """The meaning of one look.
 
     :param reason: machine-readable.
@@ -51,7 +51,7 @@ class Verdict:
         return {"reason": self.reason.value, "message": self.message, "items": self.items}
 
     @classmethod
-    def from_event(cls, event: Any, *, id_field: str, ids: Sequence[int]) -> Verdict:
+    def from_event(cls, event: Any, *, id_field: str, ids: Sequence[int]) -> PollResult:
         """Take a trigger's event apart again.
 
         :raises ValueError: it is not an event of ours for just these ids; a trigger of another version may have sent
@@ -60,18 +60,18 @@ class Verdict:
         if not isinstance(event, Mapping):
             event = {}
         try:
-            verdict = cls(reason=Reason(event["reason"]), message=str(event["message"]), items=list(event["items"]))
-            confirmed = [item[id_field] for item in verdict.items if item["paid"] is True]
+            result = cls(reason=Reason(event["reason"]), message=str(event["message"]), items=list(event["items"]))
+            confirmed = [item[id_field] for item in result.items if item["paid"] is True]
         except (KeyError, TypeError, ValueError):
             raise ValueError(
                 f"The trigger's event is not of this version's form: {event!r}. Nothing is decided."
             ) from None
-        if verdict.reason is Reason.WAITING or (verdict.reason is Reason.PAID and confirmed != list(ids)):
+        if result.reason is Reason.WAITING or (result.reason is Reason.PAID and confirmed != list(ids)):
             raise ValueError(f"The trigger's event does not answer for {id_field} {list(ids)}: {event!r}.")
-        return verdict
+        return result
 
 
-def judge_invoices(ids: Sequence[int], found: Mapping[int, Invoice | Bitrix24Error]) -> Verdict:
+def evaluate_invoices(ids: Sequence[int], found: Mapping[int, Invoice | Bitrix24Error]) -> PollResult:
     """Judge legacy invoices: one that was deleted, cancelled or declined will not be paid.
 
     :param found: by id; what is missing does not exist, an error is why it could not be read.
@@ -83,7 +83,7 @@ def judge_invoices(ids: Sequence[int], found: Mapping[int, Invoice | Bitrix24Err
         if isinstance(invoice, Bitrix24Error):
             raise invoice.with_traceback(None)  # it may be raised in many triggers
         if invoice is None:
-            return Verdict(
+            return PollResult(
                 reason=Reason.DELETED,
                 message=f"Invoice {invoice_id} is not among the legacy invoices that this connection can see: it was "
                 "deleted, or there never was one with this id, or its user may not read it, or the number is a smart "
@@ -93,13 +93,15 @@ def judge_invoices(ids: Sequence[int], found: Mapping[int, Invoice | Bitrix24Err
         if invoice.paid:
             continue
         if invoice.cancelled:
-            return Verdict(reason=Reason.CANCELLED, message=f"Invoice {invoice_id} was cancelled; it will not be paid.")
+            return PollResult(
+                reason=Reason.CANCELLED, message=f"Invoice {invoice_id} was cancelled; it will not be paid."
+            )
         if invoice.declined:
-            return Verdict(reason=Reason.DECLINED, message=f"Invoice {invoice_id} was declined; it will not be paid.")
+            return PollResult(reason=Reason.DECLINED, message=f"Invoice {invoice_id} was declined; it will not be paid.")
     return _paid_or_waiting("invoice_id", "invoice", invoices)
 
 
-def judge_payments(ids: Sequence[int], found: Mapping[int, Payment | Bitrix24Error], where: str = "") -> Verdict:
+def evaluate_payments(ids: Sequence[int], found: Mapping[int, Payment | Bitrix24Error], where: str = "") -> PollResult:
     """Judge payments of CRM objects: one that was deleted will not be paid.
 
     :param found: by id; what is missing was not listed, an error is what the portal said to that id.
@@ -111,7 +113,7 @@ def judge_payments(ids: Sequence[int], found: Mapping[int, Payment | Bitrix24Err
         payment = found.get(payment_id)
         if payment is None or isinstance(payment, Bitrix24NotFound):
             elsewhere = ", or it belongs to another object" if where else ", or it is the payment of a legacy invoice"
-            return Verdict(
+            return PollResult(
                 reason=Reason.DELETED,
                 message=f"Payment {payment_id} is not among the payments{where} that this connection can see: it was "
                 f"deleted, or there never was one with this id{elsewhere}. Waiting for it would not end.",
@@ -122,18 +124,18 @@ def judge_payments(ids: Sequence[int], found: Mapping[int, Payment | Bitrix24Err
     return _paid_or_waiting("payment_id", "payment", payments)
 
 
-def judge_failure(error: Bitrix24Error, *, failures: int, allowed: int | None) -> Verdict:
+def evaluate_failure(error: Bitrix24Error, *, failures: int, allowed: int | None) -> PollResult:
     """Judge a look that failed: a final error ends the wait, a passing one only when it has passed too often.
 
     :param failures: in a row, this one included.
     :param allowed: how many are; None for any number.
     """
     if error.final:
-        return Verdict(reason=Reason.REFUSED, message=f"{type(error).__name__}: {error}")
+        return PollResult(reason=Reason.REFUSED, message=f"{type(error).__name__}: {error}")
     message = f"Look {failures} in a row failed: {type(error).__name__}: {error.reason}"
     if allowed is not None and failures > allowed:
-        return Verdict(reason=Reason.UNREADABLE, message=message)
-    return Verdict(reason=Reason.WAITING, message=message)
+        return PollResult(reason=Reason.UNREADABLE, message=message)
+    return PollResult(reason=Reason.WAITING, message=message)
 
 
 def _count(number: int, what: str) -> str:
@@ -141,12 +143,12 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _paid_or_waiting(id_field: str, what: str, found: Mapping[int, Invoice | Payment]) -> Verdict:
+def _paid_or_waiting(id_field: str, what: str, found: Mapping[int, Invoice | Payment]) -> PollResult:
     waiting = [number for number, thing in found.items() if not thing.paid]
     if waiting:
         listed = ", ".join(map(str, waiting[:20])) + (" ..." if len(waiting) > 20 else "")
         unpaid = "is" if len(waiting) == 1 else "are"
-        return Verdict(
+        return PollResult(
             reason=Reason.WAITING, message=f"{len(waiting)} of {_count(len(found), what)} {unpaid} unpaid: {listed}"
         )
     items = [
@@ -160,4 +162,4 @@ def _paid_or_waiting(id_field: str, what: str, found: Mapping[int, Invoice | Pay
         }
         for number, thing in found.items()
     ]
-    return Verdict(reason=Reason.PAID, message=f"{_count(len(items), what)} paid", items=items)
+    return PollResult(reason=Reason.PAID, message=f"{_count(len(items), what)} paid", items=items)

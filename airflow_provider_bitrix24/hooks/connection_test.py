@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow_provider_bitrix24 import api, connections, drivers, options
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Error
 from airflow_provider_bitrix24.hooks import masking
-from airflow_provider_bitrix24.hooks.bitrix24 import read_settings
+from airflow_provider_bitrix24.hooks.settings import read_settings
 from airflow_provider_bitrix24.hooks.threads import within
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Connection
 
-    from airflow_provider_bitrix24.api.checkup import Checkup
+    from airflow_provider_bitrix24.api.connection_test import ConnectionReport
     from airflow_provider_bitrix24.api.credentials import OAuthAuth
     from airflow_provider_bitrix24.api.settings import Settings
 
@@ -42,7 +42,7 @@ def test(conn_id: str, get_connection: Callable[[str], Connection]) -> tuple[boo
         return False, f"The Airflow connection cannot be read ({type(error).__name__})."
 
 
-def ask(settings: Settings, access_token: str | None = None) -> Checkup | None:
+def ask(settings: Settings, access_token: str | None = None) -> ConnectionReport | None:
     """Ask the portal what the connection can do.
 
     :param access_token: of an application; never refreshed here.
@@ -50,7 +50,7 @@ def ask(settings: Settings, access_token: str | None = None) -> Checkup | None:
     :raises Bitrix24Error: the portal cannot be reached, or does not accept the credentials.
     """
     settings = settings.model_copy(update=TIMES)
-    found = api.checkup.check(api.flow.Caller(settings, tries=1))
+    found = api.connection_test.check(api.client.ApiClient(settings, tries=1))
     with drivers.make_session(settings) as session:
         if settings.application is None:
             return drivers.run(found, session)
@@ -67,7 +67,7 @@ def _journal_advice() -> str:
         return str(error)
     return (
         "No SQL journal is configured here ([bitrix24] journal_conn_id): an operator without journal_conn_id knows "
-        "only what its own task has sent, and not even that if Airflow discards the task state."
+        "only its own task."
     )
 
 
@@ -97,8 +97,8 @@ class _Attempt:
             f"{settings.host} was not reached; does the name server (DNS) of this machine not answer for it, or for "
             "the proxy?"
         )
-        checkup = ask(settings, token)
-        if checkup is None:
+        report = ask(settings, token)
+        if report is None:
             return True, (
                 f"Connected to {settings.portal}, which says that the access token has expired. That is no fault: the "
                 "next task refreshes it. This test never does, so it cannot say what the application may do; test "
@@ -107,10 +107,10 @@ class _Attempt:
         address = f"{connection.host}/{connection.schema}"
         if any(secret in address for secret in settings.secrets):
             advice = "The host holds the webhook's secret, where everybody can read it: put it into the password."
-            return checkup.works, f"{advice} {checkup.text} {_journal_advice()}".rstrip()
-        return checkup.works, f"{checkup.text} {_journal_advice()}".rstrip()
+            return report.works, f"{advice} {report.text} {_journal_advice()}".rstrip()
+        return report.works, f"{report.text} {_journal_advice()}".rstrip()
 
     def _stored_token(self, settings: Settings, application: OAuthAuth) -> str | None:
-        from airflow_provider_bitrix24.hooks.tokens import make_keeper
+        from airflow_provider_bitrix24.hooks.tokens import make_token_manager
 
-        return make_keeper(settings, application, self._conn_id).look().access_token
+        return make_token_manager(settings, application, self._conn_id).load().access_token

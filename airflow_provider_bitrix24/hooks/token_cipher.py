@@ -8,7 +8,7 @@ import hashlib
 from airflow_provider_bitrix24.api.tokens import Tokens
 
 
-class Seal:
+class TokenCipher:
     """A cipher from a secret that a person may have thought up.
 
     :param key: the secret: ``token_key`` of the connection, or its client secret.
@@ -22,11 +22,11 @@ class Seal:
         made = hashlib.scrypt(key.encode(), salt=whole_salt, n=2**14, r=8, p=1, dklen=32)
         self._fernet = Fernet(base64.urlsafe_b64encode(made))
 
-    def close(self, tokens: Tokens) -> str:
+    def encrypt(self, tokens: Tokens) -> str:
         """Return the tokens as a text."""
         return self._fernet.encrypt(tokens.as_json().encode()).decode()
 
-    def open(self, text: str) -> Tokens:
+    def decrypt(self, text: str) -> Tokens:
         """Return the tokens in a text.
 
         :raises ValueError: it was closed with another secret, or is something else.

@@ -12,8 +12,8 @@ from airflow_provider_bitrix24.api.payments import read
 
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.batch import BatchReply
-    from airflow_provider_bitrix24.api.effects import Flow
-    from airflow_provider_bitrix24.api.flow import Caller
+    from airflow_provider_bitrix24.api.client import ApiClient
+    from airflow_provider_bitrix24.api.io import Flow
 
 FEATURES: Final[Mapping[str, tuple[str, ...]]] = {
     "pay legacy invoices (PayInvoiceOperator)": ("sale.paysystem.pay.invoice", "crm.invoice.get"),
@@ -36,7 +36,7 @@ _METHODS: Final = tuple(dict.fromkeys(method for methods in FEATURES.values() fo
 
 
 @dataclass(frozen=True, slots=True)
-class Checkup:
+class ConnectionReport:
     """What was found out."""
 
     works: bool
@@ -47,7 +47,7 @@ class Checkup:
     """What it cannot do, and why: said first, since the form shows the text for some seconds only."""
     greeting: str
     abilities: tuple[str, ...]
-    """What it can do, and the tariff."""
+    """What it can do, its scopes, the portal's clock, and the tariff if it is known."""
     limits: tuple[str, ...]
     """What is different for somebody who is no administrator."""
 
@@ -57,7 +57,7 @@ class Checkup:
         return " ".join((*self.problems, self.greeting, *self.abilities, *self.limits))
 
 
-def check(caller: Caller) -> Flow[Checkup]:
+def check(client: ApiClient) -> Flow[ConnectionReport]:
     """Ask the portal who we act as there, what we may do, and what time it is: one request, nothing is written.
 
     :raises Bitrix24Error: the portal cannot be reached, or does not accept the webhook or the access token.
@@ -67,12 +67,12 @@ def check(caller: Caller) -> Flow[Checkup]:
         "scope": ("scope", {}),
         "clock": ("server.time", {}),
     }
-    if caller.settings.application is not None:
+    if client.settings.application is not None:
         probes["app"] = ("app.info", {})  # a webhook may not ask
     probes |= {_key(method): ("method.get", {"name": method}) for method in _METHODS}
-    answer = yield from caller.batch(probes)
+    answer = yield from client.batch(probes)
     profile = read("profile", Profile.from_wire, answer.value("profile"))
-    scopes, kind = _scopes(answer), caller.settings.auth.kind
+    scopes, kind = _scopes(answer), client.settings.auth.kind
     able, unable = [], []
     for feature, methods in FEATURES.items():
         missing = _missing(answer, scopes, methods, kind)
@@ -82,15 +82,16 @@ def check(caller: Caller) -> Flow[Checkup]:
             able.append(feature)
     who = _who(profile)
     clock = answer.results.get("clock") or answer.at
-    return Checkup(
+    return ConnectionReport(
         works=bool(able),
         who=who,
         problems=(f"The {kind} cannot {'; '.join(unable)}.",) if unable else (),
-        greeting=f"Connected to {caller.settings.portal} as {who}; scopes: {', '.join(sorted(scopes)) or 'none'}; the "
-        f"portal's clock says {clock}.",
+        greeting=f"Connected to {client.settings.portal} as {who}.",
         abilities=(
-            *([f"The {kind} can {', '.join(able)}."] if able else []),
-            _tariff(answer),
+            # Without the names of operators: the text is shown for some seconds.
+            *([f"The {kind} can {', '.join(feature.partition(' (')[0] for feature in able)}."] if able else []),
+            f"Scopes: {', '.join(sorted(scopes)) or 'none'}; the portal's clock says {clock}.",
+            *_tariff(answer),
         ),
         limits=() if profile.is_admin else _limits(scopes),
     )
@@ -112,14 +113,13 @@ def _limits(scopes: set[str]) -> tuple[str, ...]:
     return tuple(sentence for scope, sentence in limits.items() if scope in scopes)
 
 
-def _tariff(answer: BatchReply) -> str:
-    """What is known about the portal's plan: its name only where an application asks, its limits never."""
+def _tariff(answer: BatchReply) -> tuple[str, ...]:
+    """The name of the portal's tariff, which only an application is told; nobody is told its limits."""
     info = answer.results.get("app")
     name = info.get("LICENSE") if isinstance(info, Mapping) else None
-    known = (
-        f"The portal's tariff is {name}" if isinstance(name, str) and name else "The portal does not tell its tariff"
-    )
-    return f"{known}; whether that still allows new payments is only known when one is added."
+    if not isinstance(name, str) or not name:
+        return ()
+    return (f"The tariff is {name}; whether it still allows new payments is known when one is added.",)
 
 
 def _key(method: str) -> str:

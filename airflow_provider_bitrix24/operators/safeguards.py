@@ -1,4 +1,4 @@
-"""Brakes: what stops a payment before anything is read or sent. A brake that cannot be read never counts as "off"."""
+"""Stop a payment before anything is read or sent. A safeguard that cannot be read never counts as "off"."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _GO: Final = ("false", "f", "0", "no", "n", "off", "")
 
 
 @dataclass(frozen=True)
-class Brakes:
-    """The brakes of one attempt: backfill, temporary run and kill switch."""
+class Safeguards:
+    """The safeguards of one attempt: backfill, temporary run and kill switch."""
 
     context: Context
     bitrix24_conn_id: str
     allow_backfill: bool
 
     def check(self) -> None:
-        """Refuse to go on while a brake is on.
+        """Refuse to go on while a safeguard is on.
 
-        :raises PaymentRefused: a brake is on.
+        :raises PaymentRefused: a safeguard is on.
         :raises Bitrix24StoreError: it cannot be read.
         """
         refuse_backfill(self.context, allow_backfill=self.allow_backfill)

@@ -15,11 +15,18 @@ from airflow_provider_bitrix24 import __version__
 from airflow_provider_bitrix24.api import batch as batches
 from airflow_provider_bitrix24.api import filters
 from airflow_provider_bitrix24.api.address import same_host
-from airflow_provider_bitrix24.api.effects import Effect, NotSent, Request, Response, Unknown
-from airflow_provider_bitrix24.api.envelope import Garbled, Moved, Refusal, Reply, open_envelope
+from airflow_provider_bitrix24.api.envelope import ErrorReply, Redirect, Reply, UnusableReply, open_envelope
+from airflow_provider_bitrix24.api.error_codes import TOO_MANY_REQUESTS, to_exception
+from airflow_provider_bitrix24.api.io import Effect, NotSent, Request, Response, Unknown
 from airflow_provider_bitrix24.api.paging import Page, page_params, read_page, shape_of
-from airflow_provider_bitrix24.api.patience import TRIES, Again, RetryQuota, Verdict, persist, wait_for_slot
-from airflow_provider_bitrix24.api.refusals import TOO_MANY_REQUESTS, judge
+from airflow_provider_bitrix24.api.retry import (
+    TRIES,
+    AttemptResult,
+    RetryQuota,
+    RetryReason,
+    send_with_retries,
+    wait_for_slot,
+)
 from airflow_provider_bitrix24.api.values import shown, whole
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ConfigError,
@@ -33,14 +40,14 @@ from airflow_provider_bitrix24.exceptions import (
 
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.batch import BatchReply, Commands
-    from airflow_provider_bitrix24.api.effects import Flow, Lease, Outcome
+    from airflow_provider_bitrix24.api.io import Flow, Outcome, SendDeadline
     from airflow_provider_bitrix24.api.settings import Settings
 
 _METHOD = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*")
 _KEY_HEADER: Final = "Idempotency-Key"
 
 
-class Caller:
+class ApiClient:
     """One portal: its settings, and what is remembered between calls.
 
     :param settings: the portal.
@@ -56,7 +63,7 @@ class Caller:
         self._resets: dict[str, float] = {}
 
     def reserve(self) -> Flow[float]:
-        """Wait for the rate limit slot of a write, before its lease begins and before its intent is saved.
+        """Wait for the rate limit slot of a write, before its deadline is set and before its intent is saved.
 
         :return: the seconds waited; what was read before is as old as that.
         :raises Bitrix24RateLimited: there is none within ``rate_limit_wait``.
@@ -71,7 +78,7 @@ class Caller:
         params: Mapping[str, Any] | None = None,
         *,
         effect: Effect,
-        lease: Lease | None = None,
+        deadline: SendDeadline | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Flow[Reply]:
         """Call one REST method.
@@ -79,25 +86,25 @@ class Caller:
         :param method: name, such as ``crm.item.payment.get``.
         :param params: parameters; dates become ISO 8601, `Decimal` becomes text.
         :param effect: what executing it does; decides whether it may be repeated.
-        :param lease: until when a write may leave; `reserve` comes before it. With a lease, it is sent once, whatever
-            comes of it.
+        :param deadline: until when a write may leave; `reserve` comes before it. With a deadline, it is sent once,
+            whatever the outcome.
         :param headers: more HTTP headers.
         :raises Bitrix24Error: see `airflow_provider_bitrix24.exceptions`.
         """
-        request = self._request(method, params or {}, effect, lease, headers or {})
-        # Who gave a lease judges again before another try.
-        verdict = yield from persist(
+        request = self._request(method, params or {}, effect, deadline, headers or {})
+        # Whoever set a deadline decides again before another try.
+        result = yield from send_with_retries(
             request,
-            lambda outcome: self._verdict(request, outcome),
-            longest_wait=0 if lease else self.settings.rate_limit_wait,
-            tries=1 if lease else self._tries,
+            lambda outcome: self._classify(request, outcome),
+            longest_wait=0 if deadline else self.settings.rate_limit_wait,
+            tries=1 if deadline else self._tries,
             quota=self._quota,
             paced=self._paced,
         )
-        if verdict.error is not None:
-            raise verdict.error
-        assert verdict.reply is not None  # noqa: S101 - a verdict without error has a reply
-        return verdict.reply
+        if result.error is not None:
+            raise result.error
+        assert result.reply is not None  # noqa: S101 - a result without error has a reply
+        return result.reply
 
     def batch(
         self,
@@ -105,7 +112,7 @@ class Caller:
         *,
         halt: bool = False,
         effect: Effect = Effect.READ,
-        lease: Lease | None = None,
+        deadline: SendDeadline | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Flow[BatchReply]:
         """Call up to 50 methods in one request; the portal runs them one after another.
@@ -113,14 +120,14 @@ class Caller:
         :param commands: key -> (method, parameters). A batch carries texts: True and False become ``"Y"`` and ``"N"``.
         :param halt: stop at the first error. Nothing that ran before is undone.
         :param effect: the strongest effect among the commands.
-        :param lease: until when a write may leave.
+        :param deadline: until when a write may leave.
         :param headers: more HTTP headers.
         :raises Bitrix24ConfigError: too many commands, or a value that cannot travel in a batch.
         """
         plain = {key: (_known_method(method), _plain(params)) for key, (method, params) in commands.items()}
         encoded = batches.encode(plain, halt=halt)
         reply = yield from self.call(
-            "batch", {"halt": int(halt), "cmd": encoded}, effect=effect, lease=lease, headers=headers
+            "batch", {"halt": int(halt), "cmd": encoded}, effect=effect, deadline=deadline, headers=headers
         )
         answer = batches.decode(
             reply,
@@ -153,7 +160,12 @@ class Caller:
         return page
 
     def _request(
-        self, method: str, params: Mapping[str, Any], effect: Effect, lease: Lease | None, headers: Mapping[str, str]
+        self,
+        method: str,
+        params: Mapping[str, Any],
+        effect: Effect,
+        deadline: SendDeadline | None,
+        headers: Mapping[str, str],
     ) -> Request:
         for name, value in headers.items():
             if not (value.isascii() and value.isprintable() and 0 < len(value) <= 255):
@@ -172,51 +184,54 @@ class Caller:
             connect_timeout=self.settings.connect_timeout,
             read_timeout=self.settings.read_timeout,
             max_bytes=self.settings.max_response_bytes,
-            not_after=lease,
+            not_after=deadline,
         )
 
-    def _verdict(self, request: Request, outcome: Outcome) -> Verdict:
+    def _classify(self, request: Request, outcome: Outcome) -> AttemptResult:
         """What an outcome means: the retry table."""
         if isinstance(outcome, NotSent):
             obstacle = self.settings.redact(outcome.reason)
             error = Bitrix24NotSent(
-                request.method, obstacle, outcome.lease_over, "" if outcome.lease_over else self.settings.place
+                request.method,
+                obstacle,
+                outcome.deadline_passed,
+                "" if outcome.deadline_passed else self.settings.place,
             )
-            return Verdict(error=error, again=None if outcome.lease_over else Again.TROUBLE)
+            return AttemptResult(error=error, retry=None if outcome.deadline_passed else RetryReason.TROUBLE)
         if isinstance(outcome, Unknown):
             return self._lost(request, outcome.reason)
         if isinstance(outcome, Response):
             return self._answered(request, outcome)
         assert_never(outcome)
 
-    def _answered(self, request: Request, response: Response) -> Verdict:
+    def _answered(self, request: Request, response: Response) -> AttemptResult:
         answer = open_envelope(response, self.settings.redact)
         if isinstance(answer, Reply):
             if answer.operating_reset_at is not None:
                 self._resets[request.method] = answer.operating_reset_at
-            return Verdict(answer)
-        if isinstance(answer, Refusal):
+            return AttemptResult(answer)
+        if isinstance(answer, ErrorReply):
             return self._refused(request, answer)
-        if isinstance(answer, Moved):
-            return Verdict(error=self._moved(request, answer))
-        if isinstance(answer, Garbled):
+        if isinstance(answer, Redirect):
+            return AttemptResult(error=self._moved(request, answer))
+        if isinstance(answer, UnusableReply):
             return self._lost(request, f"{answer.reason}{self._no_rest(answer)}")
         assert_never(answer)
 
-    def _refused(self, request: Request, refusal: Refusal) -> Verdict:
+    def _refused(self, request: Request, refusal: ErrorReply) -> AttemptResult:
         resets_at = self._resets.get(request.method)
-        error = judge(refusal, request.method, request.effect, resets_at, who=self.settings.auth.kind)
+        error = to_exception(refusal, request.method, request.effect, resets_at, who=self.settings.auth.kind)
         if isinstance(error, Bitrix24RateLimited) and refusal.code.upper() == TOO_MANY_REQUESTS:
-            return Verdict(error=error, again=Again.BUSY, retry_after=refusal.retry_after)
+            return AttemptResult(error=error, retry=RetryReason.BUSY, retry_after=refusal.retry_after)
         trouble = isinstance(error, Bitrix24ServerError) and request.effect is Effect.READ
-        return Verdict(error=error, again=Again.TROUBLE if trouble else None)
+        return AttemptResult(error=error, retry=RetryReason.TROUBLE if trouble else None)
 
-    def _lost(self, request: Request, reason: str) -> Verdict:
-        """No usable answer: a read is repeated, a write never."""
+    def _lost(self, request: Request, reason: str) -> AttemptResult:
+        """No usable response: a read is repeated, a write never."""
         error = _no_answer(request.method, request.effect, self.settings.redact(reason))
-        return Verdict(error=error, again=Again.TROUBLE if request.effect is Effect.READ else None)
+        return AttemptResult(error=error, retry=RetryReason.TROUBLE if request.effect is Effect.READ else None)
 
-    def _no_rest(self, garbled: Garbled) -> str:
+    def _no_rest(self, garbled: UnusableReply) -> str:
         """Say what to check if a web page came instead of a REST response."""
         if not garbled.page:
             return ""
@@ -225,7 +240,7 @@ class Caller:
             "portal (a proxy, a firewall, a login page)"
         )
 
-    def _moved(self, request: Request, moved: Moved) -> Bitrix24Error:
+    def _moved(self, request: Request, moved: Redirect) -> Bitrix24Error:
         """Return the error for a redirect, which is never followed; after a write, its outcome is unknown."""
         target = "another path on the same host" if moved.relative else moved.host or "an address it did not name"
         if moved.relative:
@@ -243,7 +258,7 @@ class Caller:
                 "redirects your portal."
             )
         happened = (
-            f"{self.settings.address} answered with a redirect to {target}, which is not followed: the "
+            f"{self.settings.address} responded with a redirect to {target}, which is not followed: the "
             f"{self.settings.auth.kind}'s secret would go there"
         )
         if request.effect is Effect.READ:
@@ -254,7 +269,7 @@ class Caller:
 
 
 def _no_answer(method: str, effect: Effect, reason: str) -> Bitrix24Error:
-    """The error for an answer that never came, by what was at stake."""
+    """The error for a response that never came, by what was at stake."""
     if effect is Effect.READ:
         return Bitrix24NoAnswer(method, reason)
     return Bitrix24OutcomeUnknown(method, answered=False, text=reason)

@@ -22,14 +22,14 @@ class Effect(Enum):
 
     READ = "read"
     """Nothing: it only reads."""
-    SET = "set"
+    IDEMPOTENT = "idempotent"
     """Leave the same state as executing it once."""
-    CREATE = "create"
+    NON_IDEMPOTENT = "non_idempotent"
     """Make another one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lease:
+class SendDeadline:
     """Until when a request may leave, by both clocks: either alone may have been stopped or set."""
 
     monotonic: float
@@ -54,10 +54,10 @@ class Request:
     connect_timeout: float
     """Seconds for each step of connecting; all together may take three times that."""
     read_timeout: float
-    """Seconds from the moment of sending until the whole answer must have arrived."""
+    """Seconds from the moment of sending until the whole response must have arrived."""
     max_bytes: int
-    """Largest answer that is accepted, unpacked."""
-    not_after: Lease | None = None
+    """Largest response that is accepted, unpacked."""
+    not_after: SendDeadline | None = None
     """Until when the request may leave; checked last, on the live connection."""
 
     @property
@@ -98,7 +98,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """A complete HTTP answer."""
+    """A complete HTTP response."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
@@ -114,12 +114,12 @@ class NotSent:
     """The request certainly was not executed."""
 
     reason: str
-    lease_over: bool = False
+    deadline_passed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """The request, or a part of it, was sent; there is no usable answer."""
+    """The request, or a part of it, was sent; there is no usable response."""
 
     reason: str
 

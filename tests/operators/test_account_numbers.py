@@ -1,0 +1,180 @@
+"""Operators that are given an account number instead of an id: one read more, and the key of the id."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
+from airflow.sdk import DAG
+
+from airflow_provider_bitrix24.operators.calls import GetPaymentLinkOperator
+from airflow_provider_bitrix24.operators.payments import PayCrmPaymentOperator, PayInvoiceOperator
+
+if TYPE_CHECKING:
+    from conftest import Task
+
+EACH = pytest.mark.parametrize("kind", ["invoice", "payment", "link"])
+MARKS = pytest.mark.parametrize("kind", ["invoice", "payment"])
+ID_FIELDS = {"invoice": "invoice_id", "payment": "payment_id", "link": "payment_id"}
+LOOK_UPS = {"invoice": "crm.invoice.list", "payment": "sale.payment.list", "link": "sale.payment.list"}
+
+
+def operator(kind: str, **arguments: Any) -> Any:
+    if kind == "invoice":
+        return PayInvoiceOperator(task_id="pay", pay_system_id=31, **arguments)
+    return (PayCrmPaymentOperator if kind == "payment" else GetPaymentLinkOperator)(task_id="pay", **arguments)
+
+
+def number_of(portal: Any, kind: str) -> str:
+    """The account number of an unpaid one."""
+    if kind == "invoice":
+        portal.portal.state.invoices[2].account_number = "INV-002"
+        return "INV-002"
+    return str(portal.portal.state.payments[1001].account_number)
+
+
+def methods(portal: Any) -> list[str]:
+    return [request["method"] for request in portal.requests if not request["inside_batch"]]
+
+
+def writes(portal: Any) -> list[str]:
+    return [entry["event"] for entry in portal.ledger]
+
+
+@MARKS
+def test_one_read_finds_the_id_and_the_key_is_that_of_the_id(portal: Any, task: Task, kind: str) -> None:
+    number = number_of(portal, kind)
+    receipt = operator(kind, account_number=f" {number} ").execute(task.context)
+    expected = {"invoice": 2, "payment": 1001}[kind]
+    assert receipt[ID_FIELDS[kind]] == expected
+    assert receipt["idempotency_key"].endswith(f":{kind}:{expected}")
+    assert receipt["outcome"] == "paid"
+    assert methods(portal)[0] == LOOK_UPS[kind]
+    assert len(methods(portal)) == 4
+
+
+@MARKS
+def test_paying_by_number_and_by_id_is_one_key(portal: Any, task: Task, kind: str) -> None:
+    number = number_of(portal, kind)
+    by_id = operator(kind, **{ID_FIELDS[kind]: {"invoice": 2, "payment": 1001}[kind]}).execute(task.context)
+    by_number = operator(kind, account_number=number).execute(task.context)
+    assert by_number["idempotency_key"] == by_id["idempotency_key"]
+    assert (by_number["outcome"], by_number["recovered"]) == ("paid", AIRFLOW_V_3_3_PLUS)
+    assert len(writes(portal)) == 1
+
+
+def test_the_link_of_a_payment_is_found_by_its_number(portal: Any, task: Task) -> None:
+    assert operator("link", account_number=number_of(portal, "link")).execute(task.context)["payment_id"] == 1001
+    assert task.xcoms["_link_CrmPaymentLink"] == f"{portal.url}/shop/orders/payment/details/1001/"
+
+
+@EACH
+def test_an_unknown_number_is_refused_by_name(portal: Any, task: Task, kind: str) -> None:
+    with pytest.raises(AirflowFailException, match=r"has the account_number 'X-9'.* Nothing was sent") as caught:
+        operator(kind, account_number="X-9").execute(task.context)
+    assert methods(portal) == [LOOK_UPS[kind]]
+    assert caught.value.sent == "no"  # type: ignore[attr-defined]
+    assert writes(portal) == []
+
+
+@EACH
+def test_a_number_of_several_is_refused_with_their_ids(portal: Any, task: Task, kind: str) -> None:
+    if kind == "invoice":
+        rows, ids = portal.portal.state.invoices, "2, 3"
+        rows[2].account_number = rows[3].account_number = "N-1"
+    else:
+        rows, ids = portal.portal.state.payments, "1001, 1002"
+        rows[1001].account_number = rows[1002].account_number = "N-1"
+    with pytest.raises(AirflowFailException, match=rf"account_number 'N-1' is that of 2 .*: {ids}\. Nothing was sent"):
+        operator(kind, account_number="N-1").execute(task.context)
+    assert writes(portal) == []
+
+
+@EACH
+@pytest.mark.parametrize("number", [2, "", "None", 2.0, True, ["2"], "2\u200b"])
+def test_what_is_no_number_is_refused_before_anything_is_read(portal: Any, task: Task, kind: str, number: Any) -> None:
+    with pytest.raises(AirflowFailException, match="account_number"):
+        operator(kind, account_number=number).execute(task.context)
+    assert methods(portal) == []
+
+
+@EACH
+@pytest.mark.parametrize("both", [True, False])
+def test_exactly_one_is_needed_when_the_dag_file_is_read(kind: str, both: bool) -> None:
+    arguments = {ID_FIELDS[kind]: 2, "account_number": "2"} if both else {}
+    with pytest.raises(TypeError, match=f"exactly one of {ID_FIELDS[kind]} and account_number"):
+        operator(kind, **arguments)
+
+
+@EACH
+def test_exactly_one_is_needed_when_the_task_runs(portal: Any, task: Task, kind: str) -> None:
+    task_object = operator(kind, **{ID_FIELDS[kind]: 2})
+    task_object.account_number = "2"
+    with pytest.raises(AirflowFailException, match=f"exactly one of {ID_FIELDS[kind]} and account_number"):
+        task_object.execute(task.context)
+    assert methods(portal) == []
+
+
+@EACH
+def test_a_number_that_rendered_to_none_is_told(portal: Any, task: Task, kind: str) -> None:
+    task_object = operator(kind, account_number="{{ nothing }}")
+    task_object.account_number = None
+    with pytest.raises(AirflowFailException, match="account_number was given, but rendered to None"):
+        task_object.execute(task.context)
+
+
+def test_a_webhook_that_may_not_look_it_up_is_told_which_scope(
+    portal: Any, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = json.loads(portal.connection_of(portal.add_webhook(scopes=("crm",))))
+    monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", json.dumps(connection))
+    with pytest.raises(AirflowFailException, match="lacks the scope sale") as caught:
+        operator("payment", account_number="1/1").execute(task.context)
+    assert caught.value.sent == "no"  # type: ignore[attr-defined]
+
+
+@EACH
+def test_it_is_templated(kind: str) -> None:
+    assert "account_number" in operator(kind, account_number="2").template_fields
+
+
+def test_a_number_keeps_its_underscore_and_zeros_with_native_types(portal: Any, task: Task) -> None:
+    import jinja2.nativetypes
+
+    portal.portal.state.invoices[2].account_number = "0047_11"
+    task_object = operator("invoice", account_number="{{ number }}")
+    task_object.account_number = task_object.render_template(
+        "{{ a }}{{ b }}", {"a": "0047", "b": "_11"}, jinja2.nativetypes.NativeEnvironment()
+    )
+    assert task_object.execute(task.context)["invoice_id"] == 2
+
+
+@pytest.mark.skipif(not AIRFLOW_V_3_3_PLUS, reason="older Airflows keep no task state")
+def test_a_number_that_has_become_another_invoices_is_not_paid_by_a_later_attempt(portal: Any, task: Task) -> None:
+    rows = portal.portal.state.invoices
+    rows[2].account_number = "N-1"
+    operator("invoice", account_number="N-1").execute(task.context)
+    rows[2].account_number, rows[3].account_number = "N-0", "N-1"
+    task.ti.try_number, task.ti.max_tries = 2, 1
+    with pytest.raises(AirflowFailException, match=r"already worked on '.*:invoice:2'"):
+        operator("invoice", account_number="N-1").execute(task.context)
+    assert len(writes(portal)) == 1
+
+
+@pytest.mark.parametrize(
+    ("expanded", "words"),
+    [
+        ({"account_number": "X-9"}, "has the account_number 'X-9'"),
+        ({"account_number": None}, "account_number was given, but rendered to None"),
+        ({"invoice_id": 2, "account_number": "2"}, "exactly one of invoice_id and account_number"),
+    ],
+)
+def test_a_mapped_task_is_told_when_it_runs(portal: Any, task: Task, expanded: Any, words: str) -> None:
+    with DAG("mapped"):
+        mapped = PayInvoiceOperator.partial(task_id="pay", pay_system_id=31).expand_kwargs([expanded])
+    with pytest.raises(AirflowFailException, match=words):
+        mapped.unmap(expanded).execute(task.context)
+    assert writes(portal) == []
