@@ -19,8 +19,8 @@ from airflow_provider_bitrix24.exceptions import Bitrix24NoAnswer
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from airflow_provider_bitrix24.api.io import Flow
     from airflow_provider_bitrix24.api.client import ApiClient
+    from airflow_provider_bitrix24.api.io import Flow
 
 Kind = Literal["payment", "invoice"]
 OVERLAP: Final = timedelta(seconds=120)

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bitrix24.api import filters, methods
 from airflow_provider_bitrix24.api.batch import MOST_COMMANDS, Reference, travels
-from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.envelope import Reply
+from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.paging import PAGE_SIZE, Page, page_params, read_page, shape_of
 from airflow_provider_bitrix24.exceptions import Bitrix24NoAnswer
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from airflow_provider_bitrix24.api.io import Flow
     from airflow_provider_bitrix24.api.client import ApiClient
+    from airflow_provider_bitrix24.api.io import Flow
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 from airflow_provider_bitrix24.api.batch import MOST_COMMANDS
 from airflow_provider_bitrix24.api.models import Invoice, Payment
 from airflow_provider_bitrix24.api.paging import PAGE_SIZE, row_id, rows_in, shape_of
-from airflow_provider_bitrix24.api.payments import invoices_with, list_crm_payments, read, read_the_one
+from airflow_provider_bitrix24.api.payments import chunks, invoices_with, list_crm_payments, read, read_the_one
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ApiError,
     Bitrix24Error,
@@ -25,11 +25,11 @@ from airflow_provider_bitrix24.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from airflow_provider_bitrix24.api.batch import BatchReply
-    from airflow_provider_bitrix24.api.io import Flow
     from airflow_provider_bitrix24.api.client import ApiClient
+    from airflow_provider_bitrix24.api.io import Flow
 
 T = TypeVar("T")
 Found = TypeVar("Found", Invoice, Payment)
@@ -74,19 +74,19 @@ class PaymentReader:
         failures = _Failures()
         # A single batch of the plain methods is as cheap as the list, and needs no more than the scope crm.
         if self._by_list and len(_units(wanted)) > MOST_COMMANDS:
-            for ids in _chunks(list(wanted), PER_REQUEST):
+            for ids in chunks(list(wanted), PER_REQUEST):
                 found |= yield from failures.guard(ids, self._listed(client, ids))
                 if not self._by_list:
                     break
         missing = {number: owner for number, owner in wanted.items() if number not in found}
-        for units in _chunks(list(_units(missing).items()), MOST_COMMANDS):
+        for units in chunks(list(_units(missing).items()), MOST_COMMANDS):
             ids = [number for _, numbers in units for number in numbers]
             found |= yield from failures.guard(ids, _each(client, dict(units)))
         return found
 
     def _listed(self, client: ApiClient, ids: Sequence[int]) -> Flow[States]:
         """Read up to 2,500 payments by the list; nothing is returned if the connection may not use it."""
-        pages = {f"c{index}": page for index, page in enumerate(_chunks(ids, PAGE_SIZE))}
+        pages = {f"c{index}": page for index, page in enumerate(chunks(ids, PAGE_SIZE))}
         answer = yield from client.batch({key: (_LIST, _with_ids(page)) for key, page in pages.items()})
         found: States = {}
         for key, page in pages.items():
@@ -114,14 +114,14 @@ def read_invoices(client: ApiClient, ids: Sequence[int]) -> Flow[InvoiceStates]:
     """Read legacy invoices; an id that is absent does not exist, or may not be seen."""
     found: InvoiceStates = {}
     failures = _Failures()
-    for chunk in _chunks(ids, PER_REQUEST):
+    for chunk in chunks(ids, PER_REQUEST):
         found |= yield from failures.guard(chunk, _invoices(client, chunk))
     return found
 
 
 def _invoices(client: ApiClient, ids: Sequence[int]) -> Flow[InvoiceStates]:
     """Read up to 2,500 legacy invoices."""
-    pages = {f"c{index}": page for index, page in enumerate(_chunks(ids, PAGE_SIZE))}
+    pages = {f"c{index}": page for index, page in enumerate(chunks(ids, PAGE_SIZE))}
     answer = yield from client.batch({key: (_INVOICES, invoices_with(page)) for key, page in pages.items()})
     found: InvoiceStates = {}
     for key, page in pages.items():
@@ -236,7 +236,3 @@ def _states(method: str, result: Any, model: type[Found]) -> dict[int, Found | B
         except Bitrix24Error as error:
             states[number] = error
     return states
-
-
-def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    return (items[start : start + size] for start in range(0, len(items), size))

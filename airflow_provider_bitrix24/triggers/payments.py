@@ -18,9 +18,15 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_bitrix24.exceptions import Bitrix24ConnectionNotFound, Bitrix24Error, Bitrix24RateLimited
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
+from airflow_provider_bitrix24.triggers.poll_result import (
+    PollResult,
+    Reason,
+    evaluate_failure,
+    evaluate_invoices,
+    evaluate_payments,
+)
 from airflow_provider_bitrix24.triggers.shared_poll import SharedPoll, seat_in
 from airflow_provider_bitrix24.triggers.state_polls import InvoicePoll, PaymentPoll
-from airflow_provider_bitrix24.triggers.poll_result import Reason, PollResult, evaluate_failure, evaluate_invoices, evaluate_payments
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -154,7 +160,7 @@ class SharingTrigger(WaitTrigger, Generic[W, A]):
         """Return what the poll reads for this trigger."""
 
     @abstractmethod
-    def judge(self, answer: A) -> PollResult:
+    def evaluate(self, answer: A) -> PollResult:
         """Judge what was read."""
 
     def looker(
@@ -178,7 +184,7 @@ class SharingTrigger(WaitTrigger, Generic[W, A]):
             look = await seat.look(seconds)
             if isinstance(look.answer, Bitrix24Error):
                 raise look.answer.with_traceback(None)  # the same error is raised in many triggers
-            return self.judge(look.answer), look.early
+            return self.evaluate(look.answer), look.early
 
         return wait_for_poll
 
@@ -205,7 +211,7 @@ class WaitForInvoicesTrigger(SharingTrigger[Sequence[int], Mapping[int, "Invoice
         """Return the invoices."""
         return self.invoice_ids
 
-    def judge(self, answer: Mapping[int, Invoice | Bitrix24Error]) -> PollResult:
+    def evaluate(self, answer: Mapping[int, Invoice | Bitrix24Error]) -> PollResult:
         """Judge all invoices."""
         return evaluate_invoices(self.invoice_ids, answer)
 
@@ -252,7 +258,7 @@ class WaitForPaymentsTrigger(SharingTrigger[Mapping[int, "Owner | None"], "State
             return None
         return self.entity_type_id, self.entity_id
 
-    def judge(self, answer: States) -> PollResult:
+    def evaluate(self, answer: States) -> PollResult:
         """Judge all payments."""
         where = f" of object {self.entity_id} (entityTypeId {self.entity_type_id})" if self._owner else ""
         return evaluate_payments(self.payment_ids, answer, where)

@@ -97,7 +97,9 @@ def evaluate_invoices(ids: Sequence[int], found: Mapping[int, Invoice | Bitrix24
                 reason=Reason.CANCELLED, message=f"Invoice {invoice_id} was cancelled; it will not be paid."
             )
         if invoice.declined:
-            return PollResult(reason=Reason.DECLINED, message=f"Invoice {invoice_id} was declined; it will not be paid.")
+            return PollResult(
+                reason=Reason.DECLINED, message=f"Invoice {invoice_id} was declined; it will not be paid."
+            )
     return _paid_or_waiting("invoice_id", "invoice", invoices)
 
 

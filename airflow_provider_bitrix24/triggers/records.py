@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_bitrix24.api.values import plain
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24NotFound
 from airflow_provider_bitrix24.triggers.payments import WaitTrigger
-from airflow_provider_bitrix24.triggers.poll_result import Reason, PollResult
+from airflow_provider_bitrix24.triggers.poll_result import PollResult, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -90,7 +90,8 @@ def test_the_payments_of_one_object_are_read_by_one_list(portal: Any, task: Task
 
 
 @BOTH
-def test_a_thousand_in_one_request(portal: Any, task: Task, kind: str) -> None:
+def test_a_thousand_in_one_request(portal: Any, task: Task, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", portal.connection)  # whose reads may take their time
     if kind == "invoice":
         ids = [portal.portal.create("invoice", {"price": "1.00", "order_topic": "One"}) for _ in range(1000)]
     else:
@@ -102,7 +103,8 @@ def test_a_thousand_in_one_request(portal: Any, task: Task, kind: str) -> None:
 
 
 @BOTH
-def test_a_thousand_that_do_not_exist(portal: Any, task: Task, kind: str) -> None:
+def test_a_thousand_that_do_not_exist(portal: Any, task: Task, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", portal.connection)
     # A payment that the list does not show is read by its id before it counts as deleted.
     with pytest.raises(AirflowFailException):
         sensor(kind, list(range(5001, 6001))).execute(task.context)

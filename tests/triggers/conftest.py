@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def portal(bitrix24_sandbox: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     connection = json.loads(bitrix24_sandbox.connection)
-    connection["extra"] = {"allow_http": True, "connect_timeout": 5, "read_timeout": 10, "rate_limit_wait": 1}
+    connection["extra"] = {"allow_http": True, "connect_timeout": 5, "read_timeout": 60, "rate_limit_wait": 1}
     monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", json.dumps(connection))
     return bitrix24_sandbox
 

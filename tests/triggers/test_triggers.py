@@ -178,8 +178,8 @@ async def test_a_portal_that_says_to_come_back_later_is_left_alone_until_then(po
     from airflow_provider_bitrix24.exceptions import Bitrix24RateLimited
 
     class Limited(WaitForInvoicesTrigger):
-        def judge(self, answer: Any) -> Any:
-            result = super().judge(answer)
+        def evaluate(self, answer: Any) -> Any:
+            result = super().evaluate(answer)
             if looks(portal) == 1:
                 self.end_time = time.time() + 0.2  # from here, so that a slow machine does not use it up
                 raise Bitrix24RateLimited("OPERATION_TIME_LIMIT", 429, "crm.invoice.list", retry_after=3600)
