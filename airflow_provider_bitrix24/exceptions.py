@@ -228,7 +228,7 @@ class Bitrix24ApiError(Bitrix24Error):
     advice: str = ""
     """What to do about it; ``{who}`` stands for `who`."""
     who: str = "webhook or application"
-    """What the connection is, once whoever raises this knows it."""
+    """What the connection is, as far as the code that raises this knows it."""
 
     def __init__(self, code: str, status: int, method: str, description: str = "") -> None:
         super().__init__(code, status, method, description)

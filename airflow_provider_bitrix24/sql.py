@@ -10,7 +10,7 @@ import logging
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
@@ -19,7 +19,9 @@ from airflow_provider_bitrix24 import connections
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,10 @@ _NOW: Final = {
     "sqlite": "(julianday('now') - 2440587.5) * 86400.0",
 }
 _READS: Final = "bitrix24_reads"
+_RUNS: Final = 50
+"""How often a transaction runs at most that others collide with: each time, one of them has got on."""
+_COLLISIONS: Final = ("40001", "40P01", 1213, 1020)
+"""Serialization failure and deadlock of Postgres; deadlock and changed snapshot of MySQL and MariaDB."""
 _METADATA = sa.MetaData()
 _SCHEMA = sa.Table(
     "bitrix24_schema",
@@ -65,6 +71,10 @@ class Schema:
     def version(self) -> int:
         """The version that this release works with."""
         return len(self.steps)
+
+
+class Collision(Exception):
+    """Another transaction has changed what this one has read."""
 
 
 class Database:
@@ -129,7 +139,7 @@ class Database:
 
         On SQLite it takes the write lock at once, so that what is read in it stays true until it ends.
 
-        :param reads: it only reads, and need not wait for whoever writes.
+        :param reads: it only reads, and need not wait for writers.
         :param autocommit: no transaction: the server commits each statement, also if this process stops meanwhile.
         :raises Bitrix24StoreError: the database cannot be reached, or refuses.
         """
@@ -142,6 +152,26 @@ class Database:
             trouble = _words(error)
         if trouble is not None:
             raise Bitrix24StoreError(self.name, trouble)
+
+    def transact(self, work: Callable[[sa.Connection], T]) -> T:
+        """Do the work in one transaction; again from its beginning if another transaction collides with it.
+
+        :param work: raises :class:`Collision` if what it has read is not true any more. It has no other effect than on
+            its connection.
+        :raises Bitrix24StoreError: the database cannot be reached, or refuses.
+        """
+        trouble = ""
+        for _ in range(_RUNS):
+            try:
+                with self.engine.begin() as connection:
+                    return work(connection)
+            except Collision:
+                trouble = "other transactions collide with this one again and again"
+            except sa.exc.SQLAlchemyError as error:
+                trouble = _words(error)
+                if not _is_collision(error):
+                    break
+        raise Bitrix24StoreError(self.name, trouble)
 
     def version(self, schema: Schema) -> int | None:
         """The version that the database has; None if there are no such tables. It makes nothing."""
@@ -295,6 +325,13 @@ def _think_in_utc(connection: Any, _record: Any) -> None:
 
 def _take_the_write_lock(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN" if connection.get_execution_options().get(_READS) else "BEGIN IMMEDIATE")
+
+
+def _is_collision(error: sa.exc.SQLAlchemyError) -> bool:
+    """Whether the transaction may succeed if it runs again: a deadlock, or a row that another one has just inserted."""
+    cause = getattr(error, "orig", None)
+    codes = (getattr(cause, "sqlstate", None), getattr(cause, "pgcode", None), *getattr(cause, "args", ())[:1])
+    return isinstance(error, sa.exc.IntegrityError) or any(code in _COLLISIONS for code in codes)
 
 
 def _words(error: sa.exc.SQLAlchemyError) -> str:

@@ -112,13 +112,13 @@ def get_crm_payments(client: ApiClient, *, payment_ids: Iterable[int]) -> Flow[d
     method = "crm.item.payment.get"
     found: dict[int, Payment | Bitrix24ApiError] = {}
     for ids in chunks(_ids(payment_ids, "payment_ids"), MOST_COMMANDS):
-        answer = yield from client.batch({f"p{number}": (method, {"id": number}) for number in ids})
+        reply = yield from client.batch({f"p{number}": (method, {"id": number}) for number in ids})
         for number in ids:
-            error = answer.errors.get(f"p{number}")
+            error = reply.errors.get(f"p{number}")
             if isinstance(error, Bitrix24ApiError) and error.final:
                 found[number] = error
             else:
-                found[number] = read_the_one(method, Payment.from_wire, answer.value(f"p{number}"), number)
+                found[number] = read_the_one(method, Payment.from_wire, reply.value(f"p{number}"), number)
     return found
 
 
@@ -146,10 +146,23 @@ def list_crm_payments(
         "entityTypeId": known_entity_type(entity_type_id),
     }
     params |= {name: dict(value) for name, value in (("filter", filter), ("order", order)) if value}
-    wanted = _wanted(filter or {})
     reply = yield from client.call(method, params, effect=Effect.READ)
-    cut = may_be_cut(len(reply.result), reply.total, reply.next) if isinstance(reply.result, list) else False
-    rows = yield from the_rest(client, method, params, reply.result, cut=cut, told=reply.total)
+    return (yield from payments_in(client, params, reply.result, total=reply.total, following=reply.next))
+
+
+def payments_in(
+    client: ApiClient, params: Mapping[str, Any], listed: Any, *, total: int | None, following: int | None
+) -> Flow[list[Payment]]:
+    """Read the reply to ``crm.item.payment.list``, and request what is missing in it.
+
+    :param params: what was asked for.
+    :param listed: the result.
+    :param total: how many rows there are, if the portal says so.
+    :param following: offset of the next page, if the portal says that there is one.
+    """
+    method, wanted = "crm.item.payment.list", _wanted(params.get("filter") or {})
+    cut = may_be_cut(len(listed), total, following) if isinstance(listed, list) else False
+    rows = yield from the_rest(client, method, params, listed, cut=cut, told=total)
     found = read_rows(method, Payment.from_wire, rows)
     if wanted is not None and not {payment.id for payment in found} <= wanted:
         raise Bitrix24NoAnswer(method, "the portal returned payments that were not asked for")
@@ -252,9 +265,9 @@ def get_invoices(client: ApiClient, *, invoice_ids: Iterable[int]) -> Flow[dict[
     pages = list(chunks(_ids(invoice_ids, "invoice_ids"), PAGE_SIZE))
     for commands in chunks(pages, MOST_COMMANDS):
         asked = {f"c{index}": (method, invoices_with(ids)) for index, ids in enumerate(commands)}
-        answer = yield from client.batch(asked)
+        reply = yield from client.batch(asked)
         for index, ids in enumerate(commands):
-            rows = read_rows(method, Invoice.from_wire, answer.value(f"c{index}"))
+            rows = read_rows(method, Invoice.from_wire, reply.value(f"c{index}"))
             if not {invoice.id for invoice in rows} <= set(ids):
                 raise Bitrix24NoAnswer(method, "the portal returned invoices that were not asked for")
             found.update((invoice.id, invoice) for invoice in rows)

@@ -7,7 +7,7 @@ inside it without hurting the others.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.models import (
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     import pendulum
 
-    from airflow_provider_bitrix24.api.batch import BatchReply
+    from airflow_provider_bitrix24.api.batch import BatchReply, Commands
     from airflow_provider_bitrix24.api.client import ApiClient
     from airflow_provider_bitrix24.api.io import Flow
     from airflow_provider_bitrix24.api.tags import Shown
@@ -88,6 +88,26 @@ class PaySystems:
         """
         self._check(pay_system_id, registry="ORDER", purpose="payments of deals and smart invoices")
 
+    def check_for_pay_payment(self, pay_system_id: int) -> bool:
+        """Refuse a pay system through which ``sale.paysystem.pay.payment`` is seen to do nothing.
+
+        :return: whether it was seen to have a REST handler.
+        :raises PaymentRefused: it does not exist, is inactive, belongs to legacy invoices, or would answer ``true`` and
+            do nothing.
+        """
+        self.check_for_payment(pay_system_id)
+        chosen = self._find(pay_system_id)
+        if chosen is None or self.handlers is None:
+            return False
+        if chosen.action_file not in self.handlers:
+            raise PaymentRefused(
+                f"Pay system {chosen.id} {chosen.name!r} is handled by {chosen.action_file!r}, which is no REST "
+                "handler: Bitrix24 would answer true and leave the payment unpaid (or ask a payment provider, which "
+                "knows nothing of it). Nothing was sent. Mark the payment by PayCrmPaymentOperator "
+                "(crm.item.payment.pay), which needs no handler."
+            )
+        return True
+
     def _check_handler(self, code: str) -> int | None:
         if self.handlers is not None and code not in self.handlers:
             codes = ", ".join(sorted(self.handlers)) or "none"
@@ -138,6 +158,10 @@ class PaySystems:
         return f"Pay systems that can do it: {', '.join(fitting) or 'none'}."
 
 
+UNSEEN: Final = PaySystems(known=None, handlers=None)
+"""They were not asked for, so nothing can be said."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvoiceView:
     """What the portal showed before a legacy invoice is marked."""
@@ -156,6 +180,8 @@ class PaymentView:
     at: pendulum.DateTime | None
     profile: Profile
     payment: Payment
+    pay_systems: PaySystems = UNSEEN
+    """Only if they were asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,12 +210,21 @@ def read_before_invoice(client: ApiClient, *, invoice_id: int) -> Flow[InvoiceVi
     :raises PaymentRefused: there is no such legacy invoice, or it cannot be read and a smart invoice has this number.
     :raises Bitrix24ApiError: it cannot be read.
     """
-    commands = {**_WHO_AM_I, "invoice": ("crm.invoice.get", {"id": invoice_id}), **_PAY_SYSTEMS}
-    reply = yield from client.batch(commands)
+    reply = yield from client.batch(commands_before_invoice(invoice_id))
+    return (yield from invoice_view_in(client, reply, invoice_id))
+
+
+def commands_before_invoice(invoice_id: int) -> Commands:
+    """Return the commands whose reply :func:`invoice_view_in` reads."""
+    return {**_WHO_AM_I, "invoice": ("crm.invoice.get", {"id": invoice_id}), **_PAY_SYSTEMS}
+
+
+def invoice_view_in(client: ApiClient, reply: BatchReply, invoice_id: int) -> Flow[InvoiceView]:
+    """Read the reply to :func:`commands_before_invoice`; raises what :func:`read_before_invoice` raises."""
     _check_scopes(client, reply, needed=("crm", "pay_system"))
     trouble = reply.errors.get("invoice")
     if trouble and trouble.final:
-        # Portals say "not found" in their own language, and "access denied" to whoever is no administrator.
+        # Portals say "not found" in their own language, and "access denied" to users who are not administrators.
         smart = yield from _is_smart_invoice(client, invoice_id)
         if isinstance(trouble, Bitrix24NotFound):
             raise PaymentRefused(_no_such_invoice(invoice_id, smart))
@@ -212,8 +247,21 @@ def read_before_mark(client: ApiClient, *, payment_id: int) -> Flow[PaymentView]
     :raises Bitrix24ConfigError: the webhook or application lacks a scope.
     :raises PaymentRefused: there is no such payment.
     """
-    reply = yield from client.batch({**_WHO_AM_I, "payment": ("crm.item.payment.get", {"id": payment_id})})
-    _check_scopes(client, reply, needed=("crm",))
+    reply = yield from client.batch(commands_before_mark(payment_id))
+    return payment_view_in(client, reply, payment_id)
+
+
+def commands_before_mark(payment_id: int, *, with_pay_systems: bool = False) -> Commands:
+    """Return the commands whose reply :func:`payment_view_in` reads."""
+    systems = _PAY_SYSTEMS if with_pay_systems else {}
+    return {**_WHO_AM_I, "payment": ("crm.item.payment.get", {"id": payment_id}), **systems}
+
+
+def payment_view_in(
+    client: ApiClient, reply: BatchReply, payment_id: int, *, with_pay_systems: bool = False
+) -> PaymentView:
+    """Read the reply to :func:`commands_before_mark`; raises what :func:`read_before_mark` raises."""
+    _check_scopes(client, reply, needed=("crm", "pay_system") if with_pay_systems else ("crm",))
     if isinstance(reply.errors.get("payment"), Bitrix24NotFound):
         raise PaymentRefused(
             f"There is no payment {payment_id} on the portal: it was deleted, or the number is that of an invoice, an "
@@ -224,7 +272,18 @@ def read_before_mark(client: ApiClient, *, payment_id: int) -> Flow[PaymentView]
         at=reply.at,
         profile=read("profile", Profile.from_wire, reply.value("profile")),
         payment=read_the_one("crm.item.payment.get", Payment.from_wire, reply.value("payment"), payment_id),
+        pay_systems=_pay_systems(reply) if with_pay_systems else UNSEEN,
     )
+
+
+def profile_in(client: ApiClient, reply: BatchReply, *, needed: Collection[str]) -> Profile:
+    """Return the connection's user from the reply to :func:`commands_before_mark`.
+
+    :param needed: scopes.
+    :raises Bitrix24ConfigError: the webhook or application lacks a scope.
+    """
+    _check_scopes(client, reply, needed=needed)
+    return read("profile", Profile.from_wire, reply.value("profile"))
 
 
 def read_before_add(
@@ -248,6 +307,32 @@ def read_before_add(
     :raises PaymentRefused: there is no such object.
     :raises Bitrix24NoAnswer: among others if a list is not complete.
     """
+    reply = yield from client.batch(
+        commands_before_add(
+            entity_id=entity_id,
+            entity_type_id=entity_type_id,
+            with_rows=with_rows,
+            with_pay_systems=with_pay_systems,
+            tag=tag,
+        )
+    )
+    return (
+        yield from object_view_in(
+            client,
+            reply,
+            entity_id=entity_id,
+            entity_type_id=entity_type_id,
+            with_rows=with_rows,
+            tag=tag,
+            known=known,
+        )
+    )
+
+
+def commands_before_add(
+    *, entity_id: int, entity_type_id: int, with_rows: bool, with_pay_systems: bool, tag: str | None
+) -> Commands:
+    """Return the commands whose reply :func:`object_view_in` reads."""
     owner = {"entityId": entity_id, "entityTypeId": entity_type_id}
     commands: dict[str, tuple[str, Mapping[str, Any]]] = {
         **_WHO_AM_I,
@@ -262,7 +347,21 @@ def read_before_add(
         commands["rows"] = ask_for_available(entity_type_id, entity_id)
     if with_pay_systems:
         commands["pay_systems"] = _PAY_SYSTEMS["pay_systems"]
-    reply = yield from client.batch(commands)
+    return commands
+
+
+def object_view_in(
+    client: ApiClient,
+    reply: BatchReply,
+    *,
+    entity_id: int,
+    entity_type_id: int,
+    with_rows: bool,
+    tag: str | None,
+    known: Collection[int],
+) -> Flow[ObjectView]:
+    """Read the reply to :func:`commands_before_add`; raises what :func:`read_before_add` raises."""
+    owner = {"entityId": entity_id, "entityTypeId": entity_type_id}
     _check_scopes(client, reply, needed=("crm",) if tag is None else ("crm", "sale"))
     if isinstance(reply.errors.get("object"), Bitrix24NotFound):
         raise PaymentRefused(

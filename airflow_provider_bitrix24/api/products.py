@@ -21,7 +21,7 @@ from airflow_provider_bitrix24.exceptions import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from airflow_provider_bitrix24.api.batch import BatchReply
+    from airflow_provider_bitrix24.api.batch import BatchReply, Commands
     from airflow_provider_bitrix24.api.client import ApiClient
     from airflow_provider_bitrix24.api.io import Flow, SendDeadline
 
@@ -167,13 +167,25 @@ def read_contents(client: ApiClient, *, payment_id: int, prices_of: tuple[int, i
     :param prices_of: type and id of the object whose product rows that are still available are to be read as well.
     :raises Bitrix24NoAnswer: among others if the portal shows another payment, or what is in another one.
     """
+    reply = yield from client.batch(commands_of_contents(payment_id, prices_of))
+    return (yield from contents_in(client, reply, payment_id, prices_of))
+
+
+def commands_of_contents(payment_id: int, prices_of: tuple[int, int] | None) -> Commands:
+    """Return the commands whose reply :func:`contents_in` reads."""
     commands: dict[str, tuple[str, dict[str, Any]]] = {
         "payment": ("crm.item.payment.get", {"id": payment_id}),
         "products": (_INSIDE, {"paymentId": payment_id}),
     }
     if prices_of is not None:
         commands["rows"] = ask_for_available(*prices_of)
-    reply = yield from client.batch(commands)
+    return commands
+
+
+def contents_in(
+    client: ApiClient, reply: BatchReply, payment_id: int, prices_of: tuple[int, int] | None
+) -> Flow[Contents]:
+    """Read the reply to :func:`commands_of_contents`; raises what :func:`read_contents` raises."""
     listed = reply.value("products")
     cut = isinstance(listed, list) and reply.may_be_cut("products", len(listed))
     rows = yield from the_rest(

@@ -26,7 +26,7 @@ from airflow_provider_bitrix24.exceptions import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from airflow_provider_bitrix24.api.batch import BatchReply
+    from airflow_provider_bitrix24.api.batch import BatchReply, Commands
     from airflow_provider_bitrix24.api.client import ApiClient
     from airflow_provider_bitrix24.api.io import Flow, SendDeadline
 
@@ -41,7 +41,7 @@ class Shown:
     payments: tuple[Payment, ...]
     """All of them, unfiltered."""
     fitting: frozenset[int] | None
-    """Those that our user made in our time, as far as that shows; None if the portal does not tell."""
+    """Those that the connection's user added in our time, as far as that shows; None if the portal does not tell."""
     tagged: frozenset[int]
     """Those that carry the tag."""
     tagged_elsewhere: frozenset[int]
@@ -112,12 +112,20 @@ def read_evidence(
     REST methods ``batch`` of ``crm.item.payment.list`` and, with a tag, ``sale.payment.list``
     (https://apidocs.bitrix24.com/api-reference/sale/payment/sale-payment-list.html).
 
-    :param user_id: our user.
+    :param user_id: the connection's user.
     :param since: seconds since the epoch, by the portal's clock.
     :param until: the same.
     :param known: payments that were on the object before that time.
     """
     owner = {"entityId": entity_id, "entityTypeId": entity_type_id}
+    reply = yield from client.batch(commands_of_evidence(owner, user_id=user_id, since=since, until=until, tag=tag))
+    return (yield from shown_in(client, reply, owner, tag=tag, known=known))
+
+
+def commands_of_evidence(
+    owner: Mapping[str, int], *, user_id: int, since: float, until: float, tag: str | None
+) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Return the commands that :func:`shown_in` reads: all payments, a tag's, and those that may be ours."""
     fits = {
         "=empResponsibleId": user_id,
         ">=xmlId": f"bx_{int(since) - 1:08x}",
@@ -125,12 +133,10 @@ def read_evidence(
     }
     # Nothing lies between these: where something comes back, the filter was dropped on the way.
     nothing = {**fits, ">=xmlId": "bx_1", "<=xmlId": "bx_0"}
-    commands = commands_for_evidence(owner, tag=tag) | {
+    return commands_for_evidence(owner, tag=tag) | {
         "fitting": (_LIST, {**owner, "filter": fits}),
         "nothing": (_LIST, {**owner, "filter": nothing}),
     }
-    reply = yield from client.batch(commands)
-    return (yield from shown_in(client, reply, owner, tag=tag, known=known))
 
 
 def add_tagged_crm_payment(
@@ -155,14 +161,8 @@ def add_tagged_crm_payment(
     params: dict[str, Any] = {"entityId": entity_id, "entityTypeId": entity_type_id}
     if pay_system_id is not None:
         params["fields"] = {"paySystemId": pay_system_id}
-    added = Reference("$result[add]")
-    tagging = {"id": added, "fields": {"paySystemId": Reference("$result[get][paySystemId]"), "xmlId": tag}}
     reply = yield from client.batch(
-        {
-            "add": ("crm.item.payment.add", params),
-            "get": ("crm.item.payment.get", {"id": added}),
-            "tag": ("sale.payment.update", tagging),
-        },
+        {"add": ("crm.item.payment.add", params), **commands_of_tagging(tag)},
         halt=True,
         effect=Effect.NON_IDEMPOTENT,
         deadline=deadline,
@@ -173,6 +173,21 @@ def add_tagged_crm_payment(
     except Bitrix24ConfigError:
         pass
     raise Bitrix24OutcomeUnknown("crm.item.payment.add", answered=True, text="a success without the id of a payment")
+
+
+def commands_of_tagging(tag: str, *, add: str = "add", get: str = "get", name: str = "tag") -> Commands:
+    """Return the batch commands that tag the payment that the command before them adds.
+
+    :param add: name of that command.
+    :param get: name of the command that reads its pay system, which the update must repeat.
+    :param name: name of the command that tags.
+    """
+    added = Reference(f"$result[{add}]")
+    fields = {"paySystemId": Reference(f"$result[{get}][paySystemId]"), "xmlId": tag}
+    return {
+        get: ("crm.item.payment.get", {"id": added}),
+        name: ("sale.payment.update", {"id": added, "fields": fields}),
+    }
 
 
 def tag_crm_payment(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.tokens import Tokens
     from airflow_provider_bitrix24.drivers import Pacer
     from airflow_provider_bitrix24.hooks.tokens import TokenManager
+    from airflow_provider_bitrix24.operators.task_payments import TaskPayments
 
 T = TypeVar("T")
 
@@ -206,6 +207,15 @@ class Bitrix24Hook(AnyMethod, BaseHook):
                 "its extra auth to oauth if it is an OAuth application. Nothing was sent."
             )
         return self._token_manager
+
+    # -- payments of a running task ------------------------------------------------------------------------------
+
+    @property
+    def payments(self) -> TaskPayments:
+        """Payments from ``@task`` functions, each at most once for its key, with the running task's journal."""
+        from airflow_provider_bitrix24.operators.task_payments import TaskPayments
+
+        return TaskPayments(self)
 
     # -- Airflow's connection form -------------------------------------------------------------------------------
 

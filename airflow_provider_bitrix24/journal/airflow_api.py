@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24StoreError
 from airflow_provider_bitrix24.journal.commands import TaskName
-from airflow_provider_bitrix24.journal.task_state import DECISIONS, DOCUMENT
+from airflow_provider_bitrix24.journal.task_state import CHUNK, DECISIONS, DOCUMENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airflow_provider_bitrix24.journal.entry import Decision
+    from airflow_provider_bitrix24.at_most_once.record import Decision
 
 
 class AirflowApi:
@@ -52,9 +52,16 @@ class AirflowApi:
         state = self._call("GET", path)["state"]
         return state
 
-    def document(self, task: TaskName) -> Any:
-        """What a task instance has noted; None if it has noted nothing."""
-        return self._value(task, DOCUMENT)
+    def documents(self, task: TaskName) -> Iterator[tuple[str, Any]]:
+        """The records that a task instance has noted, as JSON, each with its key if that can be told."""
+        document = self._value(task, DOCUMENT)
+        if document is not None:
+            yield "", document
+        number = 1
+        while (chunk := self._value(task, CHUNK.format(number))) is not None:
+            records = chunk.get("records") if isinstance(chunk, dict) else None
+            yield from records.items() if isinstance(records, dict) else [("", chunk)]
+            number += 1
 
     def decisions(self, task: TaskName) -> list[Any]:
         """What people have decided about it at a terminal."""
@@ -65,7 +72,7 @@ class AirflowApi:
 
         :raises Bitrix24StoreError: somebody else has decided at the same moment.
         """
-        added = decision.model_dump(mode="json")
+        added = decision.document()
         body = {"value": [*self.decisions(task), added], "expires_at": None}
         self._call("PUT", _path(task, DECISIONS), params=task.query, json=body)
         if added not in self.decisions(task):

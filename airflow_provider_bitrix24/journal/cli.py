@@ -11,23 +11,23 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from airflow_provider_bitrix24.at_most_once.record import STATES, CorruptEntry, Decision
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Error
 from airflow_provider_bitrix24.identifiers import normalised, portal_name
 from airflow_provider_bitrix24.journal import report
-from airflow_provider_bitrix24.journal.entry import STATES, Decision, Unreadable
-from airflow_provider_bitrix24.journal.shelves import SqlShelf, TaskShelf, readable
+from airflow_provider_bitrix24.journal.inspect import SqlEntrySource, TaskEntrySource, readable
 
 if TYPE_CHECKING:
-    from airflow_provider_bitrix24.journal.entry import Entry
-    from airflow_provider_bitrix24.journal.shelves import Drawer, Shelf
+    from airflow_provider_bitrix24.at_most_once.record import Record
+    from airflow_provider_bitrix24.journal.inspect import EntryHandle, EntrySource
     from airflow_provider_bitrix24.sql import Database
 
 URL: Final = "AIRFLOW_URL"
 TOKEN: Final = "AIRFLOW_API_TOKEN"  # noqa: S105 - a name, no secret
 _ENDS: Final = {
-    "adopt": "the task ends with that payment",
-    "pay_again": "it is sent once more, unless its own payment or something new is on the portal",
-    "give_up": "the task fails, and nothing is sent; a payment that is not proved to be its own is released",
+    "use_payment": "the task ends with that payment",
+    "send_again": "it is sent once more, unless its own payment or something new is on the portal",
+    "abandon": "the task fails, and nothing is sent; a payment that is not proved to be its own is released",
 }
 
 
@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     listing = commands.add_parser("list", parents=[place], help="all keys, the last ones first", allow_abbrev=False)
     listing.add_argument("--state", choices=STATES, help="only those in this state (%(choices)s)", metavar="STATE")
     listing.set_defaults(work=_list)
-    show = commands.add_parser("show", parents=[place], help="one key's whole story", allow_abbrev=False)
+    show = commands.add_parser("show", parents=[place], help="everything about one key", allow_abbrev=False)
     show.add_argument("key", nargs="?", metavar="KEY")
     show.set_defaults(work=_show)
     resolve = commands.add_parser("resolve", parents=[place], help="decide about a key", allow_abbrev=False)
@@ -104,10 +104,10 @@ def _place() -> argparse.ArgumentParser:
 
 
 def _list(options: argparse.Namespace) -> int:
-    found = [drawer.entry for drawer in _shelf(options).drawers()]
-    unreadable = sum(isinstance(entry, Unreadable) for entry in found)
+    found = [handle.entry for handle in _source(options).entries()]
+    unreadable = sum(isinstance(entry, CorruptEntry) for entry in found)
     # What nobody can read may be in any state.
-    entries = [entry for entry in found if options.state in (None, entry.state) or isinstance(entry, Unreadable)]
+    entries = [entry for entry in found if options.state in (None, entry.state) or isinstance(entry, CorruptEntry)]
     if options.json:
         print(json.dumps([entry.document() for entry in entries], indent=2))
     else:
@@ -121,8 +121,8 @@ def _list(options: argparse.Namespace) -> int:
 
 def _show(options: argparse.Namespace) -> int:
     entry = _one(options, part=True).entry
-    print(json.dumps(entry.document(), indent=2) if options.json else "\n".join(report.story(entry)))
-    return int(isinstance(entry, Unreadable))
+    print(json.dumps(entry.document(), indent=2) if options.json else "\n".join(report.details(entry)))
+    return int(isinstance(entry, CorruptEntry))
 
 
 def _resolve(options: argparse.Namespace) -> int:
@@ -132,10 +132,10 @@ def _resolve(options: argparse.Namespace) -> int:
             "The user of this machine has no name, as in many containers: say by --by NAME who decides. Nothing was "
             "changed."
         )
-    drawer = _one(options)
-    entry = readable(drawer.entry)
+    handle = _one(options)
+    entry = readable(handle.entry)
     decision = Decision(
-        what="adopt" if options.use_payment else "pay_again" if options.send_again else "give_up",
+        what="use_payment" if options.use_payment else "send_again" if options.send_again else "abandon",
         payment_id=options.use_payment,
         candidates=entry.candidates,
         by=by,
@@ -144,18 +144,18 @@ def _resolve(options: argparse.Namespace) -> int:
         about=entry.digest,
     )
     refuse_senseless(entry, decision)
-    print("\n".join(report.story(entry)), file=sys.stderr)
+    print("\n".join(report.details(entry)), file=sys.stderr)
     print("", *report.wrap(f"{report.words(decision)}: {_ENDS[decision.what]}."), sep="\n", file=sys.stderr)
     if not options.yes and not _confirmed():
         print("Nothing was changed.", file=sys.stderr)
         return 1
-    decided, todo = drawer.decide(decision)
+    decided, todo = handle.decide(decision)
     print(json.dumps(decided.document(), indent=2) if options.json else "\n".join(report.wrap(todo)))
     return 0
 
 
 def _migrate(options: argparse.Namespace) -> int:
-    from airflow_provider_bitrix24.journal.database import SCHEMA
+    from airflow_provider_bitrix24.journal.tables import SCHEMA
 
     before, after = _database(options.conn_id).migrate(SCHEMA)
     print(f"The journal's tables have version {after}" + (f"; it was {before}." if before != after else " already."))
@@ -163,8 +163,8 @@ def _migrate(options: argparse.Namespace) -> int:
 
 
 def _rename(options: argparse.Namespace) -> int:
-    from airflow_provider_bitrix24.journal.database import SqlJournal
     from airflow_provider_bitrix24.journal.renaming import rename_portal
+    from airflow_provider_bitrix24.journal.sql import SqlJournal
 
     old, new = _portal(options.old), _portal(options.new)
     database = _database(options.conn_id)
@@ -187,7 +187,7 @@ def _portal(text: str) -> str:
     )
 
 
-def refuse_senseless(entry: Entry, decision: Decision) -> None:
+def refuse_senseless(entry: Record, decision: Decision) -> None:
     """Refuse a decision that no attempt could carry out.
 
     :raises Bitrix24ConfigError: says why.
@@ -195,37 +195,42 @@ def refuse_senseless(entry: Entry, decision: Decision) -> None:
     why = None
     if entry.kept_in is not None:
         why = f"this is only a copy; its journal is {entry.kept_in}: decide there, with --conn-id"
-    elif entry.state == "nothing sent":
+    elif entry.state == "new":
         why = "nothing of it was sent, so there is nothing to decide: clear the task, and it starts from the beginning"
-    elif decision.what == "adopt" and entry.operation != "add_crm_payment":
+    elif decision.what == "use_payment" and entry.operation != "add_crm_payment":
         why = "it marks something as paid, and a mark is there or not: decide --send-again or --abandon"
-    elif decision.what == "adopt" and entry.payment_id == decision.payment_id and entry.receipt and not entry.given_up:
+    elif decision.what == "use_payment" and _is_done_with(entry, decision.payment_id):
         why = f"payment {entry.payment_id} is its own already: clear the task"
-    elif decision.what == "adopt" and _asked_which(entry) and decision.payment_id not in entry.candidates:
+    elif decision.what == "use_payment" and _asked_which(entry) and decision.payment_id not in entry.candidates:
         listed = ", ".join(map(str, entry.candidates))
         why = f"payment {decision.payment_id} is none of those that may be its own ({listed})"
-    elif decision.what == "adopt" and decision.payment_id in entry.seen:
+    elif decision.what == "use_payment" and decision.payment_id in entry.payment_ids_before:
         why = f"payment {decision.payment_id} was there before anything was sent for this key"
     if why is not None:
         raise Bitrix24ConfigError(f"{entry.key}: {why}. Nothing was changed.")
 
 
-def _asked_which(entry: Entry) -> bool:
+def _is_done_with(entry: Record, payment_id: int | None) -> bool:
+    """Whether the key has succeeded with the payment."""
+    return entry.receipt is not None and entry.abandonment is None and entry.payment_id == payment_id
+
+
+def _asked_which(entry: Record) -> bool:
     """Whether a person is asked which payment is its own; beside a known payment, others are only remarks."""
     return bool(entry.candidates) and entry.payment_id is None
 
 
-def _shelf(options: argparse.Namespace) -> Shelf:
+def _source(options: argparse.Namespace) -> EntrySource:
     if options.conn_id is None:
         from airflow_provider_bitrix24.journal.airflow_api import AirflowApi
 
         api = AirflowApi(options.airflow_url or os.environ.get(URL) or _configured_url(), os.environ.get(TOKEN))
         region = options.region, options.region_index
-        return TaskShelf(api, options.dag, options.run, options.task, options.map_index, region)
-    from airflow_provider_bitrix24.journal.database import SqlJournal, owner_of
+        return TaskEntrySource(api, options.dag, options.run, options.task, options.map_index, region)
+    from airflow_provider_bitrix24.journal.sql import SqlJournal, owner_of
 
     owner = owner_of(f"command line:{_user() or 'somebody'}")
-    return SqlShelf(SqlJournal(_database(options.conn_id), owner))
+    return SqlEntrySource(SqlJournal(_database(options.conn_id), owner))
 
 
 def _user() -> str | None:
@@ -250,18 +255,18 @@ def _database(conn_id: str) -> Database:
     return Database.from_connection(conn_id, named_by="--conn-id")
 
 
-def _one(options: argparse.Namespace, *, part: bool = False) -> Drawer:
+def _one(options: argparse.Namespace, *, part: bool = False) -> EntryHandle:
     """Return the one entry that was asked for.
 
     :param part: the beginning or the end of its key is enough, if no other key begins or ends so.
     """
-    shelf = _shelf(options)
-    found: list[Drawer] = []
+    source = _source(options)
+    found: list[EntryHandle] = []
     # As given first: the identity of a DAG may hold letters that keys of authors never hold.
     for key in dict.fromkeys((options.key, options.key and normalised(options.key))):
-        found = found or list(shelf.drawers(key))
+        found = found or list(source.entries(key))
     if not found and part and options.key:
-        found = list(shelf.drawers(normalised(options.key), part=True))
+        found = list(source.entries(normalised(options.key), part=True))
     if len(found) == 1:
         return found[0]
     if not found:
@@ -271,7 +276,7 @@ def _one(options: argparse.Namespace, *, part: bool = False) -> Drawer:
             if options.key
             else "There is nothing in the journal here."
         )
-    listed = ", ".join(drawer.entry.key for drawer in found[:5])
+    listed = ", ".join(handle.entry.key for handle in found[:5])
     more = ", …" if len(found) > 5 else ""
     raise Bitrix24ConfigError(f"There are {len(found)} entries here ({listed}{more}): give the whole KEY, or --task.")
 

@@ -8,11 +8,8 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
-from airflow_provider_bitrix24.journal.database import _CLAIMS as CLAIMS
-from airflow_provider_bitrix24.journal.database import _KEYS as KEYS
-from airflow_provider_bitrix24.journal.database import _OBSERVATIONS as OBSERVATIONS
-from airflow_provider_bitrix24.journal.database import _digest as digest_of
 from airflow_provider_bitrix24.journal.portals import PORTALS
+from airflow_provider_bitrix24.journal.tables import CLAIMS, KEYS, OBSERVATIONS, digest_of
 
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.sql import Database
@@ -27,31 +24,36 @@ def rename_portal(database: Database, old: str, new: str) -> tuple[int, int]:
     :raises Bitrix24ConfigError: nothing was changed: there is no such portal, an attempt is at work on one of its keys,
         the outcome of a send is unknown, or both names have the same key or payment.
     """
-    with database.begin() as connection:
-        # First: from now on, no attempt can write a new key under the old name.
-        hosts = connection.execute(PORTALS.update().where(PORTALS.c.portal == old).values(portal=new)).rowcount
-        rows = connection.execute(sa.select(KEYS).where(KEYS.c.portal == old).with_for_update()).all()
-        if not rows and not hosts:
-            raise _not_renamed(f"the journal has no portal {old!r}; it has {_names(connection)}")
-        now = connection.execute(sa.select(database.now)).scalar_one()
-        _refuse_open(rows, now)
-        keys = {row.key_digest: _renamed(row.journal_key, old, new) for row in rows}
-        _refuse_doubles(connection, old, new, set(map(digest_of, keys.values())))
-        for row in rows:
-            _move(connection, row, new, keys[row.key_digest], old)
-        for row in connection.execute(sa.select(OBSERVATIONS).where(OBSERVATIONS.c.portal == old)).all():
-            known = keys.get(row.key_digest)
-            digest = row.key_digest if known is None else digest_of(known)
-            connection.execute(
-                OBSERVATIONS.update().where(OBSERVATIONS.c.id == row.id).values(portal=new, key_digest=digest)
-            )
-        for row in connection.execute(sa.select(CLAIMS).where(CLAIMS.c.portal == old)).all():
-            key = _renamed(row.journal_key, old, new)
-            connection.execute(
-                CLAIMS.update()
-                .where(CLAIMS.c.portal == old, CLAIMS.c.payment_id == row.payment_id)
-                .values(portal=new, journal_key=key, key_digest=digest_of(key))
-            )
+    return database.transact(lambda connection: _rename(connection, database, old, new))
+
+
+def _rename(connection: sa.Connection, database: Database, old: str, new: str) -> tuple[int, int]:
+    # First: from now on, no attempt can write a new key under the old name.
+    hosts = connection.execute(PORTALS.update().where(PORTALS.c.portal == old).values(portal=new)).rowcount
+    rows = connection.execute(
+        sa.select(KEYS).where(KEYS.c.portal == old).order_by(KEYS.c.key_digest).with_for_update()
+    ).all()
+    if not rows and not hosts:
+        raise _not_renamed(f"the journal has no portal {old!r}; it has {_names(connection)}")
+    now = connection.execute(sa.select(database.now)).scalar_one()
+    _refuse_open(rows, now)  # rule: nothing that may still arrive is renamed
+    keys = {row.key_digest: _renamed(row.journal_key, old, new) for row in rows}
+    _refuse_doubles(connection, old, new, set(map(digest_of, keys.values())))
+    for row in rows:
+        _move(connection, row, new, keys[row.key_digest], old)
+    for row in connection.execute(sa.select(OBSERVATIONS).where(OBSERVATIONS.c.portal == old)).all():
+        known = keys.get(row.key_digest)
+        digest = row.key_digest if known is None else digest_of(known)
+        connection.execute(
+            OBSERVATIONS.update().where(OBSERVATIONS.c.id == row.id).values(portal=new, key_digest=digest)
+        )
+    for row in connection.execute(sa.select(CLAIMS).where(CLAIMS.c.portal == old)).all():
+        key = _renamed(row.journal_key, old, new)
+        connection.execute(
+            CLAIMS.update()
+            .where(CLAIMS.c.portal == old, CLAIMS.c.payment_id == row.payment_id)
+            .values(portal=new, journal_key=key, key_digest=digest_of(key))
+        )
     return len(rows), hosts
 
 
@@ -90,7 +92,7 @@ def _renamed(key: str, old: str, new: str) -> str:
 
 def _refuse_open(rows: Any, now: float) -> None:
     """Refuse while a request may still arrive, or a payment has to be found by its tag, which contains the old name."""
-    busy = [row.journal_key for row in rows if row.held_until > now]
+    busy = [row.journal_key for row in rows if row.lease_expires_at > now]
     if busy:
         raise _not_renamed(f"an attempt is at work on {_listed(busy)}; stop the DAGs of this portal, and try again")
     unknown = [row.journal_key for row in rows if row.unknown]

@@ -7,25 +7,25 @@ import textwrap
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow_provider_bitrix24.at_most_once.record import CorruptEntry, Record, SendResult
 from airflow_provider_bitrix24.journal.commands import PROGRAM
-from airflow_provider_bitrix24.journal.entry import Entry, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from airflow_provider_bitrix24.journal.entry import Decision, Send
+    from airflow_provider_bitrix24.at_most_once.record import Decision, Send
 
 WIDTH: Final = 80
 _COMMAND: Final = re.compile(rf"`({re.escape(PROGRAM)}[^`]*)`")
 _INDENT: Final = 12
-_RESULTS: Final = {
-    "open": "result not known",
+_RESULTS: Final[dict[SendResult, str]] = {
+    "pending": "outcome not known",
     "not_sent": "was not sent",
     "refused": "refused by the portal",
-    "answered": "answered by the portal",
-    "unclear": "responded unclearly",
-    "absent": "no answer, and not on the portal",
-    "not_shown": "answered, and not on the portal",
+    "acknowledged": "acknowledged by the portal",
+    "inconclusive": "inconclusive response",
+    "absent": "no response, and not on the portal",
+    "not_applied": "response, and not on the portal",
 }
 
 
@@ -52,18 +52,18 @@ def wrap(text: str, *, first: str = "", indent: str = "") -> list[str]:
     return lines
 
 
-def line(entry: Entry | Unreadable) -> list[str]:
+def line(entry: Record | CorruptEntry) -> list[str]:
     """An entry in a list."""
-    if isinstance(entry, Unreadable):
-        return [f"{entry.state:<13}{entry.portal}", f"  {entry.key}", *wrap(entry.why, first="  ", indent="  ")]
+    if isinstance(entry, CorruptEntry):
+        return [f"{entry.state:<17}{entry.portal}", f"  {entry.key}", *wrap(entry.why, first="  ", indent="  ")]
     sent = f"sent {_time(entry.sends[-1].at)}" if entry.sends else "never sent"
     because = [f"  ambiguous because of the key {key}" for key in entry.rivals]
-    return [f"{entry.state:<13}{entry.subject:<20}{sent}", f"  {entry.key}", *because]
+    return [f"{entry.state:<17}{entry.subject:<20}{sent}", f"  {entry.key}", *because]
 
 
-def story(entry: Entry | Unreadable) -> list[str]:
+def details(entry: Record | CorruptEntry) -> list[str]:
     """Everything about an entry."""
-    if isinstance(entry, Unreadable):
+    if isinstance(entry, CorruptEntry):
         return [
             f"{'key':<{_INDENT}}{entry.key}",
             *_field("portal", entry.portal),
@@ -120,7 +120,7 @@ def _became(decision: Decision) -> str:
 def _sends(name: str, sends: Iterable[Send]) -> Sequence[str]:
     lines: list[str] = []
     for send in sends:
-        said = f": {send.said}" if send.said else ""
+        said = f": {send.portal_message}" if send.portal_message else ""
         lines += _field(name, f"{_time(send.at)} {_RESULTS[send.result]}{said}, by {send.by}")
     return lines
 
@@ -131,3 +131,23 @@ def _field(name: str, text: Any) -> Sequence[str]:
 
 def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def known(record: Record) -> str:
+    """What is known of a key without the portal, as sentences; nothing, if certainly nothing was executed."""
+    if record.nothing_executed:
+        return ""
+    if record.receipt is not None:
+        what = f", with payment {record.payment_id}" if record.payment_id else ""
+        return f"{record.task} has succeeded for {record.subject}{what}."
+    if record.payment_id is not None:
+        return f"Payment {record.payment_id} of {record.subject} is this key's, and may not be complete yet."
+    last = record.last_send()
+    if last is None:
+        return (
+            f"The journal has lost what earlier attempts of {record.task} noted: a write for {record.subject} MAY be "
+            "on the books of the portal."
+        )
+    if last.result in ("absent", "not_applied"):
+        return f"{last.by} has sent a write for {record.subject}, and the portal did not show it then."
+    return f"{last.by} has sent a write for {record.subject}, which MAY be on the books of the portal."

@@ -1,45 +1,51 @@
-"""The journal in Airflow's task state store (3.3): one document per task instance, to be read in the Storage tab.
+"""The journal in Airflow's task state store (3.3), to be read in the Storage tab.
+
+A task that works on one key keeps one document; a task that works on a list keeps one for each chunk of keys.
 
 It outlives retries, killed workers and "Clear task"; another run does not see it. A write by an attempt that Airflow
-has given up fails, which makes it a fence.
+has given up fails, which makes it a fence. So an attempt reads each document once: nobody else writes to it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Protocol
+import json
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from pydantic import ValidationError
-
+from airflow_provider_bitrix24.at_most_once.record import Decision, Record
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24StoreError, PaymentInProgress
 from airflow_provider_bitrix24.journal.commands import TaskName
-from airflow_provider_bitrix24.journal.entry import Decision, Entry
+from airflow_provider_bitrix24.journal.protocol import KnowsNoOthers, Loaded, Saved
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-    from airflow_provider_bitrix24.journal import Page
     from airflow_provider_bitrix24.journal.commands import Verb
-    from airflow_provider_bitrix24.journal.entry import Evidence, Unreadable
+    from airflow_provider_bitrix24.journal.protocol import Change
 
 DOCUMENT: Final = "bitrix24_payment"
-"""Name of the document in the Storage tab: only attempts write it."""
+"""Name of the document of a task that works on one key: only attempts write it."""
+CHUNK: Final = "bitrix24_payments_{}"
+"""Names of the documents of a task that works on a list, counted from 1: ``{"records": {key: record}}``."""
 DECISIONS: Final = "bitrix24_decisions"
 """Name of the list of what people have decided at a terminal: only the command line writes it. So nobody overwrites
 what somebody else has just written, and an attempt takes over what it has not heard yet."""
-
 ATTEMPTS: Final = "bitrix24_attempts"
 """Name of the list of the task's attempts, in which each one is noted before it does anything else. So that a missing
 document is either one that was never written, or one that was lost."""
+RECORDS_IN_CHUNK: Final = 50
+BYTES_IN_CHUNK: Final = 60_000
+"""Airflow advises against documents of more than 64 KiB."""
 _ATTEMPTS_KEPT: Final = 20
 _READS: Final = 3
 """How often a document is read before its absence counts: what stands before Airflow's API may answer "not found"."""
-
 _OVERTAKEN: Final = ("not_found", "not_running", "running_elsewhere", "invalid_state")
 """The reasons that Airflow gives to an attempt that is no longer the current one."""
-
-_DOCUMENT_GONE: Final = f"Airflow's task state store had a document {DOCUMENT}, and no longer has it."
 _ANY_TASK: Final = TaskName("YOUR_DAG", "YOUR_RUN", "YOUR_TASK")
+_WHERE: Final = "the task's Storage tab"
+_GONE: Final = "Airflow's task state store had a document {}, and no longer has it."
+
+T = TypeVar("T")
 
 
 class Store(Protocol):
@@ -52,24 +58,93 @@ class Store(Protocol):
         """Keep a value."""
 
 
-class TaskStateJournal:
-    """Pages in a task state store.
+@dataclass(frozen=True)
+class _Attempts:
+    """The notes about the attempts of a task."""
+
+    begun: tuple[str, ...] = ()
+    lost: str = ""
+    """Why what the ones before them have noted is gone; empty if it is not."""
+    documents: int = 0
+    """How many documents they have written."""
+
+    @classmethod
+    def of(cls, document: Any) -> _Attempts | None:
+        """Read the notes from a document; None if there is none, or if it is damaged."""
+        if not isinstance(document, dict) or not isinstance(document.get("begun"), list):
+            return None
+        begun = tuple(str(one) for one in document["begun"])
+        documents = document.get("documents")
+        return cls(begun, str(document.get("lost") or ""), documents if isinstance(documents, int) else 0)
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The notes as plain JSON."""
+        return {"begun": list(self.begun), "lost": self.lost, "documents": self.documents}
+
+
+@dataclass
+class _Documents:
+    """The records of a task as JSON, by key, in each of its documents."""
+
+    chunks: list[dict[str, Any]] = field(default_factory=list)
+    decisions: Any = None
+    """What people have decided, as JSON; None if it was not read yet."""
+    gone: str = ""
+    """Why records must have been lost; empty if they need not have been."""
+    unreadable: Bitrix24ConfigError | None = None
+    """A document is there that is none."""
+
+    def add(self, records: dict[str, Any]) -> None:
+        """Add a document; what was moved to it, when another one was full, may still be in that one."""
+        for chunk in self.chunks:
+            for key in records.keys() & chunk.keys():
+                del chunk[key]
+        self.chunks.append(records)
+
+    def put(self, key: str, record: dict[str, Any]) -> int:
+        """Put a record into the document that has its key, else into the last one; return which one that is."""
+        number = next((number for number, chunk in enumerate(self.chunks) if key in chunk), None)
+        if number is None:
+            if not self.chunks or len(self.chunks[-1]) >= RECORDS_IN_CHUNK:
+                self.chunks.append({})
+            number = len(self.chunks) - 1
+        self.chunks[number][key] = record
+        return number
+
+    def split(self, number: int) -> int | None:
+        """Move half of the records to a new document if one is too large; return the new one."""
+        chunk = self.chunks[number]
+        if len(chunk) < 2 or len(json.dumps(chunk)) <= BYTES_IN_CHUNK:
+            return None
+        self.chunks.append({key: chunk.pop(key) for key in list(chunk)[len(chunk) // 2 :]})
+        return len(self.chunks) - 1
+
+    def records(self) -> Iterator[tuple[str, Any]]:
+        """All records."""
+        for chunk in self.chunks:
+            yield from chunk.items()
+
+
+class TaskStateJournal(KnowsNoOthers):
+    """A journal in a task state store.
 
     :param store: ``context["task_state_store"]``.
-    :param retention: how long Airflow keeps the document; Airflow's ``NEVER_EXPIRE``.
+    :param retention: how long Airflow keeps the documents; Airflow's ``NEVER_EXPIRE``.
     :param task: whose task state it is, for the commands in messages.
+    :param many: whether the task works on a list of keys.
     """
 
     name = "Airflow's task state store"
     durable = True
-    across_runs = False
-    knows_rivals = False
 
-    def __init__(self, store: Store, retention: Any = None, task: TaskName = _ANY_TASK) -> None:
+    def __init__(self, store: Store, retention: Any = None, task: TaskName = _ANY_TASK, *, many: bool = False) -> None:
         self._store = store
         self._retention = retention
         self._task = task
+        self._many = many
         self._attempts = _Attempts()
+        self._read: _Documents | None = None
 
     def begin(self, attempt: str, *, lost: str, first: bool) -> str:
         """Note that an attempt of the task begins.
@@ -82,117 +157,153 @@ class TaskStateJournal:
         :raises Bitrix24StoreError: the store cannot be reached, or does not show what was written a moment ago:
             something between this worker and Airflow may answer "not found" for it.
         """
-        noted = _guarded(lambda: self._store.get(ATTEMPTS) if first else patient_read(self._store, ATTEMPTS))
+        noted = self._get(ATTEMPTS, patient=not first)
         known = _Attempts.of(noted) or _Attempts(lost=lost)
-        self._attempts = replace(known, begun=(*known.begun, attempt)[-_ATTEMPTS_KEPT:])
-        document = self._attempts.document
-        _guarded(lambda: self._store.set(ATTEMPTS, document, retention=self._retention))
-        if not first and _guarded(lambda: self._store.get(ATTEMPTS)) != document:
+        self._note(replace(known, begun=(*known.begun, attempt)[-_ATTEMPTS_KEPT:]))
+        if not first and self._get(ATTEMPTS) != self._attempts.document:
             raise Bitrix24StoreError(self.name, "it does not show what was written to it a moment ago")
         return self._attempts.lost
 
-    def page(self, portal: str, key: str) -> Page:
-        """Return the page; a task instance has one, and refuses to be used for a second key."""
-        return _Document(self._store, self._retention, self._attempts, portal, key)
+    # -- load and save
 
-    def noted(self) -> Entry | None:
-        """What this task instance has noted, whatever its key is; None if it has noted nothing.
+    def load(self, portal: str, keys: Collection[str]) -> Mapping[str, Loaded]:
+        """Return the records of this task instance; refuse to work if those of other keys may have been paid."""
+        read, loaded = self._documents(), dict[str, Loaded]()
+        refused = read.unreadable
+        for key, document in read.records():
+            if self._many and key not in keys and _is_at(document, portal):
+                continue
+            try:
+                record = self._heard(Record.read(document, where=_WHERE), read)
+            except Bitrix24ConfigError as error:
+                loaded[key] = Loaded(error=error)
+                refused = refused if self._many else error
+                continue
+            if record.portal == portal and record.key in keys:
+                loaded[key] = Loaded(record=record.copied_from(None))
+            elif not record.nothing_executed:
+                refused = _other_work(record, portal, keys)
+        missing = Loaded(forgot=read.gone) if refused is None else Loaded(error=refused)
+        return {key: loaded.get(key, missing) for key in keys}
 
+    def noted(self) -> Sequence[Record]:
+        """What this task instance has noted, whatever its keys are.
+
+        :raises PaymentInProgress: Airflow has given this attempt up.
         :raises Bitrix24StoreError: the store cannot be reached.
-        :raises Bitrix24ConfigError: it cannot be understood.
+        :raises Bitrix24ConfigError: something cannot be understood.
         """
-        return _noted(self._store)
+        read = self._documents()
+        if read.unreadable is not None:
+            raise read.unreadable
+        return [self._heard(Record.read(document, where=_WHERE), read) for _, document in read.records()]
+
+    def save(self, changes: Sequence[Change]) -> Mapping[str, Saved]:
+        """Write each document that holds one of the keys."""
+        read = self._documents() if self._many else _Documents()
+        self._read = None  # what is written is known only when all of it is
+        keys: dict[int, list[str]] = {}
+        for change in changes:
+            keys.setdefault(read.put(change.record.key, change.record.document()), []).append(change.record.key)
+        saved: dict[str, Saved] = {}
+        for number, mine in sorted(keys.items()):
+            try:
+                self._write(read, number)
+            except PaymentInProgress as error:
+                refused = Saved(outcome="overtaken", message=str(error))
+                return {change.record.key: saved.get(change.record.key, refused) for change in changes}
+            saved |= {key: Saved(outcome="saved") for key in mine}
+        self._read = read
+        return saved
 
     def command(self, verb: Verb, key: str) -> str:
         """The command at a terminal about a key of this task instance."""
         return self._task.command(verb, key)
 
+    # -- documents
 
-@dataclass(frozen=True)
-class _Attempts:
-    """The notes about the attempts of a task."""
+    def _documents(self) -> _Documents:
+        """Read all documents, once. One that an earlier attempt has written is missing only after several reads."""
+        if self._read is not None:
+            return self._read
+        read = _Documents()
+        while True:
+            number = len(read.chunks)
+            noted = number < self._attempts.documents
+            content = self._get(self._name(number), patient=noted or bool(self._attempts.lost and not number))
+            if content is not None:
+                self._take(read, content, number)
+            elif noted:
+                read.gone = _GONE.format(self._name(number))  # rule: a document that was written is looked for
+                read.add({})
+            if not self._many or (content is None and not noted):
+                break
+        if self._many and read.gone and not self._attempts.lost:
+            # The next attempt finds the document that this one writes in its place.
+            self._note(replace(self._attempts, lost=read.gone))
+        self._read = read
+        return read
 
-    begun: tuple[str, ...] = ()
-    lost: str = ""
-    """Why what the ones before them have noted is gone; empty if it is not."""
-    opened: bool = False
-    """Whether one of them has written the document."""
+    def _take(self, read: _Documents, content: Any, number: int) -> None:
+        """Take the records of a document."""
+        records = content.get("records") if self._many and isinstance(content, dict) else None
+        if not self._many and isinstance(content, dict):
+            records = {str(content.get("key")): content}
+        if isinstance(records, dict):
+            return read.add(records)
+        read.add({})
+        try:
+            Record.read(content, where=f"{_WHERE} ({self._name(number)})")
+        except Bitrix24ConfigError as error:
+            read.unreadable = error
 
-    @classmethod
-    def of(cls, document: Any) -> _Attempts | None:
-        """Read the notes from a document; None if there is none, or if it is damaged."""
-        if not isinstance(document, dict) or not isinstance(document.get("begun"), list):
-            return None
-        begun = tuple(str(one) for one in document["begun"])
-        return cls(begun, str(document.get("lost") or ""), bool(document.get("opened")))
+    def _write(self, read: _Documents, number: int) -> None:
+        """Write a document. What is moved to a new one is written there before it leaves this one."""
+        while (new := read.split(number)) is not None:
+            self._write(read, new)
+        records = read.chunks[number]
+        content = {"records": records} if self._many else next(iter(records.values()))
+        self._set(self._name(number), content)
+        if self._attempts.begun and number >= self._attempts.documents:
+            self._note(replace(self._attempts, documents=number + 1))
 
-    @property
-    def document(self) -> dict[str, Any]:
-        """The notes as plain JSON."""
-        return {"begun": list(self.begun), "lost": self.lost, "opened": self.opened}
+    def _heard(self, record: Record, read: _Documents) -> Record:
+        """The record, with what people have decided beside it."""
+        if read.decisions is None:
+            read.decisions = self._get(DECISIONS, patient=True) or []
+        return with_decisions(record, read.decisions, where=_WHERE)
 
+    def _name(self, number: int) -> str:
+        return CHUNK.format(number + 1) if self._many else DOCUMENT
 
-class _Document:
-    busy = None
-    behind = False
-
-    def __init__(self, store: Store, retention: Any, attempts: _Attempts, portal: str, key: str) -> None:
-        self._store = store
-        self._retention = retention
+    def _note(self, attempts: _Attempts) -> None:
+        self._set(ATTEMPTS, attempts.document)
         self._attempts = attempts
-        self.forgot = ""
-        self._portal = portal
-        self._key = key
 
-    def read(self) -> Entry | None:
-        entry = self._noted()
-        if entry is None:
-            return None
-        if (entry.portal, entry.key) != (self._portal, self._key) and not entry.free:
-            advice = "Look what became of the first one; for another payment, start a new run."
-            if entry.portal != self._portal:
-                advice = (
-                    f"If the portal was renamed, set the connection's extra portal_id to {entry.portal!r}, so that all "
-                    "keys stay the same: another run would pay again. If it is another portal, start a new run for it."
-                )
-            raise Bitrix24ConfigError(
-                f"This task instance has already worked on {entry.key!r} at {entry.portal} ({entry.subject}: "
-                f"{entry.state}), and asks for {self._key!r} at {self._portal} now. Nothing was sent by this attempt. "
-                f"{advice}"
-            )
-        return entry.but(kept_in=None) if (entry.portal, entry.key) == (self._portal, self._key) else None
+    def _get(self, name: str, *, patient: bool = False) -> Any:
+        return _guarded(lambda: patient_read(self._store, name) if patient else self._store.get(name))
 
-    def _noted(self) -> Entry | None:
-        """Return the entry; one that an earlier attempt has written counts as missing only after several reads."""
-        for _ in range(_READS if self._attempts.opened or self._attempts.lost else 1):
-            entry = _noted(self._store)
-            if entry is not None:
-                return entry
-        self.forgot = _DOCUMENT_GONE if self._attempts.opened else ""
-        return None
+    def _set(self, name: str, value: Any) -> None:
+        _guarded(lambda: self._store.set(name, value, retention=self._retention))
 
-    def open(self, entry: Entry) -> bool:
-        self.write(entry)
-        opened = replace(self._attempts, opened=True).document
-        if self._attempts.begun:
-            _guarded(lambda: self._store.set(ATTEMPTS, opened, retention=self._retention))
-        return True
 
-    def write(self, entry: Entry, *, hold: float | None = None) -> None:
-        document = entry.document()
-        _guarded(lambda: self._store.set(DOCUMENT, document, retention=self._retention))
+def _is_at(document: Any, portal: str) -> bool:
+    return isinstance(document, dict) and document.get("portal") == portal
 
-    def release(self) -> None:
-        pass
 
-    def observed_payment(self) -> int | None:
-        return None
-
-    def claimed_by_others(self, payment_ids: Collection[int]) -> Mapping[int, Evidence | None]:
-        return {}
-
-    def rivals(self, subject: str) -> Mapping[str, Entry | Unreadable]:
-        return {}
+def _other_work(record: Record, portal: str, keys: Collection[str]) -> Bitrix24ConfigError:
+    """Say that the task instance has worked on something else than it is asked for now."""
+    advice = "Look what became of the first one; for another payment, start a new run."
+    if record.portal != portal:
+        advice = (
+            f"If the portal was renamed, set the connection's extra portal_id to {record.portal!r}, so that all "
+            "keys stay the same: another run would pay again. If it is another portal, start a new run for it."
+        )
+    asked = ", ".join(map(repr, list(keys)[:3])) + (", …" if len(keys) > 3 else "")
+    return Bitrix24ConfigError(
+        f"This task instance has already worked on {record.key!r} at {record.portal} ({record.subject}: "
+        f"{record.state}), and asks for {asked} at {portal} now. Nothing was sent by this attempt. {advice}"
+    )
 
 
 def patient_read(store: Store, key: str) -> Any:
@@ -204,15 +315,15 @@ def patient_read(store: Store, key: str) -> Any:
     return None
 
 
-def heard(entry: Entry, decisions: Any, *, where: str) -> Entry:
-    """The entry, with what people have decided beside it.
+def with_decisions(record: Record, decisions: Any, *, where: str) -> Record:
+    """The record, with what people have decided beside it.
 
     :param decisions: what the document :data:`DECISIONS` holds; None if there is none.
     :raises Bitrix24ConfigError: they cannot be understood.
     """
     try:
-        return entry.hear([Decision.model_validate(one) for one in decisions or ()])
-    except (ValidationError, TypeError) as error:
+        return record.with_decisions([Decision.read(one) for one in decisions or ()])
+    except (ValueError, TypeError) as error:
         reason = type(error).__name__
     raise Bitrix24ConfigError(
         f"The decisions in {where} ({DECISIONS}) cannot be read ({reason}): they were changed by hand, or written by a "
@@ -221,21 +332,13 @@ def heard(entry: Entry, decisions: Any, *, where: str) -> Entry:
     )
 
 
-def _noted(store: Store) -> Entry | None:
-    document = _guarded(lambda: store.get(DOCUMENT))
-    if document is None:
-        return None
-    where = "the task's Storage tab"
-    return heard(Entry.read(document, where=where), _guarded(lambda: patient_read(store, DECISIONS)), where=where)
-
-
-def _guarded(work: Any) -> Any:
+def _guarded(work: Callable[[], T]) -> T:
     """Do it; Airflow's errors become ours."""
     try:
         return work()
     except Exception as error:  # noqa: BLE001 - Airflow raises whatever its supervisor was told
         overtaken, trouble = _is_overtaken(error), " ".join(str(error).split())[:200]
-    if overtaken:
+    if overtaken:  # rule: fence
         raise PaymentInProgress(
             "Airflow has given this attempt up (its task state may not be written any more): another attempt has "
             "taken over, or the task was cleared. This attempt sends nothing more."

@@ -13,7 +13,7 @@ from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
 from airflow_provider_bitrix24.identifiers import hidden_character, normalised
 
 if TYPE_CHECKING:
-    from airflow_provider_bitrix24.once import Expected
+    from airflow_provider_bitrix24.at_most_once.receipt import Expected
 
 T = TypeVar("T", bound=str)
 LONGEST_KEY = 255
@@ -28,6 +28,7 @@ _DEFAULTS_IF_EMPTY: dict[str, Any] = {
     "pay_system_id": None,
     "bx_rest_handler": None,
     "if_paid": "succeed",
+    "if_unpaid": "succeed",
     "on_unknown": "fail",
 }
 """Arguments that a template may leave empty -> their defaults. No guard is among them: without max_amount or the key, a
@@ -83,7 +84,7 @@ def optional_amount(value: Any, field: str) -> Decimal | None:
     return money_amount(float.__repr__(value) if isinstance(value, float) else value, field)
 
 
-def business_key(value: Any) -> str | None:
+def business_key(value: Any, field: str = "idempotency_key") -> str | None:
     """Return the key that the author gave, or None for None.
 
     Two keys that look the same to a person are one: it is brought into Unicode's form NFKC, blanks around it do not
@@ -96,12 +97,12 @@ def business_key(value: Any) -> str | None:
     hidden = hidden_character(text)
     if hidden is not None:
         raise Bitrix24ConfigError(
-            f"idempotency_key {shown(value)} holds an invisible character, {hidden}: two keys that look the same would "
+            f"{field} {shown(value)} holds an invisible character, {hidden}: two keys that look the same would "
             "be two payments. Nothing was sent. Remove the character where the key is built."
         )
     if not 0 < len(text) <= LONGEST_KEY or text == "None":
         raise Bitrix24ConfigError(
-            f"idempotency_key must be a text of 1 to {LONGEST_KEY} printable characters that names the business case, "
+            f"{field} must be a text of 1 to {LONGEST_KEY} printable characters that names the business case, "
             f"such as 'order-4711-deposit', not {described(value)}. Nothing was sent."
         )
     return text
@@ -120,7 +121,7 @@ def expected_money(amount: Any, currency: Any) -> Expected:
     :param amount: see :func:`optional_amount`.
     :param currency: three letters.
     """
-    from airflow_provider_bitrix24.once import Expected
+    from airflow_provider_bitrix24.at_most_once.receipt import Expected
 
     wanted = optional_amount(amount, "expected_amount")
     if currency is None:

@@ -37,14 +37,16 @@ from airflow_provider_bitrix24.operators.journals import (
 from airflow_provider_bitrix24.operators.rendering import LiteralText
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from decimal import Decimal
 
     from airflow.sdk import Context
 
-    from airflow_provider_bitrix24.journal import Decision, Entry, Journal
+    from airflow_provider_bitrix24.at_most_once.engine import PaymentEngine
+    from airflow_provider_bitrix24.at_most_once.operation import Operation
+    from airflow_provider_bitrix24.at_most_once.receipt import Receipt
+    from airflow_provider_bitrix24.at_most_once.record import Decision, Record
+    from airflow_provider_bitrix24.journal import Journal
     from airflow_provider_bitrix24.journal.task_state import TaskStateJournal
-    from airflow_provider_bitrix24.once import Once, Receipt
     from airflow_provider_bitrix24.operators.questions import Answer
 
 IfPaid = Literal["succeed", "skip", "fail"]
@@ -60,12 +62,9 @@ ASK_INSTEAD: Final = " (with on_unknown='ask', Airflow asks a person instead)"
 class Plan:
     """What is to be done, after all arguments have been checked."""
 
-    name: str
-    """The object for people: "deal 4"."""
     path: str
     """The object's path on the portal."""
-    key: Callable[[Once], str]
-    carry_out: Callable[[Once, Decision | None], Receipt]
+    operation: Operation
 
 
 class PaymentOperator(LiteralText, BaseOperator):
@@ -186,23 +185,25 @@ class PaymentOperator(LiteralText, BaseOperator):
         return parked_before(context)
 
     def _attempt(self, context: Context, decision: Decision | None, *, resumed: bool = False) -> tuple[Receipt, bool]:
-        plan, once, journal = with_what_is_known(context, lambda: self._prepared(context, resumed=resumed))
+        plan, engine, journal = with_what_is_known(context, lambda: self._prepared(context, resumed=resumed))
         # What fails before anything was sent says what stood in the way, and this says for what.
-        self.log.info("%s on %s, by the connection %r.", plan.name, self.hook.settings.origin, self.bitrix24_conn_id)
-        receipt = plan.carry_out(once, decision)
+        self.log.info(
+            "%s on %s, by the connection %r.", plan.operation.subject, self.hook.settings.origin, self.bitrix24_conn_id
+        )
+        receipt = engine.run_one(plan.operation, decision)
         self.log.info("Receipt: %s", receipt.as_dict())
         return receipt, self.conclude(context, receipt, remembers=journal.durable and not receipt.forgotten)
 
-    def _prepared(self, context: Context, *, resumed: bool) -> tuple[Plan, Once, Journal]:
+    def _prepared(self, context: Context, *, resumed: bool) -> tuple[Plan, PaymentEngine, Journal]:
         """What comes before journal and portal are read."""
         database = named_journal(self.journal_conn_id) is not None
         begun = begin(context, retries=self.retries or 0, resumed=resumed, database=database)
         plan = self._checked_plan(context)
         journal = self._journal(context, begun.state)
-        once = self._once(context, journal, begun.lost)
-        opened(context, journal, self.hook.portal, plan.key(once))
+        engine = self._engine(context, journal, begun.lost)
+        opened(context, journal, self.hook.portal, plan.operation.key)
         self._warn_of_short_timeout()
-        return plan, once, journal
+        return plan, engine, journal
 
     def _journal(self, context: Context, state: TaskStateJournal | None = None) -> Journal:
         return journal_of(context, self.journal_conn_id, self.log, state, host=self.hook.settings.address)
@@ -218,16 +219,19 @@ class PaymentOperator(LiteralText, BaseOperator):
         self._may_backfill()
         return self.plan(context)
 
-    def _once(self, context: Context, journal: Journal, lost: str = "") -> Once:
-        from airflow_provider_bitrix24.once import Once, Task
+    def _engine(self, context: Context, journal: Journal, lost: str = "") -> PaymentEngine:
+        from airflow_provider_bitrix24.at_most_once.engine import PaymentEngine
+        from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
 
         # Not where it asks already, and not where nobody can be asked.
         hint = ASK_INSTEAD if AIRFLOW_V_3_3_PLUS and self.on_unknown != "ask" else ""
         if AIRFLOW_V_3_4_PLUS and named_journal(self.journal_conn_id) is None:
             hint += KEEP_STATE
         ti = context["ti"]
-        task = Task(identity=identity(context), try_number=ti.try_number, max_tries=ti.max_tries, lost=lost, hint=hint)
-        return Once(
+        task = TaskAttempt(
+            identity=identity(context), try_number=ti.try_number, max_tries=ti.max_tries, lost=lost, hint=hint
+        )
+        return PaymentEngine(
             self.hook.client,
             self.hook.run,
             time,
@@ -235,7 +239,7 @@ class PaymentOperator(LiteralText, BaseOperator):
             journal=journal,
             task=task,
             safeguard=lambda: safeguards.refuse_if_stopped(self.bitrix24_conn_id, "Nothing was sent."),
-            brake=safeguards.Safeguards(context, self.bitrix24_conn_id, self._may_backfill()),
+            check=safeguards.Safeguards(context, self.bitrix24_conn_id, self._may_backfill()).check,
         )
 
     def _ask(
@@ -248,41 +252,41 @@ class PaymentOperator(LiteralText, BaseOperator):
     ) -> NoReturn:
         from airflow_provider_bitrix24.operators import questions
 
-        plan, command, entry = fail_if_final(lambda: self._parked_here(context))
+        plan, command, record = fail_if_final(lambda: self._parked_here(context))
         if decision is not None:
             questions.note_heard(context, decision)
         # A decision that was refused ends the task. After clearing, the task asks again.
-        if command is None or entry is None or (decision is not None and entry.has_refused(decision)):
+        if command is None or record is None or (decision is not None and record.has_refused(decision)):
             raise failure_of(unclear)
         self.log.warning("%s", unclear)
         questions.ask(
             context,
             unclear,
             questions.Question(
-                name=plan.name,
+                name=plan.operation.subject,
                 path=plan.path,
                 again=self.send_again,
                 timeout=self.ask_timeout,
                 command=command,
                 method_name="answered",
                 candidates=unclear.candidates,
-                rivals=entry.rivals,
+                rivals=record.rivals,
             ),
             self.hook,
             answer=answer,
             parked=parked,
         )
 
-    def _parked_here(self, context: Context) -> tuple[Plan, str | None, Entry | None]:
+    def _parked_here(self, context: Context) -> tuple[Plan, str | None, Record | None]:
         """The command that decides instead, if the journal waits for a decision through this task.
 
         It does not where another task asks already, or where nothing was sent and there is nothing to decide.
         """
         plan, journal = self.plan(context), self._journal(context)
-        key = plan.key(self._once(context, journal))
-        entry = journal.page(self.hook.portal, key).read()
-        parked_here = entry is not None and entry.state == "parked" and entry.task == identity(context)
-        return plan, journal.command("resolve", key) if parked_here else None, entry
+        key = plan.operation.key
+        record = journal.load(self.hook.portal, [key])[key].record
+        asked_here = record is not None and record.state == "needs_decision" and record.task == identity(context)
+        return plan, journal.command("resolve", key) if asked_here else None, record
 
     def _warn_of_short_timeout(self) -> None:
         settings, allowed = self.hook.settings, self.execution_timeout
@@ -298,31 +302,38 @@ class PaymentOperator(LiteralText, BaseOperator):
 
 
 class MarkOperator(PaymentOperator):
-    """What marking an invoice and marking a payment share.
+    """What marking as paid and setting back to unpaid share.
 
     :meta private:
     """
 
-    if_paid: IfPaid
+    if_done: ClassVar[str] = "if_paid"
+    """The argument that says what to do if it was so before the task."""
 
     def conclude(self, context: Context, receipt: Receipt, *, remembers: bool) -> bool:
         """Apply ``if_paid``, but only if nothing of ours was on its way: after a send, "already paid" is a finding."""
-        if_paid = one_of(self.if_paid, "if_paid", IF_PAID)
-        if receipt.outcome != "already_paid" or receipt.sent or receipt.recovered or if_paid == "succeed":
+        if_done = one_of(getattr(self, self.if_done), self.if_done, IF_PAID)
+        already = receipt.outcome.startswith("already_")
+        if not already or receipt.sent or receipt.recovered or if_done == "succeed":
             return False
         attempt = context["ti"].try_number
-        if attempt > 1 and receipt.by_our_user and not remembers:
+        may_be_ours = receipt.by_our_user or self.if_done != "if_paid"
+        if attempt > 1 and may_be_ours and not remembers:
             self.log.warning(
-                "%s, by the user that this connection acts as. This is attempt %s, and no journal knows what "
-                "the others did: the mark may be that of an earlier one, so if_paid=%r is not applied and the task "
+                "%s%s. This is attempt %s, and no journal knows what "
+                "the others did: the mark may be that of an earlier one, so %s=%r is not applied and the task "
                 "succeeds.",
                 _paid_already(receipt),
+                ", by the user that this connection acts as" if receipt.by_our_user else "",
                 attempt,
-                if_paid,
+                self.if_done,
+                if_done,
             )
             return False
-        if if_paid == "fail":
-            refused = PaymentRefused(f"{_paid_already(receipt)}, and if_paid is 'fail'. This attempt sent nothing.")
+        if if_done == "fail":
+            refused = PaymentRefused(
+                f"{_paid_already(receipt)}, and {self.if_done} is 'fail'. This attempt sent nothing."
+            )
             refused.sent = "no" if attempt == 1 or remembers else "unknown"
             raise refused
         return True
@@ -331,4 +342,4 @@ class MarkOperator(PaymentOperator):
 def _paid_already(receipt: Receipt) -> str:
     subject = ", ".join(f"{name} {value}" for name, value in receipt.subject.items())
     when = f", since {receipt.paid_at.isoformat()}" if receipt.paid_at else ""
-    return f"{subject} for {receipt.money} is paid already{when}"
+    return f"{subject} for {receipt.money} is {receipt.outcome.removeprefix('already_')} already{when}"

@@ -11,15 +11,16 @@ from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_4_PLUS
 from airflow_provider_bitrix24 import options
 from airflow_provider_bitrix24.api.values import described
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Error
+from airflow_provider_bitrix24.journal import report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow.sdk import Context
 
+    from airflow_provider_bitrix24.at_most_once.attempt import Log
     from airflow_provider_bitrix24.journal import Journal
     from airflow_provider_bitrix24.journal.task_state import TaskStateJournal
-    from airflow_provider_bitrix24.once import Log
 
 T = TypeVar("T")
 
@@ -98,17 +99,18 @@ class Begun:
     """The task state, where Airflow keeps one."""
 
 
-def begin(context: Context, *, retries: int, resumed: bool, database: bool) -> Begun:
+def begin(context: Context, *, retries: int, resumed: bool, database: bool, many: bool = False) -> Begun:
     """Note that an attempt begins, before it does anything else.
 
     :param retries: of the task; Airflow raises ``max_tries`` above it when the task is cleared.
     :param resumed: whether it goes on after a person has answered.
     :param database: whether the journal is a database, which is the same for all task instances.
+    :param many: whether the task works on a list.
     :raises PaymentInProgress: Airflow has given this attempt up.
     :raises Bitrix24StoreError: the task state cannot be reached.
     """
     ti: Any = context["ti"]
-    state = _task_state(context)
+    state = _task_state(context, many=many)
     before = begun_before(ti)
     if before:
         # It was deleted when this attempt started. The one after this must see it as well.
@@ -158,10 +160,15 @@ def opened(context: Context, journal: Journal, portal: str, key: str) -> None:
 
     :raises Bitrix24StoreError: the journal cannot be reached.
     """
-    if _STORE in context or not journal.durable:
-        return
-    journal.page(portal, key)
-    context["ti"].xcom_push(key=BEGUN, value=True)
+    if _STORE not in context and journal.durable:
+        journal.load(portal, [key])
+        note_begun(context, journal)
+
+
+def note_begun(context: Context, journal: Journal) -> None:
+    """Note that this attempt has used its journal, if Airflow keeps no task state for that."""
+    if _STORE not in context and journal.durable:
+        context["ti"].xcom_push(key=BEGUN, value=True)
 
 
 def begun_before(ti: Any) -> bool | None:
@@ -212,45 +219,49 @@ def journal_of(
                 "configure [bitrix24] journal_conn_id, a database for the journal."
             )
         return state
-    from airflow_provider_bitrix24.journal import Forgetful
+    from airflow_provider_bitrix24.journal import NullJournal
 
     log.warning(
         "There is no journal: this Airflow keeps no task state (3.3 does), and journal_conn_id is neither given nor "
         "configured in [bitrix24]. What this attempt sends is not known to a later one, which therefore stops where it "
         "cannot tell by reading."
     )
-    return Forgetful()
+    return NullJournal()
 
 
-def with_what_is_known(context: Context, work: Callable[[], T]) -> T:
+def with_what_is_known(context: Context, work: Callable[[], T], *, many: bool = False) -> T:
     """Do what comes before the journal is read; what it raises does not deny what earlier attempts have sent.
 
+    :param many: whether the task works on a list.
     :raises Bitrix24Error: that of the work, which says what this task instance has noted.
     """
     try:
         return work()
     except Bitrix24Error as error:
-        known = _known(context)
+        known = _known(context, many=many)
         trouble = error if known is None else error.after(known)
         trouble.sent = "no" if known is None else "unknown"
     raise trouble
 
 
-def _known(context: Context) -> str | None:
+def _known(context: Context, *, many: bool) -> str | None:
     """What earlier attempts of this task have sent, as sentences; None if there was none."""
-    first, state = is_first(context["ti"]), _task_state(context)
+    first, state = is_first(context["ti"]), _task_state(context, many=many)
     if state is None:
         return None if first else "An earlier attempt may have sent something, which then MAY be on the books."
     try:
         noted = state.noted()
     except Bitrix24Error:
         return "What earlier ones have noted cannot be read: it MAY be on the books."
-    if noted is None or noted.free:
-        return None if first else ""
-    return noted.known
+    executed = [record for record in noted if not record.nothing_executed]
+    if many and executed:
+        done = sum(record.receipt is not None for record in executed)
+        return f"Earlier attempts have sent {len(executed)} items of the list: {done} have succeeded."
+    known = " ".join(report.known(record) for record in executed)
+    return known or (None if first else "")
 
 
-def _task_state(context: Context) -> TaskStateJournal | None:
+def _task_state(context: Context, *, many: bool = False) -> TaskStateJournal | None:
     if _STORE not in context:
         return None
     from airflow.sdk.execution_time.context import NEVER_EXPIRE
@@ -261,13 +272,15 @@ def _task_state(context: Context) -> TaskStateJournal | None:
     ti: Any = context["ti"]
     region = (str(ti.region_id), ti.region_index) if "loop" in context else None
     task = TaskName(ti.dag_id, ti.run_id, ti.task_id, ti.map_index, region)
-    return TaskStateJournal(context[_STORE], retention=NEVER_EXPIRE, task=task)
+    return TaskStateJournal(context[_STORE], retention=NEVER_EXPIRE, task=task, many=many)
 
 
 def _sql(context: Context, named: NamedJournal, fence: TaskStateJournal | None, host: str | None) -> Journal:
-    from airflow_provider_bitrix24.journal.database import SqlJournal, owner_of
+    from airflow_provider_bitrix24.journal.fenced import FencedJournal
+    from airflow_provider_bitrix24.journal.sql import SqlJournal, owner_of
     from airflow_provider_bitrix24.sql import Database
 
     owner = owner_of(f"{identity(context)}:try:{context['ti'].try_number}")
     database = Database.from_connection(named.conn_id, named_by=named.named_by)
-    return SqlJournal(database, owner, fence=fence, conn_id=named.conn_id, host=host)
+    journal = SqlJournal(database, owner, conn_id=named.conn_id, host=host)
+    return journal if fence is None else FencedJournal(journal, fence)

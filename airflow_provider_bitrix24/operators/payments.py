@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, get_args
 
-from airflow_provider_bitrix24.api.values import ENTITY_NAMES, positive_id, shown
 from airflow_provider_bitrix24.api.values import entity_type_id as read_entity_type_id
+from airflow_provider_bitrix24.api.values import positive_id, shown
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
 from airflow_provider_bitrix24.links.bitrix24 import (
     OBJECT_LINKS,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import BaseOperatorLink, Context
 
-    from airflow_provider_bitrix24.once import Receipt
+    from airflow_provider_bitrix24.at_most_once.receipt import Receipt
 
 IfUnpaidExists = Literal["add", "return", "fail"]
 OnUnknownAdd = Literal["fail", "ask", "adopt"]
@@ -134,19 +134,17 @@ class PayInvoiceOperator(MarkOperator):
         one_of(self.if_paid, "if_paid", IF_PAID)
         invoice_id = read_id(self, "invoice_id", lambda numbers: self.hook.find_invoices(account_numbers=numbers))
         InvoiceLink().persist(context, origin=self.hook.settings.origin, object_id=invoice_id)
-        return Plan(
-            name=f"invoice {invoice_id}",
-            path=InvoiceLink.path.format(invoice_id),
-            key=lambda once: once.key_of_invoice(invoice_id),
-            carry_out=lambda once, decision: once.pay_invoice(
-                invoice_id=invoice_id,
-                pay_system_id=pay_system_id,
-                bx_rest_handler=handler,
-                expected=expected,
-                max_amount=max_amount,
-                decision=decision,
-            ),
+        from airflow_provider_bitrix24.at_most_once.operations.pay_invoice import PayInvoice
+
+        operation = PayInvoice(
+            portal=self.hook.portal,
+            invoice_id=invoice_id,
+            pay_system_id=pay_system_id,
+            bx_rest_handler=handler,
+            expected=expected,
+            max_amount=max_amount,
         )
+        return Plan(path=InvoiceLink.path.format(invoice_id), operation=operation)
 
 
 class PayCrmPaymentOperator(MarkOperator):
@@ -229,18 +227,16 @@ class PayCrmPaymentOperator(MarkOperator):
         one_of(self.if_paid, "if_paid", IF_PAID)
         payment_id = read_id(self, "payment_id", lambda numbers: self.hook.find_crm_payments(account_numbers=numbers))
         CrmPaymentLink().persist(context, origin=self.hook.settings.origin, object_id=payment_id)
-        return Plan(
-            name=f"payment {payment_id}",
-            path=CrmPaymentLink.path.format(payment_id),
-            key=lambda once: once.key_of_payment(payment_id),
-            carry_out=lambda once, decision: once.pay_crm_payment(
-                payment_id=payment_id,
-                expected=expected,
-                allow_zero=allow_zero,
-                max_amount=max_amount,
-                decision=decision,
-            ),
+        from airflow_provider_bitrix24.at_most_once.operations.pay_crm_payment import PayCrmPayment
+
+        operation = PayCrmPayment(
+            portal=self.hook.portal,
+            payment_id=payment_id,
+            expected=expected,
+            allow_zero=allow_zero,
+            max_amount=max_amount,
         )
+        return Plan(path=CrmPaymentLink.path.format(payment_id), operation=operation)
 
 
 class AddCrmPaymentOperator(PaymentOperator):
@@ -351,24 +347,22 @@ class AddCrmPaymentOperator(PaymentOperator):
         key = f"{self.hook.portal}:{self._key_in_portal(context, tag=tag)}"
         link = OBJECT_LINKS[entity_type_id]
         link.persist(context, origin=self.hook.settings.origin, object_id=entity_id)
-        return Plan(
-            name=f"{ENTITY_NAMES[entity_type_id]} {entity_id}",
-            path=link.path.format(entity_id),
-            key=lambda _: key,
-            carry_out=lambda once, decision: once.add_crm_payment(
-                entity_id=entity_id,
-                entity_type_id=entity_type_id,
-                key=key,
-                pay_system_id=pay_system_id,
-                fill_products=fill_products,
-                products=products,
-                if_unpaid_exists=if_unpaid_exists,
-                on_unknown="adopt" if self.on_unknown == "adopt" else "fail",
-                tag=tag,
-                max_amount=max_amount,
-                decision=decision,
-            ),
+        from airflow_provider_bitrix24.at_most_once.operations.add_crm_payment import AddCrmPayment
+
+        operation = AddCrmPayment(
+            portal=self.hook.portal,
+            key=key,
+            entity_id=entity_id,
+            entity_type_id=entity_type_id,
+            pay_system_id=pay_system_id,
+            fill_products=fill_products,
+            products=products,
+            if_unpaid_exists=if_unpaid_exists,
+            on_unknown="adopt" if self.on_unknown == "adopt" else "fail",
+            tag=tag,
+            max_amount=max_amount,
         )
+        return Plan(path=link.path.format(entity_id), operation=operation)
 
     def stores_link(self, link: Bitrix24Link) -> bool:
         """Tell whether it is the link of the object; that of the payment is stored at the very end."""

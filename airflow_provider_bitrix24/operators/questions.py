@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS, AIRFLOW_V_3_4_PLUS
 
+from airflow_provider_bitrix24.at_most_once.record import Decision
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Error, PaymentAmbiguous
 from airflow_provider_bitrix24.failures import TaskFailure, failure_of
 from airflow_provider_bitrix24.journal.commands import PROGRAM
-from airflow_provider_bitrix24.journal.entry import Decision
 from airflow_provider_bitrix24.journal.task_state import DOCUMENT, patient_read
 from airflow_provider_bitrix24.operators.journals import KEEP_STATE, is_first
 
@@ -176,7 +176,7 @@ def parked_before(context: Context) -> list[int] | None:
     try:
         document = patient_read(context["task_state_store"], DOCUMENT)
     except AirflowRuntimeError:
-        return None  # whoever reads the journal meets it as well, and says so
+        return None  # reading the journal meets it as well, and says so
     if not isinstance(document, dict) or document.get("question") is None:
         return None
     return [int(candidate) for candidate in document.get("candidates") or ()]
@@ -250,13 +250,13 @@ def _options(candidates: Sequence[int], again: str, hook: Bitrix24Hook) -> dict[
     """Return each option with what it decides."""
     sums = _sums(candidates, hook)
     options: dict[str, dict[str, Any]] = {
-        f"Use payment {payment_id}{sums.get(payment_id, '')}": {"what": "adopt", "payment_id": payment_id}
+        f"Use payment {payment_id}{sums.get(payment_id, '')}": {"what": "use_payment", "payment_id": payment_id}
         for payment_id in candidates
     }
     return {
         **options,
-        GIVE_UP: {"what": "give_up", "payment_id": None},
-        again: {"what": "pay_again", "payment_id": None},
+        GIVE_UP: {"what": "abandon", "payment_id": None},
+        again: {"what": "send_again", "payment_id": None},
     }
 
 

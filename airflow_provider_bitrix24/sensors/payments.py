@@ -34,18 +34,15 @@ from airflow_provider_bitrix24.operators.arguments import given, refuse_lost
 from airflow_provider_bitrix24.operators.numbers import by_number, look_up, refuse_unless_one
 from airflow_provider_bitrix24.operators.rendering import LiteralText
 from airflow_provider_bitrix24.sensors.ids import OneOrMany, read_ids, read_numbers
-from airflow_provider_bitrix24.triggers.payments import (
-    READ_FAILURES_ALLOWED,
-    WaitForInvoicesTrigger,
-    WaitForPaymentsTrigger,
-    WaitTrigger,
-)
 from airflow_provider_bitrix24.triggers.poll_result import PollResult, Reason, evaluate_invoices, evaluate_payments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from airflow.sdk import BaseOperatorLink, Context
+
+    from airflow_provider_bitrix24.triggers.payments import WaitTrigger
+
 
 DEFERRAL_GRACE = timedelta(minutes=5)
 """How long after the trigger's own end Airflow waits for it, in case no triggerer runs."""
@@ -188,6 +185,8 @@ class PaidSensor(LiteralText, BaseSensorOperator):
         return result.items if many else result.items[0]
 
     def _defer(self, ids: Sequence[int], many: bool) -> NoReturn:
+        from airflow_provider_bitrix24.triggers.payments import READ_FAILURES_ALLOWED
+
         trigger = self.trigger(
             ids,
             bitrix24_conn_id=self.bitrix24_conn_id,
@@ -253,6 +252,8 @@ class InvoicePaidSensor(PaidSensor):
 
     def trigger(self, ids: Sequence[int], **waiting: Any) -> WaitTrigger:
         """Return the trigger for these invoices."""
+        from airflow_provider_bitrix24.triggers.payments import WaitForInvoicesTrigger
+
         return WaitForInvoicesTrigger(invoice_ids=ids, **waiting)
 
     def persist_links(self, context: Context, ids: Sequence[int]) -> None:
@@ -333,6 +334,8 @@ class CrmPaymentPaidSensor(PaidSensor):
 
     def trigger(self, ids: Sequence[int], **waiting: Any) -> WaitTrigger:
         """Return the trigger for these payments."""
+        from airflow_provider_bitrix24.triggers.payments import WaitForPaymentsTrigger
+
         type_id, object_id = self._read_object() or (None, None)
         return WaitForPaymentsTrigger(payment_ids=ids, entity_type_id=type_id, entity_id=object_id, **waiting)
 

@@ -13,7 +13,7 @@ import pytest
 from airflow_provider_bitrix24.api.io import Request, Unknown
 from airflow_provider_bitrix24.api.reading import ListReader
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Error, Bitrix24NoAnswer
-from tests.core.scripted import client, refuses, says
+from tests.core.scripted import client, error_response, json_response
 
 PAYMENTS = "sale.payment.list"
 DEALS = "crm.deal.list"
@@ -51,7 +51,7 @@ class Table:
         if request.method != "batch":
             bound = next(value for key, value in request.params["filter"].items() if key in (">id", ">ID"))
             result, told = self.page(request.method, bound, request.params["start"] == 0)
-            return says({"result": result, **told})
+            return json_response({"result": result, **told})
         commands = request.params["cmd"]
         if len(commands) > self.most_commands:
             return Unknown("the answer is larger than 67108864 bytes")
@@ -66,7 +66,7 @@ class Table:
             (bound,) = [v[0] for k, v in parse_qs(query).items() if unquote(k) in ("filter[>id]", "filter[>ID]")]
             results[key], _ = self.page(method, self.resolve(bound, results), counted=False)
         body = {"result": results, "result_error": errors, "result_total": [], "result_next": []}
-        return says({"result": body})
+        return json_response({"result": body})
 
     def resolve(self, bound: str, results: dict[str, Any]) -> int:
         if not bound.startswith("$result"):
@@ -223,7 +223,7 @@ def test_methods_that_are_not_known_are_read_by_offset() -> None:
     assert isinstance(request, Request)
     assert request.method == "some.thing.list"
     with pytest.raises(StopIteration) as end:
-        flow.send(says({"result": [{"ID": 1}], "next": 1, "total": 2}))
+        flow.send(json_response({"result": [{"ID": 1}], "next": 1, "total": 2}))
     assert (end.value.value, reader.done) == ([{"ID": 1}], False)
 
 
@@ -232,7 +232,7 @@ def test_the_first_page_is_refused() -> None:
     flow = reader.read(client())
     flow.send(None)
     with pytest.raises(Bitrix24Error, match="insufficient_scope"):
-        flow.send(refuses("insufficient_scope", "no", 403))
+        flow.send(error_response("insufficient_scope", "no", 403))
 
 
 def test_no_reply_stays_in_memory_until_the_next_collection_of_garbage() -> None:

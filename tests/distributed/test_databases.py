@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
+from airflow_provider_bitrix24.journal.sql import SqlJournal
 from airflow_provider_bitrix24.sql import Database
+from tests.journal import chunk_worker
+from tests.journal.conftest import database_of
 from tests.oauth import workers
 from tests.oauth.conftest import Application
 from tests.tools.local_airflow import Processes
@@ -23,7 +26,9 @@ from tests.tools.services import NAME, Services
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-JOURNAL = [f"tests/journal/{name}.py" for name in ("test_database", "test_pace_table", "test_portals")]
+JOURNAL = [
+    f"tests/journal/{name}.py" for name in ("test_sql_journal", "test_many_keys", "test_pace_table", "test_portals")
+]
 ROUNDS = 3
 
 
@@ -51,6 +56,23 @@ def test_the_tests_of_the_journal_pass(database: str, tmp_path: Path, pytestconf
     assert passed is not None, done.stdout
     print(f"{passed[1]} tests of the journal passed on {database.partition(':')[0]}")
     assert int(passed[1]) > 10
+
+
+def test_processes_whose_chunks_overlap_send_each_key_once(
+    database: str, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config, tmp_path: Path
+) -> None:
+    """None of them fails because the database has ended its transaction to break a deadlock."""
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "airflow"))
+    monkeypatch.setenv("PYTHONPATH", str(pytestconfig.rootpath))
+    SqlJournal(database_of(database), "first").load(chunk_worker.PORTAL, ["a key"])  # creates the tables
+    command = [sys.executable, str(Path(chunk_worker.__file__)), database]
+    processes = [subprocess.Popen([*command, str(number)], stdout=subprocess.PIPE, text=True) for number in range(8)]
+    printed = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 8
+    won = [key for text in printed for key in json.loads(text.splitlines()[-1])]
+    assert sorted(won) == sorted(chunk_worker.KEYS)
+    loaded = SqlJournal(database_of(database), "last").load(chunk_worker.PORTAL, chunk_worker.KEYS)
+    assert {one.record.state for one in loaded.values() if one.record} == {"done"}
 
 
 def test_no_hour_of_autumn_comes_twice(database: str, monkeypatch: pytest.MonkeyPatch) -> None:

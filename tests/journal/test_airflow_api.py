@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_provider_bitrix24.__main__ import main
+from airflow_provider_bitrix24.at_most_once.record import Decision, Record, Send
 from airflow_provider_bitrix24.exceptions import Bitrix24StoreError
-from airflow_provider_bitrix24.journal import Decision, Entry, Send
 from airflow_provider_bitrix24.journal.airflow_api import AirflowApi
 from airflow_provider_bitrix24.journal.commands import TaskName
-from airflow_provider_bitrix24.journal.task_state import DECISIONS, DOCUMENT
+from airflow_provider_bitrix24.journal.task_state import CHUNK, DECISIONS, DOCUMENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 TASK = TaskName("my_dag", "manual__1", "pay")
-ENTRY = Entry(
+ENTRY = Record(
     key="acme:order 17",
     portal="acme",
     operation="add_crm_payment",
@@ -139,10 +140,13 @@ def test_a_decision_goes_beside_the_document(airflow: Airflow, capsys: pytest.Ca
     for what, by in (("--send-again", "Ada"), ("--abandon", "Bob")):
         assert cli(capsys, "resolve", "acme:order 17", what, "--by", by, "--yes")[0] == 0
     assert airflow.values[DOCUMENT] == ENTRY.document()
-    assert [(one["what"], one["by"]) for one in airflow.values[DECISIONS]] == [("pay_again", "Ada"), ("give_up", "Bob")]
+    assert [(one["what"], one["by"]) for one in airflow.values[DECISIONS]] == [
+        ("send_again", "Ada"),
+        ("abandon", "Bob"),
+    ]
     code, printed, _ = cli(capsys, "show", "order 17", "--task", "pay")
     assert code == 0
-    assert "state       decided" in printed
+    assert "state       decision_pending" in printed
     assert "not carried out: Bob has decided again" in " ".join(printed.split())
 
 
@@ -170,10 +174,10 @@ def test_a_task_that_is_not_over_may_decide_first(
 
 def test_two_people_who_decide_at_one_moment(airflow: Airflow) -> None:
     airflow.values[DOCUMENT] = ENTRY.document()
-    decision = Decision(what="give_up", by="Ada", at="2026-11-22T10:00:00.000+00:00", through="command line")
+    decision = Decision(what="abandon", by="Ada", at="2026-11-22T10:00:00.000+00:00", through="command line")
 
     def the_other_one_was_a_little_later() -> None:
-        airflow.values[DECISIONS] = [decision.but(by="Bob").model_dump(mode="json")]
+        airflow.values[DECISIONS] = [replace(decision, by="Bob").document()]
 
     airflow.after_put = the_other_one_was_a_little_later
     with pytest.raises(Bitrix24StoreError, match="somebody else has decided at this very moment"):
@@ -187,13 +191,13 @@ def test_what_changes_while_a_person_thinks_is_told(
 
     class Thinking:
         def readline(self) -> str:
-            airflow.values[DOCUMENT] = ENTRY.last_send(result="absent").document()
+            airflow.values[DOCUMENT] = ENTRY.absent().document()
             return "y\n"
 
     monkeypatch.setattr("sys.stdin", Thinking())
     code, _, told = cli(capsys, "resolve", "--task", "pay", "--send-again")
     assert code == 1
-    assert "Somebody has written to 'acme:order 17' meanwhile. Nothing was changed" in told
+    assert "Somebody has written to 'acme:order 17' in the meantime. Nothing was changed" in told
     assert DECISIONS not in airflow.values
 
 
@@ -208,5 +212,23 @@ def test_a_damaged_document_is_listed_as_such(
     code, printed, told = cli(capsys, "list")
     assert code == 1
     assert f"  {key}" in printed.splitlines()
-    assert printed.startswith("unreadable")
+    assert printed.startswith("corrupt")
     assert told == "1 of them cannot be read."
+
+
+def test_the_records_of_a_list_are_shown_one_by_one(airflow: Airflow, capsys: pytest.CaptureFixture[str]) -> None:
+    records = {key: replace(ENTRY, key=key) for key in ("acme:a", "acme:b", "acme:c")}
+    documents = {key: record.document() for key, record in records.items()}
+    airflow.values[CHUNK.format(1)] = {"records": {key: documents[key] for key in ("acme:a", "acme:b")}}
+    airflow.values[CHUNK.format(2)] = {"records": {"acme:c": documents["acme:c"]}}
+    code, printed, _ = cli(capsys, "list")
+    assert (code, printed.count("unknown"), printed.splitlines()[-1]) == (0, 3, "3 keys")
+    assert cli(capsys, "resolve", "acme:b", "--send-again", "--by", "Ada", "--yes")[0] == 0
+    assert [(one["key"], one["by"]) for one in airflow.values[DECISIONS]] == [("acme:b", "Ada")]
+    states = {one["key"]: one["state"] for one in json.loads(cli(capsys, "list", "--json")[1])}
+    assert states == {"acme:a": "unknown", "acme:b": "decision_pending", "acme:c": "unknown"}
+    airflow.values[CHUNK.format(2)] = ["damaged"]
+    code, printed, told = cli(capsys, "list")
+    assert (code, printed.count("corrupt"), told) == (1, 1, "1 of them cannot be read.")
+    airflow.values[CHUNK.format(2)] = {"records": {"acme:c": {"v": 2}}}
+    assert "  acme:c" in cli(capsys, "list")[1].splitlines()

@@ -14,11 +14,13 @@ import pytest
 import sqlalchemy as sa
 
 from airflow_provider_bitrix24.__main__ import main
+from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
 from airflow_provider_bitrix24.exceptions import PaymentAmbiguous, PaymentRefused
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
-from airflow_provider_bitrix24.journal.database import SqlJournal
-from airflow_provider_bitrix24.once import Once, Task
+from airflow_provider_bitrix24.journal import Change
+from airflow_provider_bitrix24.journal.sql import SqlJournal
 from airflow_provider_bitrix24.sql import Database
+from tests.tools.payments import ScriptedPayments
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,16 +45,20 @@ class Desk:
         self.capsys = capsys
         self.hook = Bitrix24Hook()
 
-    def once(self, run: str = "1") -> Once:
-        task = Task(identity=f"dag:finance:run:{run}:task:pay:map_index:-1", try_number=1)
+    def payments(self, run: str = "1") -> ScriptedPayments:
+        task = TaskAttempt(identity=f"dag:finance:run:{run}:task:pay:map_index:-1", try_number=1)
         journal = SqlJournal(Database.from_connection("payments"), str(task), conn_id="payments")
-        return Once(self.hook.client, self.hook.run, time, logging.getLogger("desk"), journal=journal, task=task)
+        return ScriptedPayments(
+            self.hook.client, self.hook.run, time, logging.getLogger("desk"), journal=journal, task=task
+        )
 
     def key(self, name: str) -> str:
         return f"{self.hook.portal}:key:{name}"
 
     def add(self, name: str, run: str = "1", **options: Any) -> dict[str, Any]:
-        return self.once(run).add_crm_payment(entity_id=1, entity_type_id=2, key=self.key(name), **options).as_dict()
+        return (
+            self.payments(run).add_crm_payment(entity_id=1, entity_type_id=2, key=self.key(name), **options).as_dict()
+        )
 
     def leave_open(self, name: str) -> PaymentAmbiguous:
         """Add twice, and lose both."""
@@ -154,16 +160,20 @@ def test_keys_are_listed_and_shown_within_80_columns(desk: Desk) -> None:
     code, printed, _ = desk.cli("list", "--conn-id", "payments")
     assert f"  {desk.key(long)}" in printed.splitlines()
     assert code == 0
-    assert "done         deal 1" in printed
-    assert "parked       deal 1" in printed
+    assert "done             deal 1" in printed
+    assert "needs_decision   deal 1" in printed
     assert printed.endswith("2 keys\n")
     assert desk.cli("show", long, "--conn-id", "payments")[1].splitlines()[0] == f"key         {desk.key(long)}"
     _, shown, _ = desk.cli("show", desk.key("order-4711-deposit"), "--conn-id", "payments")
-    for words in (f"payment     {paid['payment_id']} (evidence: answer)", "answered by the portal", "state       done"):
+    for words in (
+        f"payment     {paid['payment_id']} (evidence: response)",
+        "acknowledged by the portal",
+        "state       done",
+    ):
         assert words in shown
     lines = printed.splitlines() + shown.splitlines()
     assert all(len(line) <= 80 for line in lines if " " in line.strip() and long not in line)
-    assert [entry["state"] for entry in desk.json("list", "--state", "parked")] == ["parked"]
+    assert [entry["state"] for entry in desk.json("list", "--state", "needs_decision")] == ["needs_decision"]
     assert desk.json("show", desk.key("order-4711-deposit"))["payment_id"] == paid["payment_id"]
     assert desk.portal.secret not in printed + shown
 
@@ -174,16 +184,17 @@ def test_a_person_lets_it_be_added_again(desk: Desk) -> None:
     code, printed, told = desk.cli("resolve", *place, "--send-again", "--by", "Ada", "--yes")
     assert code == 0
     assert "Clear the task now" in printed
-    assert "Ada decides: pay again: it is sent once more" in told
+    assert "Ada decides: send again: it is sent once more" in told
     entry = desk.json("show", desk.key("a"))
-    decided = {"what": "pay_again", "payment_id": None, "candidates": [], "by": "Ada", "through": "command line"}
-    assert entry["decision"].items() >= decided.items()
-    assert entry["state"] == "decided"
+    decided = {"what": "send_again", "by": "Ada", "through": "command line"}
+    assert {name: entry["decision"][name] for name in decided} == decided
+    assert "candidates" not in entry["decision"]
+    assert entry["state"] == "decision_pending"
     _, shown, _ = desk.cli("show", *place)
     assert "not carried out yet" in " ".join(shown.split())
     assert desk.add("a")["outcome"] == "created"
     done = desk.json("show", desk.key("a"))
-    assert (done["decision"], len(done["decisions"]), done["state"]) == (None, 1, "done")
+    assert (done.get("decision"), len(done["decisions"]), done["state"]) == (None, 1, "done")
     assert len([entry for entry in desk.portal.ledger if entry["event"] == "payment_added"]) == 1
 
 
@@ -217,22 +228,22 @@ def test_what_nobody_can_read_is_listed_as_such(desk: Desk) -> None:
     spoil("b")
     code, printed, told = desk.cli("list", "--conn-id", "payments")
     assert code == 1
-    assert f"unreadable   {desk.hook.portal}\n  {desk.key('b')}\n" in printed
+    assert f"corrupt          {desk.hook.portal}\n  {desk.key('b')}\n" in printed
     assert "cannot be read (no JSON:" in " ".join(printed.split())
-    assert printed.count("done         deal 1") == 2
+    assert printed.count("done             deal 1") == 2
     assert printed.endswith("3 keys\n")
     assert told == "1 of them cannot be read.\n"
     code, printed, _ = desk.cli("list", "--state", "done", "--conn-id", "payments", "--json")
     assert code == 1
     assert {(one["key"], one["state"]) for one in json.loads(printed)} == {
-        (desk.key("a"), "done"), (desk.key("b"), "unreadable"), (desk.key("c"), "done"),
+        (desk.key("a"), "done"), (desk.key("b"), "corrupt"), (desk.key("c"), "done"),
     }  # fmt: skip
     # The others can be shown and decided about, and the damaged one can be looked at.
     assert desk.cli("show", desk.key("a"), "--conn-id", "payments")[0] == 0
     assert desk.cli("resolve", desk.key("c"), "--conn-id", "payments", "--abandon", "--yes")[0] == 0
     code, printed, _ = desk.cli("show", desk.key("b"), "--conn-id", "payments")
     assert code == 1
-    assert "state       unreadable" in printed
+    assert "state       corrupt" in printed
     assert "it holds    {" in printed
     code, _, told = desk.cli("resolve", desk.key("b"), "--conn-id", "payments", "--abandon", "--yes")
     assert code == 1
@@ -268,7 +279,7 @@ def test_the_commands_of_a_message_can_be_copied(desk: Desk, name: str) -> None:
     program, *arguments = shlex.split(command)
     assert (program, arguments[0]) == ("bitrix24-airflow", "journal")
     assert main([*arguments, "--send-again", "--yes"]) == 0
-    assert desk.json("show", desk.key(name))["decision"]["what"] == "pay_again"
+    assert desk.json("show", desk.key(name))["decision"]["what"] == "send_again"
 
 
 def test_the_record_says_what_became_of_each_decision(desk: Desk) -> None:
@@ -278,16 +289,16 @@ def test_the_record_says_what_became_of_each_decision(desk: Desk) -> None:
     desk.cli("resolve", *place, "--use-payment", str(theirs), "--by", "Ada", "--yes")
     desk.cli("resolve", *place, "--send-again", "--by", "Bob", "--yes")
     shown = " ".join(desk.cli("show", *place)[1].split())
-    assert f"Ada decides: adopt {theirs} (command line) - not carried out: Bob has decided again" in shown
-    assert "Bob decides: pay again (command line) - not carried out yet" in shown
+    assert f"Ada decides: use payment {theirs} (command line) - not carried out: Bob has decided again" in shown
+    assert "Bob decides: send again (command line) - not carried out yet" in shown
     with pytest.raises(PaymentAmbiguous, match=f"Bob decided to pay again, but meanwhile payment {theirs} appeared"):
         desk.add("a")
-    assert desk.json("show", desk.key("a"))["state"] == "parked"
+    assert desk.json("show", desk.key("a"))["state"] == "needs_decision"
     desk.cli("resolve", *place, "--send-again", "--by", "Cid", "--yes")
     assert desk.add("a")["outcome"] == "created"
     shown = " ".join(desk.cli("show", *place)[1].split())
-    assert f"Bob decides: pay again (command line) - not carried out: meanwhile payment {theirs} appeared" in shown
-    assert f"Cid decides: pay again (command line) - carried out; set aside: {theirs}" in shown
+    assert f"Bob decides: send again (command line) - not carried out: meanwhile payment {theirs} appeared" in shown
+    assert f"Cid decides: send again (command line) - carried out; set aside: {theirs}" in shown
 
 
 def test_a_decision_wants_confirmation(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,26 +313,26 @@ def test_a_decision_wants_confirmation(desk: Desk, monkeypatch: pytest.MonkeyPat
     assert desk.json("show", desk.key("a")) == before
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
     assert desk.cli("resolve", desk.key("a"), "--conn-id", "payments", "--send-again")[0] == 0
-    assert desk.json("show", desk.key("a"))["decision"]["what"] == "pay_again"
+    assert desk.json("show", desk.key("a"))["decision"]["what"] == "send_again"
 
 
 def test_what_makes_no_sense_is_refused(desk: Desk) -> None:
     paid = desk.add("done")["payment_id"]
-    desk.leave_open("open")
+    desk.leave_open("pending")
     desk.portal.fault("drop_before", PAY, times=2)
     with pytest.raises(PaymentAmbiguous):
-        desk.once().pay_invoice(invoice_id=2, pay_system_id=31)
+        desk.payments().pay_invoice(invoice_id=2, pay_system_id=31)
     mark = f"{desk.hook.portal}:invoice:2"
     for arguments, why in [
         ((mark, "--use-payment", "1033"), "a mark is there or not"),
         ((desk.key("done"), "--use-payment", str(paid)), "is its own already: clear the task"),
-        ((desk.key("open"), "--use-payment", str(paid)), "was there before anything was sent"),
+        ((desk.key("pending"), "--use-payment", str(paid)), "was there before anything was sent"),
         ((desk.key("missing"), "--abandon"), "There is no key"),
     ]:
         code, printed, told = desk.cli("resolve", *arguments, "--conn-id", "payments", "--yes")
         assert (code, printed) == (1, "")
         assert why in " ".join(told.split()), told
-    assert all(entry["decision"] is None for entry in desk.json("list"))
+    assert all(entry.get("decision") is None for entry in desk.json("list"))
 
 
 def test_who_has_given_up_may_go_on_with_the_same_payment(desk: Desk) -> None:
@@ -332,7 +343,7 @@ def test_who_has_given_up_may_go_on_with_the_same_payment(desk: Desk) -> None:
         desk.add("a")
     assert desk.cli("resolve", *place, "--use-payment", str(paid))[0] == 0
     receipt = desk.add("a")
-    assert (receipt["payment_id"], receipt["evidence"]) == (paid, "answer")
+    assert (receipt["payment_id"], receipt["evidence"]) == (paid, "response")
     assert desk.json("show", desk.key("a"))["state"] == "done"
     assert len([entry for entry in desk.portal.ledger if entry["event"] == "payment_added"]) == 1
 
@@ -352,7 +363,7 @@ def test_a_user_without_a_name_says_who_decides(desk: Desk, monkeypatch: pytest.
     code, _, told = desk.cli("resolve", *place, "--abandon", "--yes")
     assert code == 1
     assert "say by --by NAME who decides. Nothing was changed." in " ".join(told.split())
-    assert desk.json("show", desk.key("a"))["state"] == "parked"
+    assert desk.json("show", desk.key("a"))["state"] == "needs_decision"
     assert desk.cli("resolve", *place, "--abandon", "--by", "Ada", "--yes")[0] == 0
     assert desk.json("show", desk.key("a"))["decisions"][0]["by"] == "Ada"
 
@@ -371,14 +382,13 @@ def test_a_done_key_is_paid_again_only_if_the_portal_does_not_show_it(desk: Desk
 def test_a_key_that_somebody_works_on_is_left_alone(desk: Desk) -> None:
     journal = SqlJournal(Database.from_connection("payments"), "another attempt")
     desk.leave_open("a")
-    page = journal.page(desk.hook.portal, desk.key("a"))
-    entry = page.read()
-    assert entry is not None
-    page.write(entry, hold=100)
+    record = journal.load(desk.hook.portal, [desk.key("a")])[desk.key("a")].record
+    assert record is not None
+    journal.save([Change(record=record, lease=100)])
     code, _, told = desk.cli("resolve", desk.key("a"), "--conn-id", "payments", "--send-again", "--yes")
     assert code == 1
     assert "another attempt is at work" in " ".join(told.split())
-    assert desk.json("show", desk.key("a"))["decision"] is None
+    assert desk.json("show", desk.key("a")).get("decision") is None
 
 
 @pytest.mark.parametrize(

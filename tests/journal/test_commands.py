@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from airflow_provider_bitrix24.journal import Forgetful
+from airflow_provider_bitrix24.journal import NullJournal
 from airflow_provider_bitrix24.journal.commands import InDatabase, TaskName
 
 KEYS = ["acme.bitrix24.com:key:order-17", "acme:key:it's 5 $HOME; rm -rf", 'acme:key:"`!`"', "acme:key:日本"]
@@ -30,4 +30,4 @@ def test_a_key_in_the_task_state(map_index: int) -> None:
 
 
 def test_where_nothing_is_remembered_there_is_no_command() -> None:
-    assert Forgetful().command("resolve", "key") is None
+    assert NullJournal().command("resolve", "key") is None

@@ -7,24 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_bitrix24.at_most_once.record import Record, Send
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, PaymentInProgress
-from airflow_provider_bitrix24.journal import Claimed, Entry, Send
-from airflow_provider_bitrix24.journal.database import SqlJournal
 from airflow_provider_bitrix24.journal.renaming import rename_portal
+from airflow_provider_bitrix24.journal.sql import SqlJournal
+from tests.journal.one_key import Claimed, OneKey
 
 if TYPE_CHECKING:
-    from airflow_provider_bitrix24.journal import Page
     from airflow_provider_bitrix24.sql import Database
 
 HOST = "acme.bitrix24.com"
 NEW = "acme"
 
 
-def page(database: Database, portal: str, key: str = "key:1", *, host: str | None = HOST, owner: str = "one") -> Page:
-    return SqlJournal(database, owner, conn_id="payments", host=host).page(portal, f"{portal}:{key}")
+def page(database: Database, portal: str, key: str = "key:1", *, host: str | None = HOST, owner: str = "one") -> OneKey:
+    made = OneKey(SqlJournal(database, owner, conn_id="payments", host=host), portal, f"{portal}:{key}")
+    made.read()
+    return made
 
 
-def entry(portal: str, key: str = "key:1", **facts: Any) -> Entry:
+def entry(portal: str, key: str = "key:1", **facts: Any) -> Record:
     values: dict[str, Any] = {
         "key": f"{portal}:{key}",
         "portal": portal,
@@ -32,18 +34,18 @@ def entry(portal: str, key: str = "key:1", **facts: Any) -> Entry:
         "subject": "deal 4",
         "parameters": {"entity_id": 4},
         "task": "one",
-        "sends": (Send(at=1.0, settle_until=157.0, by="one", result="answered"),),
+        "sends": (Send(at=1.0, settle_until=157.0, by="one", result="acknowledged"),),
         "payment_id": 1034,
-        "evidence": "answer",
+        "evidence": "response",
         "receipt": {"portal": portal, "payment_id": 1034, "idempotency_key": f"{portal}:{key}"},
     }
-    return Entry(**values | facts)
+    return Record(**values | facts)
 
 
-def write(database: Database, portal: str, key: str = "key:1", *, host: str | None = HOST, **facts: Any) -> Page:
+def write(database: Database, portal: str, key: str = "key:1", *, host: str | None = HOST, **facts: Any) -> OneKey:
     made = page(database, portal, key, host=host)
     made.read()
-    made.write(entry(portal, key, **facts), hold=0)
+    made.write(entry(portal, key, **facts), lease=0)
     return made
 
 
@@ -111,16 +113,16 @@ def test_renaming_takes_everything_along(database: Database) -> None:
     rival = page(database, NEW, "key:2")
     rival.read()
     with pytest.raises(Claimed) as caught:
-        rival.write(entry(NEW, "key:2"), hold=0)
-    assert caught.value.key == "acme:key:1"
-    assert dict(rival.claimed_by_others([1034])) == {1034: "answer"}
+        rival.write(entry(NEW, "key:2"), lease=0)
+    assert caught.value.args[0] == "acme:key:1"
+    assert dict(rival.claimed_by_others([1034])) == {1034: "response"}
 
 
 def test_what_an_overtaken_attempt_knew_goes_with_its_key(database: Database) -> None:
     first, second = page(database, HOST), page(database, HOST, owner="two")
     first.read()
     second.read()
-    first.write(entry(HOST, payment_id=None, evidence=None, receipt=None), hold=0)
+    first.write(entry(HOST, payment_id=None, evidence=None, receipt=None), lease=0)
     with pytest.raises(PaymentInProgress):
         second.write(entry(HOST))
     rename_portal(database, HOST, NEW)
@@ -132,23 +134,23 @@ def test_an_attempt_that_began_before_sends_nothing_after(database: Database) ->
     new.read()
     rename_portal(database, HOST, NEW)
     with pytest.raises(PaymentInProgress):
-        known.write(entry(HOST, receipt=None), hold=60)
+        known.write(entry(HOST, receipt=None), lease=60)
     with pytest.raises(Bitrix24ConfigError, match="as the portal 'acme'"):
-        new.write(entry(HOST, "key:2", payment_id=None, evidence=None), hold=60)
+        new.write(entry(HOST, "key:2", payment_id=None, evidence=None), lease=60)
     assert {found.key for found in SqlJournal(database, "one").entries()} == {"acme:key:1"}
 
 
 @pytest.mark.parametrize(
-    ("facts", "hold", "why"),
+    ("facts", "lease", "why"),
     [
         ({"sends": (Send(at=1.0, settle_until=157.0, by="one"),)}, 0, "the outcome of a send is unknown"),
         ({}, 60, "an attempt is at work on"),
     ],
 )
-def test_what_may_still_arrive_is_not_renamed(database: Database, facts: Any, hold: int, why: str) -> None:
+def test_what_may_still_arrive_is_not_renamed(database: Database, facts: Any, lease: int, why: str) -> None:
     made = page(database, HOST)
     made.read()
-    made.write(entry(HOST, **{"payment_id": None, "evidence": None, "receipt": None} | facts), hold=hold)
+    made.write(entry(HOST, **{"payment_id": None, "evidence": None, "receipt": None} | facts), lease=lease)
     with pytest.raises(Bitrix24ConfigError, match=rf"not renamed: .*{why}.*Nothing was changed"):
         rename_portal(database, HOST, NEW)
     assert page(database, HOST).read() is not None

@@ -195,7 +195,7 @@ def test_a_person_adopts_the_payment(world: World) -> None:
     assert [entry["payment_id"] for entry in world.added(3) if entry["by"] == "rest"] == [1033]
     entry = world.journal("adopted")
     (decision,) = entry["decisions"]
-    assert (decision["what"], decision["payment_id"], decision["through"]) == ("adopt", 1033, "Airflow")
+    assert (decision["what"], decision["payment_id"], decision["through"]) == ("use_payment", 1033, "Airflow")
     assert decision["by"]
     assert decision["at"].startswith("20")
 
@@ -217,7 +217,7 @@ def test_a_person_lets_it_be_added_again(world: World) -> None:
     assert world.asked["added_again"]["options"] == ["Give up", "Add again (may pay twice)"]
     receipt = world.receipt("added_again")
     assert [entry["payment_id"] for entry in world.added(2)] == [receipt["payment_id"]]
-    assert (receipt["outcome"], receipt["evidence"]) == ("created", "answer")
+    assert (receipt["outcome"], receipt["evidence"]) == ("created", "response")
 
 
 def test_adding_again_is_refused_if_something_appeared_that_was_not_shown(world: World) -> None:
@@ -228,7 +228,7 @@ def test_adding_again_is_refused_if_something_appeared_that_was_not_shown(world:
     theirs = world.added(3)[-1]["payment_id"]
     assert f"decided to pay again, but meanwhile payment {theirs} appeared" in world.printed
     entry = world.journal("changed")
-    assert (entry["state"], entry["candidates"]) == ("parked", [theirs])
+    assert (entry["state"], entry["candidates"]) == ("needs_decision", [theirs])
 
 
 def test_a_person_lets_it_be_marked_again(world: World) -> None:
@@ -270,8 +270,8 @@ def test_what_was_left_red_is_settled_at_a_terminal(world: World) -> None:
     entry = world.journal("left_red")
     assert entry["decision"] is None  # only attempts write it
     (decision,) = world.journal("left_red", "bitrix24_decisions")
-    assert json.loads(decided.stdout) == entry | {"state": "decided", "decision": decision}
-    assert (decision["what"], decision["payment_id"], decision["by"]) == ("adopt", ours["payment_id"], "Ada")
+    assert json.loads(decided.stdout) == entry | {"state": "decision_pending", "decision": decision}
+    assert (decision["what"], decision["payment_id"], decision["by"]) == ("use_payment", ours["payment_id"], "Ada")
 
 
 def test_what_is_not_there_is_told(world: World) -> None:
@@ -312,7 +312,7 @@ def test_a_question_that_nobody_has_answered_says_what_a_late_answer_does(world:
 def test_an_answer_that_came_too_late_is_heard_when_the_task_is_cleared(world: World) -> None:
     assert "has given deal 2 up" in world.log("answered_late")
     (decision,) = world.journal("answered_late")["decisions"]
-    assert (decision["what"], decision["through"]) == ("give_up", "Airflow")
+    assert (decision["what"], decision["through"]) == ("abandon", "Airflow")
     assert len(world.added(2)) == 1  # that of "added_again"
 
 
@@ -320,7 +320,7 @@ def test_an_answer_that_is_overtaken_is_heard(world: World) -> None:
     """Whether Airflow goes on with the answer or starts another attempt."""
     receipt = world.receipt("overtaken")
     (decision,) = world.journal("overtaken")["decisions"]
-    assert (decision["what"], decision["payment_id"]) == ("adopt", receipt["payment_id"])
+    assert (decision["what"], decision["payment_id"]) == ("use_payment", receipt["payment_id"])
     assert (receipt["evidence"], receipt["recovered"]) == ("person", True)
 
 

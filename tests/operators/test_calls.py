@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_bitrix24.exceptions import Bitrix24Error, Bitrix24NoAnswer, Bitrix24RateLimited
 from airflow_provider_bitrix24.operators.calls import Bitrix24CallOperator, GetPaymentLinkOperator
-from tests.core.raw_server import SECRET, RawServer, answer
+from tests.core.raw_server import SECRET, RawServer, http_response
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
     def script(peer: Any) -> None:
         while peer.read_request():
-            peer.send(answer(replies[0]))
+            peer.send(http_response(replies[0]))
 
     running = RawServer(script)
     connection = {

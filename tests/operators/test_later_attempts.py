@@ -195,7 +195,7 @@ def test_the_message_says_how_to_decide_about_this_very_task(portal: Any, task: 
     words = shlex.split(command)
     assert words[words.index("--dag") :] == ["--dag", "finance", "--run", "manual__1", "--task", "pay"]
     document = json.loads(task.store.kept["bitrix24_payment"])
-    assert words[3] == document["key"]
+    assert words[words.index("resolve") + 1] == document["key"]
     assert ("--use-payment ID" in str(caught.value)) == (operation == "add_crm_payment")
     assert "(with on_unknown='ask', Airflow asks a person instead)" in str(caught.value)
 

@@ -24,8 +24,9 @@ from tests.proof.world import Outcome, Strand, Worker, World
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from airflow_provider_bitrix24.once import Once, Receipt
+    from airflow_provider_bitrix24.at_most_once.receipt import Receipt
     from tests.proof.virtual_journals import VirtualDatabase
+    from tests.tools.payments import ScriptedPayments
 
 RETRIES: Final = 3
 IDENTITY: Final = "dag:d:run:r:task:t:map_index:-1"
@@ -38,16 +39,16 @@ class Operation:
 
     name: str
     operation: str
-    do: Callable[[Once], Receipt]
+    do: Callable[[ScriptedPayments], Receipt]
     key: Callable[[World], str]
     fill: Mapping[int, int] | None = None
     inside: bool = False
     """Whether it writes in a batch."""
 
 
-def _add(**options: Any) -> Callable[[Once], Receipt]:
+def _add(**options: Any) -> Callable[[ScriptedPayments], Receipt]:
     arguments = {"entity_id": 1, "entity_type_id": 2, "key": KEY, "pay_system_id": None, "fill_products": False}
-    return lambda once: once.add_crm_payment(**{**arguments, "if_unpaid_exists": "add", **options})
+    return lambda payments: payments.add_crm_payment(**{**arguments, "if_unpaid_exists": "add", **options})
 
 
 OPERATIONS: Final = {
@@ -59,13 +60,13 @@ OPERATIONS: Final = {
         Operation(
             "invoice",
             "pay_invoice",
-            lambda once: once.pay_invoice(invoice_id=2, pay_system_id=31, bx_rest_handler=None),
+            lambda payments: payments.pay_invoice(invoice_id=2, pay_system_id=31, bx_rest_handler=None),
             lambda world: f"{world.name}:invoice:2",
         ),
         Operation(
             "payment",
             "pay_crm_payment",
-            lambda once: once.pay_crm_payment(payment_id=1001, allow_zero=False),
+            lambda payments: payments.pay_crm_payment(payment_id=1001, allow_zero=False),
             lambda world: f"{world.name}:payment:1001",
         ),
     )

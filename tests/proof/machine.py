@@ -13,8 +13,8 @@ from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from airflow_provider_bitrix24.at_most_once.record import Decision
 from airflow_provider_bitrix24.exceptions import PaymentAmbiguous
-from airflow_provider_bitrix24.journal import Decision
 from tests.proof.campaign import RETRIES
 from tests.proof.judge import Judge
 from tests.proof.strikes import DEATHS, JOURNAL_STRIKES, PEOPLE, READ_STRIKES, SEND_STRIKES, SLOWNESS, Broken
@@ -23,8 +23,9 @@ from tests.proof.world import Outcome, Strand, Worker, World
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_bitrix24.once import Once, Receipt
+    from airflow_provider_bitrix24.at_most_once.receipt import Receipt
     from tests.proof.virtual_journals import VirtualDatabase
+    from tests.tools.payments import ScriptedPayments
 
 FITTING = {
     "read": (*DEATHS, *SLOWNESS, *READ_STRIKES),
@@ -40,7 +41,7 @@ class Job:
     identity: str
     key: str
     operation: str
-    do: Callable[[Once, Decision | None], Receipt]
+    do: Callable[[ScriptedPayments, Decision | None], Receipt]
     fill: dict[int, int] | None = None
     tries: int = 0
     max_tries: int = RETRIES
@@ -96,8 +97,8 @@ class Conductor:
         worker.world.advance(max(0.0, running.waits_until - worker.world.time()))
 
 
-def _add(key: str, **options: Any) -> Callable[[Once, Decision | None], Receipt]:
-    return lambda once, decision: once.add_crm_payment(
+def _add(key: str, **options: Any) -> Callable[[ScriptedPayments, Decision | None], Receipt]:
+    return lambda payments, decision: payments.add_crm_payment(
         entity_id=1, entity_type_id=2, key=key, decision=decision, **options
     )
 
@@ -191,9 +192,9 @@ class Portal(RuleBasedStateMachine):
         assert isinstance(error, PaymentAmbiguous)
         ours = [number for number in error.candidates if number in judge.standing()]
         if ours and not again:
-            what, number = "adopt", ours[0]
+            what, number = "use_payment", ours[0]
         elif not judge.standing() and again:
-            what, number = "pay_again", None
+            what, number = "send_again", None
             judge.granted += 1
         else:
             return
@@ -215,7 +216,7 @@ class Portal(RuleBasedStateMachine):
         job.tries += 1
         worker = self.world.worker(job.identity, job.tries, clock_off_by=clock, max_tries=job.max_tries)
         ends: list[Outcome] = []
-        strand = Strand(lambda: ends.append(worker.attempt(lambda once: job.do(once, decision))))
+        strand = Strand(lambda: ends.append(worker.attempt(lambda payments: job.do(payments, decision))))
         worker.strand = strand
         job.running = Running(job, worker, strand, decision, ends)
         self.conductor.attempts[id(worker)] = job.running
@@ -268,9 +269,9 @@ def _asked(job: Job) -> bool:
     return job.operation == "add_crm_payment" and isinstance(error, PaymentAmbiguous)
 
 
-def _pay_invoice(once: Once, decision: Decision | None) -> Receipt:
-    return once.pay_invoice(invoice_id=2, pay_system_id=31, decision=decision)
+def _pay_invoice(payments: ScriptedPayments, decision: Decision | None) -> Receipt:
+    return payments.pay_invoice(invoice_id=2, pay_system_id=31, decision=decision)
 
 
-def _pay_payment(once: Once, decision: Decision | None) -> Receipt:
-    return once.pay_crm_payment(payment_id=1001, decision=decision)
+def _pay_payment(payments: ScriptedPayments, decision: Decision | None) -> Receipt:
+    return payments.pay_crm_payment(payment_id=1001, decision=decision)

@@ -5,21 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_bitrix24.at_most_once.record import Decision, Record
 from airflow_provider_bitrix24.exceptions import PaymentAmbiguous
-from airflow_provider_bitrix24.journal import Decision, Entry
 from airflow_provider_bitrix24.journal.cli import refuse_senseless
-from airflow_provider_bitrix24.journal.database import SqlJournal
-from airflow_provider_bitrix24.journal.shelves import SqlShelf
+from airflow_provider_bitrix24.journal.inspect import SqlEntrySource
+from airflow_provider_bitrix24.journal.sql import SqlJournal
 from airflow_provider_bitrix24.sandbox.faults import Fault
 from tests.proof.campaign import KEY
 from tests.proof.judge import Judge
 from tests.proof.wire import digest
+from tests.tools.payments import JournalPage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_bitrix24.once import Once, Receipt
+    from airflow_provider_bitrix24.at_most_once.receipt import Receipt
     from tests.proof.world import Worker, World
+    from tests.tools.payments import ScriptedPayments
 
 ADD = "crm.item.payment.add"
 LOST_AND_ANOTHER = {"a": {3: "drop_after", 4: "people: adds"}}
@@ -49,8 +51,8 @@ class Script:
         worker.world.advance(seconds)
 
 
-def adding(key: str = KEY, **options: Any) -> Callable[[Once], Receipt]:
-    return lambda once: once.add_crm_payment(entity_id=1, entity_type_id=2, key=key, **options)
+def adding(key: str = KEY, **options: Any) -> Callable[[ScriptedPayments], Receipt]:
+    return lambda payments: payments.add_crm_payment(entity_id=1, entity_type_id=2, key=key, **options)
 
 
 def writes(world: World, key: str = KEY) -> list[str]:
@@ -73,31 +75,31 @@ def decision(what: Any, *candidates: int, payment_id: int | None = None) -> Deci
     )
 
 
-def entry_of(world: World, key: str = KEY) -> Entry:
+def entry_of(world: World, key: str = KEY) -> Record:
     """What the database holds."""
-    found = SqlJournal(world.database, "command line:bob").page(world.name, key).read()
+    found = JournalPage(SqlJournal(world.database, "command line:bob"), world.name, key).read()
     assert found is not None
     return found
 
 
 def resolve(world: World, what: Any, payment_id: int | None = None, key: str = KEY, by: str = "bob") -> None:
     """Decide at a terminal, in the database."""
-    shelf = SqlShelf(SqlJournal(world.database, f"command line:{by}"))
-    [drawer] = [one for one in shelf.drawers(key) if one.entry.portal == world.name]
-    assert isinstance(drawer.entry, Entry)
+    source = SqlEntrySource(SqlJournal(world.database, f"command line:{by}"))
+    [handle] = [one for one in source.entries(key) if one.entry.portal == world.name]
+    assert isinstance(handle.entry, Record)
     decided = Decision(
         what=what,
         payment_id=payment_id,
-        candidates=drawer.entry.candidates,
+        candidates=handle.entry.candidates,
         by=by,
         at="2026-11-22T10:00:00+00:00",
         through="command line",
     )
-    refuse_senseless(drawer.entry, decided)
-    drawer.decide(decided)
+    refuse_senseless(handle.entry, decided)
+    handle.decide(decided)
 
 
-def fates(entry: Entry) -> list[tuple[str, str, str | None]]:
+def fates(entry: Record) -> list[tuple[str, str, str | None]]:
     """Each decision in the record: whose, what, and why it was not carried out."""
     return [(decision.by, decision.what, decision.refused) for decision in entry.decisions]
 
@@ -117,7 +119,7 @@ def wrong_claim(world: World) -> None:
     assert isinstance(world.worker("b", 1).attempt(adding("key-b")).error, PaymentAmbiguous)
     world.director = Script({"a": {3: "drop_after", 4: "killed before"}})
     world.worker("a", 1).attempt(adding())
-    resolve(world, "adopt", 1033, key="key-b")
+    resolve(world, "use_payment", 1033, key="key-b")
     world.director = Script({})
     assert world.worker("b", 2).attempt(adding("key-b")).receipt is not None
 

@@ -17,9 +17,10 @@ from tests.proof.world import World
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_bitrix24.once import Once, Receipt
+    from airflow_provider_bitrix24.at_most_once.receipt import Receipt
     from tests.proof.virtual_journals import VirtualDatabase
     from tests.proof.world import Outcome, Worker
+    from tests.tools.payments import ScriptedPayments
 
 ROW = 7
 """The effect that puts the first product row in."""
@@ -35,7 +36,7 @@ CLEARED = "PaymentNotApplied, cleared: green"
         ("payment", 3, "true_not_applied", 8, CLEARED),
         ("add", 3, "error", 8, CLEARED),
         ("fill", 3, "error", 8, CLEARED),
-        ("fill", ROW, "error", 11, CLEARED),
+        ("fill", ROW, "error", 12, CLEARED),
         # The row is missed when all is read; whoever clears the task is told that it had been accepted.
         ("fill", ROW, "true_not_applied", 22, "PaymentMismatch, cleared: PaymentNotApplied"),
     ],
@@ -72,8 +73,8 @@ class EverySend:
         worker.world.advance(seconds)
 
 
-def _paying(**options: Any) -> Callable[[Once], Receipt]:
-    return lambda once: once.pay_invoice(invoice_id=2, pay_system_id=31, **options)
+def _paying(**options: Any) -> Callable[[ScriptedPayments], Receipt]:
+    return lambda payments: payments.pay_invoice(invoice_id=2, pay_system_id=31, **options)
 
 
 def _told_and_killed(database: VirtualDatabase) -> World:
@@ -95,7 +96,7 @@ def test_the_retry_says_what_the_dead_attempt_could_not_say(database: VirtualDat
     world = _told_and_killed(database)
     for attempt in (2, 3):
         message = _red(world.worker(IDENTITY, attempt, max_tries=3).attempt(_paying()))
-        assert f"{IDENTITY}:try:1 marked invoice 2 as paid, and the portal answered (true)" in message
+        assert f"{IDENTITY}:try:1 sent the mark of invoice 2, and the portal answered (true)" in message
         assert "Nothing was sent by this attempt" in message
         assert "clear this task" in message
     assert len(world.sends) == 1
@@ -114,7 +115,7 @@ def test_another_task_with_the_key_is_told_before_it_sends(database: VirtualData
     world.advance(world.settle_window)  # the key is held for the dead attempt until then
     for attempt in (1, 2):
         message = _red(world.worker("tomorrow", attempt, max_tries=3).attempt(_paying()))
-        assert f"{IDENTITY}:try:1 marked invoice 2 as paid" in message
+        assert f"{IDENTITY}:try:1 sent the mark of invoice 2" in message
     assert len(world.sends) == 1
     assert world.worker("tomorrow", 3, max_tries=5).attempt(_paying()).receipt is not None
 
@@ -143,7 +144,7 @@ def test_a_row_that_another_task_could_not_send_is_still_not_shown(database: Vir
         world.advance(world.settle_window)
         assert world.worker("b", attempt, max_tries=max_tries).attempt(filling).receipt is None
     [row] = entry_of(world).steps.values()
-    assert [send.result for send in row] == ["not_shown", "not_sent"]
+    assert [send.result for send in row] == ["not_applied", "not_sent"]
     sends = len(world.sends)
     world.director = Script({})
     world.advance(world.settle_window)
@@ -173,7 +174,7 @@ def test_what_a_person_decides_counts_in_the_same_round(database: VirtualDatabas
     """Airflow asks in the middle of an attempt, which is none that somebody has cleared."""
     world = _told_and_killed(database)
     world.advance(world.settle_window)  # nobody decides while somebody is at work
-    resolve(world, "pay_again", key=f"{world.name}:invoice:2")
+    resolve(world, "send_again", key=f"{world.name}:invoice:2")
     assert world.worker(IDENTITY, 2, max_tries=3).attempt(_paying()).receipt is not None
     assert len(world.sends) == 2
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,6 +24,7 @@ from tests.proof.stories import (
     wrong_claim,
 )
 from tests.proof.world import World
+from tests.tools.payments import JournalPage
 
 if TYPE_CHECKING:
     from tests.proof.virtual_journals import VirtualDatabase
@@ -41,11 +43,11 @@ def test_what_an_overtaken_attempt_wanted_to_return_is_not_taken_for_the_portals
 
     world.director = Script({"a": {2: meanwhile}, "b": {3: "killed after"}})
     # Overtaken, it looks again, and finds what the other one has made.
-    assert receipt_of(world.worker("a", 1).attempt(do)) == ("created", "difference", theirs + 1)
+    assert receipt_of(world.worker("a", 1).attempt(do)) == ("created", "only_new_payment", theirs + 1)
     world.portal.act.unpay_payment(theirs, user_id=7)
     world.advance(1000)
     world.director = Script({})
-    assert receipt_of(world.worker("c", 1).attempt(do)) == ("existing", "difference", theirs + 1)
+    assert receipt_of(world.worker("c", 1).attempt(do)) == ("existing", "only_new_payment", theirs + 1)
     filled = {item.payment_id for item in world.portal.state.payable_items.values() if item.payment_id > 1032}
     assert filled == {theirs + 1}
 
@@ -65,8 +67,8 @@ def test_what_another_key_has_provably_made_is_not_taken_for_ours(database: Virt
     world.director = Script({"a": {3: "drop_before", 4: "killed before"}})
     assert world.worker("a", 1).attempt(adding()).killed
     world.director = Script({})
-    assert receipt_of(world.worker("b", 1).attempt(adding("key-b"))) == ("created", "answer", 1033)
-    assert receipt_of(world.worker("a", 2).attempt(adding())) == ("created", "answer", 1034)
+    assert receipt_of(world.worker("b", 1).attempt(adding("key-b"))) == ("created", "response", 1033)
+    assert receipt_of(world.worker("a", 2).attempt(adding())) == ("created", "response", 1034)
 
 
 def test_who_is_shown_another_payment_can_pay_again(database: VirtualDatabase) -> None:
@@ -75,13 +77,13 @@ def test_who_is_shown_another_payment_can_pay_again(database: VirtualDatabase) -
     assert world.worker("a", 1).attempt(adding()).receipt is not None
     world.people("deletes")
     world.people("adds")
-    resolve(world, "pay_again")
+    resolve(world, "send_again")
     error = world.worker("a", 2).attempt(adding()).error
     assert isinstance(error, PaymentAmbiguous)
     assert "meanwhile payment 1034 appeared on deal 1, which bob was not shown" in str(error)
-    resolve(world, "pay_again")
+    resolve(world, "send_again")
     world.answered.clear()  # a person has decided that it is sent once more
-    assert receipt_of(world.worker("a", 3).attempt(adding())) == ("created", "answer", 1035)
+    assert receipt_of(world.worker("a", 3).attempt(adding())) == ("created", "response", 1035)
     assert entry_of(world).dismissed == (1033, 1034)
 
 
@@ -96,11 +98,11 @@ def test_nobody_pays_again_beside_the_payment_that_carries_the_tag(
         world.journal, world.database, database.world = "sql", database, world
     assert receipt_of(world.worker("run2", 1).attempt(adding(tag=True))) == ("existing", "tag", 1033)
     if journal == "sql":
-        resolve(world, "pay_again")
+        resolve(world, "send_again")
     else:
-        found = world.journal_for("run2", 2).page(world.name, KEY).read()
-        decided = decision("pay_again").but(about=found.digest, through="command line")
-        world.states["run2"].documents[DECISIONS] = json.dumps([decided.model_dump(mode="json")])
+        found = JournalPage(world.journal_for("run2", 2), world.name, KEY).read()
+        decided = replace(decision("send_again"), about=found.digest, through="command line")
+        world.states["run2"].documents[DECISIONS] = json.dumps([decided.document()])
     error = world.worker("run2", 2).attempt(adding(tag=True)).error
     assert isinstance(error, PaymentAmbiguous)
     assert "payment 1033, which is this key's, is still on deal 1" in str(error)
@@ -123,27 +125,27 @@ def test_nobody_pays_again_beside_what_the_portal_has_told_an_overtaken_attempt(
 
     world.director = Script({"a": {4: meanwhile}})  # it has the answer 1033 in its hands
     assert isinstance(world.worker("a", 1).attempt(adding()).error, PaymentInProgress)
-    decided = decision("pay_again", 1033, 1034) if how == "Airflow" else None
+    decided = decision("send_again", 1033, 1034) if how == "Airflow" else None
     if decided is None:
-        resolve(world, "pay_again")
+        resolve(world, "send_again")
     error = world.worker("b", 2).attempt(adding(decision=decided)).error
     assert isinstance(error, PaymentAmbiguous)
     assert "payment 1033, which is this key's, is still on deal 1" in str(error)
-    assert receipt_of(world.worker("b", 3).attempt(adding())) == ("created", "answer", 1033)
+    assert receipt_of(world.worker("b", 3).attempt(adding())) == ("created", "response", 1033)
     assert writes(world) == [ADD]
 
 
 def test_who_gives_up_has_not_said_that_the_payment_is_not_ours(database: VirtualDatabase) -> None:
     world = World("sql", database)
     world.director = Script({"a": {3: "drop_after"}})
-    assert receipt_of(world.worker("a", 1).attempt(adding())) == ("created", "difference", 1033)
-    resolve(world, "give_up")
-    resolve(world, "pay_again")
+    assert receipt_of(world.worker("a", 1).attempt(adding())) == ("created", "only_new_payment", 1033)
+    resolve(world, "abandon")
+    resolve(world, "send_again")
     error = world.worker("a", 2).attempt(adding()).error
     assert isinstance(error, PaymentAmbiguous)
     assert "meanwhile payment 1033 appeared" in str(error)
     assert there(world) == [1033]
-    resolve(world, "adopt", 1033)
+    resolve(world, "use_payment", 1033)
     assert receipt_of(world.worker("a", 3).attempt(adding())) == ("created", "person", 1033)
 
 
@@ -154,24 +156,24 @@ def test_paying_again_is_about_the_same_object(fill_products: bool, database: Vi
     options = {"if_unpaid_exists": "return", "fill_products": fill_products}
 
     def do(deal: int) -> Any:
-        return lambda once: once.add_crm_payment(entity_id=deal, entity_type_id=2, key=KEY, **options)
+        return lambda payments: payments.add_crm_payment(entity_id=deal, entity_type_id=2, key=KEY, **options)
 
-    assert receipt_of(world.worker("a", 1).attempt(do(1))) == ("existing", "state", 1033)
-    resolve(world, "pay_again")
+    assert receipt_of(world.worker("a", 1).attempt(do(1))) == ("existing", "portal_state", 1033)
+    resolve(world, "send_again")
     error = world.worker("a", 2).attempt(do(4)).error
     assert isinstance(error, PaymentMismatch)
     assert "entity_id 1 instead of 4. bob decided to pay again for the former ones" in str(error)
     assert writes(world) == []
     # For the same object as before it is carried out.
-    assert receipt_of(world.worker("a", 3).attempt(do(1))) == ("created", "answer", 1034)
+    assert receipt_of(world.worker("a", 3).attempt(do(1))) == ("created", "response", 1034)
 
 
 def test_giving_up_in_the_database_is_not_undone_by_the_copy(database: VirtualDatabase) -> None:
     world = World("sql and task state", database)
     world.portal.act.add_payment(2, 1, user_id=7)
     do = adding(if_unpaid_exists="return")
-    assert receipt_of(world.worker("a", 1).attempt(do)) == ("existing", "state", 1033)
-    resolve(world, "give_up")
+    assert receipt_of(world.worker("a", 1).attempt(do)) == ("existing", "portal_state", 1033)
+    resolve(world, "abandon")
     for attempt in (2, 3):
         error = world.worker("a", attempt).attempt(do).error
         assert isinstance(error, PaymentRefused)
@@ -182,11 +184,11 @@ def test_what_is_adopted_in_place_of_a_returned_one_is_filled(database: VirtualD
     world = World("sql", database)
     do = adding(fill_products=True, if_unpaid_exists="return")
     world.portal.act.add_payment(2, 1, user_id=7, amount="99.00")
-    assert receipt_of(world.worker("a", 1).attempt(do)) == ("existing", "state", 1033)
+    assert receipt_of(world.worker("a", 1).attempt(do)) == ("existing", "portal_state", 1033)
     world.people("deletes")
     theirs = world.portal.act.add_payment(2, 1, user_id=7)
     assert world.worker("a", 2).attempt(do).error is not None
-    resolve(world, "adopt", theirs)
+    resolve(world, "use_payment", theirs)
     outcome = world.worker("a", 3).attempt(do)
     assert receipt_of(outcome) == ("existing", "person", theirs)
     assert outcome.receipt.money.amount == 1020
@@ -195,11 +197,11 @@ def test_what_is_adopted_in_place_of_a_returned_one_is_filled(database: VirtualD
 def test_who_has_given_up_is_told_what_is_on_the_books(database: VirtualDatabase) -> None:
     world = World("sql", database)
     assert world.worker("a", 1).attempt(adding()).receipt is not None
-    resolve(world, "give_up")
+    resolve(world, "abandon")
     error = world.worker("a", 2).attempt(adding()).error
     assert isinstance(error, PaymentRefused)
     assert "has succeeded for deal 1, with payment 1033" in str(error)
-    resolve(world, "pay_again")
+    resolve(world, "send_again")
     error = world.worker("a", 3).attempt(adding()).error
     assert isinstance(error, PaymentAmbiguous)
     assert "payment 1033, which is this key's, is still on deal 1" in str(error)
@@ -215,10 +217,10 @@ def test_what_does_not_fit_us_and_another_key_has_adopted_is_not_waited_for(data
     world.director = Script({})
     world.people("adds")
     assert isinstance(world.worker("b", 2).attempt(adding("key-b")).error, PaymentAmbiguous)
-    resolve(world, "adopt", 1033, key="key-b")
+    resolve(world, "use_payment", 1033, key="key-b")
     assert receipt_of(world.worker("b", 3).attempt(adding("key-b"))) == ("created", "person", 1033)
     # Somebody else has made it: it is not a's, whoever has it.
-    assert receipt_of(world.worker("a", 2).attempt(adding())) == ("created", "answer", 1034)
+    assert receipt_of(world.worker("a", 2).attempt(adding())) == ("created", "response", 1034)
 
 
 @pytest.mark.parametrize("journal", ["task state", "sql"])
@@ -239,9 +241,9 @@ def test_who_pays_again_after_an_unclear_answer_need_not_clear_twice(journal: st
     world.director = Script({"a": {3: "error", 4: "people: adds"}})
     error = world.worker("a", 1, max_tries=3).attempt(adding()).error
     assert isinstance(error, PaymentAmbiguous)
-    decided = decision("pay_again", *error.candidates)
+    decided = decision("send_again", *error.candidates)
     outcome = world.worker("a", 2, max_tries=5).attempt(adding(decision=decided))
-    assert receipt_of(outcome) == ("created", "answer", 1034)
+    assert receipt_of(outcome) == ("created", "response", 1034)
 
 
 def test_who_marks_again_after_an_unclear_answer_need_not_clear_twice(database: VirtualDatabase) -> None:
@@ -250,7 +252,7 @@ def test_who_marks_again_after_an_unclear_answer_need_not_clear_twice(database: 
     assert world.worker("a", 1, max_tries=3).attempt(OPERATIONS["invoice"].do).killed
     world.director = Script({})
     world.advance(2 * world.settle_window)
-    resolve(world, "pay_again", key=f"{world.name}:{key}")
+    resolve(world, "send_again", key=f"{world.name}:{key}")
     receipt = world.worker("a", 2, max_tries=5).attempt(OPERATIONS["invoice"].do).receipt
     assert receipt is not None
     assert receipt.outcome == "paid"

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from airflow_provider_bitrix24.exceptions import PaymentAmbiguous
-from airflow_provider_bitrix24.journal.database import SqlJournal
+from airflow_provider_bitrix24.journal.sql import SqlJournal
 from tests.proof.campaign import IDENTITY, OPERATIONS, Case, Strikes, tell
 from tests.proof.judge import Judge
 from tests.proof.world import World
@@ -24,7 +24,7 @@ def forget(world: World) -> None:
     """Empty what keeps the journal, as Clear does with the task state, or whoever replaces a database."""
     world.states.clear()
     if world.database is not None and world.journal != "task state":
-        SqlJournal(world.database, "somebody").page(world.name, "")  # its tables, if nobody has come so far
+        SqlJournal(world.database, "somebody").load(world.name, [""])  # its tables, if nobody has come so far
         with world.database.begin() as connection:
             for table in TABLES:
                 connection.execute(sa.text(f"delete from {table} where portal = :portal"), {"portal": world.name})

@@ -24,25 +24,18 @@ THE_ANSWER = (2, 3, 4, 5)
 def keep_only_in_the_task_state(worker: Worker, *numbers: int) -> None:
     """These writes reach the task state, and then the database is away."""
     journal = worker.journal._journal  # type: ignore[attr-defined]
-    real, seen = journal.page, 0
+    real, seen = journal.save, 0
 
-    def page(portal: str, key: str) -> Any:
-        row = real(portal, key)
-        write = row.write
+    def save(changes: Any) -> Any:
+        nonlocal seen
+        seen += not changes[0].opens
+        if changes[0].opens or seen not in numbers:
+            return real(changes)
+        journal._fence.save([replace(one, record=one.record.copied_from(journal.name)) for one in changes])
+        worker.answered.clear()
+        raise Bitrix24StoreError("the test database", "away")
 
-        def half(entry: Any, *, hold: float | None = None) -> None:
-            nonlocal seen
-            seen += 1
-            if seen not in numbers:
-                return write(entry, hold=hold)
-            row._fence.write(entry.but(kept_in=row._database.name))
-            worker.answered = None
-            raise Bitrix24StoreError("the test database", "away")
-
-        row.write = half
-        return row
-
-    journal.page = page
+    journal.save = save
 
 
 def test_what_only_the_task_state_knew_is_a_rival(database: VirtualDatabase) -> None:
@@ -87,14 +80,14 @@ def test_the_portals_answer_is_not_forgotten(people: str, database: VirtualDatab
     world.advance(1000)
     outcome = world.worker("a", 2).attempt(adding())
     if people == "adds":
-        assert receipt_of(outcome) == ("created", "answer", 1033)
+        assert receipt_of(outcome) == ("created", "response", 1033)
         assert there(world) == [1033, 1034]
     else:
         assert isinstance(outcome.error, PaymentNotApplied)
         assert "Payment 1033 of deal 1 was added, as the portal answered" in str(outcome.error)
     assert added(world) == [1033]
     assert len(writes(world)) == 1
-    assert (entry_of(world).payment_id, entry_of(world).evidence) == (1033, "answer")
+    assert (entry_of(world).payment_id, entry_of(world).evidence) == (1033, "response")
 
 
 def test_a_yes_to_a_mark_is_not_forgotten(database: VirtualDatabase) -> None:
@@ -118,9 +111,9 @@ def test_what_a_person_has_decided_since_counts_more(database: VirtualDatabase) 
     keep_only_in_the_task_state(a, *THE_ANSWER)
     assert isinstance(a.attempt(adding()).error, Bitrix24StoreError)
     world.advance(1000)
-    resolve(world, "give_up")
+    resolve(world, "abandon")
     assert isinstance(world.worker("a", 2).attempt(adding()).error, PaymentRefused)
-    assert entry_of(world).state == "given_up"
+    assert entry_of(world).state == "abandoned"
 
 
 def _without_time(reply: Any) -> Any:

@@ -13,12 +13,13 @@ import pytest
 from airflow_provider_bitrix24 import drivers
 from airflow_provider_bitrix24.api.client import ApiClient
 from airflow_provider_bitrix24.api.settings import Settings
+from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
 from airflow_provider_bitrix24.journal.task_state import TaskStateJournal
-from airflow_provider_bitrix24.once import Once, Task
 from tests.proof.campaign import OPERATIONS, Operation
 from tests.proof.judge import Judge
 from tests.proof.strikes import Killed
 from tests.proof.world import Outcome
+from tests.tools.payments import ScriptedPayments
 
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.sandbox.pytest_plugin import Sandbox
@@ -65,16 +66,16 @@ def attempt(sandbox: Sandbox, store: Store, operation: Operation, try_number: in
         extra={**TERMS, "portal_id": "acme"},
     )
     with drivers.make_session(settings) as session:
-        once = Once(
+        payments = ScriptedPayments(
             ApiClient(settings),
             lambda flow: drivers.run(flow, session),
             time,
             logging.getLogger("proof.http"),
             journal=TaskStateJournal(store),
-            task=Task(identity="a", try_number=try_number),
+            task=TaskAttempt(identity="a", try_number=try_number),
         )
         try:
-            return Outcome(receipt=operation.do(once))
+            return Outcome(receipt=operation.do(payments))
         except Killed:
             return Outcome(killed=True)
 

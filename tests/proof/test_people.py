@@ -15,7 +15,7 @@ from airflow_provider_bitrix24.exceptions import (
     PaymentNotApplied,
     PaymentRefused,
 )
-from airflow_provider_bitrix24.journal.database import SqlJournal
+from airflow_provider_bitrix24.journal.sql import SqlJournal
 from airflow_provider_bitrix24.sandbox.faults import Fault
 from tests.proof.campaign import KEY, OPERATIONS
 from tests.proof.stories import (
@@ -32,12 +32,13 @@ from tests.proof.stories import (
     wrong_claim,
 )
 from tests.proof.world import World
+from tests.tools.payments import JournalPage
 
 if TYPE_CHECKING:
     from tests.proof.virtual_journals import VirtualDatabase
 
 
-@pytest.mark.parametrize(("what", "payment_id"), [("pay_again", None), ("adopt", 1034), ("give_up", None)])
+@pytest.mark.parametrize(("what", "payment_id"), [("send_again", None), ("use_payment", 1034), ("abandon", None)])
 def test_an_answer_to_a_question_that_was_settled_meanwhile_is_not_carried_out(
     what: str,
     payment_id: int | None,
@@ -47,10 +48,10 @@ def test_an_answer_to_a_question_that_was_settled_meanwhile_is_not_carried_out(
     world.director = Script(LOST_AND_ANOTHER)
     asked = world.worker("a", 1).attempt(adding()).error
     assert isinstance(asked, PaymentAmbiguous)
-    resolve(world, "adopt", 1033)
+    resolve(world, "use_payment", 1033)
     settled = world.worker("b", 1).attempt(adding()).receipt
     assert settled is not None
-    late = decision(what, *asked.candidates).model_copy(update={"payment_id": payment_id})
+    late = decision(what, *asked.candidates, payment_id=payment_id)
     outcome = world.worker("a", 1).attempt(adding(decision=late))
     assert outcome.receipt is not None
     assert (outcome.receipt.outcome, outcome.receipt.subject["payment_id"]) == ("existing", 1033)
@@ -62,7 +63,7 @@ def test_only_what_may_be_ours_can_be_adopted(database: VirtualDatabase) -> None
     world.director = Script(LOST_AND_ANOTHER)
     world.worker("a", 1).attempt(adding())
     with pytest.raises(Bitrix24ConfigError, match=r"payment 9999 is none of those that may be its own \(1033, 1034\)"):
-        resolve(world, "adopt", 9999)
+        resolve(world, "use_payment", 9999)
 
 
 def test_one_payment_is_returned_to_many_keys(database: VirtualDatabase) -> None:
@@ -84,7 +85,7 @@ def test_a_returned_payment_that_is_gone_can_be_added_after_all(database: Virtua
     assert world.worker("a", 1).attempt(do).receipt is not None
     world.people("deletes")
     assert isinstance(world.worker("a", 2).attempt(do).error, PaymentNotApplied)
-    resolve(world, "pay_again")
+    resolve(world, "send_again")
     receipt = world.worker("a", 3).attempt(do).receipt
     assert receipt is not None
     assert (receipt.outcome, writes(world)) == ("created", [ADD])
@@ -107,18 +108,18 @@ def test_who_adopts_what_is_gone_is_asked_again(database: VirtualDatabase) -> No
     world = World("sql", database)
     world.director = Script(LOST_AND_ANOTHER)
     world.worker("a", 1).attempt(adding())
-    resolve(world, "adopt", 1034)
+    resolve(world, "use_payment", 1034)
     world.people("deletes")
     error = world.worker("a", 2).attempt(adding()).error
     assert isinstance(error, PaymentAmbiguous)
     assert error.candidates == (1033,)
     entry = entry_of(world)
-    assert (entry.state, entry.candidates, entry.question) == ("parked", (1033,), str(error))
-    assert fates(entry) == [("bob", "adopt", "deal 1 has no such payment now")]
+    assert (entry.state, entry.candidates, entry.question) == ("needs_decision", (1033,), str(error))
+    assert fates(entry) == [("bob", "use_payment", "deal 1 has no such payment now")]
     # Decided again, it goes on.
-    resolve(world, "adopt", 1033)
+    resolve(world, "use_payment", 1033)
     assert world.worker("a", 3).attempt(adding()).receipt is not None
-    assert fates(entry_of(world))[1:] == [("bob", "adopt", None)]
+    assert fates(entry_of(world))[1:] == [("bob", "use_payment", None)]
 
 
 @pytest.mark.parametrize("journal", ["task state", "sql"])
@@ -129,25 +130,25 @@ def test_who_was_not_shown_everything_stays_in_the_record(
     world = World(journal, database)
     candidates = lost(world, "people: adds").candidates
     world.people("adds")
-    outcome = world.worker("a", 2).attempt(adding(decision=decision("pay_again", *candidates)))
+    outcome = world.worker("a", 2).attempt(adding(decision=decision("send_again", *candidates)))
     assert isinstance(outcome.error, PaymentAmbiguous)
-    page = world.journal_for("a", 3).page(world.name, KEY)
+    page = JournalPage(world.journal_for("a", 3), world.name, KEY)
     entry = page.read()
-    assert (entry.state, entry.candidates) == ("parked", outcome.error.candidates)
+    assert (entry.state, entry.candidates) == ("needs_decision", outcome.error.candidates)
     why = "meanwhile payment 1035 appeared on deal 1, which anna was not shown"
-    assert fates(entry) == [("anna", "pay_again", why)]
+    assert fates(entry) == [("anna", "send_again", why)]
 
 
 def test_a_decision_that_another_one_replaces_stays_in_the_record(database: VirtualDatabase) -> None:
     world = World("sql", database)
     world.director = Script(LOST_AND_ANOTHER)
     world.worker("a", 1).attempt(adding())
-    resolve(world, "adopt", 1034, by="bob")
-    resolve(world, "adopt", 1033, by="carol")
+    resolve(world, "use_payment", 1034, by="bob")
+    resolve(world, "use_payment", 1033, by="carol")
     receipt = world.worker("a", 2).attempt(adding()).receipt
     assert receipt is not None
     assert receipt.subject["payment_id"] == 1033
-    assert fates(entry_of(world)) == [("bob", "adopt", "carol has decided again"), ("carol", "adopt", None)]
+    assert fates(entry_of(world)) == [("bob", "use_payment", "carol has decided again"), ("carol", "use_payment", None)]
 
 
 def test_an_answer_that_came_too_late_stays_in_the_record(database: VirtualDatabase) -> None:
@@ -155,12 +156,12 @@ def test_an_answer_that_came_too_late_stays_in_the_record(database: VirtualDatab
     world.director = Script(LOST_AND_ANOTHER)
     asked = world.worker("a", 1).attempt(adding()).error
     assert isinstance(asked, PaymentAmbiguous)
-    resolve(world, "adopt", 1033)
+    resolve(world, "use_payment", 1033)
     assert world.worker("b", 1).attempt(adding()).receipt is not None
-    late = decision("pay_again", *asked.candidates)
+    late = decision("send_again", *asked.candidates)
     assert world.worker("a", 1).attempt(adding(decision=late)).receipt is not None
     why = f"the question does not stand any more: {KEY} is done"
-    assert fates(entry_of(world)) == [("bob", "adopt", None), ("anna", "pay_again", why)]
+    assert fates(entry_of(world)) == [("bob", "use_payment", None), ("anna", "send_again", why)]
 
 
 def test_a_decision_to_adopt_a_mark_is_turned_down(database: VirtualDatabase) -> None:
@@ -171,14 +172,14 @@ def test_a_decision_to_adopt_a_mark_is_turned_down(database: VirtualDatabase) ->
     world.worker("a", 1).attempt(pay.do)
     key = pay.key(world)
     journal = SqlJournal(world.database, "somebody")
-    page = journal.page(world.name, key)
+    page = JournalPage(journal, world.name, key)
     entry = page.read()
     assert entry is not None
-    page.write(entry.decide(decision("adopt", payment_id=5)), hold=0)
+    page.write(entry.decided(decision("use_payment", payment_id=5)), lease=0)
     error = world.worker("a", 2).attempt(pay.do).error
     assert isinstance(error, PaymentAmbiguous)
     assert "so there is nothing to adopt" in str(error)
-    assert entry_of(world, key).state == "parked"
+    assert entry_of(world, key).state == "needs_decision"
 
 
 def test_what_a_person_has_set_aside_is_named(
@@ -192,17 +193,17 @@ def test_what_a_person_has_set_aside_is_named(
     world.director = Script({})
     world.portal.faults.add(Fault(kind="drop_before", method=ADD))
     with caplog.at_level("INFO", logger="proof"):
-        error = world.worker("a", 2).attempt(adding(decision=decision("pay_again", *candidates))).error
+        error = world.worker("a", 2).attempt(adding(decision=decision("send_again", *candidates))).error
     words = "anna has set payments 1033, 1034 aside (Airflow, 2025-11-22T10:00:00+00:00)"
     assert isinstance(error, PaymentAmbiguous)
     assert words in str(error)
     logged = [record.getMessage() for record in caplog.records]
-    assert len([line for line in logged if "no new payment" in line]) == 2
+    assert len([line for line in logged if "no new payment" in line]) == 3
     assert all(words in line for line in logged if "no new payment" in line or "decided" in line)
     assert all("no new payment is there" not in line for line in logged)
     entry = entry_of(world)
     assert [decided.set_aside for decided in entry.decisions] == [(1033, 1034)]
-    assert words in str(entry.sends[0].said)
+    assert words in str(entry.sends[0].portal_message)
 
 
 def test_a_payment_that_has_taken_the_place_of_ours_can_be_adopted(database: VirtualDatabase) -> None:
@@ -214,7 +215,7 @@ def test_a_payment_that_has_taken_the_place_of_ours_can_be_adopted(database: Vir
     outcome = world.worker("a", 2).attempt(do)
     assert isinstance(outcome.error, PaymentNotApplied)
     assert f"journal resolve {KEY} --conn-id" in str(outcome.error)
-    resolve(world, "adopt", theirs)
+    resolve(world, "use_payment", theirs)
     receipt = world.worker("a", 3).attempt(do).receipt
     assert receipt is not None
     assert (receipt.subject["payment_id"], receipt.evidence) == (theirs, "person")
@@ -227,7 +228,7 @@ def test_ours_is_not_replaced_while_it_is_there(database: VirtualDatabase) -> No
     world = World("sql", database)
     assert world.worker("a", 1).attempt(adding()).receipt is not None
     theirs = world.portal.act.add_payment(2, 1, user_id=7)
-    resolve(world, "adopt", theirs)
+    resolve(world, "use_payment", theirs)
     error = world.worker("a", 2).attempt(adding()).error
     assert isinstance(error, PaymentAmbiguous)
     assert "payment 1033, which this key has" not in str(error)
@@ -251,15 +252,15 @@ def test_a_done_key_that_was_undone_can_be_given_up(
     key = made.key(world)
     assert world.worker("a", 1).attempt(made.do).receipt is not None
     world.people(undo)
-    resolve(world, "give_up", key=key)
-    assert entry_of(world, key).state == "given_up"
+    resolve(world, "abandon", key=key)
+    assert entry_of(world, key).state == "abandoned"
     for attempt in (2, 3):
         error = world.worker("a", attempt).attempt(made.do).error
         assert isinstance(error, PaymentRefused)
         assert "bob has given" in str(error)
     assert len(writes(world, key)) == 1
     # And taken up again.
-    resolve(world, "pay_again", key=key)
+    resolve(world, "send_again", key=key)
     world.answered.clear()  # a person has decided that it is sent once more
     assert world.worker("a", 4).attempt(made.do).receipt is not None
     assert len(writes(world, key)) == 2
@@ -271,20 +272,20 @@ def test_a_wrong_claim_is_ended_by_a_person(database: VirtualDatabase) -> None:
     # Nothing else is there for key a, and what is there is claimed: a person knows better.
     world.portal.faults.add(Fault(kind="drop_before", method=ADD))
     assert isinstance(world.worker("a", 2).attempt(adding()).error, PaymentAmbiguous)
-    resolve(world, "adopt", 1033)
+    resolve(world, "use_payment", 1033)
     error = world.worker("a", 3).attempt(adding()).error
     assert isinstance(error, PaymentAmbiguous)
     command = "bitrix24-airflow journal"
     assert f"`{command} show key-b --conn-id YOUR_JOURNAL`" in str(error)
     assert f"`{command} resolve key-b --conn-id YOUR_JOURNAL --abandon`" in str(error)
     refused = entry_of(world).decisions[-1].refused
-    assert entry_of(world).state == "parked"
+    assert entry_of(world).state == "needs_decision"
     assert refused is not None
     assert refused.startswith("Payment 1033 (person) looks like that of the key")
-    resolve(world, "give_up", key="key-b")
+    resolve(world, "abandon", key="key-b")
     given_up = entry_of(world, "key-b")
-    assert (given_up.state, given_up.payment_id, given_up.dismissed) == ("given_up", None, ())
-    resolve(world, "adopt", 1033)
+    assert (given_up.state, given_up.payment_id, given_up.dismissed) == ("abandoned", None, ())
+    resolve(world, "use_payment", 1033)
     receipt = world.worker("a", 4).attempt(adding()).receipt
     assert receipt is not None
     assert receipt.subject["payment_id"] == 1033
@@ -295,9 +296,9 @@ def test_a_wrong_claim_is_ended_by_a_person(database: VirtualDatabase) -> None:
 def test_what_the_portal_has_proved_is_not_let_go(database: VirtualDatabase) -> None:
     world = World("sql", database)
     assert world.worker("a", 1).attempt(adding()).receipt is not None
-    resolve(world, "give_up")
+    resolve(world, "abandon")
     entry = entry_of(world)
-    assert (entry.state, entry.payment_id, entry.evidence) == ("given_up", 1033, "answer")
-    resolve(world, "pay_again")
+    assert (entry.state, entry.payment_id, entry.evidence) == ("abandoned", 1033, "response")
+    resolve(world, "send_again")
     assert isinstance(world.worker("a", 2).attempt(adding()).error, PaymentAmbiguous)
     assert writes(world) == [ADD]

@@ -102,7 +102,7 @@ def test_the_snapshot_stays_that_of_the_first_intent(database: VirtualDatabase) 
     assert world.worker("a", 1).attempt(adding()).receipt is not None
     assert added(world, "key-b") == [1033]
     entry = Accessor(world.states["a"], 1).get(DOCUMENT)
-    assert entry["seen"] == []
+    assert "payment_ids_before" not in entry
     assert len(entry["sends"]) == 2
 
 
@@ -118,7 +118,7 @@ def test_an_unpaid_payment_of_another_key_counts_before_the_second_send(rule: An
     if rule == "fail":
         assert isinstance(outcome.error, PaymentRefused)
     else:
-        assert receipt_of(outcome) == ("existing", "state", 1033)
+        assert receipt_of(outcome) == ("existing", "portal_state", 1033)
 
 
 def test_a_repeated_request_is_noticed_where_no_other_key_explains_it(
@@ -138,7 +138,7 @@ def test_a_repeated_request_is_noticed_where_no_other_key_explains_it(
         assert isinstance(error, PaymentMismatch)
         assert "Payment 1034 HAS been added to deal 1, and payment 1033 appeared with it" in str(error)
     world.portal.act.delete_payment(1033)
-    assert receipt_of(world.worker("a", 3).attempt(adding())) == ("created", "answer", 1034)
+    assert receipt_of(world.worker("a", 3).attempt(adding())) == ("created", "response", 1034)
 
 
 def test_a_payment_that_fits_no_filter_still_counts() -> None:
@@ -167,14 +167,14 @@ def test_what_our_own_user_adds_by_hand_is_an_assumption(database: VirtualDataba
     """Nothing tells it from ours: without SQL a person is asked; with SQL it is believed, and the receipt says why."""
     for journal in ("task state", "sql"):
         world = World(journal, database)
-        world.director = Script({"a": {3: "drop_before", 4: "people: our user adds"}})
+        world.director = Script({"a": {3: "drop_before", 4: "people: the connection's user adds"}})
         outcome = world.worker("a", 1).attempt(adding())
         assert (added(world), len(world.portal.state.payments)) == ([], 5)
         if journal == "task state":
             assert isinstance(outcome.error, PaymentAmbiguous)
         else:
             assert outcome.receipt is not None
-            assert outcome.receipt.as_dict()["evidence"] == "difference"
+            assert outcome.receipt.as_dict()["evidence"] == "only_new_payment"
 
 
 def test_rows_of_a_dropped_filter_are_not_tagged(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +202,7 @@ def test_rows_of_a_dropped_filter_are_not_tagged(monkeypatch: pytest.MonkeyPatch
 def test_who_paid_decides_whose_mark_it_is() -> None:
     world = World("task state")
     world.director = Script({"a": {3: "drop_before", 4: "people: pays"}})
-    outcome = world.worker("a", 1).attempt(lambda once: once.pay_invoice(invoice_id=2, pay_system_id=31))
+    outcome = world.worker("a", 1).attempt(lambda payments: payments.pay_invoice(invoice_id=2, pay_system_id=31))
     assert outcome.receipt is not None
     assert outcome.receipt.as_dict()["outcome"] == "already_paid"
 
@@ -347,7 +347,7 @@ def parked(world: World) -> PaymentAmbiguous:
 def test_a_person_adopts() -> None:
     world = World("task state")
     [candidate] = parked(world).candidates
-    outcome = world.worker("a", 2).attempt(adding(decision=decision("adopt", candidate, payment_id=candidate)))
+    outcome = world.worker("a", 2).attempt(adding(decision=decision("use_payment", candidate, payment_id=candidate)))
     assert outcome.receipt is not None
     assert outcome.receipt.as_dict()["evidence"] == "person"
     assert writes(world) == [ADD]
@@ -357,7 +357,7 @@ def test_a_person_adopts_what_is_not_there() -> None:
     world = World("task state")
     [candidate] = parked(world).candidates
     world.people("deletes")
-    outcome = world.worker("a", 2).attempt(adding(decision=decision("adopt", candidate, payment_id=candidate)))
+    outcome = world.worker("a", 2).attempt(adding(decision=decision("use_payment", candidate, payment_id=candidate)))
     assert isinstance(outcome.error, PaymentAmbiguous)
     assert "anna decided to adopt payment 1033, but deal 1 has no such payment now" in str(outcome.error)
     assert writes(world) == [ADD]
@@ -366,7 +366,7 @@ def test_a_person_adopts_what_is_not_there() -> None:
 def test_a_person_adds_again_and_the_dismissed_one_stays_so() -> None:
     world = World("task state")
     candidates = parked(world).candidates
-    outcome = world.worker("a", 2).attempt(adding(decision=decision("pay_again", *candidates)))
+    outcome = world.worker("a", 2).attempt(adding(decision=decision("send_again", *candidates)))
     assert outcome.receipt is not None
     assert outcome.receipt.as_dict()["payment_id"] == 1034
     assert writes(world) == [ADD, ADD]
@@ -376,7 +376,7 @@ def test_paying_again_is_void_if_another_candidate_has_appeared() -> None:
     world = World("task state")
     candidates = parked(world).candidates
     world.people("adds")
-    outcome = world.worker("a", 2).attempt(adding(decision=decision("pay_again", *candidates)))
+    outcome = world.worker("a", 2).attempt(adding(decision=decision("send_again", *candidates)))
     assert isinstance(outcome.error, PaymentAmbiguous)
     assert outcome.error.candidates == (1033, 1034)
     assert writes(world) == [ADD]
@@ -385,7 +385,7 @@ def test_paying_again_is_void_if_another_candidate_has_appeared() -> None:
 def test_what_is_given_up_stays_given_up() -> None:
     world = World("task state")
     parked(world)
-    for attempt, decided in ((2, decision("give_up")), (3, None)):
+    for attempt, decided in ((2, decision("abandon")), (3, None)):
         outcome = world.worker("a", attempt).attempt(adding(decision=decided))
         assert isinstance(outcome.error, PaymentRefused)
         assert "anna has given deal 1 up" in str(outcome.error)
@@ -420,7 +420,7 @@ def test_what_somebody_has_undone_is_never_sent_again(
     assert len(writes(world, made.key(world))) == 1
 
 
-@pytest.mark.parametrize("what", ["adopt", "pay_again"])
+@pytest.mark.parametrize("what", ["use_payment", "send_again"])
 @pytest.mark.parametrize("journal", ["task state", "sql"])
 def test_trouble_while_a_decision_is_carried_out(what: str, journal: str, database: VirtualDatabase) -> None:
     """At every effect of the attempt that carries it out; the attempts after it know nothing of the decision."""
@@ -431,8 +431,8 @@ def test_trouble_while_a_decision_is_carried_out(what: str, journal: str, databa
         world.director = Script({"a": {3: "drop_after", 4: "people: adds"}})
         error = world.worker("a", 1).attempt(adding()).error
         assert isinstance(error, PaymentAmbiguous)
-        judge = Judge(world, KEY, "add_crm_payment", granted=int(what == "pay_again"))
-        decided = decision(what, *error.candidates, payment_id=1033 if what == "adopt" else None)
+        judge = Judge(world, KEY, "add_crm_payment", granted=int(what == "send_again"))
+        decided = decision(what, *error.candidates, payment_id=1033 if what == "use_payment" else None)
         world.director = script = Script({"a": {effect: strike}})
         judge.attempt(world.worker("a", 2).attempt(adding(decision=decided)))
         effects = max(effects, script.seen["a"] if not effect else 0)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_bitrix24.at_most_once.record import Record
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ConfigError,
     PaymentAmbiguous,
@@ -14,9 +15,8 @@ from airflow_provider_bitrix24.exceptions import (
     PaymentNotApplied,
     PaymentRefused,
 )
-from airflow_provider_bitrix24.journal import Entry
 from airflow_provider_bitrix24.journal.cli import refuse_senseless
-from airflow_provider_bitrix24.journal.database import SqlJournal
+from airflow_provider_bitrix24.journal.sql import SqlJournal
 from airflow_provider_bitrix24.journal.task_state import DOCUMENT
 from tests.proof.campaign import KEY, OPERATIONS
 from tests.proof.stories import (
@@ -32,6 +32,7 @@ from tests.proof.stories import (
     writes,
 )
 from tests.proof.world import World
+from tests.tools.payments import JournalPage
 
 if TYPE_CHECKING:
     from tests.proof.virtual_journals import VirtualDatabase
@@ -60,9 +61,9 @@ def test_the_copy_in_the_task_state_is_not_the_place_to_decide(database: Virtual
     world = World("sql and task state", database)
     world.director = Script(LOST_AND_ANOTHER)
     assert isinstance(world.worker("a", 1).attempt(adding()).error, PaymentAmbiguous)
-    copy = Entry.read(json.loads(world.states["a"].documents[DOCUMENT]), where="the Storage tab")
+    copy = Record.read(json.loads(world.states["a"].documents[DOCUMENT]), where="the Storage tab")
     with pytest.raises(Bitrix24ConfigError, match=r"only a copy.*--conn-id"):
-        refuse_senseless(copy, decision("give_up"))
+        refuse_senseless(copy, decision("abandon"))
 
 
 def test_what_an_overtaken_attempt_was_told_is_not_sent_again_if_it_does_not_show(
@@ -72,15 +73,14 @@ def test_what_an_overtaken_attempt_was_told_is_not_sent_again_if_it_does_not_sho
     world.director = Script({"a": {3: "killed after"}})
     world.worker("a", 1).attempt(adding())
     world.advance(1000)
-    page = SqlJournal(world.database, "zombie").page(world.name, KEY)
+    page = JournalPage(SqlJournal(world.database, "zombie"), world.name, KEY)
     entry = page.read()
     assert entry is not None
     page.write(entry)
-    overtaken = SqlJournal(world.database, "late").page(world.name, KEY)
+    overtaken = JournalPage(SqlJournal(world.database, "late"), world.name, KEY)
     overtaken.read()
     page.write(entry)
-    with pytest.raises(PaymentInProgress):
-        overtaken.write(entry.but(payment_id=1033, evidence="answer").last_send(result="answered"))
+    assert overtaken.write(entry.identified(1033, "response").acknowledged()) == "overtaken"
     world.people("deletes")
     for attempt in (2, 3):
         assert isinstance(world.worker("a", attempt).attempt(adding()).error, PaymentNotApplied)
@@ -89,10 +89,10 @@ def test_what_an_overtaken_attempt_was_told_is_not_sent_again_if_it_does_not_sho
 
 def claim_for_another_key(world: World) -> None:
     """Another key has taken payment 1033 for its own, without proof."""
-    page = SqlJournal(world.database, "b").page(world.name, "key-b")
+    page = JournalPage(SqlJournal(world.database, "b"), world.name, "key-b")
     page.read()
     page.write(
-        Entry(
+        Record(
             key="key-b",
             portal=world.name,
             operation="add_crm_payment",
@@ -100,7 +100,7 @@ def claim_for_another_key(world: World) -> None:
             parameters={"entity_id": 1, "entity_type_id": 2},
             task="b",
             payment_id=1033,
-            evidence="difference",
+            evidence="only_new_payment",
         )
     )
 
@@ -128,13 +128,13 @@ def test_what_another_key_has_claimed_is_left_to_a_person_whatever_is_written(
         assert "the key 'key-b' has claimed it" in str(error)
         assert "resolve key-b --conn-id YOUR_JOURNAL --abandon` ends it" in str(error)
         entry = entry_of(world)
-        assert (entry.state, entry.payment_id, entry.question) == ("parked", 1033, str(error))
+        assert (entry.state, entry.payment_id, entry.question) == ("needs_decision", 1033, str(error))
     rows = [event for event in world.portal.ledger if event["event"] == "product_added"]
     assert rows == []
-    resolve(world, "give_up", key="key-b")
+    resolve(world, "abandon", key="key-b")
     receipt = world.worker("a", 4).attempt(do).receipt
     assert receipt is not None
-    assert (receipt.subject["payment_id"], receipt.evidence, entry_of(world).state) == (1033, "answer", "done")
+    assert (receipt.subject["payment_id"], receipt.evidence, entry_of(world).state) == (1033, "response", "done")
     assert writes(world).count(ADD) == 1
 
 
@@ -146,11 +146,11 @@ def test_a_key_whose_payment_another_one_has_claimed_can_be_given_up(
     world = World("task state", database)
     claimed_meanwhile(world, strikes)
     assert isinstance(world.worker("a", 2).attempt(adding()).error, PaymentAmbiguous)
-    assert entry_of(world).state == "parked"
-    resolve(world, "give_up")
+    assert entry_of(world).state == "needs_decision"
+    resolve(world, "abandon")
     assert isinstance(world.worker("a", 3).attempt(adding()).error, PaymentRefused)
     # Adopted again, it is still the other one's.
-    resolve(world, "adopt", 1033)
+    resolve(world, "use_payment", 1033)
     assert "has claimed it" in str(world.worker("a", 4).attempt(adding()).error)
     assert writes(world) == [ADD]
 
@@ -166,12 +166,12 @@ def test_who_was_asked_about_a_payment_does_not_take_it_from_another_key(
     error = world.worker("a", 2).attempt(adding(on_unknown="adopt")).error
     assert isinstance(error, PaymentAmbiguous)
     assert "still needs a person's decision" in str(error)
-    assert (entry_of(world).state, entry_of(world).payment_id) == ("parked", None)
-    resolve(world, "adopt", 1033)
+    assert (entry_of(world).state, entry_of(world).payment_id) == ("needs_decision", None)
+    resolve(world, "use_payment", 1033)
     error = world.worker("a", 3).attempt(adding()).error
     assert isinstance(error, PaymentAmbiguous)
     assert "Payment 1033 (person) looks like that of the key" in str(error)
-    assert (entry_of(world).state, entry_of(world).payment_id) == ("parked", None)
+    assert (entry_of(world).state, entry_of(world).payment_id) == ("needs_decision", None)
 
 
 @pytest.mark.parametrize("operation", ["add", "invoice", "payment"])
@@ -204,5 +204,5 @@ def test_what_the_portal_has_answered_is_known_though_airflow_had_given_the_atte
     world.director = Script({})
     receipt = world.worker("a", 3).attempt(adding()).receipt
     assert receipt is not None
-    assert (receipt.subject["payment_id"], receipt.evidence) == (1033, "answer")
+    assert (receipt.subject["payment_id"], receipt.evidence) == (1033, "response")
     assert writes(world) == [ADD]

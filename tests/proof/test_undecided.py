@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -70,8 +71,8 @@ def test_what_is_deleted_meanwhile_is_sent_once_a_person_has_decided(journal: st
     for _ in asked.candidates:
         world.people("deletes")
     assert isinstance(world.worker("a", 2).attempt(adding()).error, PaymentAmbiguous)
-    do = adding(decision=decision("pay_again", *asked.candidates))
-    assert receipt_of(world.worker("a", 3).attempt(do)) == ("created", "answer", 1035)
+    do = adding(decision=decision("send_again", *asked.candidates))
+    assert receipt_of(world.worker("a", 3).attempt(do)) == ("created", "response", 1035)
     assert writes(world) == [ADD, ADD]
 
 
@@ -82,9 +83,9 @@ def test_a_decision_that_a_dying_attempt_has_begun_to_carry_out_counts(journal: 
     for _ in asked.candidates:
         world.people("deletes")
     world.director = Script({"a": {6: "killed before"}})
-    assert world.worker("a", 2).attempt(adding(decision=decision("pay_again", *asked.candidates))).killed
+    assert world.worker("a", 2).attempt(adding(decision=decision("send_again", *asked.candidates))).killed
     world.director = Script({})
-    assert receipt_of(world.worker("a", 3).attempt(adding())) == ("created", "answer", 1035)
+    assert receipt_of(world.worker("a", 3).attempt(adding())) == ("created", "response", 1035)
     assert writes(world) == [ADD, ADD]
 
 
@@ -96,7 +97,7 @@ def test_what_is_left_of_several_is_not_proved_to_be_ours(
     """Ours may be the one that was deleted; nothing is put into the other one."""
     world = World("sql", database)
     do = adding(on_unknown=on_unknown, fill_products=fill_products)
-    world.director = Script({"a": {3: "drop_after", 4: "people: our user adds"}})
+    world.director = Script({"a": {3: "drop_after", 4: "people: the connection's user adds"}})
     assert isinstance(world.worker("a", 1).attempt(do).error, PaymentAmbiguous)
     world.portal.act.delete_payment(1033, user_id=7)
     for attempt in (2, 3):
@@ -124,13 +125,13 @@ def test_what_a_person_has_chosen_wrongly_does_not_make_the_other_one_ours(
     attempts: int, database: VirtualDatabase
 ) -> None:
     world = World("sql", database)
-    world.director = Script({"a": {3: "drop_after", 4: "people: our user adds"}})
+    world.director = Script({"a": {3: "drop_after", 4: "people: the connection's user adds"}})
     world.worker("a", 1).attempt(adding())
-    resolve(world, "adopt", 1034)
+    resolve(world, "use_payment", 1034)
     world.people("deletes")
     for attempt in range(2, 3 + attempts):
         assert isinstance(world.worker("a", attempt).attempt(adding()).error, PaymentAmbiguous)
-    resolve(world, "adopt", 1033)
+    resolve(world, "use_payment", 1033)
     assert receipt_of(world.worker("a", 9).attempt(adding())) == ("created", "person", 1033)
 
 
@@ -138,13 +139,13 @@ def test_what_a_person_has_chosen_wrongly_does_not_make_the_other_one_ours(
 
 
 @pytest.mark.parametrize("journal", JOURNALS)
-@pytest.mark.parametrize("what", ["adopt", "pay_again"])
+@pytest.mark.parametrize("what", ["use_payment", "send_again"])
 def test_an_answer_about_what_the_journal_does_not_know_sends_nothing(
     journal: str, what: str, database: VirtualDatabase
 ) -> None:
     """The question was put, and the journal has lost the key since."""
     world = World(journal, database)
-    late = decision(what, 1033, 1034).but(payment_id=1033 if what == "adopt" else None)
+    late = replace(decision(what, 1033, 1034), payment_id=1033 if what == "use_payment" else None)
     outcome = world.worker("a", 2).attempt(adding(decision=late))
     assert isinstance(outcome.error, PaymentAmbiguous)
     assert "the question does not stand any more" in str(outcome.error)
@@ -160,7 +161,7 @@ def test_who_gives_up_is_always_heard(journal: str, asked: bool, database: Virtu
         parked(world)
         for _ in (1033, 1034):
             world.people("deletes")
-    error = world.worker("a", 2).attempt(adding(decision=decision("give_up", 1))).error
+    error = world.worker("a", 2).attempt(adding(decision=decision("abandon", 1))).error
     assert isinstance(error, PaymentRefused)
     assert "anna has given deal 1 up" in str(error)
     assert writes(world) == ([ADD] if asked else [])
@@ -173,7 +174,7 @@ def test_who_adopts_what_is_gone_has_nothing_added(journal: str, database: Virtu
     asked = parked(world)
     for _ in asked.candidates:
         world.people("deletes")
-    late = decision("adopt", *asked.candidates, payment_id=1034)
+    late = decision("use_payment", *asked.candidates, payment_id=1034)
     first = world.worker("a", 2).attempt(adding(decision=late)).error
     assert isinstance(first, PaymentAmbiguous)
     assert "anna decided to adopt payment 1034, but deal 1 has no such payment now" in str(first)
@@ -205,7 +206,7 @@ def test_the_question_names_the_other_key(database: VirtualDatabase) -> None:
     entry = entry_of(world)
     assert entry.rivals == ("key-b",)
     assert report.line(entry)[2:] == ["  ambiguous because of the key key-b"]
-    assert any(line.startswith("because of  key-b") for line in report.story(entry))
+    assert any(line.startswith("because of  key-b") for line in report.details(entry))
 
 
 def test_a_payment_that_a_person_gave_to_the_other_key_is_not_ours(database: VirtualDatabase) -> None:
@@ -213,9 +214,9 @@ def test_a_payment_that_a_person_gave_to_the_other_key_is_not_ours(database: Vir
     asked = rivals(world)
     assert len(asked.candidates) == 2
     ours, theirs = asked.candidates
-    resolve(world, "adopt", theirs, key="key-b")
+    resolve(world, "use_payment", theirs, key="key-b")
     assert receipt_of(world.worker("b", 2).attempt(adding("key-b"))) == ("created", "person", theirs)
-    assert receipt_of(world.worker("a", 2).attempt(adding())) == ("created", "difference", ours)
+    assert receipt_of(world.worker("a", 2).attempt(adding())) == ("created", "only_new_payment", ours)
     assert entry_of(world).rivals == ()
     assert (writes(world), writes(world, "key-b")) == ([ADD], [ADD])
 
@@ -226,11 +227,11 @@ def test_who_gave_the_other_key_up_was_shown_what_may_be_its_own(database: Virtu
     world.director = Script({"a": {3: "drop_before", 4: lambda: b_is_lost(world)}, "b": {3: "drop_after"}})
     asked = world.worker("a", 1).attempt(adding()).error
     assert isinstance(asked, PaymentAmbiguous)
-    resolve(world, "give_up", key="key-b")
+    resolve(world, "abandon", key="key-b")
     error = world.worker("a", 2).attempt(adding()).error
     assert isinstance(error, PaymentAmbiguous)
     assert (error.candidates, asked.candidates, there(world)) == ((1033,), (1033,), [1033])
-    assert fates(entry_of(world, "key-b")) == [("bob", "give_up", None)]
+    assert fates(entry_of(world, "key-b")) == [("bob", "abandon", None)]
 
 
 @pytest.mark.parametrize("given_up", [True, False])
@@ -243,15 +244,15 @@ def test_what_the_key_that_was_given_up_cannot_have_made_is_ours(given_up: bool,
         assert isinstance(error, PaymentAmbiguous)
         assert error.candidates == (1033, 1034)
         if given_up:
-            resolve(world, "give_up", key="key-b")
+            resolve(world, "abandon", key="key-b")
 
     world.director = Script({"a": {1: meanwhile, 3: "drop_after"}, "b": {3: "drop_after", 4: "people: adds"}})
     outcome = world.worker("a", 1).attempt(adding())
     if given_up:
-        assert receipt_of(outcome) == ("created", "difference", 1035)
+        assert receipt_of(outcome) == ("created", "only_new_payment", 1035)
     else:
         assert isinstance(outcome.error, PaymentAmbiguous)
         assert entry_of(world).rivals == ("key-b",)
-        resolve(world, "give_up", key="key-b")
-        assert receipt_of(world.worker("a", 2).attempt(adding())) == ("created", "difference", 1035)
+        resolve(world, "abandon", key="key-b")
+        assert receipt_of(world.worker("a", 2).attempt(adding())) == ("created", "only_new_payment", 1035)
     assert (writes(world), writes(world, "key-b")) == ([ADD], [ADD])

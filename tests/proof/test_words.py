@@ -10,7 +10,7 @@ from airflow_provider_bitrix24.exceptions import (
     PaymentMismatch,
     PaymentRefused,
 )
-from airflow_provider_bitrix24.journal.database import SqlJournal
+from airflow_provider_bitrix24.journal.sql import SqlJournal
 from airflow_provider_bitrix24.sandbox.faults import Fault
 from tests.proof.campaign import KEY, OPERATIONS
 from tests.proof.stories import (
@@ -20,6 +20,7 @@ from tests.proof.stories import (
     writes,
 )
 from tests.proof.world import World
+from tests.tools.payments import JournalPage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,19 +68,19 @@ def test_who_waits_for_another_task_that_goes_on_and_on_comes_back_later(
     database: VirtualDatabase,
 ) -> None:
     world = World("sql", database)
-    other = SqlJournal(world.database, "b:try:1").page(world.name, KEY)
+    other = JournalPage(SqlJournal(world.database, "b:try:1"), world.name, KEY)
     other.read()
     world.director = Script({"a": {3: "killed before"}})
     world.worker("a", 1).attempt(adding())
     world.advance(1000)
     entry = entry_of(world)
     other.read()
-    other.write(entry, hold=100)
+    other.write(entry, lease=100)
 
     class GoesOn(Script):
         def sleep(self, worker: Any, seconds: float) -> None:
             super().sleep(worker, seconds)
-            other.write(entry, hold=100)
+            other.write(entry, lease=100)
 
     world.director = GoesOn({})
     outcome = world.worker("a", 2).attempt(adding())

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time.comms import ErrorResponse
 
-from airflow_provider_bitrix24.exceptions import PaymentInProgress
 from airflow_provider_bitrix24.sql import Database
 from tests.proof.strikes import Broken
 from tests.proof.wire import digest
@@ -20,7 +19,8 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-    from airflow_provider_bitrix24.journal import Entry, Send
+    from airflow_provider_bitrix24.at_most_once.record import Record, Send
+    from airflow_provider_bitrix24.journal.protocol import Change
     from tests.proof.world import Worker, World
 
 
@@ -87,45 +87,39 @@ class Watched:
         self._worker, self._journal = worker, journal
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._journal, name)
-
-    def page(self, portal: str, key: str) -> WatchedPage:
-        """The page, watched."""
-        return WatchedPage(self._worker, self._journal.page(portal, key))
-
-
-class WatchedPage:
-    """A page whose every call is an effect."""
-
-    def __init__(self, worker: Worker, page: Any) -> None:
-        self._worker, self._page = worker, page
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._page, name)
-        if not callable(found):
+        found = getattr(self._journal, name)
+        if name not in ("observed_payments", "claims_of_others", "rivals"):
             return found
         return lambda *args, **kwargs: self._worker.effect(f"journal.{name}", lambda: found(*args, **kwargs))
 
-    def write(self, entry: Any, *, hold: float | None = None) -> None:
-        """Write; whatever was answered is kept now."""
+    def load(self, portal: str, keys: Any) -> Any:
+        """Load."""
+        return self._worker.effect("journal.read", lambda: self._journal.load(portal, keys))
 
-        def do() -> None:
-            try:
-                self._page.write(entry, hold=hold)
-            except PaymentInProgress:
-                self._worker.answered = None  # overtaken: it was offered to the journal
-                raise
-            if self._worker.answered is not None:
-                self._worker.world.answered.add(self._worker.answered[1])
-            self._worker.answered = None
-            _refuse_to_repeat(entry, self._worker)
+    def save(self, changes: Sequence[Change]) -> Any:
+        """Save; whatever was answered is kept now."""
+        records = {change.record.key: change.record for change in changes}
 
-        self._worker.effect("journal.write", do, f"{entry.state} hold={hold}")
+        def do() -> Any:
+            saved = self._journal.save(changes)
+            for key, result in saved.items():
+                for whose, _ in _sends(records[key]):
+                    # Also if it was overtaken: it was offered to the journal.
+                    if self._worker.answered.pop(whose, None) and result.outcome == "saved":
+                        self._worker.world.answered.add(whose)
+                if result.outcome == "saved":
+                    _refuse_to_repeat(records[key], self._worker)
+            return saved
 
-    def release(self) -> None:
-        """Let go; never raises but for death."""
+        if all(change.opens for change in changes):
+            return self._worker.effect("journal.open", lambda: self._journal.save(changes))
+        label = ", ".join(f"{change.record.state} lease={change.lease}" for change in changes)
+        return self._worker.effect("journal.write", do, label)
+
+    def release(self, portal: str, keys: Any) -> None:
+        """Release; never raises but for death."""
         if not self._worker.dead:
-            self._page.release()
+            self._journal.release(portal, keys)
 
 
 @dataclass
@@ -138,26 +132,26 @@ class Told:
     """Tasks that were red, each with its `max_tries`, which clearing raises."""
 
 
-def _refuse_to_repeat(entry: Entry, worker: Worker) -> None:
+def _refuse_to_repeat(entry: Record, worker: Worker) -> None:
     """What was answered and is not shown is sent only by a task that was red, and that somebody has cleared since."""
     if worker.world.journal == "none":
         return  # nobody remembers
     told = worker.world.told
     for key, sends in _sends(entry):
         last = next((send for send in reversed(sends) if send.may_have_run), None)
-        if last is not None and last.result == "not_shown":
-            told.setdefault(key, Told(len(entry.carried_out)))
-        elif key in told and last is not None and last.result == "open":
+        if last is not None and last.result == "not_applied":
+            told.setdefault(key, Told(len(entry.decisions_carried_out)))
+        elif key in told and last is not None and last.result == "pending":
             rounds = {max_tries for identity, max_tries in told[key].tasks if identity == worker.identity}
             by_itself = not rounds or worker.max_tries in rounds
-            if by_itself and worker.max_tries is not None and len(entry.carried_out) == told[key].decisions:
+            if by_itself and worker.max_tries is not None and len(entry.decisions_carried_out) == told[key].decisions:
                 raise Broken(f"{worker} is about to send again by itself what the portal has answered and not done")
         else:
             told.pop(key, None)
 
 
-def _sends(entry: Entry) -> Iterator[tuple[str, Sequence[Send]]]:
+def _sends(entry: Record) -> Iterator[tuple[str, Sequence[Send]]]:
     """The digest of each key, and its sends."""
     yield digest(entry.key), entry.sends
     for name, sends in entry.steps.items():
-        yield digest(f"{entry.key}:payment:{entry.payment_id}:{name.replace(' ', ':')}"), sends
+        yield digest(f"{entry.key}\npayment:{entry.payment_id}:{name.replace(' ', ':')}"), sends

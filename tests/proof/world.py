@@ -1,8 +1,8 @@
 """A portal, journals and workers in one process on one virtual clock, where trouble strikes at a chosen effect.
 
-Nothing is faked but time, the wire and death: the portal is the sandbox, the journals are the real ones, and whoever
-asks `once` for a payment gets the real code. An *effect* is everything that leaves a worker: a request, a call of the
-journal. The `Director` is asked before each and may let trouble strike there.
+Nothing is faked but time, the wire and death: the portal is the sandbox, the journals are the real ones, and the
+payment engine is the real code. An *effect* is everything that leaves a worker: a request, a call of the journal. The
+`Director` is asked before each and may let trouble strike there.
 """
 
 from __future__ import annotations
@@ -18,21 +18,23 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from airflow_provider_bitrix24.api.client import ApiClient
 from airflow_provider_bitrix24.api.io import Effect, Request, Response, Sleep
 from airflow_provider_bitrix24.api.settings import Settings
+from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
 from airflow_provider_bitrix24.exceptions import Bitrix24Error, Bitrix24StoreError
-from airflow_provider_bitrix24.journal import Forgetful
-from airflow_provider_bitrix24.journal.database import SqlJournal
+from airflow_provider_bitrix24.journal.fenced import FencedJournal
+from airflow_provider_bitrix24.journal.protocol import NullJournal
+from airflow_provider_bitrix24.journal.sql import SqlJournal
 from airflow_provider_bitrix24.journal.task_state import TaskStateJournal
-from airflow_provider_bitrix24.once import Once, Task
 from airflow_provider_bitrix24.sandbox.clock import ManualClock
 from airflow_provider_bitrix24.sandbox.portal import Auth, Portal
 from tests.proof.strikes import Broken, Killed, TimedOut
 from tests.proof.virtual_journals import TaskState, Told, Watched
-from tests.proof.wire import Wire, clear_answer
+from tests.proof.wire import Wire, clear_answers
+from tests.tools.payments import ScriptedPayments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_bitrix24.once import Receipt
+    from airflow_provider_bitrix24.at_most_once.receipt import Receipt
     from tests.proof.virtual_journals import VirtualDatabase
 
 START: Final = 1_763_800_000.0
@@ -129,16 +131,24 @@ class World:
 
     :param journal: "task state", "sql", "sql and task state" or "none".
     :param database: for SQL.
+    :param many: whether tasks work on lists.
     """
 
     _worlds = 0
 
     def __init__(
-        self, journal: str, database: VirtualDatabase | None = None, *, dialect: str = "source", user_id: int = OURS
+        self,
+        journal: str,
+        database: VirtualDatabase | None = None,
+        *,
+        dialect: str = "source",
+        user_id: int = OURS,
+        many: bool = False,
     ) -> None:
         World._worlds += 1
         random.seed(0)
         self.journal = journal
+        self.many = many
         self.database = database
         self.clock = ManualClock(START)
         self.portal = Portal(clock=self.clock, dialect=dialect, seed=False)
@@ -203,16 +213,16 @@ class World:
     def journal_for(self, identity: str, try_number: int) -> Any:
         """The journal as this attempt gets it."""
         if self.journal == "none":
-            return Forgetful()
+            return NullJournal()
         if self.journal == "sql":
             assert self.database is not None
             return SqlJournal(self.database, f"{identity}:try:{try_number}")
         store = self.states.setdefault(identity, TaskState()).accessor(try_number)
-        fence = TaskStateJournal(store)
+        fence = TaskStateJournal(store, many=self.many)
         if self.journal == "task state":
             return fence
         assert self.database is not None
-        return SqlJournal(self.database, f"{identity}:try:{try_number}", fence)
+        return FencedJournal(SqlJournal(self.database, f"{identity}:try:{try_number}"), fence)
 
     def people(self, what: str) -> None:
         """Somebody does something on the portal, in the card of deal 1, 4 or invoice 2."""
@@ -223,9 +233,9 @@ class World:
             act.add_payment(2, 1, user_id=OTHER)
         elif what == "adds with a sum":
             act.add_payment(2, 1, user_id=OTHER, amount="99.00")
-        elif what == "our user adds":
+        elif what == "the connection's user adds":
             act.add_payment(2, 1, user_id=OURS)
-        elif what in ("pays", "our user pays"):
+        elif what in ("pays", "the connection's user pays"):
             user = OTHER if what == "pays" else OURS
             act.pay_invoice(2, by="person", user_id=user)
             act.pay_payment(1001, by="person", user_id=user)
@@ -267,8 +277,8 @@ class Worker:
     client: ApiClient = field(init=False)
     dead: bool = False
     strand: Strand | None = None
-    answered: tuple[str, str] | None = None
-    """A clear answer to a write that is not in the journal yet: in words, and whose it was."""
+    answered: dict[str, str] = field(default_factory=dict)
+    """Clear answers to writes that are not in the journal yet: by digest of the key, in words."""
 
     def __post_init__(self) -> None:
         self.client = ApiClient(self.world.settings)
@@ -278,10 +288,10 @@ class Worker:
         return f"{self.identity}/{self.try_number}"
 
     @property
-    def once(self) -> Once:
+    def payments(self) -> ScriptedPayments:
         """The real thing, on this worker."""
-        task = Task(identity=self.identity, try_number=self.try_number, max_tries=self.max_tries, lost=self.lost)
-        return Once(self.client, self.run, self, _SILENT, journal=self.journal, task=task)
+        task = TaskAttempt(identity=self.identity, try_number=self.try_number, max_tries=self.max_tries, lost=self.lost)
+        return ScriptedPayments(self.client, self.run, self, _SILENT, journal=self.journal, task=task)
 
     def time(self) -> float:
         """What this worker takes for the time."""
@@ -291,10 +301,10 @@ class Worker:
         """Its other clock."""
         return self.world.time() - START + 1000 * self.try_number
 
-    def attempt(self, work: Callable[[Once], Receipt]) -> Outcome:
+    def attempt(self, work: Callable[[ScriptedPayments], Receipt]) -> Outcome:
         """Do it, and say how it ended."""
         try:
-            outcome = Outcome(receipt=work(self.once))
+            outcome = Outcome(receipt=work(self.payments))
         except Bitrix24Error as error:
             outcome = Outcome(error=error)
             if error.final:
@@ -374,12 +384,12 @@ class Worker:
             raise Killed
 
     def _exchange(self, request: Request) -> Any:
-        if self.answered is not None:
-            raise Broken(f"{self}: {request.method} is requested before {self.answered[0]} is in the journal")
+        if self.answered:
+            words = ", ".join(self.answered.values())
+            raise Broken(f"{self}: {request.method} is requested before {words} is in the journal")
         what = "read" if request.effect is Effect.READ else "send"
         wire = Wire(self, request)
         outcome = wire.struck(self._strike(what, wire.label))
         if what == "send" and isinstance(outcome, Response):
-            words = clear_answer(request, outcome)
-            self.answered = (words, wire.digest) if words else None
+            self.answered |= clear_answers(request, outcome)
         return outcome

@@ -1,0 +1,1 @@
+"""Create or mark at most one payment for each idempotency key."""

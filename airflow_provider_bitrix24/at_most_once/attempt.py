@@ -1,0 +1,440 @@
+"""One attempt at one operation: what the journal says of its key, what the portal has shown, what was sent.
+
+Every time in the journal is by the portal's clock, as far as the portal shows one: workers' clocks may be off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
+
+from airflow_provider_bitrix24.at_most_once import messages
+from airflow_provider_bitrix24.at_most_once.commands import Wait, load, read_with_time, save
+from airflow_provider_bitrix24.at_most_once.portal_clock import Clock, PortalClock
+from airflow_provider_bitrix24.at_most_once.record import Send
+from airflow_provider_bitrix24.exceptions import (
+    Bitrix24Error,
+    Bitrix24OutcomeUnknown,
+    Bitrix24StoreError,
+    PaymentAmbiguous,
+    PaymentInProgress,
+    PaymentMismatch,
+    PaymentNotApplied,
+    PaymentRefused,
+    PaymentUnresolved,
+)
+from airflow_provider_bitrix24.journal.protocol import Loaded
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    import pendulum
+
+    from airflow_provider_bitrix24.api.client import ApiClient
+    from airflow_provider_bitrix24.api.queries import Query
+    from airflow_provider_bitrix24.at_most_once.commands import Course
+    from airflow_provider_bitrix24.at_most_once.next_step import Reading
+    from airflow_provider_bitrix24.at_most_once.receipt import Receipt
+    from airflow_provider_bitrix24.at_most_once.record import Decision, Record
+    from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
+    from airflow_provider_bitrix24.journal.protocol import Journal, Saved
+
+SAVES: Final = 4
+"""How often the journal is asked to keep what the portal has replied."""
+CLOCK_STEP: Final = 1.0
+"""The portal's times may be cut to whole seconds."""
+LOAD_AGAIN: Final = 5.0
+"""Seconds until the journal is read again while another attempt is at work on the key."""
+
+
+class Log(Protocol):
+    """Takes messages with their arguments, as every logger does."""
+
+    def info(self, message: str, /, *args: Any) -> Any:
+        """Log a step."""
+
+    def warning(self, message: str, /, *args: Any) -> Any:
+        """Log what somebody should know."""
+
+
+class View(Protocol):
+    """What was read before a write, with the portal's clock in it."""
+
+    @property
+    def at(self) -> pendulum.DateTime | None:
+        """The portal's clock when it replied; None if it does not tell."""
+
+
+T = TypeVar("T")
+V = TypeVar("V", bound=View)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What all attempts of one run share."""
+
+    client: ApiClient
+    clock: Clock
+    log: Log
+    journal: Journal
+    task: TaskAttempt
+
+
+class Attempt:
+    """One attempt at one operation.
+
+    :param wanted: what the record is before anything was sent.
+    :param patient: whether to wait for another attempt that is at work on the key.
+    """
+
+    def __init__(self, tools: Tools, wanted: Record, *, patient: bool = True) -> None:
+        self.client = tools.client
+        self.settings = tools.client.settings
+        self.log = tools.log
+        self.journal = tools.journal
+        self.task = tools.task
+        self.wanted = wanted
+        self.record = wanted
+        self.sent_now = False
+        """Whether this attempt has sent the write itself."""
+        self.refused_decision: tuple[Decision, str] | None = None
+        """The decision of this attempt that does not apply any more, and why."""
+        self.observed: Reading | None = None
+        """When everything that permits a send was read; None if there was a wait since."""
+        self.holds_lease = False
+        self.portal_clock = PortalClock(tools.clock)
+        self._patient = patient
+        self._loaded = Loaded()
+        self._found: bool | None = None
+
+    # -- the journal before anything else
+
+    def begin(self, decision: Decision | None) -> Course[None]:
+        """Load the record; if there is none, note that work on the key has begun, before the portal is read.
+
+        :param decision: what a person has decided just now.
+        :raises PaymentAmbiguous: a person is asked about the key in another task.
+        :raises PaymentInProgress: another attempt is at work on the key, and goes on.
+        """
+        while True:
+            record = yield from self._load()
+            mine = self.wanted if record is None else record.renewed(self.wanted)
+            # A record of another task in which nothing was executed does not say what this task has sent.
+            knows_us = record is not None and (not record.nothing_executed or record.task == self.task.identity)
+            if (self.task.lost or self._loaded.forgot) and not knows_us:
+                mine = mine.notes_lost(self.task.identity)
+            if record is not None:
+                break
+            saved = yield from save(mine, opens=True)
+            if saved.outcome == "saved":
+                break
+            if saved.outcome == "overtaken":
+                raise PaymentInProgress(saved.message)
+        self.record = mine
+        if self._loaded.behind or (record is not None and mine.forgotten and not record.forgotten):
+            # Other runs know only what the journal itself holds.
+            yield from self.keep(mine)
+        if decision is not None:
+            yield from self._take(decision)
+
+    def _load(self) -> Course[Record | None]:
+        """Load the record, waiting for another task that works on the key, but not longer than the journal says."""
+        self._loaded, waited_for = (yield from load()), None
+        while self._loaded.busy:
+            busy = self._loaded.busy
+            if waited_for not in (None, busy.epoch) or self._is_asked_elsewhere(self._loaded.record):
+                break
+            if not self._patient:
+                raise PaymentInProgress(messages.busy(busy.owner, self.wanted))
+            if waited_for is None:
+                self.log.info("%s is at work on %s. Waiting for up to %.0f s.", busy.owner, self.key, busy.seconds)
+            waited_for = busy.epoch
+            yield from self.wait(min(busy.seconds + 0.1, LOAD_AGAIN), "waiting for another task on the same key")
+            self._loaded = yield from load()
+        if self._loaded.error is not None:
+            raise self._loaded.error
+        record = self._loaded.record
+        if record is not None and self._is_asked_elsewhere(record):
+            raise PaymentAmbiguous(messages.asked_elsewhere(record), record.candidates)
+        if self._loaded.busy and (record is None or record.receipt is None):
+            raise PaymentInProgress(messages.busy(self._loaded.busy.owner, self.wanted))
+        return record
+
+    def _is_asked_elsewhere(self, record: Record | None) -> bool:
+        return record is not None and record.state == "needs_decision" and record.task != self.task.identity
+
+    def _take(self, decision: Decision) -> Course[None]:
+        """Take over a person's decision, once, if the question still applies; to abandon needs no question."""
+        record, shown = self.record, tuple(sorted(decision.candidates))
+        if record.knows(decision):
+            return
+        asked_here = record.state == "needs_decision" and record.task == self.task.identity
+        abandons = decision.what == "abandon" and record.receipt is None
+        if abandons or (asked_here and record.candidates == shown):
+            # Airflow hands it over only once.
+            yield from self.keep(record.decided(decision))
+            return
+        why = f"the question does not stand any more: {record.key} is {record.state}"
+        self.log.warning(
+            "%s has decided (%s): %s, but %s. The decision is not carried out.",
+            decision.by,
+            decision.through,
+            decision.what,
+            why,
+        )
+        self.refused_decision = decision, why
+        yield from self.keep(record.noted(decision.refused_because(why)))
+
+    def is_outdated(self) -> Course[bool]:
+        """Whether this attempt has executed nothing, and another one has since it began."""
+        if not self.record.nothing_executed:
+            return False
+        loaded = yield from load()
+        return loaded.record is not None and not loaded.record.nothing_executed
+
+    # -- what is known
+
+    @property
+    def key(self) -> str:
+        """The idempotency key."""
+        return self.wanted.key
+
+    @property
+    def portal(self) -> str:
+        """The portal's name in keys, receipts and messages."""
+        return self.settings.portal
+
+    @property
+    def forgot(self) -> str:
+        """Why a record must have been lost; empty if there need not have been one."""
+        return self._loaded.forgot
+
+    @property
+    def found(self) -> bool:
+        """Whether an earlier attempt has left something; asked first when decisions have been carried out."""
+        if self._found is None:
+            self._found = not self.record.nothing_executed
+        return self._found
+
+    @property
+    def has_sent(self) -> bool:
+        """Whether this attempt has sent anything, also what only completes the payment."""
+        steps = [send for name in self.record.steps for send in self.record.sends_of(name)]
+        return self.sent_now or any(send.may_have_run and send.by == str(self.task) for send in steps)
+
+    @property
+    def may_be_forgotten(self) -> bool:
+        """Whether an earlier attempt may have sent something that was never saved."""
+        return not self.journal.durable and self.task.try_number > 1
+
+    @property
+    def known(self) -> str:
+        """What is known of this key without the portal, as sentences; empty if certainly nothing was executed."""
+        if self.record.nothing_executed and self.may_be_forgotten:
+            return messages.earlier_attempts_unknown(self.task.try_number, self.record.subject)
+        return messages.known(self.record)
+
+    @property
+    def denial(self) -> str:
+        """What this attempt has not sent, and what may have been sent all the same, as sentences."""
+        return messages.denial(self.known, has_sent=self.has_sent)
+
+    @property
+    def not_by_this_attempt(self) -> str:
+        """What this attempt has not sent, where what was sent before is said already."""
+        return messages.MORE_WAS_NOT_SENT if self.has_sent else messages.NOT_BY_THIS_ATTEMPT
+
+    @property
+    def changed(self) -> Literal["no", "unknown", "yes"]:
+        """Whether this key has changed something on the portal."""
+        record = self.record
+        if record.possible_sends and (record.receipt is not None or record.payment_id is not None):
+            return "yes"
+        # Where nothing is noted, an earlier attempt may have been forgotten.
+        noted = self.journal.durable and self._loaded.record is not None
+        certain = self.task.try_number == 1 or noted
+        return "no" if certain and record.nothing_executed and not self.has_sent else "unknown"
+
+    def as_the_end(self, error: Bitrix24Error) -> Bitrix24Error:
+        """Return an error as the end of this attempt: it does not deny what was sent before."""
+        known = self.known
+        if isinstance(error, Bitrix24StoreError) and known and not error.known:
+            error = error.telling(known)
+        told = error.after(known, sent=self.has_sent) if known else error
+        told.sent = self.changed
+        return told
+
+    def refuse_other_parameters(self, happened: str) -> None:
+        """Refuse to go on with a key that was used for something else.
+
+        :param happened: what became of it then, as a sentence.
+        :raises PaymentMismatch: the parameters differ.
+        """
+        differing = self.record.differing(self.wanted.parameters)
+        if differing:
+            raise PaymentMismatch(messages.other_parameters(self.record, differing, happened, self.not_by_this_attempt))
+
+    # -- the portal and time
+
+    def now(self) -> Reading:
+        """Both clocks of ours."""
+        return self.portal_clock.reading()
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether what was read last is recent enough to permit a send."""
+        if self.observed is None:
+            return False
+        now = self.now()
+        return max(now[0] - self.observed[0], now[1] - self.observed[1]) <= self.settings.send_deadline
+
+    def wait(self, seconds: float, reason: str) -> Course[None]:
+        """Wait; afterwards the portal must be read again before a send."""
+        self.observed = None
+        yield Wait(seconds, reason)
+
+    def observe(self, query: Query[V]) -> Course[V]:
+        """Read what the next write depends on, and remember when.
+
+        :raises PaymentNotApplied: the object is not there any more, and something of this key may have been.
+        :raises PaymentUnresolved: it cannot be read, and something of this key may be there.
+        :raises Bitrix24OutcomeUnknown: the same, if a retry cannot help, or nothing would be remembered.
+        :raises Bitrix24Error: it cannot be read, and nothing of this key is there.
+        """
+        self.observed = None
+        left = self.now()
+        try:
+            view, came = yield from read_with_time(query)
+        except Bitrix24Error as error:
+            if self.record.nothing_executed and not self.may_be_forgotten:
+                raise
+            trouble = error
+        else:
+            self.observed = came
+            self.portal_clock.set(view.at, left)
+            return view
+        if isinstance(trouble, PaymentRefused):
+            raise PaymentNotApplied(messages.object_is_gone(self.known, trouble.reason, self.not_by_this_attempt))
+        message = messages.portal_cannot_be_read(self.known, trouble.reason, self.not_by_this_attempt)
+        # Without a journal, a later attempt would not know what this one has sent.
+        if trouble.final or (self.sent_now and not self.journal.durable):
+            raise Bitrix24OutcomeUnknown("batch", message=message)
+        raise PaymentUnresolved(message)
+
+    def look(self, query: Query[T]) -> Course[T]:
+        """Read what the next write that completes a payment depends on, and remember when."""
+        self.observed = None
+        found, self.observed = yield from read_with_time(query)
+        return found
+
+    def new_send(self) -> Send:
+        """A send that has not left yet."""
+        at = round(self.portal_clock.at_the_latest, 3)
+        window = self.settings.settle_window + CLOCK_STEP
+        told = self.portal_clock.is_told
+        return Send(at=at, settle_until=at + window, by=str(self.task), worker_clock=not told)
+
+    # -- saving
+
+    def write(self, record: Record, *, lease: float | None = None) -> Course[None]:
+        """Save once: what is not saved is not acted upon.
+
+        :raises PaymentInProgress: another attempt has taken over.
+        :raises PaymentAmbiguous: another key has claimed its payment.
+        :raises Bitrix24StoreError: the journal cannot be reached.
+        """
+        saved = yield from save(record, lease=lease)
+        if saved.outcome == "overtaken":
+            raise PaymentInProgress(saved.message)
+        if saved.outcome == "claimed":
+            yield from self._ask_about_claim(record, saved)
+        self.holds_lease = self.holds_lease if lease is None else lease > 0
+        self.record = record
+
+    def keep(self, record: Record, *, lease: float | None = None) -> Course[None]:
+        """Save what is known now, patiently: a journal may be away for some seconds."""
+        left = SAVES
+        ended: Bitrix24Error
+        while True:
+            left -= 1
+            try:
+                return (yield from self.write(record, lease=lease))
+            except PaymentInProgress as error:
+                done = messages.done_by_reply(record, self.record)
+                ended = error
+                if done:
+                    ended = PaymentInProgress(messages.overtaken_after_reply(str(error), done))
+                    ended.sent = "yes"
+                break
+            except Bitrix24StoreError as error:
+                if not left:
+                    done = messages.done_by_reply(record, self.record)
+                    ended = error.telling(messages.unsaved_reply(done) if done else messages.known(record))
+                    break
+                self.log.warning("%s Trying again.", error)
+            yield from self.wait(2.0 ** (SAVES - left - 1), "waiting for the journal")
+        raise ended
+
+    def finish(self, receipt: Receipt) -> Course[Receipt]:
+        """Save the receipt, release the key, and return the receipt."""
+        record = self.record
+        found_only = receipt.evidence == "portal_state" and record.payment_id is None
+        if not (found_only and not record.possible_sends):  # nothing sent, nothing found: the portal is the record
+            yield from self.keep(record.finished(receipt.as_dict()), lease=0)
+        return receipt
+
+    # -- people
+
+    def ask(
+        self,
+        question: str,
+        candidates: Collection[int] = (),
+        *,
+        rivals: Collection[str] = (),
+        why: str | None = None,
+    ) -> Course[None]:
+        """Leave it to a person.
+
+        :param rivals: the keys whose unknown outcome makes this one ambiguous.
+        :param why: why a decision that waits is not carried out; by default, the question says it.
+        :raises PaymentAmbiguous: always.
+        """
+        unclear = PaymentAmbiguous(question, tuple(sorted(candidates)))
+        # From now on it is this task through which a person is asked.
+        waiting = self.record.needs_decision(
+            question, candidates, rivals=rivals, task=self.task.identity, refuse=why or unclear.reason
+        )
+        yield from self.keep(waiting, lease=0)
+        raise unclear
+
+    def refuse_undecided(self) -> None:
+        """Refuse to go on where a person was asked and has not decided, whatever the portal shows now.
+
+        :raises PaymentAmbiguous: the person has not decided.
+        """
+        record = self.record
+        if record.question is not None:
+            raise PaymentAmbiguous(messages.undecided(record), record.candidates)
+
+    def _ask_about_claim(self, record: Record, saved: Saved) -> Course[None]:
+        """Leave to a person whose payment it is."""
+        show, decide = (self.journal.command(verb, saved.claimed_by) for verb in ("show", "resolve"))
+        was_known = saved.payment_id == self.record.payment_id
+        if was_known:
+            # It was known before, in the task state alone, and is not done until that is settled.
+            self.record = self.record.reopened()
+        question = messages.claimed(
+            record, saved, show=show, decide=decide, how_to_decide=self.how_to_decide(), abandon_first=was_known
+        )
+        payment_ids = () if saved.payment_id is None else (saved.payment_id,)
+        yield from self.ask(question, payment_ids)
+        raise AssertionError("unreachable")
+
+    def how_to_decide(self) -> str:
+        """The command by which a person decides about this key, for messages."""
+        return messages.how_to_decide(self.record, self.journal.command("resolve", self.key), self.task.hint)
+
+    @property
+    def set_aside(self) -> str:
+        """What people have said is not this key's, as a sentence after a blank; empty if there is nothing."""
+        return messages.set_aside(self.record)

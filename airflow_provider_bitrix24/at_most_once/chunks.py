@@ -1,0 +1,80 @@
+"""Which operations of a list share their requests, and how many."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from airflow_provider_bitrix24.api.batch import MOST_COMMANDS
+from airflow_provider_bitrix24.at_most_once.operation import Failure
+from airflow_provider_bitrix24.exceptions import PaymentInProgress
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_provider_bitrix24.at_most_once.operation import Operation, Result
+
+BATCH_SIZE: Final = 25
+"""How many operations share a request: the cloud ends a request after 60 s, and runs commands one after another."""
+LONG: Final = 30.0
+"""Seconds: a batch that took longer is followed by smaller ones."""
+
+
+@dataclass(slots=True)
+class LastBatch:
+    """How the sends of one chunk went."""
+
+    unknown: bool = False
+    """Whether an outcome was unknown."""
+    seconds: float = 0.0
+    """How long the longest one took."""
+
+    def add(self, *, unknown: bool, seconds: float) -> None:
+        """Add one batch."""
+        self.unknown |= unknown
+        self.seconds = max(self.seconds, seconds)
+
+
+class ChunkSize:
+    """How many operations the next chunk has: halved after trouble, growing slowly again.
+
+    :param most: how many at most.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = max(1, min(most, MOST_COMMANDS))
+        self.now = self.most
+
+    def adapt(self, batch: LastBatch) -> None:
+        """Adapt it to how the last chunk went."""
+        if batch.unknown or batch.seconds > LONG:
+            self.now = max(1, self.now // 2)
+        else:
+            self.now = min(self.most, self.now + max(1, self.most // 8))
+
+
+def next_chunk(waiting: Mapping[int, Operation], size: int, *, knows_rivals: bool) -> dict[int, Operation]:
+    """Return the operations that are carried out together next.
+
+    No key is in a chunk twice, and payments are added to one object one after another: whose payment it is is decided
+    by what is new on the object. An add without a tag shares its chunk only if the journal knows the other keys.
+
+    :param waiting: by their place in the list.
+    """
+    chunk: dict[int, Operation] = {}
+    taken: set[str] = set()
+    for number, operation in waiting.items():
+        alone = operation.needs_rivals and not knows_rivals
+        names = {operation.key, *([] if operation.apart is None else [f"object:{operation.apart}"])}
+        if taken & names or (alone and chunk):
+            continue
+        chunk[number] = operation
+        taken |= names
+        if alone or len(chunk) == size:
+            break
+    return chunk
+
+
+def is_held(result: Result) -> bool:
+    """Whether another attempt is at work on the key."""
+    return isinstance(result, Failure) and isinstance(result.error, PaymentInProgress) and result.sent != "yes"

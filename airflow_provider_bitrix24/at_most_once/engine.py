@@ -1,0 +1,317 @@
+"""The payment engine: read the journal, read the portal, send once, read back. For one operation, or for a list.
+
+`carry_out` is the only loop that sends. It knows neither Airflow nor sockets: the caller gives it the
+portal, a runner of flows, both clocks and a journal, so that a test can script all of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from airflow_provider_bitrix24.api.error_codes import TOO_MANY_REQUESTS
+from airflow_provider_bitrix24.api.io import SendDeadline
+from airflow_provider_bitrix24.at_most_once import messages
+from airflow_provider_bitrix24.at_most_once.attempt import Attempt, Log, Tools
+from airflow_provider_bitrix24.at_most_once.chunks import BATCH_SIZE, ChunkSize, is_held, next_chunk
+from airflow_provider_bitrix24.at_most_once.commands import Check, Permit, Release, Send
+from airflow_provider_bitrix24.at_most_once.lockstep import Lockstep
+from airflow_provider_bitrix24.at_most_once.next_step import Step, is_unresolved, next_step
+from airflow_provider_bitrix24.at_most_once.operation import Failure
+from airflow_provider_bitrix24.at_most_once.record import Record
+from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
+from airflow_provider_bitrix24.at_most_once.write import Tries, Watch, Write, after_reply, read_once
+from airflow_provider_bitrix24.exceptions import (
+    Bitrix24Error,
+    Bitrix24NotSent,
+    Bitrix24OutcomeUnknown,
+    Bitrix24RateLimited,
+    PaymentAmbiguous,
+    PaymentInProgress,
+    PaymentMismatch,
+    PaymentRefused,
+)
+from airflow_provider_bitrix24.journal.protocol import NullJournal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from airflow_provider_bitrix24.api.client import ApiClient
+    from airflow_provider_bitrix24.at_most_once.commands import Course
+    from airflow_provider_bitrix24.at_most_once.lockstep import Run
+    from airflow_provider_bitrix24.at_most_once.operation import Operation, Result
+    from airflow_provider_bitrix24.at_most_once.portal_clock import Clock
+    from airflow_provider_bitrix24.at_most_once.receipt import Receipt
+    from airflow_provider_bitrix24.at_most_once.record import Decision
+    from airflow_provider_bitrix24.journal.protocol import Journal
+
+DEADLINES: Final = 5
+"""Inside how many deadlines a send that did not leave is tried."""
+LONGEST_PAUSE: Final = 8.0
+
+
+def carry_out(attempt: Attempt, write: Write) -> Course[Step]:
+    """Bring one write to its end: the only loop that sends.
+
+    :return: how it ended: `Step.DONE`, `Step.ASK`, `Step.FAIL` or `Step.RETRY_LATER`.
+    :raises Bitrix24Error: it must not be sent, was refused, or the journal cannot be used.
+    """
+    while True:
+        step = next_step(write.recorded(), write.seen(), attempt.now(), write.policy, attempt.settings.send_deadline)
+        if step is Step.SEND:
+            yield from write.refuse()
+            yield from _send(attempt, write)
+        elif step is Step.LOOK_AGAIN:
+            yield from _look_again(attempt, write)
+        else:
+            return step
+
+
+def _look_again(attempt: Attempt, write: Write) -> Course[None]:
+    """Look for the outcome of the last send; if that is known, read what permits the next one."""
+    if not is_unresolved(write.recorded(), write.seen(), write.policy):
+        yield from write.look()
+        return
+    watch = write.watch = write.watch or write.watch_earlier()
+    shown, found = yield from read_once(attempt, watch, write.query(), write.shows)
+    if shown:
+        yield from write.take(found)
+    elif found is not None and not is_unresolved(write.recorded(), write.seen(), write.policy):
+        yield from write.conclude(found)
+
+
+def _send(attempt: Attempt, write: Write) -> Course[None]:
+    """Send once, if what was read last is recent enough.
+
+    Only what certainly was not executed may be tried again, and only on a new observation: what did not leave a few
+    times, what the portal's rate limit refused for as long as ``rate_limit_wait``. A lost reply is no error here: the
+    next step is to look for its outcome.
+
+    :raises Bitrix24NotSent: nothing left, as often as it was tried.
+    :raises Bitrix24ApiError: the portal refused; nothing was executed.
+    :raises PaymentInProgress: another attempt has taken over; nothing was sent.
+    :raises PaymentRefused: the safeguard forbids it; nothing was sent.
+    :raises Bitrix24StoreError: the intent could not be saved, or the safeguard not be read; nothing was sent.
+    """
+    settings, decided = attempt.settings, attempt.now()[0]
+    tries = write.tries = write.tries or Tries(decided)
+    waited: float = yield Permit()
+    if waited:
+        attempt.observed = None
+    if attempt.observed is None or not attempt.is_fresh:
+        _refuse_if_too_late(attempt, tries, waited)
+        return
+    # The deadline runs while the intent is saved: a slow journal makes it shorter, never longer.
+    deadline = SendDeadline(
+        monotonic=attempt.observed[0] + settings.send_deadline, wall=attempt.observed[1] + settings.send_deadline
+    )
+    send = attempt.new_send()
+    intent = write.prepared(attempt.record).sending(send, step=write.step)
+    yield from attempt.write(intent, lease=send.settle_until - send.at)
+    attempt.sent_now |= write.step is None
+    # Whatever the outcome, the next send needs another observation, unless this one has succeeded.
+    observed, attempt.observed = attempt.observed, None
+    doubt: Bitrix24OutcomeUnknown | None = None
+    try:
+        result = yield Send(call=write.call(), digest=write.digest, deadline=deadline, tag=write.tag)
+    except (Bitrix24NotSent, Bitrix24RateLimited) as error:
+        yield from _not_sent(attempt, write, error, tries, decided)
+        return
+    except Bitrix24OutcomeUnknown as error:
+        doubt = error
+    except Bitrix24Error as error:
+        yield from _withdraw(attempt, write, error)
+        raise
+    write.tries = None
+    if doubt is None:
+        attempt.observed = observed
+        write.watch = after_reply(attempt)
+        doubt = yield from write.replied(result)
+    if doubt is None:
+        return
+    if doubt.answered:
+        write.watch = after_reply(attempt, doubt)
+        yield from attempt.keep(attempt.record.inconclusive(doubt.words, step=write.step))
+        return
+    window = settings.settle_window
+    attempt.log.warning("%s. Reading for up to %.0f s what became of it.", doubt.reason, window)
+    write.watch = Watch(absent_after=decided + window, doubt=doubt)
+
+
+def _not_sent(
+    attempt: Attempt, write: Write, error: Bitrix24NotSent | Bitrix24RateLimited, tries: Tries, decided: float
+) -> Course[None]:
+    """The send certainly was not executed: wait and come back, or raise."""
+    wait = getattr(error, "retry_after", None) or tries.pause
+    yield from _withdraw(attempt, write, error)
+    tries.not_sent += isinstance(error, Bitrix24NotSent) and not error.deadline_passed
+    patient = decided + wait <= tries.started + attempt.settings.rate_limit_wait
+    if tries.not_sent >= DEADLINES or not patient or is_time_limit(error):
+        raise error
+    tries.pause = min(2 * tries.pause, LONGEST_PAUSE)
+    attempt.log.warning("Not executed (%s). Reading the portal, then trying again.", error.reason)
+    yield from attempt.wait(wait, "waiting for a new lease")
+
+
+def _withdraw(attempt: Attempt, write: Write, error: Bitrix24Error) -> Course[None]:
+    """Save that the send certainly was not executed."""
+    not_sent = isinstance(error, Bitrix24NotSent | Bitrix24RateLimited)
+    record = attempt.record.withdrawn("not_sent" if not_sent else "refused", error.reason, step=write.step)
+    yield from attempt.keep(record)
+    attempt.sent_now &= write.step is not None
+
+
+def _refuse_if_too_late(attempt: Attempt, tries: Tries, waited: float) -> None:
+    settings = attempt.settings
+    if attempt.now()[0] > tries.started + settings.rate_limit_wait + settings.send_deadline:
+        raise Bitrix24NotSent("a write", messages.no_time_to_send(waited), True)
+
+
+def is_time_limit(error: Bitrix24Error) -> bool:
+    """Whether the portal blocks the method for its working time, and not for the number of requests."""
+    return isinstance(error, Bitrix24RateLimited) and error.portal_code.upper() != TOO_MANY_REQUESTS
+
+
+class PaymentEngine:
+    """One attempt of a task at one portal: it carries out operations, each at most once for its key.
+
+    :param client: the portal.
+    :param run: runs a flow to its end; :meth:`Bitrix24Hook.run`.
+    :param clock: ``time()`` and ``monotonic()``; the module :mod:`time` is one.
+    :param log: where the steps are logged.
+    :param journal: where it is saved what is sent; by default nowhere.
+    :param task: the attempt of the task.
+    :param safeguard: raises if nothing may be sent now; asked right before each send. By default nothing is asked.
+    :param check: raises if the attempt must stop; asked after the journal has noted that the work has begun, and before
+        the portal is read. So a later attempt knows that a stopped one has sent nothing.
+    :param batch_size: how many operations of a list share a request, 50 at most.
+    """
+
+    def __init__(
+        self,
+        client: ApiClient,
+        run: Run,
+        clock: Clock,
+        log: Log,
+        *,
+        journal: Journal | None = None,
+        task: TaskAttempt | None = None,
+        safeguard: Callable[[], None] | None = None,
+        check: Callable[[], None] | None = None,
+        batch_size: int = BATCH_SIZE,
+    ) -> None:
+        self._tools = Tools(
+            client=client,
+            clock=clock,
+            log=log,
+            journal=NullJournal() if journal is None else journal,
+            task=TaskAttempt(identity="unnamed task") if task is None else task,
+        )
+        self._lockstep = Lockstep(self._tools, run, safeguard=safeguard, check=check)
+        self._sizes = ChunkSize(batch_size)
+
+    @property
+    def portal(self) -> str:
+        """The portal's name in keys."""
+        return self._tools.client.settings.portal
+
+    def run_one(self, operation: Operation, decision: Decision | None = None) -> Receipt:
+        """Carry out one operation.
+
+        :param decision: what a person has decided about it just now.
+        :raises Bitrix24Error: it did not succeed; the error says whether something was sent.
+        """
+        [result] = self.run([operation], {} if decision is None else {operation.key: decision})
+        if isinstance(result, Failure):
+            raise result.error
+        return result
+
+    def run(self, operations: Sequence[Operation], decisions: Mapping[str, Decision] | None = None) -> list[Result]:
+        """Carry out a list of operations; one that fails does not stop the others.
+
+        :param decisions: by key, what a person has decided just now.
+        :return: a result for each operation, in their order.
+        """
+        results = dict(pair for part in self.run_in_chunks(operations, decisions) for pair in part.items())
+        return [results[number] for number in range(len(operations))]
+
+    def run_in_chunks(
+        self, operations: Sequence[Operation], decisions: Mapping[str, Decision] | None = None
+    ) -> Iterator[dict[int, Result]]:
+        """Carry out a list of operations, and return the results of each chunk as soon as it has ended.
+
+        :return: result by the operation's place in the list.
+        """
+        waiting = dict(enumerate(operations))
+        held: dict[int, Operation] = {}
+        patient = len(operations) == 1
+        while waiting or held:
+            if not waiting:
+                # Keys that another task holds are revisited at the end, not waited for one by one.
+                waiting, held, patient = held, {}, True
+            chunk = next_chunk(waiting, self._sizes.now, knows_rivals=self._tools.journal.knows_rivals)
+            results = self._run_chunk(chunk, decisions or {}, patient=patient)
+            waiting = {number: operation for number, operation in waiting.items() if number not in chunk}
+            if not patient:
+                held |= {number: chunk[number] for number, result in results.items() if is_held(result)}
+            yield {number: result for number, result in results.items() if number not in held}
+
+    def _run_chunk(
+        self, chunk: Mapping[int, Operation], decisions: Mapping[str, Decision], *, patient: bool
+    ) -> dict[int, Result]:
+        keys = [operation.key for operation in chunk.values()]
+        try:
+            ended = self._lockstep.run(
+                {
+                    operation.key: self._course(operation, decisions.get(operation.key), patient=patient)
+                    for operation in chunk.values()
+                }
+            )
+        finally:
+            self._tools.journal.release(self.portal, keys)
+        self._sizes.adapt(self._lockstep.last_batch())
+        results: dict[int, Result] = {}
+        for number, operation in chunk.items():
+            end = ended[operation.key]
+            if end.value is not None:
+                results[number] = end.value
+            elif end.error is not None:
+                if is_time_limit(end.error):
+                    self._lockstep.stop(operation.name, end.error)
+                results[number] = Failure(key=operation.key, subject=operation.subject, error=end.error)
+        return results
+
+    def _course(self, operation: Operation, decision: Decision | None, *, patient: bool) -> Course[Receipt]:
+        """One operation from the journal to its end; once more if another attempt was faster before anything was "
+        "sent.
+        """
+        again = False
+        while True:
+            wanted = Record(
+                key=operation.key,
+                portal=operation.portal,
+                operation=operation.name,
+                subject=operation.subject,
+                parameters=operation.parameters,
+                task=self._tools.task.identity,
+            )
+            attempt = Attempt(self._tools, wanted, patient=patient)
+            yield from attempt.begin(None if again else decision)
+            ended: Bitrix24Error | None = None
+            try:
+                yield Check(operation.name)
+                return (yield from operation.course(attempt))
+            except PaymentInProgress:
+                if again or attempt.has_sent:
+                    raise
+            except (PaymentAmbiguous, PaymentMismatch, PaymentRefused) as error:
+                # What the portal showed may be what another attempt has just done for this very key.
+                if again or not (yield from attempt.is_outdated()):
+                    ended = attempt.as_the_end(error)
+            except Bitrix24Error as error:
+                ended = attempt.as_the_end(error)
+            if ended is not None:
+                raise ended
+            if attempt.holds_lease:
+                yield Release()
+            self._tools.log.info("Somebody else was faster with %s. Reading the journal again.", operation.key)
+            again = True

@@ -1,0 +1,54 @@
+"""A journal that has lost its notes: an earlier attempt may have sent something just now, of which nothing is saved."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow_provider_bitrix24.at_most_once import messages
+from airflow_provider_bitrix24.at_most_once.attempt import CLOCK_STEP
+from airflow_provider_bitrix24.at_most_once.write import Watch
+from airflow_provider_bitrix24.exceptions import Bitrix24OutcomeUnknown
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from airflow_provider_bitrix24.at_most_once.attempt import Attempt
+    from airflow_provider_bitrix24.at_most_once.commands import Course
+
+
+def watch_lost_notes(attempt: Attempt) -> Course[Watch | None]:
+    """Return how to watch a send that the journal has lost; None if none can be on its way any more.
+
+    Nothing of it is waited for if nothing is sent nor asked: what is known, adopted or abandoned stands.
+    """
+    record = attempt.record
+    what = record.decision.what if record.decision is not None else None
+    unknown = what is None and record.receipt is None and record.payment_id is None and record.abandonment is None
+    if not record.forgotten or not (unknown or what == "send_again"):
+        return None
+    left = window = attempt.settings.settle_window + CLOCK_STEP
+    clock = attempt.portal_clock
+    if clock.is_told:
+        if record.forgotten_since is None:
+            yield from attempt.keep(record.loss_noticed(round(clock.at_the_latest, 3)))
+        left = (attempt.record.forgotten_since or 0.0) + window - clock.at_the_earliest
+    if left <= 0:
+        return None
+    attempt.log.warning(
+        "The journal has lost what earlier attempts noted, and one of them may have sent a write just now. Reading "
+        "for up to %.0f s whether it appears.",
+        left,
+    )
+    doubt = Bitrix24OutcomeUnknown("a write", text="the journal has lost its notes")
+    return Watch(absent_after=attempt.now()[0] + left, doubt=doubt)
+
+
+def ask_about_lost_notes(attempt: Attempt, look: str, candidates: Collection[int] = ()) -> Course[None]:
+    """Leave the key to a person, because the journal has lost its notes.
+
+    :param look: where to look, as an imperative.
+    :raises PaymentAmbiguous: always.
+    """
+    lost = attempt.task.lost or attempt.forgot
+    question = messages.notes_are_lost(attempt.record, lost, look, attempt.how_to_decide())
+    yield from attempt.ask(question, candidates)

@@ -1,0 +1,265 @@
+"""Advance the courses of many operations together, and do what they ask for in groups.
+
+What has to be saved goes before everything else, and what is ready to be sent before more is read: so every reply is in
+the journal before any further request, and what permits a send does not grow old behind the reads of others.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
+
+from airflow_provider_bitrix24.api.io import Sleep
+from airflow_provider_bitrix24.api.queries import SharedAnswers, ask, merge, parts
+from airflow_provider_bitrix24.at_most_once.chunks import LastBatch
+from airflow_provider_bitrix24.at_most_once.commands import (
+    Check,
+    FindClaims,
+    FindObserved,
+    FindOthers,
+    FindRivals,
+    Load,
+    Permit,
+    Read,
+    Release,
+    Save,
+    Send,
+    Wait,
+)
+from airflow_provider_bitrix24.at_most_once.sending import batches_of, send_many, send_one
+from airflow_provider_bitrix24.exceptions import Bitrix24Error, Bitrix24OutcomeUnknown
+from airflow_provider_bitrix24.journal.protocol import Change
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from airflow_provider_bitrix24.api.io import Flow
+    from airflow_provider_bitrix24.at_most_once.attempt import Tools
+    from airflow_provider_bitrix24.at_most_once.commands import Command, Course
+
+T = TypeVar("T")
+
+ORDER: Final = (Save, Check, Load, FindClaims, FindRivals, FindOthers, FindObserved, Release, Send, Permit, Read, Wait)
+"""What is done first."""
+TOGETHER: Final = 0.5
+"""Seconds: waits that end so close to each other are one wait."""
+
+
+class Run(Protocol):
+    """Runs a flow to its end."""
+
+    def __call__(self, flow: Flow[T], /) -> T:
+        """Run it."""
+
+
+@dataclass(slots=True)
+class Running(Generic[T]):
+    """One course on its way."""
+
+    key: str
+    course: Course[T]
+    command: Command | None = None
+    due: float = 0.0
+    """When its wait is over, by the monotonic clock."""
+
+
+@dataclass(slots=True)
+class Ended(Generic[T]):
+    """How a course ended: with a value, or with an error."""
+
+    value: T | None = None
+    error: Bitrix24Error | None = None
+
+
+class Lockstep:
+    """The one place that calls journal and portal.
+
+    :param run: runs a flow to its end.
+    :param safeguard: raises if nothing may be sent now; asked right before each send.
+    :param check: raises if the attempt must stop; asked before the portal is read.
+    """
+
+    def __init__(
+        self, tools: Tools, run: Run, *, safeguard: Callable[[], None] | None, check: Callable[[], None] | None
+    ) -> None:
+        self._client = tools.client
+        self._clock = tools.clock
+        self._journal = tools.journal
+        self._run = run
+        self._safeguard = safeguard
+        self._check = check
+        self._portal = tools.client.settings.portal
+        self._shared = SharedAnswers()
+        self._has_slot = False
+        """Whether the next send has its slot of the portal's rate limit."""
+        self._stopped: dict[str, Bitrix24Error] = {}
+        self._batch = LastBatch()
+        self._do: Final[Mapping[type[Any], Callable[[list[Running[Any]]], Mapping[str, Any]]]] = {
+            Save: self._save,
+            Check: self._check_all,
+            Load: self._load,
+            FindClaims: self._find_claims,
+            FindRivals: self._find_rivals,
+            FindOthers: self._find_others,
+            FindObserved: self._find_observed,
+            Release: self._release,
+            Send: self._send,
+            Permit: self._permit,
+            Read: self._read,
+            Wait: self._wait,
+        }
+
+    def run(self, courses: Mapping[str, Course[T]]) -> dict[str, Ended[T]]:
+        """Advance all courses to their ends.
+
+        :param courses: course by key.
+        :return: how each one ended.
+        """
+        ended: dict[str, Ended[T]] = {}
+        live = {key: Running(key, course) for key, course in courses.items()}
+        answers: Mapping[str, Any] = dict.fromkeys(live)
+        while True:
+            for key, answer in answers.items():
+                end = self._advance(live[key], answer)
+                if end is not None:
+                    ended[key] = end
+                    del live[key]
+            if not live:
+                return ended
+            kind = next(kind for kind in ORDER if any(isinstance(one.command, kind) for one in live.values()))
+            group = [one for one in live.values() if isinstance(one.command, kind)]
+            try:
+                answers = self._do[kind](group)
+            except Bitrix24Error as error:
+                answers = {one.key: error for one in group}
+
+    def _advance(self, running: Running[T], answer: Any) -> Ended[T] | None:
+        """Let a course go on until it asks for something; None if it has not ended."""
+        try:
+            if isinstance(answer, Bitrix24Error):
+                # A copy: what one course notes in it is not the others' business.
+                running.command = running.course.throw(copy.copy(answer))
+            else:
+                running.command = running.course.send(answer)
+        except StopIteration as end:
+            return Ended(value=end.value)
+        except Bitrix24Error as error:
+            return Ended(error=error)
+        if isinstance(running.command, Wait):
+            running.due = self._clock.monotonic() + running.command.seconds
+        return None
+
+    def stop(self, operation: str, error: Bitrix24Error) -> None:
+        """Let no more operations of this name begin: the portal blocks their method for minutes."""
+        self._stopped.setdefault(operation, error)
+
+    def last_batch(self) -> LastBatch:
+        """How the sends since the last call of this went."""
+        batch, self._batch = self._batch, LastBatch()
+        return batch
+
+    # -- the journal
+
+    def _save(self, group: list[Running[Any]]) -> Mapping[str, Any]:
+        saves = [one.command for one in group if isinstance(one.command, Save)]
+        return self._journal.save([Change(record=one.record, lease=one.lease, opens=one.opens) for one in saves])
+
+    def _load(self, group: list[Running[Any]]) -> Mapping[str, Any]:
+        return self._journal.load(self._portal, [one.key for one in group])
+
+    def _find_claims(self, group: list[Running[Any]]) -> Mapping[str, Any]:
+        asked = {one.key: one.command.payment_ids for one in group if isinstance(one.command, FindClaims)}
+        return self._journal.claims_of_others(self._portal, asked)
+
+    def _find_rivals(self, group: list[Running[Any]]) -> Mapping[str, Any]:
+        asked = {one.key: one.command.subject for one in group if isinstance(one.command, FindRivals)}
+        return self._journal.rivals(self._portal, asked)
+
+    def _find_others(self, group: list[Running[Any]]) -> Mapping[str, Any]:
+        asked = {one.key: one.command.subject for one in group if isinstance(one.command, FindOthers)}
+        return self._journal.others(self._portal, asked)
+
+    def _find_observed(self, group: list[Running[Any]]) -> Mapping[str, Any]:
+        keys = [one.key for one in group]
+        observed = self._journal.observed_payments(self._portal, keys)
+        return {key: observed.get(key) for key in keys}
+
+    def _release(self, group: list[Running[Any]]) -> Mapping[str, Any]:
+        self._journal.release(self._portal, [one.key for one in group])
+        return dict.fromkeys(one.key for one in group)
+
+    # -- safeguards and the rate limit
+
+    def _check_all(self, group: list[Running[Any]]) -> Mapping[str, Any]:
+        if self._check is not None:
+            self._check()
+        names = {one.key: one.command.operation for one in group if isinstance(one.command, Check)}
+        return {key: self._stopped.get(name) for key, name in names.items()}
+
+    def _permit(self, group: list[Running[Any]]) -> Mapping[str, Any]:
+        waited = 0.0
+        if not self._has_slot:
+            waited = self._run(self._client.reserve())
+            self._has_slot = True
+        if self._safeguard is not None:
+            self._safeguard()
+        return {one.key: waited for one in group}
+
+    # -- the portal
+
+    def _read(self, group: list[Running[Any]]) -> Mapping[str, Any]:
+        """Read; each answer with our clocks when it had come."""
+        reads = {one.key: one.command.query for one in group if isinstance(one.command, Read)}
+        if len(reads) == 1:
+            [(key, query)] = reads.items()
+            found = self._run(ask(self._client, query))
+            return {key: (found, self._now())}
+        answers: dict[str, Any] = {}
+        for part in parts(reads, self._shared):
+            merged, own_reply = merge(part, self._shared)
+            try:
+                reply = self._run(self._client.batch(merged))
+            except Bitrix24Error as error:
+                answers |= dict.fromkeys(part, error)
+                continue
+            came = self._now()
+            for key, query in part.items():
+                try:
+                    answers[key] = self._run(query.read(self._client, own_reply(key, reply))), came
+                except Bitrix24Error as error:
+                    answers[key] = error
+        return answers
+
+    def _send(self, group: list[Running[Any]]) -> Mapping[str, Any]:
+        sends = {one.key: one.command for one in group if isinstance(one.command, Send)}
+        self._has_slot = False
+        if len(sends) == 1:
+            [(key, send)] = sends.items()
+            return {key: self._run(send_one(self._client, send))}
+        begun = self._clock.monotonic()
+        answers: dict[str, Any] = {}
+        for tagged in (False, True):
+            part = {key: send for key, send in sends.items() if (send.tag is not None) is tagged}
+            for batch in batches_of(part):
+                answers |= self._run(send_many(self._client, batch))
+        unknown = any(isinstance(one, Bitrix24OutcomeUnknown) and not one.answered for one in answers.values())
+        self._batch.add(unknown=unknown, seconds=self._clock.monotonic() - begun)
+        return answers
+
+    def _wait(self, group: list[Running[Any]]) -> Mapping[str, Any]:
+        waits = [one.command for one in group if isinstance(one.command, Wait)]
+        if len(group) == 1:
+            self._run(_sleep(waits[0].seconds, waits[0].reason))
+            return {group[0].key: None}
+        now = self._clock.monotonic()
+        last = max(one.due for one in group if one.due <= min(other.due for other in group) + TOGETHER)
+        self._run(_sleep(max(0.0, last - now), waits[0].reason))
+        return {one.key: None for one in group if one.due <= last}
+
+    def _now(self) -> tuple[float, float]:
+        return self._clock.monotonic(), self._clock.time()
+
+
+def _sleep(seconds: float, reason: str) -> Flow[None]:
+    yield Sleep(seconds, reason)

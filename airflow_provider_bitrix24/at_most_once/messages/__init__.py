@@ -1,0 +1,11 @@
+"""What people read: every message of the engine, made of facts. Nothing else writes, edits or parses one.
+
+Each says what happened to which object, whether money may have been recorded, and what to do next.
+"""
+
+from airflow_provider_bitrix24.at_most_once.messages.adding import *
+from airflow_provider_bitrix24.at_most_once.messages.common import *
+from airflow_provider_bitrix24.at_most_once.messages.completing import *
+from airflow_provider_bitrix24.at_most_once.messages.deciding import *
+from airflow_provider_bitrix24.at_most_once.messages.marking import *
+from airflow_provider_bitrix24.at_most_once.messages.wording import *

@@ -1,0 +1,163 @@
+"""Messages about any key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from airflow_provider_bitrix24.at_most_once.messages.wording import DELETING, PAYING, UNPAYING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from airflow_provider_bitrix24.api.models import Money
+    from airflow_provider_bitrix24.at_most_once.record import Parameter, Record
+    from airflow_provider_bitrix24.exceptions import Bitrix24OutcomeUnknown
+
+NOT_SENT: Final = "Nothing was sent."
+NOT_BY_THIS_ATTEMPT: Final = "Nothing was sent by this attempt."
+MORE_WAS_NOT_SENT: Final = "Nothing more was sent."
+NOT_AGAIN: Final = "Nothing is sent again automatically."
+
+
+def denial(known: str, *, has_sent: bool) -> str:
+    """What this attempt has not sent, and what is known of everything before."""
+    if not known and not has_sent:
+        return NOT_SENT
+    return f"{MORE_WAS_NOT_SENT if has_sent else NOT_BY_THIS_ATTEMPT} {known}".rstrip()
+
+
+def payments(payment_ids: Collection[int]) -> str:
+    """Payments by their ids: "payments 1 and so on"."""
+    return f"payment{'s' if len(payment_ids) > 1 else ''} {', '.join(map(str, payment_ids))}"
+
+
+def known(record: Record) -> str:
+    """What is known of a key without the portal; empty if certainly nothing was executed."""
+    if record.nothing_executed:
+        return ""
+    if record.receipt is not None:
+        what = f", with payment {record.payment_id}" if record.payment_id else ""
+        return f"{record.task} has succeeded for {record.subject}{what}."
+    if record.payment_id is not None:
+        return f"Payment {record.payment_id} of {record.subject} is this key's, and may not be complete yet."
+    last = record.last_send()
+    if last is None:
+        return (
+            f"The journal has lost what earlier attempts of {record.task} noted: a write for {record.subject} MAY be "
+            f"on "
+            "the books of the portal."
+        )
+    if last.result in ("absent", "not_applied"):
+        return f"{last.by} has sent a write for {record.subject}, and the portal did not show it then."
+    return f"{last.by} has sent a write for {record.subject}, which MAY be on the books of the portal."
+
+
+def earlier_attempts_unknown(try_number: int, subject: str) -> str:
+    """There is no journal, and this is not the first attempt."""
+    return (
+        f"This is attempt {try_number}, and there is no journal: an earlier one may have sent a write for {subject}, "
+        "which then MAY be on the books of the portal."
+    )
+
+
+def busy(owner: str, wanted: Record) -> str:
+    """Another attempt is at work on the key, and goes on."""
+    return (
+        f"{owner} is at work on {wanted.key!r} ({wanted.subject}) and has gone on since this task began to wait. "
+        f"{NOT_BY_THIS_ATTEMPT[:-1]}; the next one reads the outcome."
+    )
+
+
+def other_parameters(
+    record: Record, differing: Mapping[str, tuple[Parameter, Parameter]], happened: str, not_sent: str
+) -> str:
+    """The key was used for something else."""
+    listed = "; ".join(f"{name} {has!r} instead of {wanted!r}" for name, (has, wanted) in differing.items())
+    return (
+        f"The key {record.key!r} was used before, by {record.task}, with other parameters: {listed}. {happened} "
+        f"{not_sent} One key stands for one payment: give the other one a key of its own, or ask for the same as "
+        f"before."
+    )
+
+
+def object_is_gone(known: str, trouble: str, not_sent: str) -> str:
+    """The object is not there any more, and something of the key may have been."""
+    return f"{known} {trouble}. {not_sent} {NOT_AGAIN} What to do: look in Bitrix24 at what has taken its place."
+
+
+def portal_cannot_be_read(known: str, trouble: str, not_sent: str) -> str:
+    """The portal cannot be read, and something of the key may be there."""
+    return (
+        f"{known} The portal cannot be asked about it now ({trouble}). {not_sent} When the portal answers again, clear "
+        "this task: it reads first and does not pay twice."
+    )
+
+
+def other_money(what: str, money: Money, wanted: Money, happened: str) -> str:
+    """The amount or currency is another one than expected."""
+    return f"{what} is for {money}, but {wanted} was expected. {happened}"
+
+
+def above_the_limit(what: str, money: Money, limit: object, denial: str) -> str:
+    """It is for more than the limit of the task."""
+    return (
+        f"{what} is for {money}, which is more than the max_amount {limit:f} of this task. {denial} Raise max_amount "
+        f"if "
+        "that is right, or pay it by hand."
+    )
+
+
+def refused(why: str, denial: str) -> str:
+    """What the portal shows forbids the send."""
+    return f"{why}. {denial}"
+
+
+def done_by_reply(record: Record, before: Record) -> tuple[str, str] | None:
+    """What the portal has done, by a reply that is not saved yet, and the verb for it; None if there is no such reply.
+
+    :param record: what is to be saved.
+    :param before: what is saved.
+    """
+    last = record.last_send()
+    if last is None or last.result != "acknowledged" or before.pending_send() is None:
+        return None
+    if record.operation == "add_crm_payment":
+        return f"payment {record.payment_id} was added to {record.subject}", "add"
+    words = {"unpay_crm_payment": UNPAYING, "delete_crm_payment": DELETING}.get(record.operation, PAYING)
+    return f"{record.subject} was {words.done}", words.again
+
+
+def overtaken_after_reply(overtaken: str, done: tuple[str, str]) -> str:
+    """The attempt was overtaken with the portal's reply in its hands."""
+    what, verb = done
+    return (
+        f"{overtaken} The portal answered that {what}: by its answer the money is recorded, so do not {verb} it a "
+        f"second "
+        "time."
+    )
+
+
+def unsaved_reply(done: tuple[str, str]) -> str:
+    """The portal's reply could not be saved."""
+    what, verb = done
+    return (
+        f"The portal answered that {what}, and that could not be written down. By its answer the money is recorded: do "
+        f"not {verb} it a second time. The next attempt reads the portal first."
+    )
+
+
+def reply_words(doubt: Bitrix24OutcomeUnknown) -> str:
+    """What came instead of a clear reply, as the beginning of a sentence."""
+    return f"The portal {'responded unclearly' if doubt.answered else 'gave no usable response'} ({doubt.words})"
+
+
+def in_brackets(doubt: Bitrix24OutcomeUnknown | None) -> str:
+    """What came instead of a clear reply, in brackets after a blank; empty if the reply was clear."""
+    return "" if doubt is None else f" ({reply_words(doubt)})"
+
+
+def no_time_to_send(waited: float) -> str:
+    """Why a send could not leave inside a deadline."""
+    if waited:
+        return f"its slot of the portal's rate limit came after {waited:.0f} s, too late for rate_limit_wait"
+    return "reading what permits it takes longer than its deadline"

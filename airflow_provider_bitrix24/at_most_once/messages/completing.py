@@ -1,0 +1,143 @@
+"""Messages about what completes a payment: tag, pay system and product rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow_provider_bitrix24.at_most_once.messages.common import in_brackets, payments
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from decimal import Decimal
+
+    from airflow_provider_bitrix24.api.models import Money, Payment
+    from airflow_provider_bitrix24.at_most_once.record import Send
+    from airflow_provider_bitrix24.at_most_once.write import Watch
+    from airflow_provider_bitrix24.exceptions import Bitrix24OutcomeUnknown
+
+
+def incomplete(payment_id: int, of: str, trouble: str, *, is_ours: bool) -> str:
+    """A payment is there and not complete."""
+    state = "HAS been added to" if is_ours else "is a payment of"
+    return f"Payment {payment_id} {state} {of}, but is not complete: {trouble}."
+
+
+def incomplete_in_journal(happened: str, journal: str) -> str:
+    """The next attempt completes it."""
+    return (
+        f"{happened} It is in the journal ({journal}): the next attempt completes this payment and adds no second "
+        f"one. If "
+        "there is none, clear this task when the portal is back."
+    )
+
+
+def complete_by_hand(happened: str) -> str:
+    """A person completes it."""
+    return f"{happened} Complete or delete it in Bitrix24; do not add another one before."
+
+
+def tag_on_others(payment_ids: Sequence[int]) -> str:
+    """Other payments carry the tag as well."""
+    return (
+        f"{payments(payment_ids)} {'carries' if len(payment_ids) == 1 else 'carry'} the tag of its key as well. One "
+        f"key "
+        "stands for one payment, so something between Airflow and the portal (a proxy that repeats requests) or "
+        "another "
+        "run has added one too many. Look at them in Bitrix24, delete what is too many, and clear this task"
+    )
+
+
+def not_tagged(doubt: Bitrix24OutcomeUnknown | None) -> str:
+    """The payment does not get the tag."""
+    return f"it does not carry the tag of its key, so another run with this key would not find it{in_brackets(doubt)}"
+
+
+def paid_with_pay_system(pay_system_id: int | None, wanted: int) -> str:
+    """The payment was paid before its pay system was corrected."""
+    return f"it is paid by now, with pay system {pay_system_id} instead of {wanted}, which stays so"
+
+
+def keeps_pay_system(payment: Payment, wanted: int, doubt: Bitrix24OutcomeUnknown | None) -> str:
+    """The payment does not get the pay system."""
+    return (
+        f"the portal keeps pay system {payment.pay_system_id} {payment.pay_system_name!r} instead of "
+        f"{wanted}{in_brackets(doubt)}"
+    )
+
+
+def not_all_rows(rows: Mapping[int, int]) -> str:
+    """Not everything that was put in is there."""
+    wanted = ", ".join(f"row {row_id} x {quantity}" for row_id, quantity in rows.items())
+    return (
+        "the portal does not show all product rows with their quantities in it, or its sum is not above 0 (wanted: "
+        f"{wanted})"
+    )
+
+
+def filled_above_the_limit(money: Money, limit: Decimal) -> str:
+    """The payment is for more than the limit."""
+    return (
+        f"it is for {money} now, which is more than the max_amount {limit:f} of this task: prices have changed "
+        "meanwhile"
+    )
+
+
+def would_be_above_the_limit(total: Decimal, limit: Decimal) -> str:
+    """The payment would be for more than the limit."""
+    return (
+        f"with the product rows that go in, it would be for {total:f} now, which is more than the max_amount {limit:f} "
+        "of this task, and they were not put in"
+    )
+
+
+def paid_before_filled(money: Money, missing: Sequence[int]) -> str:
+    """The payment was paid before all rows were in it."""
+    return (
+        f"it is paid by now, for {money}, so no more product rows can go in; missing: "
+        f"{', '.join(map(str, missing)) or 'none'}"
+    )
+
+
+def somebody_fills_it(payment: Payment, rows: Sequence[int]) -> str:
+    """Somebody else is at work on the payment."""
+    partly = f" and holds a part of product row {', '.join(map(str, rows))}" if rows else ""
+    return (
+        f"it is {'paid' if payment.paid else 'unpaid'} and for {payment.money} now{partly}, so somebody else is at "
+        f"work "
+        "on it, and no product rows were put in by this task"
+    )
+
+
+def step_is_absent(step: str) -> str:
+    """The reply was lost, and the step certainly was not executed."""
+    return f"The portal does not show {step}, read twice after everything that was sent must have ended."
+
+
+def row_is_not_in(
+    what: str, earlier: Send | None, last: Send | None, watch: Watch | None, *, times: int, may_be_sent: bool
+) -> str:
+    """A product row is not in the payment.
+
+    :param earlier: the last send when this attempt began.
+    :param last: the last send.
+    :param watch: how the outcome was looked for; None if it was known before.
+    :param times: how often it was sent.
+    :param may_be_sent: whether it may be sent once more.
+    """
+    if watch is None and may_be_sent and last is not None:
+        return (
+            f"{what} is not in it: {last.by} has sent it, and the portal answered ({last.portal_message or 'true'}). "
+            f"It "
+            "was not sent by this attempt; clearing this task sends it once more"
+        )
+    if earlier is not None and earlier.result == "acknowledged":
+        return (
+            f"{what} is not in it, although the portal had accepted it: somebody has taken it out, or it was never kept"
+        )
+    doubt = watch.doubt if watch else None
+    then = (
+        ""
+        if last is None or doubt is not None
+        else (f", and it was sent {times} times, the last time by {last.by} ({last.portal_message or 'true'})")
+    )
+    return f"{what} is not in it{in_brackets(doubt)}{then}"

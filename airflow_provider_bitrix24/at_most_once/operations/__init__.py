@@ -1,0 +1,1 @@
+"""What can be done at most once: one module for each operation."""

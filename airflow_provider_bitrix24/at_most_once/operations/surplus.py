@@ -1,0 +1,50 @@
+"""More payments have appeared than were sent: noticed when the payment is read back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from airflow_provider_bitrix24.api.tags import Shown
+from airflow_provider_bitrix24.at_most_once import messages
+from airflow_provider_bitrix24.at_most_once.attribution import find_candidates
+from airflow_provider_bitrix24.at_most_once.commands import find_rivals, read
+from airflow_provider_bitrix24.exceptions import PaymentMismatch
+
+if TYPE_CHECKING:
+    from airflow_provider_bitrix24.at_most_once.commands import Course
+    from airflow_provider_bitrix24.at_most_once.operations.adding import AddWrite
+
+
+def refuse_surplus(write: AddWrite, payment_id: int) -> Course[None]:
+    """Refuse if more payments have appeared than were sent; there is one more request only if other payments are new.
+
+    :raises PaymentMismatch: nobody else can have added them, as far as is known here.
+    """
+    attempt = write.attempt
+    record, on_unknown = attempt.record, write.wanted.on_unknown
+    chosen = (one.payment_id for one in record.decisions_carried_out if one.what == "use_payment")
+    if payment_id in chosen:
+        return  # a person has seen them all
+    others = yield from _others(write, payment_id, Shown.of(write.listed))
+    if not others:
+        return
+    evidence = yield from read(write.evidence())
+    others = yield from _others(write, payment_id, evidence)
+    ours = [one for one in others if evidence.fitting is not None and one in evidence.fitting]
+    unexplained: list[int] = []
+    if on_unknown == "adopt":
+        # A later attempt also sees what others have added since.
+        unexplained = others if attempt.sent_now else ours
+    elif attempt.journal.knows_rivals and not (yield from find_rivals(record.subject)):
+        unexplained = ours
+    if unexplained:
+        decide = attempt.how_to_decide() if attempt.journal.durable else None
+        raise PaymentMismatch(messages.one_too_many(payment_id, unexplained, write.of, decide))
+    if ours:
+        attempt.log.warning("%s", messages.perhaps_one_too_many(payment_id, ours, write.of))
+
+
+def _others(write: AddWrite, payment_id: int, shown: Shown) -> Course[list[int]]:
+    without = replace(shown, payments=tuple(one for one in shown.payments if one.id != payment_id))
+    return (yield from find_candidates(write.attempt.record, without))

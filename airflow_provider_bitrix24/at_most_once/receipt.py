@@ -1,0 +1,90 @@
+"""What is expected of the money, and the receipt of the outcome."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from airflow_provider_bitrix24.api.models import Money
+from airflow_provider_bitrix24.at_most_once import messages
+from airflow_provider_bitrix24.exceptions import PaymentMismatch
+
+Outcome: TypeAlias = Literal[
+    "paid", "already_paid", "created", "existing", "unpaid", "already_unpaid", "deleted", "already_deleted"
+]
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from decimal import Decimal
+
+    import pendulum
+
+    from airflow_provider_bitrix24.at_most_once.record import Evidence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What the author of the DAG expects; None is not compared."""
+
+    amount: Decimal | None = None
+    currency: str | None = None
+
+    def check(self, money: Money, *, what: str, happened: str) -> None:
+        """Compare.
+
+        :param what: the thing, for the message: "Invoice 2".
+        :param happened: whether anything was recorded: "Nothing was sent."
+        :raises PaymentMismatch: it is other money.
+        """
+        wanted = Money(
+            money.amount if self.amount is None else self.amount,
+            money.currency if self.currency is None else self.currency,
+        )
+        if not wanted.same_as(money):
+            raise PaymentMismatch(messages.other_money(what, money, wanted, happened))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """The outcome of one attempt that succeeded.
+
+    :param sent: whether this attempt sent the write; not part of the receipt on paper.
+    :param by_our_user: whether it was paid by the user that we act as; not part of it either.
+    :param forgotten: whether the journal has lost what earlier attempts have sent; nor is this.
+    """
+
+    operation: str
+    outcome: Outcome
+    portal: str
+    subject: Mapping[str, int]
+    """The ids, by name."""
+    pay_system_id: int | None
+    money: Money
+    paid_at: pendulum.DateTime | None
+    idempotency_key: str
+    evidence: Evidence
+    """``response``: the portal replied and shows it. ``tag``: it carries the tag of this key. ``only_new_payment``: it
+    is the only one that appeared, and nothing else of ours explains it. ``portal_state``: only what the portal shows
+    says so. ``person``: a person has decided it."""
+    sent: bool
+    recovered: bool = False
+    """Whether an earlier attempt sent it, and this one found it."""
+    by_our_user: bool = False
+    forgotten: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the receipt as plain JSON, money and times as strings."""
+        times = {"paid_at": self.paid_at.isoformat() if self.paid_at else None}
+        return {
+            "operation": self.operation,
+            "outcome": self.outcome,
+            "portal": self.portal,
+            **self.subject,
+            "pay_system_id": self.pay_system_id,
+            "amount": self.money.amount_text,
+            "currency": self.money.currency,
+            **(times if self.operation.startswith("pay_") else {}),
+            "idempotency_key": self.idempotency_key,
+            "evidence": self.evidence,
+            "recovered": self.recovered,
+        }

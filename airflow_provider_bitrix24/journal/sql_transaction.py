@@ -1,0 +1,290 @@
+"""Save many keys in a SQL journal, in one transaction.
+
+A row is written by compare-and-set: every write raises its ``epoch`` and must change exactly the row that was loaded.
+The transaction decides on what it has read, and writes the rows in the order of their digests, so that transactions
+with common keys do not wait for one another in a circle. If a row has changed meanwhile, it runs again from its
+beginning.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import sqlalchemy as sa
+
+from airflow_provider_bitrix24.journal.protocol import Change, Saved
+from airflow_provider_bitrix24.journal.tables import CLAIMS, KEYS, OBSERVATIONS, digest_of
+from airflow_provider_bitrix24.sql import Collision
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from airflow_provider_bitrix24.at_most_once.record import Record
+    from airflow_provider_bitrix24.journal.portals import Host
+    from airflow_provider_bitrix24.sql import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What this attempt knows of a row."""
+
+    epoch: int | None = None
+    """None if there is no row."""
+    read_at: float | None = None
+    """The database's clock when it was loaded last."""
+
+
+@dataclass(frozen=True)
+class Write:
+    """One change, and the row that it is about."""
+
+    change: Change
+    version: Version
+
+    @property
+    def record(self) -> Record:
+        """What is to be saved."""
+        return self.change.record
+
+    @cached_property
+    def digest(self) -> str:
+        """What stands for its key."""
+        return digest_of(self.record.key)
+
+    @cached_property
+    def document(self) -> str:
+        """The record as JSON."""
+        return json.dumps(self.record.document(), ensure_ascii=False)
+
+    @property
+    def next_epoch(self) -> int:
+        """The row's epoch after this write."""
+        return (self.version.epoch or 0) + 1
+
+    @property
+    def payment_id(self) -> int | None:
+        """The payment that is this key's alone: what was there before, and is only returned, is returned to many."""
+        return self.record.payment_id if self.record.evidence != "portal_state" else None
+
+    @property
+    def named_by_reply(self) -> int | None:
+        """The payment that the portal's reply named; all else is a conclusion that others may not share."""
+        proved = self.record.evidence == "response"  # rule: a conclusion is no reply
+        return self.record.payment_id if proved else None
+
+    @property
+    def may_share(self) -> bool:
+        """Whether another key may have claimed the payment: a person is asked, or has abandoned this key."""
+        record = self.record
+        asked = record.question is not None and record.payment_id in record.candidates
+        return asked or record.abandonment is not None
+
+
+_Action = Literal["insert", "update", "none"]
+
+
+class Transaction:
+    """Saves changes in one open transaction.
+
+    :param host: the portal's host, if its name is to be locked while keys are inserted.
+    """
+
+    def __init__(self, connection: sa.Connection, database: Database, owner: str, host: Host | None = None) -> None:
+        self._connection = connection
+        self._now = database.now
+        self._owner = owner
+        self._host = host
+
+    def save(self, writes: Sequence[Write]) -> dict[str, Saved]:
+        """Save what can be saved.
+
+        :param writes: in the order of their digests.
+        :raises Collision: another transaction has written a row since this one began.
+        """
+        portal = writes[0].record.portal
+        actions, saved = self._decide(portal, writes)
+        claims = _Claims(self._connection, portal)
+        saved |= claims.settle([write for write in writes if actions.get(write.digest, "none") != "none"])
+        left = [write for write in writes if saved[write.record.key].outcome == "saved"]
+        inserts = [write for write in left if actions[write.digest] == "insert"]
+        if inserts and self._host is not None:
+            self._host.hold(self._connection, portal)  # rule: a portal keeps its name while a key is written
+        for write in left:
+            if actions[write.digest] == "update":
+                self._update(write)
+        if inserts:
+            self._connection.execute(KEYS.insert().values([self._new_row(write) for write in inserts]))
+        claims.write()
+        self.observe([write for write in writes if saved[write.record.key].outcome == "overtaken"])
+        return saved
+
+    def _decide(self, portal: str, writes: Sequence[Write]) -> tuple[dict[str, _Action], dict[str, Saved]]:
+        """What is to be done for each write, by digest, and what is known of those for which nothing is to be done."""
+        leased = sa.case((sa.and_(KEYS.c.owner != self._owner, KEYS.c.lease_expires_at > self._now), 1), else_=0)
+        query = sa.select(KEYS.c.key_digest, KEYS.c.epoch, KEYS.c.owner, leased.label("leased")).where(
+            KEYS.c.portal == portal, KEYS.c.key_digest.in_([write.digest for write in writes])
+        )
+        rows = {row.key_digest: row for row in self._connection.execute(query)}
+        kept = self._kept_already(portal, writes, rows)
+        actions: dict[str, _Action] = {}
+        saved: dict[str, Saved] = {}
+        for write in writes:
+            row, key = rows.get(write.digest), write.record.key
+            if row is None and write.version.epoch is None:
+                actions[write.digest] = "insert"
+            elif write.change.opens:
+                saved[key] = Saved(outcome="exists")
+            elif write.digest in kept:
+                actions[write.digest], saved[key] = "none", Saved(outcome="saved")
+            elif row is not None and row.epoch == write.version.epoch and not row.leased:  # rule: epoch
+                actions[write.digest] = "update"
+            else:
+                saved[key] = self._overtaken(write, None if row is None else row.owner)
+        return actions, saved
+
+    def _kept_already(self, portal: str, writes: Sequence[Write], rows: Mapping[str, Any]) -> set[str]:
+        """Digests of what was written before, by a transaction whose confirmation was lost."""
+        own = {
+            write.digest: write.document
+            for write in writes
+            if (row := rows.get(write.digest)) is not None and (row.epoch, row.owner) == (write.next_epoch, self._owner)
+        }
+        if not own:
+            return set()
+        query = sa.select(KEYS.c.key_digest, KEYS.c.document).where(KEYS.c.portal == portal, KEYS.c.key_digest.in_(own))
+        return {row.key_digest for row in self._connection.execute(query) if row.document == own[row.key_digest]}
+
+    @staticmethod
+    def _overtaken(write: Write, owner: str | None) -> Saved:
+        return Saved(
+            outcome="overtaken",
+            message=(
+                f"Another task is at work on {write.record.key!r} ({write.record.subject}): {owner}. This attempt "
+                "sends nothing more; what it knows is kept in the journal. The next attempt reads the outcome."
+            ),
+        )
+
+    def _values(self, write: Write) -> dict[str, Any]:
+        record, lease = write.record, write.change.lease
+        values: dict[str, Any] = {
+            "subject": record.subject,
+            "state": record.state,
+            "owner": self._owner,
+            "unknown": int(_is_unknown(record)),
+            "document": write.document,
+            "updated_at": self._now,
+        }
+        if lease is not None:
+            values["lease_expires_at"] = self._now + lease
+        if lease and record.pending_send() is not None:
+            values["settle_until"] = self._now + lease
+            if len(record.possible_sends) == 1:
+                # The snapshot that the record holds was asked for after this.
+                values["snapshot_after"] = write.version.read_at  # rule: rivals since the snapshot
+        return values
+
+    def _new_row(self, write: Write) -> dict[str, Any]:
+        return {
+            "portal": write.record.portal,
+            "key_digest": write.digest,
+            "journal_key": write.record.key,
+            "epoch": 1,
+            "lease_expires_at": self._now,
+            "settle_until": None,
+            "snapshot_after": None,
+            "created_at": self._now,
+            **self._values(write),
+        }
+
+    def _update(self, write: Write) -> None:
+        leased = sa.and_(KEYS.c.owner != self._owner, KEYS.c.lease_expires_at > self._now)
+        changed = self._connection.execute(
+            KEYS.update()
+            .where(
+                KEYS.c.portal == write.record.portal,
+                KEYS.c.key_digest == write.digest,
+                KEYS.c.epoch == write.version.epoch,
+                sa.not_(leased),
+            )
+            .values(epoch=KEYS.c.epoch + 1, **self._values(write))
+        )
+        if changed.rowcount != 1:
+            raise Collision
+
+    def observe(self, writes: Sequence[Write]) -> None:
+        """Keep what is known of sends that were made; an intent that was not saved says nothing."""
+        rows = [
+            {
+                "portal": write.record.portal,
+                "key_digest": write.digest,
+                "owner": self._owner,
+                "at": self._now,
+                "payment_id": write.named_by_reply,
+                "document": write.document,
+            }
+            for write in writes
+            if write.record.pending_send() is None and not write.change.opens
+        ]
+        if rows:
+            self._connection.execute(OBSERVATIONS.insert().values(rows))
+
+
+class _Claims:
+    """The claims of one portal that a transaction reads and changes."""
+
+    def __init__(self, connection: sa.Connection, portal: str) -> None:
+        self._connection = connection
+        self._portal = portal
+        self._deleted: list[tuple[int, str]] = []
+        self._inserted: list[dict[str, Any]] = []
+
+    def settle(self, writes: Sequence[Write]) -> dict[str, Saved]:
+        """Decide which writes may claim their payments, each of which releases any other one."""
+        wanted = {write.payment_id for write in writes} - {None}
+        # A key releases a payment only by a person's decision.
+        decided = {write.digest for write in writes if write.record.decisions}
+        owners: dict[int, tuple[str, str]] = {}
+        if wanted or decided:
+            mine = sa.or_(CLAIMS.c.payment_id.in_(wanted), CLAIMS.c.key_digest.in_(decided))
+            found = self._connection.execute(sa.select(CLAIMS).where(CLAIMS.c.portal == self._portal, mine))
+            owners = {row.payment_id: (row.key_digest, row.journal_key) for row in found}
+        return {write.record.key: self._claim(write, owners) for write in writes}
+
+    def _claim(self, write: Write, owners: dict[int, tuple[str, str]]) -> Saved:
+        payment_id = write.payment_id
+        owner, key = owners.get(payment_id, (None, "")) if payment_id is not None else (None, "")
+        if owner not in (None, write.digest) and not write.may_share:  # rule: claims
+            return Saved(outcome="claimed", claimed_by=key, payment_id=payment_id)
+        if write.record.decisions:  # rule: claims end
+            for released in [one for one, (digest, _) in owners.items() if digest == write.digest]:
+                if released != payment_id:
+                    del owners[released]
+                    self._deleted.append((released, write.digest))
+        if payment_id is not None and owner is None:
+            owners[payment_id] = write.digest, write.record.key
+            row = {"payment_id": payment_id, "key_digest": write.digest, "journal_key": write.record.key}
+            self._inserted.append({"portal": self._portal, **row})
+        return Saved(outcome="saved")
+
+    def write(self) -> None:
+        """Write the changes.
+
+        :raises Collision: another transaction has changed a claim.
+        """
+        for payment_id, digest in sorted(self._deleted):
+            mine = CLAIMS.c.portal == self._portal, CLAIMS.c.payment_id == payment_id, CLAIMS.c.key_digest == digest
+            if self._connection.execute(CLAIMS.delete().where(*mine)).rowcount != 1:
+                raise Collision
+        if self._inserted:
+            rows = sorted(self._inserted, key=lambda row: int(row["payment_id"]))
+            self._connection.execute(CLAIMS.insert().values(rows))
+
+
+def _is_unknown(record: Record) -> bool:
+    """Whether it is not known which payment, if any, is the outcome of the last send; a known one is claimed."""
+    last = record.last_send()
+    unknown = record.forgotten or (last is not None and last.result in ("pending", "inconclusive"))
+    return unknown and record.payment_id is None
