@@ -42,6 +42,7 @@ def may_be_cut(rows: int, total: int | None, next: int | None) -> bool:
     :param total: how many there are, as the portal says.
     :param next: where the portal says that the next page begins.
     """
+    # rule: a full page is not the whole list
     return next is not None or (total is not None and total > rows) or rows == PAGE_SIZE
 
 

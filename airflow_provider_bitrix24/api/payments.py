@@ -203,9 +203,9 @@ def the_rest(
             raise Bitrix24NoAnswer(method, "the portal says that there are more rows, and does not show them")
         after = page.last
     there = ids_of(shape, whole)
-    if len(there) < promised:
+    if len(there) < promised:  # rule: a whole list has as many rows as were told
         raise Bitrix24NoAnswer(method, f"the portal says that there are {promised} rows, and shows {len(there)}")
-    if lost := ids_of(shape, rows) - there:
+    if lost := ids_of(shape, rows) - there:  # rule: and every row that a part of it has shown
         raise Bitrix24NoAnswer(method, f"the whole list leaves out {min(lost)}, which a part of it has shown")
     if "order" in params:
         if len(whole) > len(rows):

@@ -174,7 +174,7 @@ def wait_for_slot(method: str, *, within: float, drained: bool = False) -> Flow[
     """
     slot = yield Reserve(within=max(0.0, within), drained=drained)
     assert isinstance(slot, Slot)  # noqa: S101 - a driver answers every reservation
-    if not slot.granted:
+    if not slot.granted:  # rule: without a slot nothing is sent
         words = (
             f"Not sent: the portal's rate limit. {method} would have to wait {slot.wait:.0f} s behind other requests, "
             f"and may wait {max(0.0, within):.0f} s more (rate_limit_wait)."

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_bitrix24.api.error_codes import TOO_MANY_REQUESTS
-from airflow_provider_bitrix24.api.io import SendDeadline
 from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.at_most_once.attempt import Attempt, Log, Tools
 from airflow_provider_bitrix24.at_most_once.chunks import BATCH_SIZE, ChunkSize, is_held, next_chunk
@@ -98,17 +97,15 @@ def _send(attempt: Attempt, write: Write) -> Course[None]:
     tries = write.tries = write.tries or Tries(decided)
     waited: float = yield Permit()
     if waited:
-        attempt.observed = None
-    if attempt.observed is None or not attempt.is_fresh:
+        attempt.observed = None  # rule: what was read before the slot permits nothing
+    if not attempt.is_fresh:
         _refuse_if_too_late(attempt, tries, waited)
         return
     # The deadline runs while the intent is saved: a slow journal makes it shorter, never longer.
-    deadline = SendDeadline(
-        monotonic=attempt.observed[0] + settings.send_deadline, wall=attempt.observed[1] + settings.send_deadline
-    )
+    deadline = attempt.deadline()  # rule: send_deadline
     send = attempt.new_send()
     intent = write.prepared(attempt.record).sending(send, step=write.step)
-    yield from attempt.write(intent, lease=send.settle_until - send.at)
+    yield from attempt.write(intent, lease=send.settle_until - send.at)  # rule: intent before send
     attempt.sent_now |= write.step is None
     # Whatever the outcome, the next send needs another observation, unless this one has succeeded.
     observed, attempt.observed = attempt.observed, None
@@ -123,7 +120,7 @@ def _send(attempt: Attempt, write: Write) -> Course[None]:
     except Bitrix24Error as error:
         yield from _withdraw(attempt, write, error)
         raise
-    write.tries = None
+    write.tries = None  # rule: a second send is tried again
     if doubt is None:
         attempt.observed = observed
         write.watch = after_reply(attempt)
@@ -136,6 +133,7 @@ def _send(attempt: Attempt, write: Write) -> Course[None]:
         return
     window = settings.settle_window
     attempt.log.warning("%s. Reading for up to %.0f s what became of it.", doubt.reason, window)
+    # rule: absent after the settle window: same attempt
     write.watch = Watch(absent_after=decided + window, doubt=doubt)
 
 
@@ -327,14 +325,14 @@ class PaymentEngine:
             yield from attempt.begin(None if again else decision)
             ended: Bitrix24Error | None = None
             try:
-                yield Check(operation.name)
+                yield Check(operation.name)  # rule: the journal knows of an attempt before it is stopped
                 return (yield from operation.course(attempt))
             except PaymentInProgress:
                 if again or attempt.has_sent:
                     raise
             except (PaymentAmbiguous, PaymentMismatch, PaymentRefused) as error:
                 # What the portal showed may be what another attempt has just done for this very key.
-                if again or not (yield from attempt.is_outdated()):
+                if again or not (yield from attempt.is_outdated()):  # rule: a refusal is judged by the journal of now
                     ended = attempt.as_the_end(error)
             except Bitrix24Error as error:
                 ended = attempt.as_the_end(error)

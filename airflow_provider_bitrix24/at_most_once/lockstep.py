@@ -152,7 +152,7 @@ class Lockstep:
 
     def stop(self, operation: str, error: Bitrix24Error) -> None:
         """Let no more operations of this name begin: the portal blocks their method for minutes."""
-        self._stopped.setdefault(operation, error)
+        self._stopped.setdefault(operation, error)  # rule: a time limit is told to the rest
 
     def last_batch(self) -> LastBatch:
         """How the sends since the last call of this went."""
@@ -200,10 +200,10 @@ class Lockstep:
     def _permit(self, group: list[Running[Any]]) -> Mapping[str, Any]:
         waited = 0.0
         if not self._has_slot:
-            waited = self._run(self._client.reserve())
+            waited = self._run(self._client.reserve())  # rule: a write has its slot of the rate limit
             self._has_slot = True
         if self._safeguard is not None:
-            self._safeguard()
+            self._safeguard()  # rule: the switch is read right before each send
         return {one.key: waited for one in group}
 
     # -- the portal
