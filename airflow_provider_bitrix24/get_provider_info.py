@@ -81,6 +81,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [
                     f"{_PACKAGE}.operators.payments",
                     f"{_PACKAGE}.operators.payment_changes",
+                    f"{_PACKAGE}.operators.payment_lists",
                     f"{_PACKAGE}.operators.calls",
                     f"{_PACKAGE}.operators.tokens",
                 ],
@@ -127,8 +128,8 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "refresh_token": {
                         "label": "OAuth: first refresh token",
-                        "description": "Only to begin with; every refresh makes a new one, which is kept in the token "
-                        "store. Empty if you sign in by: bitrix24-airflow oauth.",
+                        "description": "Only to begin with; every refresh returns a new one, which is kept in the "
+                        "token store. Empty if you sign in by: bitrix24-airflow oauth.",
                         "schema": {"type": ["string", "null"], "format": "password"},
                     },
                     "refreshed_by": {
@@ -161,7 +162,7 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "read_timeout": {
                         "label": "Read timeout (seconds)",
-                        "description": "How long a response may take; 75 if empty. Bitrix24 itself gives up after 60.",
+                        "description": "How long a response may take; 75 if empty. Bitrix24 itself stops after 60.",
                         "schema": {"type": ["number", "null"], "minimum": 0, "maximum": 86400},
                     },
                     "rate_limit": {

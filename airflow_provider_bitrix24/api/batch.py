@@ -159,7 +159,7 @@ def decode(
 ) -> BatchReply | None:
     """Read the response of a batch, or nothing if it is not one.
 
-    :param reply: answer of the method ``batch``.
+    :param reply: reply to the method ``batch``.
     :param commands: what was sent.
     :param halt: whether the portal was to stop at the first error.
     :param effect: what executing the commands does.

@@ -70,18 +70,18 @@ def check(client: ApiClient) -> Flow[ConnectionReport]:
     if client.settings.application is not None:
         probes["app"] = ("app.info", {})  # a webhook may not ask
     probes |= {_key(method): ("method.get", {"name": method}) for method in _METHODS}
-    answer = yield from client.batch(probes)
-    profile = read("profile", Profile.from_wire, answer.value("profile"))
-    scopes, kind = _scopes(answer), client.settings.auth.kind
+    reply = yield from client.batch(probes)
+    profile = read("profile", Profile.from_wire, reply.value("profile"))
+    scopes, kind = _scopes(reply), client.settings.auth.kind
     able, unable = [], []
     for feature, methods in FEATURES.items():
-        missing = _missing(answer, scopes, methods, kind)
+        missing = _missing(reply, scopes, methods, kind)
         if missing:
             unable.append(f"{feature}: {missing}")
         else:
             able.append(feature)
     who = _who(profile)
-    clock = answer.results.get("clock") or answer.at
+    clock = reply.results.get("clock") or reply.at
     return ConnectionReport(
         works=bool(able),
         who=who,
@@ -91,7 +91,7 @@ def check(client: ApiClient) -> Flow[ConnectionReport]:
             # Without the names of operators: the text is shown for some seconds.
             *([f"The {kind} can {', '.join(feature.partition(' (')[0] for feature in able)}."] if able else []),
             f"Scopes: {', '.join(sorted(scopes)) or 'none'}; the portal's clock says {clock}.",
-            *_tariff(answer),
+            *_tariff(reply),
         ),
         limits=() if profile.is_admin else _limits(scopes),
     )
@@ -113,9 +113,9 @@ def _limits(scopes: set[str]) -> tuple[str, ...]:
     return tuple(sentence for scope, sentence in limits.items() if scope in scopes)
 
 
-def _tariff(answer: BatchReply) -> tuple[str, ...]:
+def _tariff(reply: BatchReply) -> tuple[str, ...]:
     """The name of the portal's tariff, which only an application is told; nobody is told its limits."""
-    info = answer.results.get("app")
+    info = reply.results.get("app")
     name = info.get("LICENSE") if isinstance(info, Mapping) else None
     if not isinstance(name, str) or not name:
         return ()
@@ -126,18 +126,18 @@ def _key(method: str) -> str:
     return method.replace(".", "_")
 
 
-def _scopes(answer: BatchReply) -> set[str]:
-    granted = answer.value("scope")
+def _scopes(reply: BatchReply) -> set[str]:
+    granted = reply.value("scope")
     return {str(scope) for scope in granted} if isinstance(granted, list) else set()
 
 
-def _missing(answer: BatchReply, scopes: set[str], methods: tuple[str, ...], kind: str) -> str:
+def _missing(reply: BatchReply, scopes: set[str], methods: tuple[str, ...], kind: str) -> str:
     """Why a feature does not work, or empty text."""
     lacking = sorted({scope for method in methods if (scope := scope_of(method)) and scope not in scopes})
     if lacking:
         return f"the {kind} lacks the scope {' and '.join(lacking)}"
     for method in methods:
-        found = answer.results.get(_key(method))
+        found = reply.results.get(_key(method))
         if isinstance(found, Mapping) and found.get("isExisting") is False:
             return f"this portal, or its tariff, has no method {method}"
         if isinstance(found, Mapping) and found.get("isAvailable") is False:

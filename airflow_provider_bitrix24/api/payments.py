@@ -112,13 +112,13 @@ def get_crm_payments(client: ApiClient, *, payment_ids: Iterable[int]) -> Flow[d
     method = "crm.item.payment.get"
     found: dict[int, Payment | Bitrix24ApiError] = {}
     for ids in chunks(_ids(payment_ids, "payment_ids"), MOST_COMMANDS):
-        answer = yield from client.batch({f"p{number}": (method, {"id": number}) for number in ids})
+        reply = yield from client.batch({f"p{number}": (method, {"id": number}) for number in ids})
         for number in ids:
-            error = answer.errors.get(f"p{number}")
+            error = reply.errors.get(f"p{number}")
             if isinstance(error, Bitrix24ApiError) and error.final:
                 found[number] = error
             else:
-                found[number] = read_the_one(method, Payment.from_wire, answer.value(f"p{number}"), number)
+                found[number] = read_the_one(method, Payment.from_wire, reply.value(f"p{number}"), number)
     return found
 
 
@@ -265,9 +265,9 @@ def get_invoices(client: ApiClient, *, invoice_ids: Iterable[int]) -> Flow[dict[
     pages = list(chunks(_ids(invoice_ids, "invoice_ids"), PAGE_SIZE))
     for commands in chunks(pages, MOST_COMMANDS):
         asked = {f"c{index}": (method, _invoices_with(ids)) for index, ids in enumerate(commands)}
-        answer = yield from client.batch(asked)
+        reply = yield from client.batch(asked)
         for index, ids in enumerate(commands):
-            rows = read_rows(method, Invoice.from_wire, answer.value(f"c{index}"))
+            rows = read_rows(method, Invoice.from_wire, reply.value(f"c{index}"))
             if not {invoice.id for invoice in rows} <= set(ids):
                 raise Bitrix24NoAnswer(method, "the portal returned invoices that were not asked for")
             found.update((invoice.id, invoice) for invoice in rows)

@@ -41,7 +41,7 @@ class Shown:
     payments: tuple[Payment, ...]
     """All of them, unfiltered."""
     fitting: frozenset[int] | None
-    """Those that our user made in our time, as far as that shows; None if the portal does not tell."""
+    """Those that the connection's user added in our time, as far as that shows; None if the portal does not tell."""
     tagged: frozenset[int]
     """Those that carry the tag."""
     tagged_elsewhere: frozenset[int]
@@ -112,7 +112,7 @@ def read_evidence(
     REST methods ``batch`` of ``crm.item.payment.list`` and, with a tag, ``sale.payment.list``
     (https://apidocs.bitrix24.com/api-reference/sale/payment/sale-payment-list.html).
 
-    :param user_id: our user.
+    :param user_id: the connection's user.
     :param since: seconds since the epoch, by the portal's clock.
     :param until: the same.
     :param known: payments that were on the object before that time.

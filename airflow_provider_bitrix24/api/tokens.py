@@ -1,7 +1,7 @@
 """The tokens of an OAuth application: how the first pair is got, and how each pair is changed for the next.
 
-A refresh is a flow like any other call. The old refresh token is dead once the portal has responded, so whoever runs it
-holds a lock and keeps what it returns.
+A refresh is a flow like any other call. The old refresh token is dead once the portal has responded, so the code that
+runs it holds a lock and keeps what it returns.
 """
 
 from __future__ import annotations
@@ -188,17 +188,17 @@ class _Endpoint:
             advice = certificate_advice(obstacle, "oauth_ca_bundle")
             return self._trouble(f"no connection to {self._host}: {obstacle}", advice)
         if isinstance(outcome, Unknown):
-            return self._without_answer(self._redact(outcome.reason))
+            return self._without_response(self._redact(outcome.reason))
         if 300 <= outcome.status < 400:
             return AttemptResult(error=self._redirected())
         body = _json_object(outcome.body)
         if body is None:
-            return self._without_answer(f"HTTP {outcome.status} with a body that is no JSON object")
+            return self._without_response(f"HTTP {outcome.status} with a body that is no JSON object")
         if "error" in body:
             return self._refused(outcome, body)
         tokens = _tokens(body, outcome.at)
         if tokens is None:
-            return self._without_answer(f"HTTP {outcome.status} with JSON that holds no tokens")
+            return self._without_response(f"HTTP {outcome.status} with JSON that holds no tokens")
         self.issued = Issued(tokens, _portal(body))
         return AttemptResult(Reply(None))
 
@@ -217,7 +217,7 @@ class _Endpoint:
             return AttemptResult(error=error)
         return self._trouble(f"{self._host} is in trouble: {error.reason}")
 
-    def _without_answer(self, reason: str) -> AttemptResult:
+    def _without_response(self, reason: str) -> AttemptResult:
         self._dead = self._dead or (
             f"The response to a refresh was lost a moment before ({reason}): the portal has probably given out a new "
             "pair that nobody has."

@@ -138,7 +138,7 @@ class Attempt:
             yield from self._take(decision)
 
     def _load(self) -> Course[Record | None]:
-        """Load the record, waiting for whoever is at work on the key, but not longer than the journal says."""
+        """Load the record, waiting for another task that works on the key, but not longer than the journal says."""
         self._loaded, waited_for = (yield from load()), None
         while self._loaded.busy:
             busy = self._loaded.busy

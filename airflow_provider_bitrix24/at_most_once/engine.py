@@ -1,6 +1,6 @@
 """The payment engine: read the journal, read the portal, send once, read back. For one operation, or for a list.
 
-`carry_out` is the only loop that sends. It knows neither Airflow nor sockets: whoever makes an engine gives it the
+`carry_out` is the only loop that sends. It knows neither Airflow nor sockets: the caller gives it the
 portal, a runner of flows, both clocks and a journal, so that a test can script all of them.
 """
 
@@ -30,14 +30,14 @@ from airflow_provider_bitrix24.exceptions import (
     PaymentMismatch,
     PaymentRefused,
 )
-from airflow_provider_bitrix24.journal.protocol import NullJournal
+from airflow_provider_bitrix24.journal.protocol import Change, NullJournal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from airflow_provider_bitrix24.api.client import ApiClient
     from airflow_provider_bitrix24.at_most_once.commands import Course
-    from airflow_provider_bitrix24.at_most_once.lockstep import Run
+    from airflow_provider_bitrix24.at_most_once.lockstep import Ended, Run
     from airflow_provider_bitrix24.at_most_once.operation import Operation, Result
     from airflow_provider_bitrix24.at_most_once.portal_clock import Clock
     from airflow_provider_bitrix24.at_most_once.receipt import Receipt
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 DEADLINES: Final = 5
 """Inside how many deadlines a send that did not leave is tried."""
 LONGEST_PAUSE: Final = 8.0
+OPENED_TOGETHER: Final = 500
+"""How many keys are opened in one transaction."""
 
 
 def carry_out(attempt: Attempt, write: Write) -> Course[Step]:
@@ -214,16 +216,38 @@ class PaymentEngine:
         """The portal's name in keys."""
         return self._tools.client.settings.portal
 
-    def run_one(self, operation: Operation, decision: Decision | None = None) -> Receipt:
+    def open(self, operations: Sequence[Operation]) -> None:
+        """Note in the journal that work on all keys has begun, before the portal is read for the first of them.
+
+        A later attempt may find the task's own notes gone. Without this, it could not tell a key that was never reached
+        from one whose record was lost.
+
+        :raises Bitrix24StoreError: the journal cannot be reached.
+        :raises Bitrix24ConfigError: the journal itself is not fit.
+        """
+        journal, task = self._tools.journal, self._tools.task
+        for start in range(0, len(operations), OPENED_TOGETHER):
+            wanted = {one.key: self._wanted(one) for one in operations[start : start + OPENED_TOGETHER]}
+            loaded = journal.load(self.portal, list(wanted))
+            changes = []
+            for key, record in wanted.items():
+                found = loaded[key]
+                if found.record is None and found.error is None:
+                    lost = bool(task.lost or found.forgot)
+                    changes.append(Change(record=record.notes_lost(task.identity) if lost else record, opens=True))
+            if changes:
+                journal.save(changes)
+
+    def run_one(self, operation: Operation, decision: Decision | None = None) -> Result:
         """Carry out one operation.
 
         :param decision: what a person has decided about it just now.
-        :raises Bitrix24Error: it did not succeed; the error says whether something was sent.
         """
-        [result] = self.run([operation], {} if decision is None else {operation.key: decision})
-        if isinstance(result, Failure):
-            raise result.error
-        return result
+        try:
+            ended = self._lockstep.run({operation.key: self._course(operation, decision, patient=True)})
+        finally:
+            self._tools.journal.release(self.portal, [operation.key])
+        return self._result(operation, ended[operation.key])
 
     def run(self, operations: Sequence[Operation], decisions: Mapping[str, Decision] | None = None) -> list[Result]:
         """Carry out a list of operations; one that fails does not stop the others.
@@ -269,16 +293,29 @@ class PaymentEngine:
         finally:
             self._tools.journal.release(self.portal, keys)
         self._sizes.adapt(self._lockstep.last_batch())
-        results: dict[int, Result] = {}
-        for number, operation in chunk.items():
-            end = ended[operation.key]
-            if end.value is not None:
-                results[number] = end.value
-            elif end.error is not None:
-                if is_time_limit(end.error):
-                    self._lockstep.stop(operation.name, end.error)
-                results[number] = Failure(key=operation.key, subject=operation.subject, error=end.error)
-        return results
+        return {number: self._result(operation, ended[operation.key]) for number, operation in chunk.items()}
+
+    def _result(self, operation: Operation, ended: Ended[Receipt]) -> Result:
+        if ended.value is not None:
+            return ended.value
+        error = ended.error or RuntimeError("a course has ended without a result")
+        if not isinstance(error, Bitrix24Error):
+            raise error
+        if is_time_limit(error):
+            self._lockstep.stop(operation.name, error)
+        command = self._tools.journal.command("resolve", operation.key)
+        asked = isinstance(error, PaymentAmbiguous)
+        return Failure(key=operation.key, subject=operation.subject, error=error, command=command if asked else None)
+
+    def _wanted(self, operation: Operation) -> Record:
+        return Record(
+            key=operation.key,
+            portal=operation.portal,
+            operation=operation.name,
+            subject=operation.subject,
+            parameters=operation.parameters,
+            task=self._tools.task.identity,
+        )
 
     def _course(self, operation: Operation, decision: Decision | None, *, patient: bool) -> Course[Receipt]:
         """One operation from the journal to its end; once more if another attempt was faster before anything was "
@@ -286,15 +323,7 @@ class PaymentEngine:
         """
         again = False
         while True:
-            wanted = Record(
-                key=operation.key,
-                portal=operation.portal,
-                operation=operation.name,
-                subject=operation.subject,
-                parameters=operation.parameters,
-                task=self._tools.task.identity,
-            )
-            attempt = Attempt(self._tools, wanted, patient=patient)
+            attempt = Attempt(self._tools, self._wanted(operation), patient=patient)
             yield from attempt.begin(None if again else decision)
             ended: Bitrix24Error | None = None
             try:

@@ -66,7 +66,7 @@ class Observation:
     absences: int = 0
     """Reads that showed nothing, and began when nothing of the last send could arrive any more."""
     ambiguous: bool = False
-    """Whether it shows something that may be it, and nothing proves it."""
+    """Whether it shows something that may be the write, and nothing proves it."""
     replaced: bool = False
     """Whether it shows something that is used instead of sending."""
     readable: bool = True

@@ -66,7 +66,8 @@ class Record(RecordFields):
             return False
         before = replace(earlier, kept_in=self.kept_in, payment_id=self.payment_id, evidence=self.evidence)
         sent = [(send.at, send.by) for send in self.sends]
-        return sent == [(send.at, send.by) for send in earlier.sends] and self == replace(before, sends=self.sends)
+        same = self == replace(before, sends=self.sends)  # rule: unless a person has decided since
+        return same and sent == [(send.at, send.by) for send in earlier.sends]
 
     # -- an attempt begins
 
@@ -223,11 +224,13 @@ class Record(RecordFields):
     def decision_refused(self, why: str, candidates: Collection[int] | None = None) -> Record:
         """The decision that waits, if one does, is not carried out.
 
-        :param candidates: the payments to show to whoever decides again; None leaves them as they are.
+        :param candidates: the payments to show to the person who decides again; None leaves them as they are.
         """
         shown = self.candidates if candidates is None else tuple(sorted(candidates))
-        kept = self if self.decision is None else self.noted(self.decision.refused_because(why))
-        return replace(kept, decision=None, candidates=shown)
+        record = self
+        if self.decision is not None:
+            record = self.noted(self.decision.refused_because(why))  # rule: decisions stay in the record
+        return replace(record, decision=None, candidates=shown)
 
     def adopted(self, payment_id: int, plan: Mapping[str, int]) -> Record:
         """The decision to use a payment is carried out. What was put into another payment does not count for it."""
@@ -284,7 +287,8 @@ class Record(RecordFields):
         for decision in decisions:
             if self.knows(decision) or decision.key not in (None, self.key):
                 continue
-            if decision.about == digest or (decision.what == "abandon" and self.receipt is None):
+            stands = decision.about == digest  # rule: decisions are about what was shown
+            if stands or (decision.what == "abandon" and self.receipt is None):
                 record = record.decided(decision)
             else:
                 record = record.noted(decision.refused_because("the task had gone on before it saw the decision"))

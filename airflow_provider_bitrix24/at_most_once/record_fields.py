@@ -86,7 +86,7 @@ class RecordFields:
     def nothing_executed(self) -> bool:
         """Whether certainly nothing of this key was executed, so that everything may begin again."""
         nothing_known = self.receipt is None and self.payment_id is None and not self.possible_sends
-        return nothing_known and not self.forgotten
+        return nothing_known and not self.forgotten  # rule: what is forgotten is not known to be nothing
 
     def sends_of(self, step: str | None = None) -> tuple[Send, ...]:
         """The sends of a step, or of the write itself."""
@@ -153,4 +153,4 @@ class RecordFields:
     def may_have_added(self, payment_id: int) -> bool:
         """Whether a payment of unknown origin may be this key's; once abandoned, only one that was shown."""
         shown = self.abandonment.candidates if self.abandonment is not None else ()
-        return not shown or payment_id in shown
+        return not shown or payment_id in shown  # rule: who abandoned another key was shown what may be its own

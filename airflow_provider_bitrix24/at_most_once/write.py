@@ -174,7 +174,7 @@ class Write:
         self.shown = False
         """Whether the portal shows it."""
         self.ambiguous = False
-        """Whether it shows something that may be it."""
+        """Whether it shows something that may be the write."""
         self.replaced = False
         """Whether it shows something that is used instead."""
         self._before = len(self._possible) if self.policy is SETTING else 0

@@ -97,12 +97,12 @@ def _post(session: requests.Session, request: Request) -> Outcome:
             timeout=(request.connect_timeout, request.read_timeout),
             allow_redirects=False,
             stream=True,
-        ) as answer:
-            headers = {name.lower(): value for name, value in answer.headers.items()}
+        ) as response:
+            headers = {name.lower(): value for name, value in response.headers.items()}
             body = Body(headers, request.max_bytes)
-            while chunk := answer.raw.read(_CHUNK, decode_content=False):
+            while chunk := response.raw.read(_CHUNK, decode_content=False):
                 body.add(chunk)
-            return Response(status=answer.status_code, headers=headers, body=body.whole(), at=time.time())
+            return Response(status=response.status_code, headers=headers, body=body.whole(), at=time.time())
     except Exception as error:  # noqa: BLE001 - whatever it is, it may print the address
         return in_flight.outcome_of(error)
     finally:

@@ -255,7 +255,7 @@ def owner_of(who: str) -> str:
 
     :param who: which attempt of which task, for people.
     """
-    return f"{who}:{secrets.token_hex(8)}"
+    return f"{who}:{secrets.token_hex(8)}"  # rule: the owner of a row is one attempt
 
 
 def _evidence_for(payment_id: int, document: str | None) -> Evidence | None:
@@ -272,4 +272,4 @@ def _may_be_later(settle_until: float | None, since: float | None) -> bool:
 
     A row that was taken over from the task state has no times: when its key was at work is not known.
     """
-    return settle_until is None or since is None or settle_until >= since
+    return settle_until is None or since is None or settle_until >= since  # rule: a key without times is a rival

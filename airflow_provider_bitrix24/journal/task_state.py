@@ -234,7 +234,7 @@ class TaskStateJournal(KnowsNoOthers):
             if content is not None:
                 self._take(read, content, number)
             elif noted:
-                read.gone = _GONE.format(self._name(number))
+                read.gone = _GONE.format(self._name(number))  # rule: a document that was written is looked for
                 read.add({})
             if not self._many or (content is None and not noted):
                 break
@@ -338,7 +338,7 @@ def _guarded(work: Callable[[], T]) -> T:
         return work()
     except Exception as error:  # noqa: BLE001 - Airflow raises whatever its supervisor was told
         overtaken, trouble = _is_overtaken(error), " ".join(str(error).split())[:200]
-    if overtaken:
+    if overtaken:  # rule: fence
         raise PaymentInProgress(
             "Airflow has given this attempt up (its task state may not be written any more): another attempt has "
             "taken over, or the task was cleared. This attempt sends nothing more."

@@ -11,7 +11,6 @@ from urllib.parse import parse_qs, urlsplit
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_bitrix24 import api
-from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.values import plain, shown
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ConfigError,
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow.sdk import BaseOperatorLink, Context
+
+    from airflow_provider_bitrix24.api.io import Effect
 
 EFFECTS: Final = ("read", "idempotent", "non_idempotent")
 """From the most harmless to the most dangerous."""
@@ -115,7 +116,7 @@ class Bitrix24CallOperator(BaseOperator):
             raise
         except Bitrix24Error as error:
             # Certainly not executed. What an earlier attempt has sent is known only of methods that read.
-            if effect is Effect.READ or is_first(context["ti"]):
+            if effect is api.io.Effect.READ or is_first(context["ti"]):
                 error.sent = "no"
             raise
 
@@ -135,7 +136,7 @@ class Bitrix24CallOperator(BaseOperator):
             found = [plain(row) for row in rows]
             self.log.info("%s returned %s.", method, _in_words(found))
             return found
-        if effect is Effect.NON_IDEMPOTENT:
+        if effect is api.io.Effect.NON_IDEMPOTENT:
             from airflow_provider_bitrix24.operators.send_once import send_once
 
             retries = self.retries or 0
@@ -169,13 +170,13 @@ class Bitrix24CallOperator(BaseOperator):
         if not isinstance(parameters, Mapping):
             raise Bitrix24ConfigError(f"parameters must be a mapping, not {shown(parameters)}. Nothing was sent.")
         effect = self._known_effect(method)
-        if self.all_rows and effect is not Effect.READ:
+        if self.all_rows and effect is not api.io.Effect.READ:
             raise Bitrix24ConfigError(f"all_rows is for methods that read, and {method} does not. Nothing was sent.")
         self._refuse_unguarded(method)
         return method, parameters, effect
 
     def _known_effect(self, method: str) -> Effect:
-        wanted = None if self.effect is None else Effect(one_of(self.effect, "effect", EFFECTS))
+        wanted = None if self.effect is None else api.io.Effect(one_of(self.effect, "effect", EFFECTS))
         row = api.methods.find(method)
         if row is None and wanted is None:
             close = api.methods.similar(method)
@@ -287,7 +288,7 @@ class GetPaymentLinkOperator(LiteralText, BaseOperator):
         payment_id = read_id(self, "payment_id", lambda numbers: hook.find_crm_payments(account_numbers=numbers))
         CrmPaymentLink().persist(context, origin=hook.settings.origin, object_id=payment_id)
         method = "salescenter.payment.getPublicUrl"
-        result = hook.call(method, {"id": payment_id}, effect=Effect.READ)  # repeating it gives the same link
+        result = hook.call(method, {"id": payment_id}, effect=api.io.Effect.READ)  # repeating it gives the same link
         if not isinstance(result, Mapping):
             raise Bitrix24NoAnswer(method, "the result is not an object")
         if "payment" not in result:

@@ -51,7 +51,7 @@ class SandboxProtocol(H11Protocol):
         self.app = _lending(self.app, self.connection)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wake whoever waits for the end of the connection."""
+        """Wake the handler that waits for the end of the connection."""
         self.connection.lost.set()
         super().connection_lost(exc)
 

@@ -34,18 +34,14 @@ from airflow_provider_bitrix24.operators.arguments import given, refuse_lost
 from airflow_provider_bitrix24.operators.numbers import by_number, look_up, refuse_unless_one
 from airflow_provider_bitrix24.operators.rendering import LiteralText
 from airflow_provider_bitrix24.sensors.ids import OneOrMany, read_ids, read_numbers
-from airflow_provider_bitrix24.triggers.payments import (
-    READ_FAILURES_ALLOWED,
-    CrmPaymentPaidTrigger,
-    InvoicePaidTrigger,
-    PaidTrigger,
-)
 from airflow_provider_bitrix24.triggers.poll_result import PollResult, Reason, evaluate_invoices, evaluate_payments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from airflow.sdk import BaseOperatorLink, Context
+
+    from airflow_provider_bitrix24.triggers.payments import PaidTrigger
 
 DEFERRAL_GRACE = timedelta(minutes=5)
 """How long after the trigger's own end Airflow waits for it, in case no triggerer runs."""
@@ -188,6 +184,8 @@ class PaidSensor(LiteralText, BaseSensorOperator):
         return result.items if many else result.items[0]
 
     def _defer(self, ids: Sequence[int], many: bool) -> NoReturn:
+        from airflow_provider_bitrix24.triggers.payments import READ_FAILURES_ALLOWED
+
         trigger = self.trigger(
             ids,
             bitrix24_conn_id=self.bitrix24_conn_id,
@@ -253,6 +251,8 @@ class InvoicePaidSensor(PaidSensor):
 
     def trigger(self, ids: Sequence[int], **waiting: Any) -> PaidTrigger:
         """Return the trigger for these invoices."""
+        from airflow_provider_bitrix24.triggers.payments import InvoicePaidTrigger
+
         return InvoicePaidTrigger(invoice_ids=ids, **waiting)
 
     def persist_links(self, context: Context, ids: Sequence[int]) -> None:
@@ -332,6 +332,8 @@ class CrmPaymentPaidSensor(PaidSensor):
 
     def trigger(self, ids: Sequence[int], **waiting: Any) -> PaidTrigger:
         """Return the trigger for these payments."""
+        from airflow_provider_bitrix24.triggers.payments import CrmPaymentPaidTrigger
+
         type_id, object_id = self._read_object() or (None, None)
         return CrmPaymentPaidTrigger(payment_ids=ids, entity_type_id=type_id, entity_id=object_id, **waiting)
 

@@ -10,7 +10,7 @@ from airflow_provider_bitrix24.api.client import ApiClient
 from airflow_provider_bitrix24.api.connection_test import FEATURES, check
 from airflow_provider_bitrix24.api.settings import Settings
 from airflow_provider_bitrix24.exceptions import Bitrix24AuthError, Bitrix24NoAnswer
-from tests.core.scripted import Play, client, play, refuses, says
+from tests.core.scripted import Play, client, error_response, json_response, play
 
 METHODS = {method for methods in FEATURES.values() for method in methods}
 
@@ -20,7 +20,7 @@ def checked(scopes: Any, profile: Any = None, **methods: Any) -> Play:
         method.replace(".", "_"): {"isExisting": True, "isAvailable": True} for method in METHODS
     }
     results |= {"profile": profile or {"ID": "7", "ADMIN": True}, "scope": scopes, **methods}
-    return play(check(client()), says({"result": {"result": results, "result_error": []}}))
+    return play(check(client()), json_response({"result": {"result": results, "result_error": []}}))
 
 
 def test_everything() -> None:
@@ -52,7 +52,9 @@ def test_an_application_is_told_the_tariff(info: Any, words: str) -> None:
         password="5ecr3tk3y",
         extra={"auth": "oauth", "refresh_token": "r3fr3sht0k3n"},
     )
-    text = play(check(ApiClient(settings)), says({"result": {"result": results, "result_error": []}})).value.text
+    text = play(
+        check(ApiClient(settings)), json_response({"result": {"result": results, "result_error": []}})
+    ).value.text
     assert words in text
     assert ("tariff" in text) is bool(words)
     assert "The application can wait for legacy invoices, add payments" in text
@@ -87,5 +89,5 @@ def test_no_scopes_at_all() -> None:
 
 
 def test_a_webhook_that_is_not_accepted() -> None:
-    assert isinstance(play(check(client()), refuses("INVALID_CREDENTIALS", status=401)).error, Bitrix24AuthError)
+    assert isinstance(play(check(client()), error_response("INVALID_CREDENTIALS", status=401)).error, Bitrix24AuthError)
     assert isinstance(checked(["crm"], {"NAME": "nobody"}).error, Bitrix24NoAnswer)

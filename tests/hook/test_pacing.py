@@ -230,7 +230,7 @@ def test_a_database_that_hangs_stops_no_payment(
     hook = connect()
     hook.call(*READ)
     monkeypatch.setattr(pacing, "LONGEST", 0.2)
-    engine = sa.create_engine(f"sqlite:///{database}", poolclass=sa.pool.NullPool)
+    engine = sa.create_engine(f"sqlite:///{database}", poolclass=sa.pool.NullPool, future=True)
     with engine.connect() as connection:
         connection.execute(sa.text("BEGIN IMMEDIATE"))
         hook.call(*READ)

@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_bitrix24.exceptions import Bitrix24Error, Bitrix24NoAnswer, Bitrix24RateLimited
 from airflow_provider_bitrix24.operators.calls import Bitrix24CallOperator, GetPaymentLinkOperator
-from tests.core.raw_server import SECRET, RawServer, answer
+from tests.core.raw_server import SECRET, RawServer, http_response
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
     def script(peer: Any) -> None:
         while peer.read_request():
-            peer.send(answer(replies[0]))
+            peer.send(http_response(replies[0]))
 
     running = RawServer(script)
     connection = {
@@ -179,8 +179,8 @@ def test_a_later_attempt_does_not_deny_what_an_earlier_one_may_have_sent(server:
         ("sale.paysystem.pay.invoice", "Use PayInvoiceOperator"),
         ("crm.item.payment.pay", "Use PayCrmPaymentOperator"),
         ("CRM.item.payment.add", "Use AddCrmPaymentOperator"),
-        ("crm.item.payment.unpay", "It can happen twice"),
-        ("crm.item.payment.delete", "It can happen twice"),
+        ("crm.item.payment.unpay", "Use UnpayCrmPaymentOperator"),
+        ("crm.item.payment.delete", "Use DeleteCrmPaymentOperator"),
         ("sale.payment.update", "Use PayCrmPaymentOperator"),
         ("batch", "can contain calls that change payments"),
     ],

@@ -40,7 +40,9 @@ class Judge:
     @property
     def mine(self) -> list[dict[str, Any]]:
         """What this key's requests have put on the books."""
-        return [entry for entry in self.world.portal.ledger if entry.get("idempotency_key") == digest(self.key)]
+        whose = digest(self.key)
+        ledger = self.world.portal.ledger
+        return [entry for entry in ledger if whose in (entry.get("idempotency_key"), entry.get("command"))]
 
     def added(self) -> list[int]:
         """Payments that this key's requests have added."""

@@ -25,7 +25,7 @@ from airflow_provider_bitrix24.exceptions import (
     Bitrix24OutcomeUnknown,
 )
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
-from tests.core.raw_server import OK, SECRET, Peer, answer, settings_for
+from tests.core.raw_server import OK, SECRET, Peer, http_response, settings_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -215,7 +215,7 @@ def test_as_deep_as_a_portal_can_be_is_fine(serve: Any, driver: Any) -> None:
 
 def test_an_answer_that_came_before_its_question_is_not_believed(serve: Any, driver: Any) -> None:
     """Somebody on the way mixes up answers: this is how one payment's success becomes another's."""
-    stale = answer({"result": {"id": 666}})
+    stale = http_response({"result": {"id": 666}})
 
     def script(peer: Peer) -> None:
         peer.read_request()
@@ -355,7 +355,7 @@ def test_local_variables_do_not_show_what_the_portal_repeats(serve: Any, driver:
     def script(peer: Peer) -> None:
         while peer.read_request():
             body = {"error": "0", "error_description": f"who is /rest/1/{SECRET}/?"}
-            peer.send(answer(body, status="400 Bad", headers=f"X-Echo: {SECRET}\r\n"))
+            peer.send(http_response(body, status="400 Bad", headers=f"X-Echo: {SECRET}\r\n"))
 
     server = serve(script)
     settings = settings_for(server.port)

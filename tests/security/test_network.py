@@ -24,7 +24,7 @@ from airflow_provider_bitrix24.exceptions import (
 )
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.sandbox.tls import make_certificates
-from tests.core.raw_server import OK, SECRET, Peer, RawServer, answer, settings_for
+from tests.core.raw_server import OK, SECRET, Peer, RawServer, http_response, settings_for
 from tests.security.bait import Bait
 from tests.security.proxies import connect_proxy
 
@@ -64,7 +64,7 @@ def test_no_redirect_is_followed(serve: Any, driver: Any, bait: Bait, status: st
     def script(peer: Peer) -> None:
         while peer.read_request():
             empty = status == "304"  # has no body
-            peer.send(answer(b"" if empty else body, status=f"{status} Elsewhere", headers=location))
+            peer.send(http_response(b"" if empty else body, status=f"{status} Elsewhere", headers=location))
 
     server = serve(script)
     settings = settings_for(server.port)
@@ -91,7 +91,7 @@ def test_no_header_leads_elsewhere(serve: Any, driver: Any, bait: Bait, status: 
 
     def script(peer: Peer) -> None:
         while peer.read_request():
-            peer.send(answer(body, status=status, headers=headers.format(url=bait.url, host=bait.host)))
+            peer.send(http_response(body, status=status, headers=headers.format(url=bait.url, host=bait.host)))
 
     server = serve(script)
     settings = settings_for(server.port)
@@ -354,7 +354,7 @@ def test_a_proxy_in_capital_letters(driver: Any, serve: Any, monkeypatch: pytest
 
 
 def test_a_proxy_cannot_redirect(driver: Any, serve: Any, bait: Bait, monkeypatch: pytest.MonkeyPatch) -> None:
-    reply = answer(b"", status="302 Found", headers=f"Location: {bait.url}/\r\n")
+    reply = http_response(b"", status="302 Found", headers=f"Location: {bait.url}/\r\n")
     server = serve(lambda peer: peer.read_request() and peer.send(reply))
     monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{server.port}")
     got = told(driver, settings_for(443, host="portal.invalid", schema="https"))

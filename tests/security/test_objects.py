@@ -98,7 +98,9 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everything]
         sandbox = Sandbox(server)
         for name, connection in connections(sandbox, tmp_path_factory.mktemp("tokens")):
             environment.setenv(f"AIRFLOW_CONN_{name.upper()}", connection)
+        gc.freeze()  # what other tests have left is none of our business
         yield get_into_trouble(sandbox)
+        gc.unfreeze()
 
 
 def get_into_trouble(sandbox: Sandbox) -> Everything:

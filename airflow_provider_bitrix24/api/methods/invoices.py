@@ -1,6 +1,6 @@
 """Legacy invoices: ``crm.invoice.*``. Their errors come without a code.
 
-Whether one is paid is a part of it: whoever creates, changes or deletes one can change that.
+Whether one is paid is a part of it: a call that creates, changes or deletes one can change that.
 """
 
 from __future__ import annotations

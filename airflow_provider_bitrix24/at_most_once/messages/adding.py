@@ -156,7 +156,7 @@ def no_rival(happened: str, one: Payment, of: str) -> str:
 
 
 def adopted(happened: str, one: Payment) -> str:
-    """One new payment is there, and the author vouches for it."""
+    """One new payment is there, and on_unknown="adopt" says that nobody else adds any."""
     return (
         f"{happened}. Exactly one new payment is there, {_listed([one])}: it is used, because on_unknown='adopt' says "
         "that nobody else adds payments to this object meanwhile."
