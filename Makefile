@@ -34,18 +34,15 @@ demo: $(VENV)/.runtime ## Sandbox portal + real Airflow + the example DAGs; KEEP
 	@PATH="$(BIN):$$PATH" exec $(BIN)/python tests/tools/demo.py $(if $(filter-out 0,$(KEEP)),--keep)
 
 test: dev ## Everything: lint, types, import rules, tests with coverage, docs
-	@$(MAKE) lint
-	@$(MAKE) types
-	@$(MAKE) imports
-	@$(MAKE) docs
+	@$(MAKE) --jobs=2 --output-sync=target lint types imports docs
 	@$(MAKE) unit
 
 test-matrix: test ## make test, then the suite on Airflow 3.1, 3.2, 3.4 and on the lowest declared versions of everything
 	@$(MAKE) test-others
 
-# Side by side, because a suite waits longer than it computes; all of them, whatever becomes of one.
+# Two at a time, so that one computes while the other waits; all of them, whatever becomes of one.
 test-others: ## The second half of test-matrix: what Airflow has a part in, on the other versions
-	@$(MAKE) --jobs=2 --keep-going --output-sync=recurse $(OTHERS:%=suite-%)
+	@$(MAKE) --jobs=2 --keep-going --output-sync=recurse WORKERS=3 $(OTHERS:%=suite-%)
 
 suite-%:
 	@$(MAKE) AIRFLOW=$* VENV=.venv-$* suite
@@ -68,19 +65,23 @@ LIBRARIES_ALONE := hook/test_sandbox_faults.py $(addprefix hook/test_secret.py::
 	$(addprefix journal/test_,airflow_api.py commands.py database.py entry.py) \
 	$(addprefix oauth/test_,calls.py many_workers.py protocol.py secrets.py trouble.py)
 # Of the sandbox, what its web server and its TLS have a part in; the portal inside needs no library.
-WITH_LIBRARIES := core once unit $(addprefix sandbox/test_,control.py oauth_server.py plugin.py server.py server_faults.py tls.py)
+WITH_LIBRARIES := core at_most_once unit $(addprefix sandbox/test_,control.py oauth_server.py plugin.py server.py server_faults.py tls.py)
 # What Airflow keeps of a task, and a failure callback under dag.test(), are there from 3.3 on.
 WITH_TASK_STATE := $(addprefix operators/,test_forgotten.py test_failures.py::test_a_callback_is_given_our_error \
 	test_failures.py::test_the_example_of_the_docs_tells_people test_loops.py::test_an_iteration_that_is_repeated_has_no_notes_in_the_task_state)
-# Outside of a task it cannot say that there is no such connection: it asks a supervisor that is not there.
+# Outside of a task it cannot say that there is no such connection, or that one cannot be read: it asks a supervisor that is not there.
 NOT_IN_3_1_0 := triggers/test_triggers.py::test_a_connection_that_the_triggerer_does_not_have_is_reported \
-	journal/test_sql.py::test_a_connection_that_is_not_there_is_told oauth/test_trouble.py::test_a_store_that_nobody_knows
+	journal/test_sql.py::test_a_connection_that_is_not_there_is_told oauth/test_trouble.py::test_a_store_that_nobody_knows \
+	operators/test_options.py::test_a_configured_connection_that_is_not_there_is_named_by_its_option \
+	$(addprefix hook/test_connections.py::test_,the_hook_refuses the_connection_test_refuses the_sign_in_refuses a_database_refuses \
+	what_is_empty_is_not_given a_connection_that_cannot_be_parsed_exists a_connection_that_is_not_there) \
+	hook/test_connection_form.py::test_what_does_not_work_is_a_sentence[None
 
 # Real processes that are killed; Postgres, Redis and MariaDB are Debian's, installed if they are missing (needs root).
 test-crash test-distributed test-clear: $(VENV)/.test ## Real Airflows whose processes are killed; LocalExecutor, Celery; tasks that are cleared
 	@$(BIN)/pip install --quiet --constraint $(PINS) --requirement requirements/distributed.txt
 	@$(BIN)/python -m tests.tools.services install
-	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest $(if $(filter test-clear,$@),tests/crash/test_clear.py,$(@:test-%=tests/%)) -rP
+	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest $(if $(filter test-clear,$@),tests/crash/test_clear.py,$(@:test-%=tests/%))
 
 test-canary: $(VENV)/.test ## Secrets planted in a whole Airflow, on all paths and faults, at DEBUG: none may be found again
 	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest tests/$(CANARY)
@@ -91,10 +92,11 @@ test-proof: $(VENV)/.test ## Every case of the protocol with one trouble and wit
 test-mutation: $(VENV)/.test ## Each rule of the protocol taken out: a test must turn red
 	$(BIN)/python tests/tools/mutations.py
 
-lint: dev ## ruff, as linter and as formatter; codespell
+lint: dev ## ruff, as linter and as formatter; codespell; the words that are not used
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/codespell $(CODE) *.md
+	$(BIN)/python tests/tools/words.py
 
 types: dev ## mypy --strict
 	$(BIN)/mypy
@@ -108,7 +110,7 @@ unit: dev ## pytest with branch coverage, in several processes side by side
 		$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(or $(PYTEST_ARGS),--ignore=tests/$(CANARY))
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --include '$(PACKAGE)/api/*' --fail-under=100
-	$(BIN)/coverage report --include '$(PACKAGE)/once/*' --fail-under=100
+	$(BIN)/coverage report --include '$(PACKAGE)/at_most_once/*' --fail-under=100
 	$(BIN)/coverage report --fail-under=95
 
 CANARY := security/test_canary.py

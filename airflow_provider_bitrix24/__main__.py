@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+from typing import Final
+
+_CUT_OFF: Final = 141
+"""Exit code of a program whose reader is gone, as shells know it: 128 and the number of SIGPIPE."""
 
 # Named, not imported: the provider at work never loads what only a command needs.
 COMMANDS = {
@@ -31,7 +36,14 @@ def main(argv: list[str]) -> int:
 
 def console() -> int:
     """Run the command line's arguments; the entry point of the script ``bitrix24-airflow``."""
-    return main(sys.argv[1:])
+    try:
+        code = main(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # of `... | head`
+        # What is left in the buffer would fail again when Python exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _CUT_OFF
+    return code
 
 
 if __name__ == "__main__":

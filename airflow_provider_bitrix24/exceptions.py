@@ -4,9 +4,9 @@
 
     Bitrix24Error
     ├── Bitrix24ConfigError          the connection or the arguments are wrong; the portal executed nothing       final
-    │   └── Bitrix24ConnectionNotFound  Airflow has no such connection, or cannot get it now                  retry
-    ├── Bitrix24NotSent              certainly not executed: no connection, TLS, proxy, or deadline passed     retry
-    ├── Bitrix24NoAnswer             a read got no usable answer; nothing was at stake                            retry
+    │   └── Bitrix24ConnectionNotFound  Airflow has no such connection, or cannot get it now                      retry
+    ├── Bitrix24NotSent              certainly not executed: no connection, TLS, proxy, or deadline passed        retry
+    ├── Bitrix24NoAnswer             a read got no usable response; nothing was at stake                          retry
     ├── Bitrix24OutcomeUnknown       a write may have been executed: look at the portal, never send again blindly final
     ├── Bitrix24ApiError             the portal refused; a write was certainly not executed                       final
     │   ├── Bitrix24AuthError        the webhook or application is unknown, expired or blocked                    final
@@ -22,7 +22,7 @@
     ├── PaymentInProgress            another task or attempt is at work on the same key                           retry
     ├── PaymentUnresolved            something was sent, and the portal cannot be read now; the next attempt does retry
     ├── PaymentRefused               not sent by us: what the portal showed forbids it                            final
-    ├── PaymentNotApplied            the portal answered, but does not show the payment                           final
+    ├── PaymentNotApplied            the portal responded, but does not show the payment                          final
     ├── PaymentAmbiguous             several payments may be this key's, or none is proved                        final
     ├── PaymentMismatch              amount, currency or parameters differ from what was expected                 final
     ├── PaymentListFailed            items of a list have failed, and repeating the task cannot help              final
@@ -143,10 +143,10 @@ class Bitrix24NotSent(Bitrix24Error):
 
 
 class Bitrix24NoAnswer(Bitrix24Error):
-    """A read got no usable answer.
+    """A read got no usable response.
 
     :param method: REST method.
-    :param instead: what came instead of an answer.
+    :param instead: what came instead of a response.
     """
 
     code = "portal.no_answer"
@@ -159,23 +159,22 @@ class Bitrix24NoAnswer(Bitrix24Error):
 
     @property
     def reason(self) -> str:
-        """What came instead of an answer, and to what."""
-        return f"{self.method}: no usable answer, {self.instead}"
+        """What came instead of a response, and to what."""
+        return f"{self.method}: no usable response, {self.instead}"
 
     def __str__(self) -> str:
-        return (
-            f"Bitrix24 gave no usable answer to {self.method} ({self.instead}). It only reads, so nothing was changed."
-        )
+        happened = f"Bitrix24 gave no usable response to {self.method} ({self.instead})."
+        return f"{happened} It only reads, so nothing was changed."
 
 
 class Bitrix24OutcomeUnknown(Bitrix24Error):
     """A write may or may not have been executed.
 
     :param method: REST method.
-    :param answered: True if this is the method's own reply, only unclear: the request has ended. False if the answer
+    :param answered: True if this is the method's own reply, only unclear: the request has ended. False if the response
         is missing: the request may still be running.
     :param code: the portal's error code, if there was one; kept as ``portal_code``.
-    :param text: the portal's words, or what came instead of an answer.
+    :param text: the portal's words, or what came instead of a response.
     :param message: the whole message, where the caller can say more than this class.
     """
 
@@ -198,8 +197,8 @@ class Bitrix24OutcomeUnknown(Bitrix24Error):
 
     @property
     def reason(self) -> str:
-        """How the portal answered, if it did."""
-        happened = "answered unclearly" if self.answered else "gave no usable answer"
+        """How the portal responded, if it did."""
+        happened = "responded unclearly" if self.answered else "gave no usable response"
         return f"Bitrix24 {happened} to {self.method} ({self.words})"
 
     @property
@@ -231,7 +230,7 @@ class Bitrix24ApiError(Bitrix24Error):
     advice: str = ""
     """What to do about it; ``{who}`` stands for `who`."""
     who: str = "webhook or application"
-    """What the connection is, once whoever raises this knows it."""
+    """What the connection is, as far as the code that raises this knows it."""
 
     def __init__(self, code: str, status: int, method: str, description: str = "") -> None:
         super().__init__(code, status, method, description)
@@ -294,7 +293,7 @@ class Bitrix24SignInNeeded(Bitrix24AuthError):
 class Bitrix24PermissionError(Bitrix24ApiError):
     """A scope, a right or the portal's plan forbids the call.
 
-    :param missing_scopes: scopes that the webhook or application lacks, as far as the portal's answer tells.
+    :param missing_scopes: scopes that the webhook or application lacks, as far as the portal's response tells.
     """
 
     code = "portal.permission"
@@ -441,7 +440,7 @@ class PaymentRefused(Bitrix24Error):
 
 
 class PaymentNotApplied(Bitrix24Error):
-    """The portal answered, but does not show the payment."""
+    """The portal responded, but does not show the payment."""
 
     code = "payment.not_applied"
 

@@ -80,6 +80,7 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": "Bitrix24",
                 "python-modules": [
                     f"{_PACKAGE}.operators.payments",
+                    f"{_PACKAGE}.operators.payment_changes",
                     f"{_PACKAGE}.operators.payment_lists",
                     f"{_PACKAGE}.operators.calls",
                     f"{_PACKAGE}.operators.tokens",
@@ -96,7 +97,16 @@ def get_provider_info() -> dict[str, Any]:
         "triggers": [
             {
                 "integration-name": "Bitrix24",
-                "python-modules": [f"{_PACKAGE}.triggers.{name}" for name in ("human_response", "payments", "records")],
+                "python-modules": [
+                    f"{_PACKAGE}.triggers.{name}" for name in ("human_response", "paid", "payments", "records")
+                ],
+            }
+        ],
+        "asset-uris": [
+            {
+                "schemes": ["bitrix24"],
+                "handler": f"{_PACKAGE}.assets.bitrix24.sanitize_uri",
+                "factory": f"{_PACKAGE}.assets.bitrix24.create_asset",
             }
         ],
         "connection-types": [
@@ -127,8 +137,8 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "refresh_token": {
                         "label": "OAuth: first refresh token",
-                        "description": "Only to begin with; every refresh makes a new one, which is kept in the token "
-                        "store. Empty if you sign in by: bitrix24-airflow oauth.",
+                        "description": "Only to begin with; every refresh returns a new one, which is kept in the "
+                        "token store. Empty if you sign in by: bitrix24-airflow oauth.",
                         "schema": {"type": ["string", "null"], "format": "password"},
                     },
                     "refreshed_by": {
@@ -161,7 +171,7 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "read_timeout": {
                         "label": "Read timeout (seconds)",
-                        "description": "How long an answer may take; 75 if empty. Bitrix24 itself gives up after 60.",
+                        "description": "How long a response may take; 75 if empty. Bitrix24 itself stops after 60.",
                         "schema": {"type": ["number", "null"], "minimum": 0, "maximum": 86400},
                     },
                     "rate_limit": {

@@ -139,7 +139,7 @@ class Database:
 
         On SQLite it takes the write lock at once, so that what is read in it stays true until it ends.
 
-        :param reads: it only reads, and need not wait for whoever writes.
+        :param reads: it only reads, and need not wait for writers.
         :param autocommit: no transaction: the server commits each statement, also if this process stops meanwhile.
         :raises Bitrix24StoreError: the database cannot be reached, or refuses.
         """

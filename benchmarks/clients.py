@@ -60,7 +60,7 @@ class Plain:
         """Nothing waits here."""
 
     def attempt(self, place: Place, intent: Intent, number: int) -> int | None:
-        """Post, and believe the answer."""
+        """Post, and believe the response."""
         answer = requests.post(f"{place.url}{WRITE[intent.kind]}", json=parameters(intent), timeout=75)
         answer.raise_for_status()
         return result_of(intent, answer.json())
@@ -92,7 +92,7 @@ class Sdk:
 
 
 class Fast:
-    """The most used client that is not Bitrix24's own: it repeats by itself what gets no answer."""
+    """The most used client that is not Bitrix24's own: it repeats by itself what gets no response."""
 
     name = "fast_bitrix24"
     https = False
@@ -118,7 +118,7 @@ class Fast:
 
 
 def result_of(intent: Intent, answer: dict[str, Any]) -> int | None:
-    """Return what an answer says, as a careful author reads it."""
+    """Return what a response says, as a careful author reads it."""
     if "error" in answer:
         raise RuntimeError(f"the portal says {answer['error']!r}")
     if intent.kind == "add":

@@ -25,10 +25,12 @@ from airflow_provider_bitrix24 import drivers
 from airflow_provider_bitrix24.api.client import ApiClient
 from airflow_provider_bitrix24.api.io import Request, Response, Sleep
 from airflow_provider_bitrix24.api.settings import Settings
+from airflow_provider_bitrix24.at_most_once.engine import PaymentEngine
+from airflow_provider_bitrix24.at_most_once.payments import Payments
+from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
 from airflow_provider_bitrix24.journal import NullJournal
 from airflow_provider_bitrix24.journal.sql import SqlJournal
 from airflow_provider_bitrix24.journal.task_state import DOCUMENT, TaskStateJournal
-from airflow_provider_bitrix24.once import Once, Task
 from airflow_provider_bitrix24.sandbox.address import webhook_url
 from airflow_provider_bitrix24.sandbox.portal import Portal
 from airflow_provider_bitrix24.sandbox.server import SandboxServer
@@ -77,15 +79,11 @@ class Meter:
 
 
 class Timed:
-    """A journal or a page whose work is counted and timed; everything else is the original's."""
+    """A journal whose work is counted and timed; everything else is the original's."""
 
     def __init__(self, original: Any, meter: Meter) -> None:
         self._original = original
         self._meter = meter
-
-    def page(self, portal: str, key: str) -> Timed:
-        """Return the page, timed as well."""
-        return Timed(self._original.page(portal, key), self._meter)
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._original, name)
@@ -98,7 +96,7 @@ class Timed:
                 return value(*arguments, **options)
             finally:
                 self._meter.journal_seconds += time.perf_counter() - start
-                self._meter.journal_writes += name == "write"
+                self._meter.journal_writes += name == "save"
 
         return timed
 
@@ -124,11 +122,11 @@ class Bench:
             return TaskStateJournal(self.store)
         return SqlJournal(Database(sa.URL.create("sqlite", database=str(self.folder / "journal.db")), "SQLite"), owner)
 
-    def run(self, journal: str, operation: Callable[[Once], object]) -> Meter:
+    def run(self, journal: str, operation: Callable[[Payments], object]) -> Meter:
         """Do an operation as a new task and meter it."""
         self.tasks += 1
-        meter, task = Meter(), Task(identity=f"dag:bench:run:{self.tasks}:task:pay:map_index:-1")
-        once = Once(
+        meter, task = Meter(), TaskAttempt(identity=f"dag:bench:run:{self.tasks}:task:pay:map_index:-1")
+        engine = PaymentEngine(
             self.client,
             lambda flow: drivers.run(meter.watch(flow), self.ours),
             time,
@@ -137,7 +135,7 @@ class Bench:
             task=task,
         )
         start = time.perf_counter()
-        operation(once)
+        operation(Payments(engine))
         meter.seconds = time.perf_counter() - start
         return meter
 
@@ -151,37 +149,39 @@ class Bench:
 
     # Every operation works on an object of its own, so that none finds what another has left.
 
-    def add(self, once: Once, *, tag: bool = False, fill: bool = False) -> None:
+    def add(self, payments: Payments, *, tag: bool = False, fill: bool = False) -> None:
         """Add a payment to a new deal, with two product rows if they are to be put into it."""
         deal = int(self.portal.create("deal", {"title": "Deal"}))  # type: ignore[arg-type]
         for name in ("One", "Two") if fill else ():
             row = {"ownerType": "D", "ownerId": deal, "productName": name, "price": "10.00", "quantity": 1}
             self.portal.create("product_row", row)
-        self.add_to(once, deal, tag=tag, fill=fill)
+        self.add_to(payments, deal, tag=tag, fill=fill)
 
-    def add_to(self, once: Once, deal: int, *, tag: bool = False, fill: bool = False) -> None:
+    def add_to(self, payments: Payments, deal: int, *, tag: bool = False, fill: bool = False) -> None:
         """Add a payment to a deal."""
-        once.add_crm_payment(entity_id=deal, entity_type_id=2, key=f"cost:{self.tasks}", tag=tag, fill_products=fill)
+        payments.add_crm_payment(
+            entity_id=deal, entity_type_id=2, key=f"cost:{self.tasks}", tag=tag, fill_products=fill
+        )
 
-    def pay_invoice(self, once: Once) -> None:
+    def pay_invoice(self, payments: Payments) -> None:
         """Mark a new invoice as paid."""
         invoice = int(self.portal.create("invoice", {"price": "10.00"}))  # type: ignore[arg-type]
-        once.pay_invoice(invoice_id=invoice, pay_system_id=PAY_SYSTEM)
+        payments.pay_invoice(invoice_id=invoice, pay_system_id=PAY_SYSTEM)
 
-    def pay_payment(self, once: Once) -> None:
+    def pay_payment(self, payments: Payments) -> None:
         """Mark a new payment as paid."""
         deal = int(self.portal.create("deal", {"title": "Deal"}))  # type: ignore[arg-type]
-        once.pay_crm_payment(payment_id=self.portal.act.add_payment(2, deal, amount="10.00"))
+        payments.pay_crm_payment(payment_id=self.portal.act.add_payment(2, deal, amount="10.00"))
 
 
-def operations(bench: Bench) -> list[tuple[str, Callable[[Once], object]]]:
+def operations(bench: Bench) -> list[tuple[str, Callable[[Payments], object]]]:
     """Return what is measured."""
     return [
         ("pay an invoice", bench.pay_invoice),
         ("mark a payment as paid", bench.pay_payment),
         ("add a payment", bench.add),
-        ("add a payment, tag", lambda once: bench.add(once, tag=True)),
-        ("add a payment, two product rows", lambda once: bench.add(once, fill=True)),
+        ("add a payment, tag", lambda payments: bench.add(payments, tag=True)),
+        ("add a payment, two product rows", lambda payments: bench.add(payments, fill=True)),
     ]
 
 

@@ -1,7 +1,7 @@
 """The load of the side by side benchmark: what is to be paid, and what goes wrong meanwhile, alike for every client.
 
 What goes wrong is drawn from the seed, the intent and the number of the call: the third write of intent 17 that the
-rate limit lets through meets the same fate whoever sends it. Nobody waits in real time: the portal's clock is the
+rate limit lets through has the same outcome for each client. Nobody waits in real time: the portal's clock is the
 machine's plus what was skipped.
 """
 

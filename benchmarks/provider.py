@@ -17,10 +17,12 @@ from airflow_provider_bitrix24 import drivers
 from airflow_provider_bitrix24.api.client import ApiClient
 from airflow_provider_bitrix24.api.io import Response, SendDeadline, Sleep
 from airflow_provider_bitrix24.api.settings import Settings
+from airflow_provider_bitrix24.at_most_once.engine import PaymentEngine
+from airflow_provider_bitrix24.at_most_once.payments import Payments
+from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
 from airflow_provider_bitrix24.journal import NullJournal
 from airflow_provider_bitrix24.journal.sql import SqlJournal
 from airflow_provider_bitrix24.journal.task_state import TaskStateJournal
-from airflow_provider_bitrix24.once import Once, Task
 from airflow_provider_bitrix24.sql import Database
 
 if TYPE_CHECKING:
@@ -57,18 +59,19 @@ class Provider:
         client = ApiClient(Settings.from_connection_values(host=place.url))
         identity = f"dag:bench:run:{intent.number}:task:pay:map_index:-1"
         with drivers.make_session(client.settings) as session:
-            once = Once(
+            engine = PaymentEngine(
                 client,
                 lambda flow: drivers.run(skipping(flow, place.clock), session),
                 place.clock,
                 log,
                 journal=self.journal(intent, f"{identity}:try:{number}", place.clock),
-                task=Task(identity=identity, try_number=number),
+                task=TaskAttempt(identity=identity, try_number=number),
             )
+            payments = Payments(engine)
             if intent.kind == "invoice":
-                once.pay_invoice(invoice_id=intent.object_id, pay_system_id=PAY_SYSTEM)
+                payments.pay_invoice(invoice_id=intent.object_id, pay_system_id=PAY_SYSTEM)
                 return None
-            receipt = once.add_crm_payment(
+            receipt = payments.add_crm_payment(
                 entity_id=intent.object_id,
                 entity_type_id=2,
                 key=f"bench:{intent.number}",

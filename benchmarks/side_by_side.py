@@ -1,4 +1,4 @@
-"""Four clients under the same load of lost answers, retried as Airflow retries: what the books show, what was reported.
+"""Four clients under the same load of lost responses, retried as Airflow does: what the books show, what was reported.
 
 `python benchmarks/side_by_side.py --intents 1000` prints a table for adding payments and one for paying invoices. The
 oracle is the sandbox's ledger. Requests go over real HTTP on loopback; waiting is skipped on a clock that the portal
@@ -77,9 +77,9 @@ class Tally:
     lost: int = 0
     """Tasks that failed without sending anybody to look, whether or not the payment is on the books."""
     false: int = 0
-    """Green tasks that the books do not bear out: no payment or mark, or another payment than was reported."""
+    """Succeeded tasks that the books do not confirm: no payment or mark, or another payment than was reported."""
     person: int = 0
-    """Tasks that ended red and say what a person is to look at."""
+    """Failed tasks that say what a person is to look at."""
     on_the_books: int = 0
     """How many of those are on the books."""
     calls: list[int] = field(default_factory=list)
@@ -89,9 +89,9 @@ class Tally:
     waited: float = 0.0
     """Seconds that were skipped, the waits for Airflow's next attempt included."""
     reasons: Counter[str] = field(default_factory=Counter)
-    """What the red tasks ended with."""
+    """What the failed tasks ended with."""
     cases: list[str] = field(default_factory=list)
-    """What went wrong, for whoever has to find out why."""
+    """What went wrong, to find out why."""
 
 
 def run_client(kind: Kind, index: int, intents: int, seed: int) -> Tally:
@@ -208,7 +208,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     names = {client.name for clients in CLIENTS.values() for client in clients}
     parser.add_argument("--client", action="append", choices=sorted(names), help="only this one; may be given again")
     parser.add_argument("--workers", type=int, default=2, help="how many clients at the same time")
-    parser.add_argument("--cases", action="store_true", help="print what became of every task that went wrong or red")
+    parser.add_argument("--cases", action="store_true", help="print the end of every task that went wrong or failed")
     arguments = parser.parse_args(argv)
     print(f"\n{CONDITIONS}")
     kinds: list[Kind] = [arguments.only] if arguments.only else list(CLIENTS)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _AMOUNT = re.compile(r"([+-]?)(\d{1,3}(?:(?P<group>[ .,'\u2019])\d{3})(?:(?P=group)\d{3})*|\d+)(?:([.,])(\d{1,2}))?")
+_UNCLEAR = re.compile(r"[+-]?(\d{1,3})[.,](\d{3})")
 _BLANKS = re.compile(r"[\s\u00a0\u202f]+")
 
 
@@ -57,15 +58,35 @@ def read_rows(path: Path, *columns: str) -> list[dict[str, str]]:
 def plain_amount(text: str) -> str:
     """Return an amount as the operators take it: ``1.999,99``, ``1 999,99`` and ``1,999.99`` are ``1999.99``.
 
-    Two digits or one after the last point or comma are decimals; three are thousands.
+    Two digits or one after the last point or comma are decimals. Three digits after the only point or comma can be
+    thousands or decimals: nobody knows what 1.500 is, so it is refused.
 
-    :raises ValueError: it is no amount.
+    :raises ValueError: it is no amount, or can be two.
     """
-    found = _AMOUNT.fullmatch(_BLANKS.sub(" ", text.strip()))
+    text = _BLANKS.sub(" ", str(text).strip())
+    if unclear := _UNCLEAR.fullmatch(text):
+        whole, part = unclear[1], unclear[2]
+        raise ValueError(
+            f"{text!r} can be {whole}{part} or {whole}.{part}: write {whole}{part} or {whole}{part}.00 for the first, "
+            f"and {whole}.{part[:2]} for an amount with decimals"
+        )
+    found = _AMOUNT.fullmatch(text)
     if found is None or (found["group"] is not None and found["group"] == found[4]):
         raise ValueError(f"{text!r} is no amount such as 1999.99, 1.999,99 or 1 999,99")
     sign = "-" if found[1] == "-" else ""
     return f"{sign}{re.sub(r'[^0-9]', '', found[2])}" + (f".{found[5]}" if found[5] else "")
+
+
+def form_amount(text: str) -> str:
+    """Return what a person has typed into the amount field of a form, as `plain_amount` reads it.
+
+    :raises AirflowFailException: it is no amount, or can be two; a retry reads the same.
+    """
+    try:
+        return plain_amount(text)
+    except ValueError as error:
+        reason = str(error)
+    raise AirflowFailException(f"Amount: {reason}. Nothing was sent. Trigger the DAG again with another amount.")
 
 
 def amount_in(path: Path, row: dict[str, str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pendulum
 from airflow.sdk import DAG, Param
-from finance_files import plain_amount
+from finance_files import form_amount
 
 from airflow_provider_bitrix24.operators.payments import PayInvoiceOperator
 
@@ -14,7 +14,7 @@ with DAG(
     schedule=None,
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     tags=["bitrix24"],
-    user_defined_filters={"plain_amount": plain_amount},
+    user_defined_filters={"form_amount": form_amount},
     params={
         "invoice_id": Param(
             type="integer",
@@ -34,7 +34,8 @@ with DAG(
             type="string",
             minLength=1,
             title="Amount",
-            description="Such as 1500.00, 1.500,00 or 1 500. If the invoice is for another amount, nothing is sent.",
+            description="Such as 1500.00, 1.500,00 or 1 500. If the invoice is for another amount, nothing is sent. "
+            "1.500 is refused, because it can be 1500 or 1.5.",
         ),
         "if_paid": Param(
             "succeed",
@@ -58,6 +59,6 @@ Needs the connection `bitrix24_default` with the scopes `crm` and `pay_system`.
         task_id="pay_invoice",
         invoice_id="{{ params.invoice_id }}",
         pay_system_id="{{ params.pay_system_id }}",
-        expected_amount="{{ params.expected_amount | plain_amount }}",
+        expected_amount="{{ params.expected_amount | form_amount }}",
         if_paid="{{ params.if_paid }}",
     )

@@ -1,7 +1,7 @@
 """A flow whose requests carry an access token, and which pauses when the portal says that the token has expired.
 
 The portal says so before the method runs, so the very same request goes out again, whatever it does; if its deadline
-has passed meanwhile, the driver holds it back. Where tokens come from is not known here: whoever runs the flow gets a
+has passed meanwhile, the driver holds it back. Where tokens come from is not known here: the runner of the flow gets a
 new one between two runs.
 """
 
@@ -75,8 +75,8 @@ def has_expired(outcome: Outcome | Slot) -> bool:
     """Tell whether the portal refused the token for its age; nothing was executed then."""
     if not isinstance(outcome, Response) or EXPIRED.encode() not in outcome.body.upper():
         return False
-    answer = open_envelope(outcome, str)
-    return isinstance(answer, ErrorReply) and answer.code.upper() == EXPIRED
+    reply = open_envelope(outcome, str)
+    return isinstance(reply, ErrorReply) and reply.code.upper() == EXPIRED
 
 
 def _bearing(request: Request, access_token: str) -> Request:

@@ -1,4 +1,4 @@
-"""Up to 50 commands in one request: how PHP wants them written, and what its answer says about each.
+"""Up to 50 commands in one request: how PHP wants them written, and what its response says about each.
 
 The portal runs them one after another and undoes nothing. Text with ``$result`` in it would be taken for a reference to
 another command's result, so no such text gets in.
@@ -56,7 +56,7 @@ class BatchReply:
     errors: Mapping[str, Bitrix24Error]
     """Key -> error of the commands that did not."""
     at: pendulum.DateTime | None
-    """When the portal answered, by its own clock."""
+    """When the portal responded, by its own clock."""
     resets: Mapping[str, float] = field(repr=False)
     """REST method -> its ``operating_reset_at``."""
     missing: Mapping[str, Bitrix24Error] = field(repr=False)
@@ -113,6 +113,17 @@ def _refers(value: Any) -> bool:
     return isinstance(value, Reference) or any(map(_refers, inner))
 
 
+def travels(value: Any) -> bool:
+    """Whether parameters mean the same in a batch as in a call of their own: a batch carries texts only."""
+    if isinstance(value, Mapping):
+        return bool(value) and all(travels(str(name)) and travels(inner) for name, inner in value.items())
+    if isinstance(value, list | tuple | set | frozenset):
+        return bool(value) and all(map(travels, value))
+    if isinstance(value, str):
+        return _REFERENCE.search(value) is None
+    return value is not None and not isinstance(value, bool)
+
+
 def query(params: Mapping[str, Any]) -> str:
     """Parameters as a PHP query: nested names in brackets, every value a text."""
     return "&".join(f"{quote(name, safe='[]')}={quote(value, safe='')}" for name, value in _flat("", params))
@@ -157,9 +168,9 @@ def decode(
     redact: Callable[[str], str],
     who: str,
 ) -> BatchReply | None:
-    """Read the answer of a batch, or nothing if it is not one.
+    """Read the response of a batch, or nothing if it is not one.
 
-    :param reply: answer of the method ``batch``.
+    :param reply: reply to the method ``batch``.
     :param commands: what was sent.
     :param halt: whether the portal was to stop at the first error.
     :param effect: what executing the commands does.
@@ -209,7 +220,7 @@ def _numbers(value: object) -> dict[str, int]:
 
 
 def _unmentioned(method: str, effect: Effect, *, halted: bool) -> Bitrix24Error:
-    """The error for a command that the answer does not mention."""
+    """The error for a command that the response does not mention."""
     if halted:
         return Bitrix24NotSent(method, "an earlier command of the batch failed")
     if effect is Effect.READ:

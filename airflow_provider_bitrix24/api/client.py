@@ -92,7 +92,7 @@ class ApiClient:
         :raises Bitrix24Error: see `airflow_provider_bitrix24.exceptions`.
         """
         request = self._request(method, params or {}, effect, deadline, headers or {})
-        # Whoever set a deadline decides again before another try.
+        # The code that set a deadline decides again before another try.
         result = yield from send_with_retries(
             request,
             lambda outcome: self._classify(request, outcome),
@@ -129,7 +129,7 @@ class ApiClient:
         reply = yield from self.call(
             "batch", {"halt": int(halt), "cmd": encoded}, effect=effect, deadline=deadline, headers=headers
         )
-        answer = batches.decode(
+        decoded = batches.decode(
             reply,
             plain,
             halt=halt,
@@ -138,10 +138,10 @@ class ApiClient:
             redact=self.settings.redact,
             who=self.settings.auth.kind,
         )
-        if answer is None:
-            raise _no_answer("batch", effect, "the result is not that of a batch")
-        self._resets.update(answer.resets)
-        return answer
+        if decoded is None:
+            raise _no_response("batch", effect, "the result is not that of a batch")
+        self._resets.update(decoded.resets)
+        return decoded
 
     def page(self, method: str, params: Mapping[str, Any] | None = None, *, after: int | None = None) -> Flow[Page]:
         """Read one page of a list method: the rows with the smallest ids after the given one, or those after an offset.
@@ -201,22 +201,22 @@ class ApiClient:
         if isinstance(outcome, Unknown):
             return self._lost(request, outcome.reason)
         if isinstance(outcome, Response):
-            return self._answered(request, outcome)
+            return self._classify_response(request, outcome)
         assert_never(outcome)
 
-    def _answered(self, request: Request, response: Response) -> AttemptResult:
-        answer = open_envelope(response, self.settings.redact)
-        if isinstance(answer, Reply):
-            if answer.operating_reset_at is not None:
-                self._resets[request.method] = answer.operating_reset_at
-            return AttemptResult(answer)
-        if isinstance(answer, ErrorReply):
-            return self._refused(request, answer)
-        if isinstance(answer, Redirect):
-            return AttemptResult(error=self._moved(request, answer))
-        if isinstance(answer, UnusableReply):
-            return self._lost(request, f"{answer.reason}{self._no_rest(answer)}")
-        assert_never(answer)
+    def _classify_response(self, request: Request, response: Response) -> AttemptResult:
+        reply = open_envelope(response, self.settings.redact)
+        if isinstance(reply, Reply):
+            if reply.operating_reset_at is not None:
+                self._resets[request.method] = reply.operating_reset_at
+            return AttemptResult(reply)
+        if isinstance(reply, ErrorReply):
+            return self._refused(request, reply)
+        if isinstance(reply, Redirect):
+            return AttemptResult(error=self._moved(request, reply))
+        if isinstance(reply, UnusableReply):
+            return self._lost(request, f"{reply.reason}{self._no_rest(reply)}")
+        assert_never(reply)
 
     def _refused(self, request: Request, refusal: ErrorReply) -> AttemptResult:
         resets_at = self._resets.get(request.method)
@@ -227,8 +227,8 @@ class ApiClient:
         return AttemptResult(error=error, retry=RetryReason.TROUBLE if trouble else None)
 
     def _lost(self, request: Request, reason: str) -> AttemptResult:
-        """No usable answer: a read is repeated, a write never."""
-        error = _no_answer(request.method, request.effect, self.settings.redact(reason))
+        """No usable response: a read is repeated, a write never."""
+        error = _no_response(request.method, request.effect, self.settings.redact(reason))
         return AttemptResult(error=error, retry=RetryReason.TROUBLE if request.effect is Effect.READ else None)
 
     def _no_rest(self, garbled: UnusableReply) -> str:
@@ -245,7 +245,7 @@ class ApiClient:
         target = "another path on the same host" if moved.relative else moved.host or "an address it did not name"
         if moved.relative:
             advice = (
-                f"Bitrix24's REST answers no call like that: {self.settings.origin} may be a web server, a proxy or a "
+                f"Bitrix24's REST has no call like that: {self.settings.origin} may be a web server, a proxy or a "
                 "login page before the portal. Open the address in a browser, and correct host and port of the "
                 "connection."
             )
@@ -258,18 +258,18 @@ class ApiClient:
                 "redirects your portal."
             )
         happened = (
-            f"{self.settings.address} answered with a redirect to {target}, which is not followed: the "
+            f"{self.settings.address} responded with a redirect to {target}, which is not followed: the "
             f"{self.settings.auth.kind}'s secret would go there"
         )
-        if request.effect is Effect.READ:
+        if request.effect is Effect.READ:  # rule: a redirect does not deny a write
             return Bitrix24ConfigError(f"{happened}. The call was not executed. {advice}")
         return Bitrix24OutcomeUnknown(
             request.method, answered=False, text=f"HTTP {moved.status}: {happened}. {advice.rstrip('.')}"
         )
 
 
-def _no_answer(method: str, effect: Effect, reason: str) -> Bitrix24Error:
-    """The error for an answer that never came, by what was at stake."""
+def _no_response(method: str, effect: Effect, reason: str) -> Bitrix24Error:
+    """The error for a response that never came, by what was at stake."""
     if effect is Effect.READ:
         return Bitrix24NoAnswer(method, reason)
     return Bitrix24OutcomeUnknown(method, answered=False, text=reason)

@@ -47,7 +47,7 @@ class ConnectionReport:
     """What it cannot do, and why: said first, since the form shows the text for some seconds only."""
     greeting: str
     abilities: tuple[str, ...]
-    """What it can do, and the tariff."""
+    """What it can do, its scopes, the portal's clock, and the tariff if it is known."""
     limits: tuple[str, ...]
     """What is different for somebody who is no administrator."""
 
@@ -70,27 +70,28 @@ def check(client: ApiClient) -> Flow[ConnectionReport]:
     if client.settings.application is not None:
         probes["app"] = ("app.info", {})  # a webhook may not ask
     probes |= {_key(method): ("method.get", {"name": method}) for method in _METHODS}
-    answer = yield from client.batch(probes)
-    profile = read("profile", Profile.from_wire, answer.value("profile"))
-    scopes, kind = _scopes(answer), client.settings.auth.kind
+    reply = yield from client.batch(probes)
+    profile = read("profile", Profile.from_wire, reply.value("profile"))
+    scopes, kind = _scopes(reply), client.settings.auth.kind
     able, unable = [], []
     for feature, methods in FEATURES.items():
-        missing = _missing(answer, scopes, methods, kind)
+        missing = _missing(reply, scopes, methods, kind)
         if missing:
             unable.append(f"{feature}: {missing}")
         else:
             able.append(feature)
     who = _who(profile)
-    clock = answer.results.get("clock") or answer.at
+    clock = reply.results.get("clock") or reply.at
     return ConnectionReport(
         works=bool(able),
         who=who,
         problems=(f"The {kind} cannot {'; '.join(unable)}.",) if unable else (),
-        greeting=f"Connected to {client.settings.portal} as {who}; scopes: {', '.join(sorted(scopes)) or 'none'}; the "
-        f"portal's clock says {clock}.",
+        greeting=f"Connected to {client.settings.portal} as {who}.",
         abilities=(
-            *([f"The {kind} can {', '.join(able)}."] if able else []),
-            _tariff(answer),
+            # Without the names of operators: the text is shown for some seconds.
+            *([f"The {kind} can {', '.join(feature.partition(' (')[0] for feature in able)}."] if able else []),
+            f"Scopes: {', '.join(sorted(scopes)) or 'none'}; the portal's clock says {clock}.",
+            *_tariff(reply),
         ),
         limits=() if profile.is_admin else _limits(scopes),
     )
@@ -112,32 +113,31 @@ def _limits(scopes: set[str]) -> tuple[str, ...]:
     return tuple(sentence for scope, sentence in limits.items() if scope in scopes)
 
 
-def _tariff(answer: BatchReply) -> str:
-    """What is known about the portal's plan: its name only where an application asks, its limits never."""
-    info = answer.results.get("app")
+def _tariff(reply: BatchReply) -> tuple[str, ...]:
+    """The name of the portal's tariff, which only an application is told; nobody is told its limits."""
+    info = reply.results.get("app")
     name = info.get("LICENSE") if isinstance(info, Mapping) else None
-    known = (
-        f"The portal's tariff is {name}" if isinstance(name, str) and name else "The portal does not tell its tariff"
-    )
-    return f"{known}; whether that still allows new payments is only known when one is added."
+    if not isinstance(name, str) or not name:
+        return ()
+    return (f"The tariff is {name}; whether it still allows new payments is known when one is added.",)
 
 
 def _key(method: str) -> str:
     return method.replace(".", "_")
 
 
-def _scopes(answer: BatchReply) -> set[str]:
-    granted = answer.value("scope")
+def _scopes(reply: BatchReply) -> set[str]:
+    granted = reply.value("scope")
     return {str(scope) for scope in granted} if isinstance(granted, list) else set()
 
 
-def _missing(answer: BatchReply, scopes: set[str], methods: tuple[str, ...], kind: str) -> str:
+def _missing(reply: BatchReply, scopes: set[str], methods: tuple[str, ...], kind: str) -> str:
     """Why a feature does not work, or empty text."""
     lacking = sorted({scope for method in methods if (scope := scope_of(method)) and scope not in scopes})
     if lacking:
         return f"the {kind} lacks the scope {' and '.join(lacking)}"
     for method in methods:
-        found = answer.results.get(_key(method))
+        found = reply.results.get(_key(method))
         if isinstance(found, Mapping) and found.get("isExisting") is False:
             return f"this portal, or its tariff, has no method {method}"
         if isinstance(found, Mapping) and found.get("isAvailable") is False:

@@ -1,4 +1,4 @@
-"""What an HTTP answer of the portal says, in all its forms, before anybody judges it.
+"""What an HTTP response of the portal says, in all its forms, before anybody judges it.
 
 A body may be a result, an error (under any status, with a code that is a word, a number, ``0`` or empty), or no JSON at
 all. Only the key ``error`` counts, not its truth.
@@ -35,7 +35,7 @@ _DEEPEST: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A successful answer."""
+    """A successful response."""
 
     result: Any
     """JSON as it came, fractions as `Decimal`."""
@@ -44,7 +44,7 @@ class Reply:
     next: int | None = None
     """Offset of the next page, where the method has one."""
     at: pendulum.DateTime | None = None
-    """When the portal answered, by its own clock; None if it has not told."""
+    """When the portal responded, by its own clock; None if it has not told."""
     time: Any = None
     """The ``time`` block as it came: how long the portal has worked, and more."""
     operating_reset_at: float | None = None
@@ -53,7 +53,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class ErrorReply:
-    """An answer with an error in it."""
+    """A response with an error in it."""
 
     code: str
     """As the portal wrote it, without blanks; may be ``"0"`` or empty."""
@@ -80,7 +80,7 @@ class Redirect:
 
 @dataclass(frozen=True, slots=True)
 class UnusableReply:
-    """Something that is no answer of the method: a page, half a body, other JSON."""
+    """Something that is no response of the method: a page, half a body, other JSON."""
 
     reason: str
     page: bool = False
@@ -88,9 +88,9 @@ class UnusableReply:
 
 
 def open_envelope(response: Response, redact: Callable[[str], str]) -> Reply | ErrorReply | Redirect | UnusableReply:
-    """Read one HTTP answer.
+    """Read one HTTP response.
 
-    :param response: the complete answer.
+    :param response: the complete response.
     :param redact: takes secrets out of a text.
     """
     if 300 <= response.status < 400:
@@ -142,7 +142,7 @@ def _reply(body: Mapping[str, Any]) -> Reply:
         result=body["result"],
         total=whole_number(body.get("total")),
         next=whole_number(body.get("next")),
-        at=_portal_time(time),
+        at=_portal_time(time),  # rule: only the portal itself tells its time
         time=time,
         operating_reset_at=operating_reset(time),
     )
@@ -248,7 +248,7 @@ def _date_header(headers: Mapping[str, str]) -> float | None:
 
 
 def _now(response: Response) -> float:
-    """When the answer was made: the portal's clock if it says, else ours."""
+    """When the response was made: the portal's clock if it says, else ours."""
     date = _date_header(response.headers)
     return response.at if date is None else date
 

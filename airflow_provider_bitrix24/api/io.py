@@ -54,9 +54,9 @@ class Request:
     connect_timeout: float
     """Seconds for each step of connecting; all together may take three times that."""
     read_timeout: float
-    """Seconds from the moment of sending until the whole answer must have arrived."""
+    """Seconds from the moment of sending until the whole response must have arrived."""
     max_bytes: int
-    """Largest answer that is accepted, unpacked."""
+    """Largest response that is accepted, unpacked."""
     not_after: SendDeadline | None = None
     """Until when the request may leave; checked last, on the live connection."""
 
@@ -98,7 +98,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """A complete HTTP answer."""
+    """A complete HTTP response."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
@@ -119,7 +119,7 @@ class NotSent:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """The request, or a part of it, was sent; there is no usable answer."""
+    """The request, or a part of it, was sent; there is no usable response."""
 
     reason: str
 

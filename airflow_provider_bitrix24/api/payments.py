@@ -112,13 +112,13 @@ def get_crm_payments(client: ApiClient, *, payment_ids: Iterable[int]) -> Flow[d
     method = "crm.item.payment.get"
     found: dict[int, Payment | Bitrix24ApiError] = {}
     for ids in chunks(_ids(payment_ids, "payment_ids"), MOST_COMMANDS):
-        answer = yield from client.batch({f"p{number}": (method, {"id": number}) for number in ids})
+        reply = yield from client.batch({f"p{number}": (method, {"id": number}) for number in ids})
         for number in ids:
-            error = answer.errors.get(f"p{number}")
+            error = reply.errors.get(f"p{number}")
             if isinstance(error, Bitrix24ApiError) and error.final:
                 found[number] = error
             else:
-                found[number] = read_the_one(method, Payment.from_wire, answer.value(f"p{number}"), number)
+                found[number] = read_the_one(method, Payment.from_wire, reply.value(f"p{number}"), number)
     return found
 
 
@@ -203,9 +203,9 @@ def the_rest(
             raise Bitrix24NoAnswer(method, "the portal says that there are more rows, and does not show them")
         after = page.last
     there = ids_of(shape, whole)
-    if len(there) < promised:
+    if len(there) < promised:  # rule: a whole list has as many rows as were told
         raise Bitrix24NoAnswer(method, f"the portal says that there are {promised} rows, and shows {len(there)}")
-    if lost := ids_of(shape, rows) - there:
+    if lost := ids_of(shape, rows) - there:  # rule: and every row that a part of it has shown
         raise Bitrix24NoAnswer(method, f"the whole list leaves out {min(lost)}, which a part of it has shown")
     if "order" in params:
         if len(whole) > len(rows):
@@ -264,10 +264,10 @@ def get_invoices(client: ApiClient, *, invoice_ids: Iterable[int]) -> Flow[dict[
     found: dict[int, Invoice] = {}
     pages = list(chunks(_ids(invoice_ids, "invoice_ids"), PAGE_SIZE))
     for commands in chunks(pages, MOST_COMMANDS):
-        asked = {f"c{index}": (method, _invoices_with(ids)) for index, ids in enumerate(commands)}
-        answer = yield from client.batch(asked)
+        asked = {f"c{index}": (method, invoices_with(ids)) for index, ids in enumerate(commands)}
+        reply = yield from client.batch(asked)
         for index, ids in enumerate(commands):
-            rows = read_rows(method, Invoice.from_wire, answer.value(f"c{index}"))
+            rows = read_rows(method, Invoice.from_wire, reply.value(f"c{index}"))
             if not {invoice.id for invoice in rows} <= set(ids):
                 raise Bitrix24NoAnswer(method, "the portal returned invoices that were not asked for")
             found.update((invoice.id, invoice) for invoice in rows)
@@ -282,7 +282,8 @@ def _wanted(filter: Mapping[str, Any]) -> set[int] | None:
     return set(_ids(values if isinstance(values, list | tuple | set | frozenset) else [values], "filter[@id]"))
 
 
-def _invoices_with(ids: Sequence[int]) -> dict[str, Any]:
+def invoices_with(ids: Sequence[int]) -> dict[str, Any]:
+    """Return the parameters of ``crm.invoice.list`` that ask for up to 50 invoices."""
     return {"filter": {"@ID": list(ids)}, "select": list(Invoice.FIELDS), "order": {"ID": "ASC"}, "start": -1}
 
 
@@ -307,7 +308,7 @@ def read_the_one(method: str, from_wire: Callable[[Mapping[str, Any]], Found], w
     """
     found = read(method, from_wire, wire)
     if found.id != asked:
-        raise Bitrix24NoAnswer(method, f"answered with another object: {found.id} instead of {asked}")
+        raise Bitrix24NoAnswer(method, f"responded with another object: {found.id} instead of {asked}")
     return found
 
 

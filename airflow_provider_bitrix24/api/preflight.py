@@ -7,7 +7,7 @@ inside it without hurting the others.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.models import (
@@ -66,7 +66,7 @@ class PaySystems:
         """Refuse a pay system that is seen not to be able to mark a legacy invoice as paid.
 
         :return: its id; None if only the handler was given and it cannot be told which one the portal takes.
-        :raises PaymentRefused: it does not exist, is inactive, belongs to another kind, or would answer ``true`` and do
+        :raises PaymentRefused: it does not exist, is inactive, belongs to another kind, or would return ``true`` and do
             nothing.
         """
         if bx_rest_handler is not None:
@@ -76,7 +76,7 @@ class PaySystems:
         if chosen and self.handlers is not None and chosen.action_file not in self.handlers:
             raise PaymentRefused(
                 f"Pay system {chosen.id} {chosen.name!r} is handled by {chosen.action_file!r}, which is no REST "
-                "handler: Bitrix24 would answer true and leave the invoice unpaid (or ask a payment provider, which "
+                "handler: Bitrix24 would return true and leave the invoice unpaid (or ask a payment provider, which "
                 f"knows nothing of it). Nothing was sent. {self._usable('CRM_INVOICE')}"
             )
         return pay_system_id
@@ -87,6 +87,26 @@ class PaySystems:
         :raises PaymentRefused: it does not exist, is inactive, or belongs to legacy invoices.
         """
         self._check(pay_system_id, registry="ORDER", purpose="payments of deals and smart invoices")
+
+    def check_for_pay_payment(self, pay_system_id: int) -> bool:
+        """Refuse a pay system through which ``sale.paysystem.pay.payment`` is seen to do nothing.
+
+        :return: whether it was seen to have a REST handler.
+        :raises PaymentRefused: it does not exist, is inactive, belongs to legacy invoices, or would answer ``true`` and
+            do nothing.
+        """
+        self.check_for_payment(pay_system_id)
+        chosen = self._find(pay_system_id)
+        if chosen is None or self.handlers is None:
+            return False
+        if chosen.action_file not in self.handlers:
+            raise PaymentRefused(
+                f"Pay system {chosen.id} {chosen.name!r} is handled by {chosen.action_file!r}, which is no REST "
+                "handler: Bitrix24 would answer true and leave the payment unpaid (or ask a payment provider, which "
+                "knows nothing of it). Nothing was sent. Mark the payment by PayCrmPaymentOperator "
+                "(crm.item.payment.pay), which needs no handler."
+            )
+        return True
 
     def _check_handler(self, code: str) -> int | None:
         if self.handlers is not None and code not in self.handlers:
@@ -138,6 +158,10 @@ class PaySystems:
         return f"Pay systems that can do it: {', '.join(fitting) or 'none'}."
 
 
+UNSEEN: Final = PaySystems(known=None, handlers=None)
+"""They were not asked for, so nothing can be said."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvoiceView:
     """What the portal showed before a legacy invoice is marked."""
@@ -156,6 +180,8 @@ class PaymentView:
     at: pendulum.DateTime | None
     profile: Profile
     payment: Payment
+    pay_systems: PaySystems = UNSEEN
+    """Only if they were asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +191,7 @@ class ObjectView:
     at: pendulum.DateTime | None
     profile: Profile
     shown: Shown
-    """All payments of the object: the snapshot that a lost answer is compared with."""
+    """All payments of the object: the snapshot that a lost response is compared with."""
     order_ids: tuple[int, ...]
     """Orders bound to it; empty also if the connection may not see them."""
     rows: tuple[ProductRow, ...]
@@ -198,7 +224,7 @@ def invoice_view_in(client: ApiClient, reply: BatchReply, invoice_id: int) -> Fl
     _check_scopes(client, reply, needed=("crm", "pay_system"))
     trouble = reply.errors.get("invoice")
     if trouble and trouble.final:
-        # Portals say "not found" in their own language, and "access denied" to whoever is no administrator.
+        # Portals say "not found" in their own language, and "access denied" to users who are not administrators.
         smart = yield from _is_smart_invoice(client, invoice_id)
         if isinstance(trouble, Bitrix24NotFound):
             raise PaymentRefused(_no_such_invoice(invoice_id, smart))
@@ -259,14 +285,17 @@ def read_before_mark(client: ApiClient, *, payment_id: int) -> Flow[PaymentView]
     return payment_view_in(client, reply, payment_id)
 
 
-def commands_before_mark(payment_id: int) -> Commands:
+def commands_before_mark(payment_id: int, *, with_pay_systems: bool = False) -> Commands:
     """Return the commands whose reply :func:`payment_view_in` reads."""
-    return {**_WHO_AM_I, "payment": ("crm.item.payment.get", {"id": payment_id})}
+    systems = _PAY_SYSTEMS if with_pay_systems else {}
+    return {**_WHO_AM_I, "payment": ("crm.item.payment.get", {"id": payment_id}), **systems}
 
 
-def payment_view_in(client: ApiClient, reply: BatchReply, payment_id: int) -> PaymentView:
+def payment_view_in(
+    client: ApiClient, reply: BatchReply, payment_id: int, *, with_pay_systems: bool = False
+) -> PaymentView:
     """Read the reply to :func:`commands_before_mark`; raises what :func:`read_before_mark` raises."""
-    _check_scopes(client, reply, needed=("crm",))
+    _check_scopes(client, reply, needed=("crm", "pay_system") if with_pay_systems else ("crm",))
     if isinstance(reply.errors.get("payment"), Bitrix24NotFound):
         raise PaymentRefused(
             f"There is no payment {payment_id} on the portal: it was deleted, or the number is that of an invoice, an "
@@ -277,7 +306,18 @@ def payment_view_in(client: ApiClient, reply: BatchReply, payment_id: int) -> Pa
         at=reply.at,
         profile=read("profile", Profile.from_wire, reply.value("profile")),
         payment=read_the_one("crm.item.payment.get", Payment.from_wire, reply.value("payment"), payment_id),
+        pay_systems=_pay_systems(reply) if with_pay_systems else UNSEEN,
     )
+
+
+def profile_in(client: ApiClient, reply: BatchReply, *, needed: Collection[str]) -> Profile:
+    """Return the connection's user from the reply to :func:`commands_before_mark`.
+
+    :param needed: scopes.
+    :raises Bitrix24ConfigError: the webhook or application lacks a scope.
+    """
+    _check_scopes(client, reply, needed=needed)
+    return read("profile", Profile.from_wire, reply.value("profile"))
 
 
 def read_before_add(

@@ -124,7 +124,7 @@ def add_payment_product(
     (https://apidocs.bitrix24.com/api-reference/crm/universal/payment/products-in-payment/crm-item-payment-product-add.html).
 
     :return: id of the line in the payment.
-    :raises Bitrix24OutcomeUnknown: the answer is missing, or is not an id.
+    :raises Bitrix24OutcomeUnknown: the response is missing, or is not an id.
     """
     reply = yield from client.call(
         "crm.item.payment.product.add",

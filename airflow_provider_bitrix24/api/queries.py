@@ -197,15 +197,16 @@ class PaymentBeforePaying:
     """A payment, and who we are."""
 
     payment_id: int
+    with_pay_systems: bool = False
 
     def commands(self) -> Commands:
         """The commands."""
-        return preflight.commands_before_mark(self.payment_id)
+        return preflight.commands_before_mark(self.payment_id, with_pay_systems=self.with_pay_systems)
 
     def read(self, client: ApiClient, reply: BatchReply) -> Flow[PaymentView]:
         """See `preflight.read_before_mark`."""
         yield from ()
-        return preflight.payment_view_in(client, reply, self.payment_id)
+        return preflight.payment_view_in(client, reply, self.payment_id, with_pay_systems=self.with_pay_systems)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

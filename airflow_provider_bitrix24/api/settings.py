@@ -42,7 +42,7 @@ class Settings(BaseModel):
     connect_timeout: float = 10
     """For each step of connecting, and a third of what all may take; a term of the settle window."""
     read_timeout: float = 75
-    """From sending a request until its whole answer has arrived: longer than the portal's own 60 s cut."""
+    """From sending a request until its whole response has arrived: longer than the portal's own 60 s cut."""
     send_deadline: float = 5
     """How long after the portal was read a write may still leave; a term of the settle window."""
     network_delay: float = 10

@@ -41,7 +41,7 @@ class Shown:
     payments: tuple[Payment, ...]
     """All of them, unfiltered."""
     fitting: frozenset[int] | None
-    """Those that our user made in our time, as far as that shows; None if the portal does not tell."""
+    """Those that the connection's user added in our time, as far as that shows; None if the portal does not tell."""
     tagged: frozenset[int]
     """Those that carry the tag."""
     tagged_elsewhere: frozenset[int]
@@ -112,7 +112,7 @@ def read_evidence(
     REST methods ``batch`` of ``crm.item.payment.list`` and, with a tag, ``sale.payment.list``
     (https://apidocs.bitrix24.com/api-reference/sale/payment/sale-payment-list.html).
 
-    :param user_id: our user.
+    :param user_id: the connection's user.
     :param since: seconds since the epoch, by the portal's clock.
     :param until: the same.
     :param known: payments that were on the object before that time.
@@ -155,7 +155,7 @@ def add_tagged_crm_payment(
     (https://apidocs.bitrix24.com/api-reference/sale/payment/sale-payment-update.html).
 
     :return: id of the payment; whether it carries the tag is to be read.
-    :raises Bitrix24OutcomeUnknown: the answer is missing, or is no id.
+    :raises Bitrix24OutcomeUnknown: the response is missing, or is no id.
     :raises Bitrix24Error: the payment was not added.
     """
     params: dict[str, Any] = {"entityId": entity_id, "entityTypeId": entity_type_id}
@@ -222,7 +222,7 @@ def _refuse_if_lost(client: ApiClient, owner: Mapping[str, int], lost: Collectio
     asked = {**owner, "filter": {"@id": sorted(lost)}}
     reply = yield from client.call(_LIST, asked, effect=Effect.READ)
     found = {payment.id for payment in read_rows(_LIST, Payment.from_wire, reply.result)}
-    if found:
+    if found:  # rule: a list that leaves out what was there is no answer
         ids = ", ".join(map(str, sorted(found)))
         raise Bitrix24NoAnswer(_LIST, f"the list is not complete: it leaves out {ids}, which the portal shows by id")
 
@@ -252,7 +252,7 @@ def _tagged(reply: BatchReply, tag: str) -> frozenset[int]:
         rows = found.get("payments") if isinstance(found, dict) else None
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise Bitrix24NoAnswer("sale.payment.list", "the result is not a list of payments")
-        if not all(row.get("xmlId") == tag for row in rows):
+        if not all(row.get("xmlId") == tag for row in rows):  # rule: compare rows
             raise Bitrix24NoAnswer("sale.payment.list", "payments without the tag came back: its filter was dropped")
         if reply.may_be_cut("tagged", len(rows)):
             raise Bitrix24NoAnswer("sale.payment.list", "not all payments with the tag came back")

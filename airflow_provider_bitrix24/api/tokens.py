@@ -1,7 +1,7 @@
 """The tokens of an OAuth application: how the first pair is got, and how each pair is changed for the next.
 
-A refresh is a flow like any other call. The old refresh token is dead once the portal has answered, so whoever runs it
-holds a lock and keeps what it returns.
+A refresh is a flow like any other call. The old refresh token is dead once the portal has responded, so the code that
+runs it holds a lock and keeps what it returns.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def exchange(settings: Settings, application: OAuthAuth, code: str) -> Flow[Issu
 
     :raises Bitrix24SignInNeeded: the code is used up, too old, or another application's.
     :raises Bitrix24AuthError: client id or client secret are wrong.
-    :raises Bitrix24TokenError: the token endpoint cannot be reached, or gives no usable answer.
+    :raises Bitrix24TokenError: the token endpoint cannot be reached, or gives no usable response.
     """
     return _ask(settings, application, {"grant_type": "authorization_code", "code": code})
 
@@ -141,7 +141,7 @@ def refresh(settings: Settings, application: OAuthAuth, refresh_token: str) -> F
 
     :raises Bitrix24SignInNeeded: it was dead before; ``lost_answer`` in its text if that may be our own doing.
     :raises Bitrix24AuthError: client id or client secret are wrong.
-    :raises Bitrix24TokenError: the token endpoint cannot be reached, or gives no usable answer.
+    :raises Bitrix24TokenError: the token endpoint cannot be reached, or gives no usable response.
     """
     return _ask(settings, application, {"grant_type": "refresh_token", "refresh_token": refresh_token})
 
@@ -188,17 +188,17 @@ class _Endpoint:
             advice = certificate_advice(obstacle, "oauth_ca_bundle")
             return self._trouble(f"no connection to {self._host}: {obstacle}", advice)
         if isinstance(outcome, Unknown):
-            return self._without_answer(self._redact(outcome.reason))
+            return self._without_response(self._redact(outcome.reason))
         if 300 <= outcome.status < 400:
             return AttemptResult(error=self._redirected())
         body = _json_object(outcome.body)
         if body is None:
-            return self._without_answer(f"HTTP {outcome.status} with a body that is no JSON object")
+            return self._without_response(f"HTTP {outcome.status} with a body that is no JSON object")
         if "error" in body:
             return self._refused(outcome, body)
         tokens = _tokens(body, outcome.at)
         if tokens is None:
-            return self._without_answer(f"HTTP {outcome.status} with JSON that holds no tokens")
+            return self._without_response(f"HTTP {outcome.status} with JSON that holds no tokens")
         self.issued = Issued(tokens, _portal(body))
         return AttemptResult(Reply(None))
 
@@ -217,12 +217,12 @@ class _Endpoint:
             return AttemptResult(error=error)
         return self._trouble(f"{self._host} is in trouble: {error.reason}")
 
-    def _without_answer(self, reason: str) -> AttemptResult:
+    def _without_response(self, reason: str) -> AttemptResult:
         self._dead = self._dead or (
-            f"An answer to a refresh was lost a moment before ({reason}): the portal has probably given out a new pair "
-            "that nobody has."
+            f"The response to a refresh was lost a moment before ({reason}): the portal has probably given out a new "
+            "pair that nobody has."
         )
-        return self._trouble(f"no usable answer from {self._host}: {reason}")
+        return self._trouble(f"no usable response from {self._host}: {reason}")
 
     def _trouble(self, reason: str, advice: str = "") -> AttemptResult:
         error = Bitrix24TokenError(f"No new access token: {reason}. Nothing else was sent. {advice}".rstrip())
@@ -230,9 +230,9 @@ class _Endpoint:
 
     def _redirected(self) -> Bitrix24Error:
         return Bitrix24ConfigError(
-            f"The token endpoint {self._host} answered with a redirect, which is not followed: the client secret would "
-            "go there. Whether it gave out a new pair of tokens before is not known. Check the extra oauth_url of the "
-            "connection; if the tokens are dead afterwards, sign in again. Nothing else was sent."
+            f"The token endpoint {self._host} responded with a redirect, which is not followed: the client secret "
+            "would go there. Whether it gave out a new pair of tokens before is not known. Check the extra oauth_url "
+            "of the connection; if the tokens are dead afterwards, sign in again. Nothing else was sent."
         )
 
     def _redact(self, text: str) -> str:
@@ -264,7 +264,7 @@ def _tokens(body: Mapping[str, Any], now: float) -> Tokens | None:
 
 
 def _portal(body: Mapping[str, Any]) -> str | None:
-    """The portal's host in lower case; ``domain`` in the same answer is that of the token endpoint."""
+    """The portal's host in lower case; ``domain`` in the same response is that of the token endpoint."""
     endpoint = body.get("client_endpoint")
     try:
         host = urlsplit(endpoint).hostname if isinstance(endpoint, str) else None

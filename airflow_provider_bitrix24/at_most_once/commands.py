@@ -60,6 +60,13 @@ class FindRivals:
 
 
 @dataclass(frozen=True, slots=True)
+class FindOthers:
+    """Find the records of all other keys about the same object."""
+
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
 class FindObserved:
     """Find the payment that an overtaken attempt at the same key was told by the portal."""
 
@@ -102,7 +109,7 @@ class Release:
 
 
 Command: TypeAlias = (
-    Check | Load | Save | FindClaims | FindRivals | FindObserved | Read | Permit | Send | Wait | Release
+    Check | Load | Save | FindClaims | FindRivals | FindOthers | FindObserved | Read | Permit | Send | Wait | Release
 )
 Course: TypeAlias = Generator[Command, Any, T]
 
@@ -131,6 +138,12 @@ def find_rivals(subject: str) -> Course[Mapping[str, Record | CorruptEntry]]:
     """Find the keys that may have written to the same object with an unknown outcome."""
     rivals: Mapping[str, Record | CorruptEntry] = yield FindRivals(subject)
     return rivals
+
+
+def find_others(subject: str) -> Course[Mapping[str, Record | CorruptEntry]]:
+    """Find the records of all other keys about the same object."""
+    others: Mapping[str, Record | CorruptEntry] = yield FindOthers(subject)
+    return others
 
 
 def find_observed() -> Course[int | None]:

@@ -1,6 +1,6 @@
 """The payment engine: read the journal, read the portal, send once, read back. For one operation, or for a list.
 
-`carry_out` is the only loop that sends. It knows neither Airflow nor sockets: whoever makes an engine gives it the
+`carry_out` is the only loop that sends. It knows neither Airflow nor sockets: the caller gives it the
 portal, a runner of flows, both clocks and a journal, so that a test can script all of them.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_bitrix24.api.error_codes import TOO_MANY_REQUESTS
-from airflow_provider_bitrix24.api.io import SendDeadline
 from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.at_most_once.attempt import Attempt, Log, Tools
 from airflow_provider_bitrix24.at_most_once.chunks import BATCH_SIZE, ChunkSize, is_held, next_chunk
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_bitrix24.api.client import ApiClient
     from airflow_provider_bitrix24.at_most_once.commands import Course
-    from airflow_provider_bitrix24.at_most_once.lockstep import Run
+    from airflow_provider_bitrix24.at_most_once.lockstep import Ended, Run
     from airflow_provider_bitrix24.at_most_once.operation import Operation, Result
     from airflow_provider_bitrix24.at_most_once.portal_clock import Clock
     from airflow_provider_bitrix24.at_most_once.receipt import Receipt
@@ -98,17 +97,15 @@ def _send(attempt: Attempt, write: Write) -> Course[None]:
     tries = write.tries = write.tries or Tries(decided)
     waited: float = yield Permit()
     if waited:
-        attempt.observed = None
-    if attempt.observed is None or not attempt.is_fresh:
+        attempt.observed = None  # rule: what was read before the slot permits nothing
+    if not attempt.is_fresh:
         _refuse_if_too_late(attempt, tries, waited)
         return
     # The deadline runs while the intent is saved: a slow journal makes it shorter, never longer.
-    deadline = SendDeadline(
-        monotonic=attempt.observed[0] + settings.send_deadline, wall=attempt.observed[1] + settings.send_deadline
-    )
+    deadline = attempt.deadline()  # rule: send_deadline
     send = attempt.new_send()
     intent = write.prepared(attempt.record).sending(send, step=write.step)
-    yield from attempt.write(intent, lease=send.settle_until - send.at)
+    yield from attempt.write(intent, lease=send.settle_until - send.at)  # rule: intent before send
     attempt.sent_now |= write.step is None
     # Whatever the outcome, the next send needs another observation, unless this one has succeeded.
     observed, attempt.observed = attempt.observed, None
@@ -123,7 +120,7 @@ def _send(attempt: Attempt, write: Write) -> Course[None]:
     except Bitrix24Error as error:
         yield from _withdraw(attempt, write, error)
         raise
-    write.tries = None
+    write.tries = None  # rule: a second send is tried again
     if doubt is None:
         attempt.observed = observed
         write.watch = after_reply(attempt)
@@ -136,6 +133,7 @@ def _send(attempt: Attempt, write: Write) -> Course[None]:
         return
     window = settings.settle_window
     attempt.log.warning("%s. Reading for up to %.0f s what became of it.", doubt.reason, window)
+    # rule: absent after the settle window: same attempt
     write.watch = Watch(absent_after=decided + window, doubt=doubt)
 
 
@@ -238,16 +236,16 @@ class PaymentEngine:
             if changes:
                 journal.save(changes)
 
-    def run_one(self, operation: Operation, decision: Decision | None = None) -> Receipt:
+    def run_one(self, operation: Operation, decision: Decision | None = None) -> Result:
         """Carry out one operation.
 
         :param decision: what a person has decided about it just now.
-        :raises Bitrix24Error: it did not succeed; the error says whether something was sent.
         """
-        [result] = self.run([operation], {} if decision is None else {operation.key: decision})
-        if isinstance(result, Failure):
-            raise result.error
-        return result
+        try:
+            ended = self._lockstep.run({operation.key: self._course(operation, decision, patient=True)})
+        finally:
+            self._tools.journal.release(self.portal, [operation.key])
+        return self._result(operation, ended[operation.key])
 
     def run(self, operations: Sequence[Operation], decisions: Mapping[str, Decision] | None = None) -> list[Result]:
         """Carry out a list of operations; one that fails does not stop the others.
@@ -293,16 +291,19 @@ class PaymentEngine:
         finally:
             self._tools.journal.release(self.portal, keys)
         self._sizes.adapt(self._lockstep.last_batch())
-        results: dict[int, Result] = {}
-        for number, operation in chunk.items():
-            end = ended[operation.key]
-            if end.value is not None:
-                results[number] = end.value
-            elif end.error is not None:
-                if is_time_limit(end.error):
-                    self._lockstep.stop(operation.name, end.error)
-                results[number] = Failure(key=operation.key, subject=operation.subject, error=end.error)
-        return results
+        return {number: self._result(operation, ended[operation.key]) for number, operation in chunk.items()}
+
+    def _result(self, operation: Operation, ended: Ended[Receipt]) -> Result:
+        if ended.value is not None:
+            return ended.value
+        error = ended.error or RuntimeError("a course has ended without a result")
+        if not isinstance(error, Bitrix24Error):
+            raise error
+        if is_time_limit(error):
+            self._lockstep.stop(operation.name, error)
+        command = self._tools.journal.command("resolve", operation.key)
+        asked = isinstance(error, PaymentAmbiguous)
+        return Failure(key=operation.key, subject=operation.subject, error=error, command=command if asked else None)
 
     def _wanted(self, operation: Operation) -> Record:
         return Record(
@@ -324,14 +325,14 @@ class PaymentEngine:
             yield from attempt.begin(None if again else decision)
             ended: Bitrix24Error | None = None
             try:
-                yield Check(operation.name)
+                yield Check(operation.name)  # rule: the journal knows of an attempt before it is stopped
                 return (yield from operation.course(attempt))
             except PaymentInProgress:
                 if again or attempt.has_sent:
                     raise
             except (PaymentAmbiguous, PaymentMismatch, PaymentRefused) as error:
                 # What the portal showed may be what another attempt has just done for this very key.
-                if again or not (yield from attempt.is_outdated()):
+                if again or not (yield from attempt.is_outdated()):  # rule: a refusal is judged by the journal of now
                     ended = attempt.as_the_end(error)
             except Bitrix24Error as error:
                 ended = attempt.as_the_end(error)

@@ -17,6 +17,7 @@ from airflow_provider_bitrix24.at_most_once.commands import (
     Check,
     FindClaims,
     FindObserved,
+    FindOthers,
     FindRivals,
     Load,
     Permit,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ORDER: Final = (Save, Check, Load, FindClaims, FindRivals, FindObserved, Release, Send, Permit, Read, Wait)
+ORDER: Final = (Save, Check, Load, FindClaims, FindRivals, FindOthers, FindObserved, Release, Send, Permit, Read, Wait)
 """What is done first."""
 TOGETHER: Final = 0.5
 """Seconds: waits that end so close to each other are one wait."""
@@ -100,6 +101,7 @@ class Lockstep:
             Load: self._load,
             FindClaims: self._find_claims,
             FindRivals: self._find_rivals,
+            FindOthers: self._find_others,
             FindObserved: self._find_observed,
             Release: self._release,
             Send: self._send,
@@ -113,24 +115,34 @@ class Lockstep:
 
         :param courses: course by key.
         :return: how each one ended.
+        :raises Exception: one has failed unexpectedly; all others have come to their ends, so that no reply is lost.
         """
         ended: dict[str, Ended[T]] = {}
+        unexpected: list[Exception] = []
         live = {key: Running(key, course) for key, course in courses.items()}
         answers: Mapping[str, Any] = dict.fromkeys(live)
         while True:
             for key, answer in answers.items():
-                end = self._advance(live[key], answer)
+                try:
+                    end = self._advance(live[key], answer)
+                except Exception as error:  # noqa: BLE001 - one course is wrong, and the others have replies to save
+                    unexpected.append(error)
+                    del live[key]
+                    continue
                 if end is not None:
                     ended[key] = end
                     del live[key]
             if not live:
-                return ended
+                break
             kind = next(kind for kind in ORDER if any(isinstance(one.command, kind) for one in live.values()))
             group = [one for one in live.values() if isinstance(one.command, kind)]
             try:
                 answers = self._do[kind](group)
             except Bitrix24Error as error:
                 answers = {one.key: error for one in group}
+        if unexpected:
+            raise unexpected[0]
+        return ended
 
     def _advance(self, running: Running[T], answer: Any) -> Ended[T] | None:
         """Let a course go on until it asks for something; None if it has not ended."""
@@ -138,6 +150,8 @@ class Lockstep:
             if isinstance(answer, Bitrix24Error):
                 # A copy: what one course notes in it is not the others' business.
                 running.command = running.course.throw(copy.copy(answer))
+            elif isinstance(answer, Exception):
+                running.command = running.course.throw(answer)
             else:
                 running.command = running.course.send(answer)
         except StopIteration as end:
@@ -150,7 +164,7 @@ class Lockstep:
 
     def stop(self, operation: str, error: Bitrix24Error) -> None:
         """Let no more operations of this name begin: the portal blocks their method for minutes."""
-        self._stopped.setdefault(operation, error)
+        self._stopped.setdefault(operation, error)  # rule: a time limit is told to the rest
 
     def last_batch(self) -> LastBatch:
         """How the sends since the last call of this went."""
@@ -173,6 +187,10 @@ class Lockstep:
     def _find_rivals(self, group: list[Running[Any]]) -> Mapping[str, Any]:
         asked = {one.key: one.command.subject for one in group if isinstance(one.command, FindRivals)}
         return self._journal.rivals(self._portal, asked)
+
+    def _find_others(self, group: list[Running[Any]]) -> Mapping[str, Any]:
+        asked = {one.key: one.command.subject for one in group if isinstance(one.command, FindOthers)}
+        return self._journal.others(self._portal, asked)
 
     def _find_observed(self, group: list[Running[Any]]) -> Mapping[str, Any]:
         keys = [one.key for one in group]
@@ -199,10 +217,10 @@ class Lockstep:
     def _permit(self, group: list[Running[Any]]) -> Mapping[str, Any]:
         waited = 0.0
         if not self._has_slot:
-            waited = self._run(self._client.reserve())
+            waited = self._run(self._client.reserve())  # rule: a write has its slot of the rate limit
             self._has_slot = True
         if self._safeguard is not None:
-            self._safeguard()
+            self._safeguard()  # rule: the switch is read right before each send
         return {one.key: waited for one in group}
 
     # -- the portal
@@ -226,7 +244,7 @@ class Lockstep:
             for key, query in part.items():
                 try:
                     answers[key] = self._run(query.read(self._client, own_reply(key, reply))), came
-                except Bitrix24Error as error:
+                except Exception as error:  # noqa: BLE001 - a reply that nobody expected is that course's trouble
                     answers[key] = error
         return answers
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from airflow_provider_bitrix24.at_most_once.operation import Failure
 from airflow_provider_bitrix24.at_most_once.operations.add_crm_payment import AddCrmPayment
+from airflow_provider_bitrix24.at_most_once.operations.delete_crm_payment import DeleteCrmPayment
 from airflow_provider_bitrix24.at_most_once.operations.pay_crm_payment import PayCrmPayment
 from airflow_provider_bitrix24.at_most_once.operations.pay_invoice import PayInvoice
+from airflow_provider_bitrix24.at_most_once.operations.pay_payment import PayPayment
+from airflow_provider_bitrix24.at_most_once.operations.unpay_crm_payment import UnpayCrmPayment
 from airflow_provider_bitrix24.at_most_once.receipt import Expected
 
 if TYPE_CHECKING:
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_bitrix24.at_most_once.attribution import OnUnknown
     from airflow_provider_bitrix24.at_most_once.engine import PaymentEngine
+    from airflow_provider_bitrix24.at_most_once.operation import Result
     from airflow_provider_bitrix24.at_most_once.operations.add_crm_payment import IfUnpaidExists
     from airflow_provider_bitrix24.at_most_once.receipt import Receipt
     from airflow_provider_bitrix24.at_most_once.record import Decision
@@ -52,7 +57,7 @@ class Payments:
             expected=expected or Expected(),
             max_amount=max_amount,
         )
-        return self._engine.run_one(operation, decision)
+        return self._receipt(self._engine.run_one(operation, decision))
 
     def pay_crm_payment(
         self,
@@ -71,7 +76,7 @@ class Payments:
             allow_zero=allow_zero,
             max_amount=max_amount,
         )
-        return self._engine.run_one(operation, decision)
+        return self._receipt(self._engine.run_one(operation, decision))
 
     def add_crm_payment(
         self,
@@ -102,4 +107,67 @@ class Payments:
             tag=tag,
             max_amount=max_amount,
         )
-        return self._engine.run_one(operation, decision)
+        return self._receipt(self._engine.run_one(operation, decision))
+
+    def pay_payment(
+        self,
+        *,
+        payment_id: int,
+        pay_system_id: int,
+        expected: Expected | None = None,
+        allow_zero: bool = False,
+        max_amount: Decimal | None = None,
+        decision: Decision | None = None,
+    ) -> Receipt:
+        """Record a payment as paid through its pay system; see `PayPayment`."""
+        operation = PayPayment(
+            portal=self._engine.portal,
+            payment_id=payment_id,
+            pay_system_id=pay_system_id,
+            expected=expected or Expected(),
+            allow_zero=allow_zero,
+            max_amount=max_amount,
+        )
+        return self._receipt(self._engine.run_one(operation, decision))
+
+    def unpay_crm_payment(
+        self,
+        *,
+        payment_id: int,
+        expected: Expected | None = None,
+        max_amount: Decimal | None = None,
+        decision: Decision | None = None,
+    ) -> Receipt:
+        """Set a payment back to unpaid; see `UnpayCrmPayment`."""
+        operation = UnpayCrmPayment(
+            portal=self._engine.portal,
+            payment_id=payment_id,
+            expected=expected or Expected(),
+            max_amount=max_amount,
+        )
+        return self._receipt(self._engine.run_one(operation, decision))
+
+    def delete_crm_payment(
+        self,
+        *,
+        payment_id: int,
+        expected: Expected | None = None,
+        allow_paid: bool = False,
+        max_amount: Decimal | None = None,
+        decision: Decision | None = None,
+    ) -> Receipt:
+        """Delete a payment; see `DeleteCrmPayment`."""
+        operation = DeleteCrmPayment(
+            portal=self._engine.portal,
+            payment_id=payment_id,
+            expected=expected or Expected(),
+            allow_paid=allow_paid,
+            max_amount=max_amount,
+        )
+        return self._receipt(self._engine.run_one(operation, decision))
+
+    @staticmethod
+    def _receipt(result: Result) -> Receipt:
+        if isinstance(result, Failure):
+            raise result.error
+        return result

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from airflow_provider_bitrix24.api.models import Money
 from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.exceptions import PaymentMismatch
+
+Outcome: TypeAlias = Literal[
+    "paid", "already_paid", "created", "existing", "unpaid", "already_unpaid", "deleted", "already_deleted"
+]
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +54,7 @@ class Receipt:
     """
 
     operation: str
-    outcome: Literal["paid", "already_paid", "created", "existing"]
+    outcome: Outcome
     portal: str
     subject: Mapping[str, int]
     """The ids, by name."""
@@ -79,7 +83,7 @@ class Receipt:
             "pay_system_id": self.pay_system_id,
             "amount": self.money.amount_text,
             "currency": self.money.currency,
-            **(times if self.operation != "add_crm_payment" else {}),
+            **(times if self.operation.startswith("pay_") else {}),
             "idempotency_key": self.idempotency_key,
             "evidence": self.evidence,
             "recovered": self.recovered,

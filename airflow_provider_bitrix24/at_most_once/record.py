@@ -9,21 +9,18 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping  # noqa: TC003 - pydantic evaluates it
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Final, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from pydantic import ConfigDict, JsonValue, TypeAdapter, ValidationError
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
+from airflow_provider_bitrix24.at_most_once.record_fields import RecordFields
 from airflow_provider_bitrix24.at_most_once.record_parts import (
-    CONFIG,
     PROOF,
     STATES,
-    STATES_OF,
     Decision,
     Evidence,
     Parameter,
-    PortalTime,
     Scalar,
     Send,
     SendResult,
@@ -32,6 +29,9 @@ from airflow_provider_bitrix24.at_most_once.record_parts import (
     brief,
 )
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
 
 __all__ = [
     "PROOF",
@@ -53,107 +53,12 @@ _NOT_IN_DIGEST: Final = ("state", "decision", "decisions", "kept_in")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class Record(RecordFields):
     """One key: what was wanted, what was sent, and the outcome.
 
     A transition returns a changed copy. Transitions with the parameter ``step`` change the sends of the step of that
     name (such as "row 17") that completes a payment; without it, those of the write itself.
     """
-
-    __pydantic_config__: ClassVar[ConfigDict] = CONFIG
-
-    v: Literal[1] = 1
-    key: str
-    portal: str
-    operation: str
-    """Name of the operation in the registry of operations: "pay_invoice"."""
-    subject: str
-    """The object, for people and for finding other keys that write to it: "deal 4", "invoice 2"."""
-    parameters: Mapping[str, Parameter]
-    """What was asked for; compared one by one with what a later attempt asks for."""
-    forgotten: bool = False
-    """Whether earlier attempts may have sent something of which the journal has lost every note."""
-    forgotten_since: PortalTime | None = None
-    """When that was noticed; None as long as the portal has not told its time."""
-    kept_in: str | None = None
-    """The journal that counts, if this is only its copy in the task state."""
-    task: str
-    """The task that opened it, or, once it needs a decision, through which a person is asked."""
-    snapshot_at: PortalTime | None = None
-    """The portal's clock when it still showed nothing, before the first send."""
-    amount: str | None = None
-    """The amount of the object before the first send, if the write marks something as paid."""
-    currency: str | None = None
-    payment_ids_before: tuple[int, ...] = ()
-    """The payments of the object before the first send."""
-    dismissed: tuple[int, ...] = ()
-    """Payments of which a person has said that they are not this key's."""
-    sends: tuple[Send, ...] = ()
-    payment_id: int | None = None
-    """The payment that this key is about, once it is known."""
-    evidence: Evidence | None = None
-    steps: Mapping[str, tuple[Send, ...]] = field(default_factory=dict)
-    """What completes the payment, by name: each with its own sends."""
-    plan: Mapping[str, int] = field(default_factory=dict)
-    """Quantity by product row that goes into the payment; JSON has only text as names."""
-    receipt: Mapping[str, JsonValue] | None = None
-    """The receipt of the attempt that succeeded."""
-    question: str | None = None
-    """What a person is asked; None if nobody is."""
-    candidates: tuple[int, ...] = ()
-    """Payments that may be this key's."""
-    rivals: tuple[str, ...] = ()
-    """Keys that wrote to the same object with an unknown outcome, so that its payments cannot be told apart."""
-    decision: Decision | None = None
-    """A decision that no attempt has carried out yet."""
-    decisions: tuple[Decision, ...] = ()
-    """Decisions that were carried out, and those that were refused, with the reason."""
-
-    # -- what it says
-
-    @property
-    def possible_sends(self) -> tuple[Send, ...]:
-        """The sends of the write itself that may have been executed."""
-        return tuple(send for send in self.sends if send.may_have_run)
-
-    @property
-    def nothing_executed(self) -> bool:
-        """Whether certainly nothing of this key was executed, so that everything may begin again."""
-        nothing_known = self.receipt is None and self.payment_id is None and not self.possible_sends
-        return nothing_known and not self.forgotten
-
-    def sends_of(self, step: str | None = None) -> tuple[Send, ...]:
-        """The sends of a step, or of the write itself."""
-        return self.sends if step is None else tuple(self.steps.get(step, ()))
-
-    def last_send(self, step: str | None = None) -> Send | None:
-        """The last send that may have been executed: what certainly was not executed says nothing."""
-        return next((send for send in reversed(self.sends_of(step)) if send.may_have_run), None)
-
-    def pending_send(self, step: str | None = None) -> Send | None:
-        """The last send, if its outcome is not known."""
-        last = self.last_send(step)
-        return last if last is not None and last.result == "pending" else None
-
-    @property
-    def state(self) -> State:
-        """Its state in one word, for people."""
-        if self.decision is not None:
-            return "decision_pending"
-        if self.abandonment is not None:
-            return "abandoned"
-        if self.receipt is not None:
-            return "done"
-        if self.question is not None:
-            return "needs_decision"
-        if self.payment_id is not None:
-            return "incomplete"
-        if self.nothing_executed:
-            return "new"
-        last = self.last_send()
-        if last is None:
-            return "unknown"  # forgotten
-        return STATES_OF[last.result]
 
     def continues(self, earlier: Record) -> bool:
         """Whether it differs from an earlier record, in which a send was pending, by the outcome of that send alone."""
@@ -161,16 +66,8 @@ class Record:
             return False
         before = replace(earlier, kept_in=self.kept_in, payment_id=self.payment_id, evidence=self.evidence)
         sent = [(send.at, send.by) for send in self.sends]
-        return sent == [(send.at, send.by) for send in earlier.sends] and self == replace(before, sends=self.sends)
-
-    def differing(self, wanted: Mapping[str, Parameter]) -> dict[str, tuple[Parameter, Parameter]]:
-        """Parameters that the record has otherwise: name -> what it has, what is wanted.
-
-        One that an older record lacks counts as its default, which is nothing.
-        """
-        names = sorted(wanted.keys() | self.parameters.keys())
-        pairs = {name: (self.parameters.get(name), wanted.get(name)) for name in names}
-        return {name: (has, wants) for name, (has, wants) in pairs.items() if (has or None) != (wants or None)}
+        same = self == replace(before, sends=self.sends)  # rule: unless a person has decided since
+        return same and sent == [(send.at, send.by) for send in earlier.sends]
 
     # -- an attempt begins
 
@@ -187,7 +84,19 @@ class Record:
             decision=self.decision,
             decisions=self.decisions,
             dismissed=self.dismissed,
+            place=self.place,
+            earlier_tasks=self.earlier_tasks,
         )
+
+    def repeated(self, wanted: Record) -> Record:
+        """What was done has been undone by an operation of ours: it may be done once more, but not by the same task."""
+        senders = {send.by.rpartition(":try:")[0] for send in self.possible_sends}
+        earlier = tuple(sorted({*self.earlier_tasks, self.task, *senders}))
+        return replace(wanted, dismissed=self.dismissed, place=self.place, earlier_tasks=earlier)
+
+    def placed(self, place: int) -> Record:
+        """It is sent after every operation on its object that has ended."""
+        return replace(self, place=place)
 
     def notes_lost(self, task: str) -> Record:
         """The journal has lost what earlier attempts of the task noted."""
@@ -214,6 +123,8 @@ class Record:
             sends=self.sends,
             decisions=self.decisions,
             dismissed=self.dismissed,
+            place=self.place,
+            earlier_tasks=self.earlier_tasks,
             snapshot_at=snapshot.at,
             amount=snapshot.amount,
             currency=snapshot.currency,
@@ -226,7 +137,7 @@ class Record:
 
         The parameters, and the amount of what is marked as paid, are those of this send.
         """
-        if not self.possible_sends:
+        if not self.possible_sends:  # rule: snapshot of the first intent
             return self.restarted(wanted, snapshot).unasked()
         amount, currency = snapshot.amount or self.amount, snapshot.currency or self.currency
         return replace(self, parameters=wanted.parameters, amount=amount, currency=currency).unasked()
@@ -281,31 +192,6 @@ class Record:
 
     # -- people
 
-    @property
-    def decisions_carried_out(self) -> tuple[Decision, ...]:
-        """The decisions that were carried out, in their order."""
-        return tuple(decision for decision in self.decisions if decision.refused is None)
-
-    @property
-    def abandonment(self) -> Decision | None:
-        """The decision by which it was abandoned, if nobody has decided otherwise since."""
-        done = self.decisions_carried_out
-        return done[-1] if done and done[-1].what == "abandon" else None
-
-    def knows(self, decision: Decision) -> bool:
-        """Whether the decision is waiting or noted already."""
-        waiting = (self.decision,) if self.decision is not None else ()
-        return any(decision.is_the_same_as(one) for one in (*self.decisions, *waiting))
-
-    def has_refused(self, decision: Decision) -> bool:
-        """Whether the decision was refused."""
-        return any(one.refused is not None and one.is_the_same_as(decision) for one in self.decisions)
-
-    def may_have_added(self, payment_id: int) -> bool:
-        """Whether a payment of unknown origin may be this key's; once abandoned, only one that was shown."""
-        shown = self.abandonment.candidates if self.abandonment is not None else ()
-        return not shown or payment_id in shown
-
     def unasked(self) -> Record:
         """Nobody is asked any more."""
         return replace(self, question=None, candidates=(), rivals=())
@@ -338,11 +224,13 @@ class Record:
     def decision_refused(self, why: str, candidates: Collection[int] | None = None) -> Record:
         """The decision that waits, if one does, is not carried out.
 
-        :param candidates: the payments to show to whoever decides again; None leaves them as they are.
+        :param candidates: the payments to show to the person who decides again; None leaves them as they are.
         """
         shown = self.candidates if candidates is None else tuple(sorted(candidates))
-        kept = self if self.decision is None else self.noted(self.decision.refused_because(why))
-        return replace(kept, decision=None, candidates=shown)
+        record = self
+        if self.decision is not None:
+            record = self.noted(self.decision.refused_because(why))  # rule: decisions stay in the record
+        return replace(record, decision=None, candidates=shown)
 
     def adopted(self, payment_id: int, plan: Mapping[str, int]) -> Record:
         """The decision to use a payment is carried out. What was put into another payment does not count for it."""
@@ -366,7 +254,7 @@ class Record:
         known = (self.payment_id,) if self.payment_id is not None else ()
         shown = self.decision.candidates if self.decision is not None else ()
         done = replace(
-            self._carried_out({*candidates, *shown, *known}).unasked(),
+            self._carried_out({*candidates, *shown, *known}).unasked(),  # rule: a decision that was begun still counts
             receipt=None,
             payment_id=None,
             evidence=None,
@@ -375,7 +263,7 @@ class Record:
         )
         last = self.last_send()
         if last is not None and last.result in ("acknowledged", "inconclusive", "not_applied"):
-            return done.absent(last.portal_message)
+            return done.absent(last.portal_message)  # rule: a decision to send again needs no clearing
         return done
 
     def abandoned(self) -> Record:
@@ -399,7 +287,8 @@ class Record:
         for decision in decisions:
             if self.knows(decision) or decision.key not in (None, self.key):
                 continue
-            if decision.about == digest or (decision.what == "abandon" and self.receipt is None):
+            stands = decision.about == digest  # rule: decisions are about what was shown
+            if stands or (decision.what == "abandon" and self.receipt is None):
                 record = record.decided(decision)
             else:
                 record = record.noted(decision.refused_because("the task had gone on before it saw the decision"))

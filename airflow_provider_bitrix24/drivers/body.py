@@ -19,7 +19,7 @@ class Body:
     def __init__(self, headers: Mapping[str, str], most: int) -> None:
         encoding = headers.get("content-encoding", "").strip().lower()
         if encoding not in ("", "identity", "gzip"):
-            raise UnusableResponse("the answer is encoded in a way that was not asked for")
+            raise UnusableResponse("the response is encoded in a way that was not asked for")
         length = headers.get("content-length", "")
         self._expected = int(length) if length.isascii() and length.isdigit() else None
         self._unpack = zlib.decompressobj(wbits=31) if encoding == "gzip" else None
@@ -32,21 +32,21 @@ class Body:
         self._arrived += len(chunk)
         self._bytes += chunk if self._unpack is None else self._unpacked(self._unpack, chunk)
         if max(self._arrived, len(self._bytes)) > self._most:
-            raise UnusableResponse(f"the answer is larger than {self._most} bytes")
+            raise UnusableResponse(f"the response is larger than {self._most} bytes")
 
     def _unpacked(self, unpack: zlib._Decompress, chunk: bytes) -> bytes:
         try:
             plain = unpack.decompress(chunk, self._most - len(self._bytes) + 1)
         except zlib.error:
-            raise UnusableResponse("the answer cannot be unpacked") from None
+            raise UnusableResponse("the response cannot be unpacked") from None
         if unpack.unused_data:  # zlib would keep it, however much it is
-            raise UnusableResponse("something follows the end of the packed answer")
+            raise UnusableResponse("something follows the end of the packed response")
         return plain
 
     def whole(self) -> bytes:
         """The unpacked body, once nothing more comes in."""
         if self._unpack is not None and not self._unpack.eof and self._arrived:
-            raise UnusableResponse("the answer is incomplete")
+            raise UnusableResponse("the response is incomplete")
         if self._expected is not None and self._arrived != self._expected:
-            raise UnusableResponse("the answer is incomplete")
+            raise UnusableResponse("the response is incomplete")
         return bytes(self._bytes)

@@ -36,7 +36,7 @@ class InFlightRequest:
         self.sent = False
         self.connect_limit = _STEPS * request.connect_timeout
         self.due = time.monotonic() + self.connect_limit
-        """Until when there must be a live connection, and once it is sent the whole answer, by the monotonic clock."""
+        """Until when there must be a live connection, or once it is sent the whole response; monotonic clock."""
 
     def seconds_left(self) -> float:
         """Seconds until it is due.
@@ -66,8 +66,8 @@ class InFlightRequest:
         if isinstance(error, UnusableResponse):
             return Unknown(str(error))
         if any(isinstance(inner, _TIMEOUTS) for inner in _inner(error)):
-            return Unknown(f"no complete answer within {self.request.read_timeout:g} s")
-        return Unknown("the connection broke before the answer was complete")
+            return Unknown(f"no complete response within {self.request.read_timeout:g} s")
+        return Unknown("the connection broke before the response was complete")
 
 
 _STEPS: Final = 3

@@ -65,7 +65,7 @@ def make_client(settings: Settings) -> httpx.AsyncClient:
         trust_env=False,
         proxy=proxy and httpx.Proxy(proxy, ssl_context=tls if proxy.startswith("https:") else None),
         socket_options=socket_options(settings),
-        limits=httpx.Limits(max_keepalive_connections=0),  # it would take what came early for the next answer
+        limits=httpx.Limits(max_keepalive_connections=0),  # it would take what came early for the next response
     )
     transport._pool._network_backend = WholeWrites()
     client = httpx.AsyncClient(transport=transport, trust_env=False, follow_redirects=False)
@@ -84,11 +84,11 @@ async def _apost(client: httpx.AsyncClient, request: Request) -> Outcome:
                 content=request.body,
                 headers={"Accept-Encoding": "gzip", **request.headers},
                 timeout=httpx.Timeout(request.read_timeout, connect=request.connect_timeout),
-            ) as answer:
-                headers = {name.lower(): value for name, value in answer.headers.items()}
+            ) as response:
+                headers = {name.lower(): value for name, value in response.headers.items()}
                 body = Body(headers, request.max_bytes)
-                async for chunk in answer.aiter_raw(_CHUNK):
+                async for chunk in response.aiter_raw(_CHUNK):
                     body.add(chunk)
-                return Response(status=answer.status_code, headers=headers, body=body.whole(), at=time.time())
+                return Response(status=response.status_code, headers=headers, body=body.whole(), at=time.time())
     except Exception as error:  # noqa: BLE001 - whatever it is, it may print the address
         return in_flight.outcome_of(error)

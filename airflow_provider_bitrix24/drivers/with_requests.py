@@ -97,12 +97,12 @@ def _post(session: requests.Session, request: Request) -> Outcome:
             timeout=(request.connect_timeout, request.read_timeout),
             allow_redirects=False,
             stream=True,
-        ) as answer:
-            headers = {name.lower(): value for name, value in answer.headers.items()}
+        ) as response:
+            headers = {name.lower(): value for name, value in response.headers.items()}
             body = Body(headers, request.max_bytes)
-            while chunk := answer.raw.read(_CHUNK, decode_content=False):
+            while chunk := response.raw.read(_CHUNK, decode_content=False):
                 body.add(chunk)
-            return Response(status=answer.status_code, headers=headers, body=body.whole(), at=time.time())
+            return Response(status=response.status_code, headers=headers, body=body.whole(), at=time.time())
     except Exception as error:  # noqa: BLE001 - whatever it is, it may print the address
         return in_flight.outcome_of(error)
     finally:
@@ -127,7 +127,7 @@ class _DeadlineReader(io.RawIOBase):
         read = self._raw.readinto(buffer)
         self._budget -= read or 0
         if self._budget < 0:
-            raise UnusableResponse("the answer does not end")
+            raise UnusableResponse("the response does not end")
         return read
 
     def close(self) -> None:
@@ -136,7 +136,7 @@ class _DeadlineReader(io.RawIOBase):
 
 
 class _Answer(http.client.HTTPResponse):
-    """An answer that must be whole in time."""
+    """A response that must be whole in time."""
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)

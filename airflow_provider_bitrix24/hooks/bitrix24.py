@@ -1,7 +1,7 @@
 """From an Airflow connection to calls: plain methods, and their twins prefixed ``a`` for triggers and async tasks.
 
-Every method is one flow of `api`, run by one of the two drivers. A write here is sent as it is called; what
-keeps from paying twice are the operators.
+Every method is one flow of `api`, run by one of the two drivers. A write is sent as it is called; what
+keeps from paying twice are the operators and `Bitrix24Hook.payments`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.tokens import Tokens
     from airflow_provider_bitrix24.drivers import Pacer
     from airflow_provider_bitrix24.hooks.tokens import TokenManager
+    from airflow_provider_bitrix24.operators.task_payments import TaskPayments
 
 T = TypeVar("T")
 
@@ -185,7 +186,7 @@ class Bitrix24Hook(AnyMethod, BaseHook):
         :return: whether they were refreshed, and the tokens.
         :raises Bitrix24ConfigError: the connection is a webhook's, which has no tokens.
         :raises Bitrix24SignInNeeded: the refresh token is dead; somebody has to sign in again.
-        :raises Bitrix24TokenError: the token endpoint cannot be reached, or gives no usable answer.
+        :raises Bitrix24TokenError: the token endpoint cannot be reached, or gives no usable response.
         """
         from airflow_provider_bitrix24.hooks.threads import run_uninterrupted
 
@@ -206,6 +207,15 @@ class Bitrix24Hook(AnyMethod, BaseHook):
                 "its extra auth to oauth if it is an OAuth application. Nothing was sent."
             )
         return self._token_manager
+
+    # -- payments of a running task ------------------------------------------------------------------------------
+
+    @property
+    def payments(self) -> TaskPayments:
+        """Payments from ``@task`` functions, each at most once for its key, with the running task's journal."""
+        from airflow_provider_bitrix24.operators.task_payments import TaskPayments
+
+        return TaskPayments(self)
 
     # -- Airflow's connection form -------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.settings import Settings
 
 TIMES: Final[dict[str, Any]] = {"connect_timeout": 1.5, "read_timeout": 4.0, "rate_limit_wait": 0.0}
-"""For whoever is waiting in front of a form or a shell."""
+"""Short, because a person waits in front of a form or a shell."""
 LIMIT: Final = 9.5
 """Seconds for all of it: three steps of connecting, one answer, and what has no limit of its own."""
 
@@ -67,7 +67,7 @@ def _journal_advice() -> str:
         return str(error)
     return (
         "No SQL journal is configured here ([bitrix24] journal_conn_id): an operator without journal_conn_id knows "
-        "only what its own task has sent, and not even that if Airflow discards the task state."
+        "only its own task."
     )
 
 

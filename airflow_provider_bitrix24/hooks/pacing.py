@@ -91,7 +91,7 @@ class ClusterPacer:
         try:
             return within(LONGEST, self._row.reserve, command)
         except TimeoutError:
-            reason = f"the database gave no answer within {LONGEST:g} s"
+            reason = f"the database gave no response within {LONGEST:g} s"
         except Bitrix24Error as error:
             reason = _reason_of(error)
         self._away_until = self._clock() + AWAY_FOR

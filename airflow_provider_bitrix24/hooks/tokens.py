@@ -1,6 +1,6 @@
 """The access token of a connection: from the store, and changed for a new one when the portal says that it is too old.
 
-A refresh kills the old pair, so it is never done twice, and its answer never thrown away: it runs under the store's
+A refresh kills the old pair, so it is never done twice, and its response never thrown away: it runs under the store's
 lock, in a thread that nothing interrupts, and what it returns is stored before it is used.
 """
 
@@ -178,7 +178,7 @@ class TokenManager:
         try:
             with self._store.exclusive() as held:
                 stored = held.read() or tokens
-                if stored.mark != tokens.mark:
+                if stored.mark != tokens.mark:  # rule: one refresh for all workers: reading again under the lock
                     return self._take(stored), False
                 issued = self._ask(protocol.refresh(self._settings, self._application, stored.refresh_token))
                 kept = self._store_unless_replaced(held, tokens, issued.tokens)
@@ -192,7 +192,7 @@ class TokenManager:
     def _store_unless_replaced(self, held: Held, old: Tokens, new: Tokens) -> Tokens:
         """Store a pair in the place of the one that it comes from; return what is stored then."""
         stored = held.read()  # once more: not every store keeps others out while the portal is asked
-        if stored is None or stored.mark == old.mark:
+        if stored is None or stored.mark == old.mark:  # rule: a refresh does not undo a sign-in
             held.save(new)
             return new
         if stored.mark != new.mark:

@@ -40,7 +40,8 @@ class FencedJournal:
     def save(self, changes: Sequence[Change]) -> Mapping[str, Saved]:
         """Save the copies, then the rows of all that Airflow has not refused."""
         copies = [replace(change, record=change.record.copied_from(self.name)) for change in changes]
-        refused = {key: saved for key, saved in self._fence.save(copies).items() if saved.outcome == "overtaken"}
+        fenced = self._fence.save(copies)  # rule: fence before SQL
+        refused = {key: saved for key, saved in fenced.items() if saved.outcome == "overtaken"}
         self._journal.observe([change for change in changes if change.record.key in refused])
         left = [change for change in changes if change.record.key not in refused]
         return {**refused, **self._journal.save(left)}
@@ -62,6 +63,10 @@ class FencedJournal:
     def rivals(self, portal: str, subjects: Mapping[str, str]) -> Mapping[str, Mapping[str, Record | CorruptEntry]]:
         """Return what the SQL journal has."""
         return self._journal.rivals(portal, subjects)
+
+    def others(self, portal: str, subjects: Mapping[str, str]) -> Mapping[str, Mapping[str, Record | CorruptEntry]]:
+        """Return what the SQL journal has."""
+        return self._journal.others(portal, subjects)
 
     def command(self, verb: Verb, key: str) -> str:
         """The command about the row."""
@@ -90,6 +95,6 @@ def _newer(record: Record | None, noted: Record | None) -> Record | None:
     if record is None:
         return noted
     if record.pending_send() is not None:
-        return noted if noted.continues(record) else record
+        return noted if noted.continues(record) else record  # rule: a reply that only the task state knows
     decided_since = len(record.decisions) > len(noted.decisions) and {*noted.sends} <= {*record.sends}
     return record if decided_since else noted

@@ -43,7 +43,7 @@ class Host:
             known = self._known(connection)
         if known is None:
             known = self._insert(database, portal)
-        if known != portal:
+        if known != portal:  # rule: one host, one portal name
             raise self._other_name(known, portal)
 
     def hold(self, connection: sa.Connection, portal: str) -> None:

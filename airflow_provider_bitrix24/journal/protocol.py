@@ -130,6 +130,12 @@ class Journal(Protocol):
         :param subjects: the object of each key.
         """
 
+    def others(self, portal: str, subjects: Mapping[str, str]) -> Mapping[str, Mapping[str, Record | CorruptEntry]]:
+        """Return, for each key, what the journal has of all other keys about the same object.
+
+        :param subjects: the object of each key.
+        """
+
     def command(self, verb: Verb, key: str) -> str | None:
         """The command at a terminal that shows a key or decides about it, whole; None where there is none."""
 
@@ -153,6 +159,10 @@ class KnowsNoOthers:
         return {key: {} for key in payment_ids}
 
     def rivals(self, portal: str, subjects: Mapping[str, str]) -> Mapping[str, Mapping[str, Record | CorruptEntry]]:
+        """Return nothing for each key."""
+        return {key: {} for key in subjects}
+
+    def others(self, portal: str, subjects: Mapping[str, str]) -> Mapping[str, Mapping[str, Record | CorruptEntry]]:
         """Return nothing for each key."""
         return {key: {} for key in subjects}
 

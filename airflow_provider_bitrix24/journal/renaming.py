@@ -36,7 +36,7 @@ def _rename(connection: sa.Connection, database: Database, old: str, new: str) -
     if not rows and not hosts:
         raise _not_renamed(f"the journal has no portal {old!r}; it has {_names(connection)}")
     now = connection.execute(sa.select(database.now)).scalar_one()
-    _refuse_open(rows, now)
+    _refuse_open(rows, now)  # rule: nothing that may still arrive is renamed
     keys = {row.key_digest: _renamed(row.journal_key, old, new) for row in rows}
     _refuse_doubles(connection, old, new, set(map(digest_of, keys.values())))
     for row in rows:

@@ -182,6 +182,22 @@ class SqlJournal:
             for key, subject in subjects.items()
         }
 
+    def others(self, portal: str, subjects: Mapping[str, str]) -> Mapping[str, Mapping[str, Record | CorruptEntry]]:
+        """Return the other keys about the same objects, by one SELECT."""
+        query = sa.select(KEYS.c.journal_key, KEYS.c.subject, KEYS.c.document).where(
+            KEYS.c.portal == portal, KEYS.c.subject.in_(set(subjects.values()))
+        )
+        with self._database.begin(reads=True) as connection:
+            rows = connection.execute(query.order_by(KEYS.c.key_digest)).all()
+        return {
+            key: {
+                row.journal_key: read_or_corrupt(row.document, portal=portal, key=row.journal_key, where=self.name)
+                for row in rows
+                if row.subject == subject and row.journal_key != key
+            }
+            for key, subject in subjects.items()
+        }
+
     # -- for the command line
 
     def command(self, verb: Verb, key: str) -> str:
@@ -239,7 +255,7 @@ def owner_of(who: str) -> str:
 
     :param who: which attempt of which task, for people.
     """
-    return f"{who}:{secrets.token_hex(8)}"
+    return f"{who}:{secrets.token_hex(8)}"  # rule: the owner of a row is one attempt
 
 
 def _evidence_for(payment_id: int, document: str | None) -> Evidence | None:
@@ -256,4 +272,4 @@ def _may_be_later(settle_until: float | None, since: float | None) -> bool:
 
     A row that was taken over from the task state has no times: when its key was at work is not known.
     """
-    return settle_until is None or since is None or settle_until >= since
+    return settle_until is None or since is None or settle_until >= since  # rule: a key without times is a rival

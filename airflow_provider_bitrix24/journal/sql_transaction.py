@@ -70,6 +70,12 @@ class Write:
         return self.record.payment_id if self.record.evidence != "portal_state" else None
 
     @property
+    def named_by_reply(self) -> int | None:
+        """The payment that the portal's reply named; all else is a conclusion that others may not share."""
+        proved = self.record.evidence == "response"  # rule: a conclusion is no reply
+        return self.record.payment_id if proved else None
+
+    @property
     def may_share(self) -> bool:
         """Whether another key may have claimed the payment: a person is asked, or has abandoned this key."""
         record = self.record
@@ -105,7 +111,7 @@ class Transaction:
         left = [write for write in writes if saved[write.record.key].outcome == "saved"]
         inserts = [write for write in left if actions[write.digest] == "insert"]
         if inserts and self._host is not None:
-            self._host.hold(self._connection, portal)
+            self._host.hold(self._connection, portal)  # rule: a portal keeps its name while a key is written
         for write in left:
             if actions[write.digest] == "update":
                 self._update(write)
@@ -133,7 +139,7 @@ class Transaction:
                 saved[key] = Saved(outcome="exists")
             elif write.digest in kept:
                 actions[write.digest], saved[key] = "none", Saved(outcome="saved")
-            elif row is not None and row.epoch == write.version.epoch and not row.leased:
+            elif row is not None and row.epoch == write.version.epoch and not row.leased:  # rule: epoch
                 actions[write.digest] = "update"
             else:
                 saved[key] = self._overtaken(write, None if row is None else row.owner)
@@ -177,7 +183,7 @@ class Transaction:
             values["settle_until"] = self._now + lease
             if len(record.possible_sends) == 1:
                 # The snapshot that the record holds was asked for after this.
-                values["snapshot_after"] = write.version.read_at
+                values["snapshot_after"] = write.version.read_at  # rule: rivals since the snapshot
         return values
 
     def _new_row(self, write: Write) -> dict[str, Any]:
@@ -216,8 +222,7 @@ class Transaction:
                 "key_digest": write.digest,
                 "owner": self._owner,
                 "at": self._now,
-                # Only what the portal's reply said is known of it; all else is a conclusion that others may not share.
-                "payment_id": write.record.payment_id if write.record.evidence == "response" else None,
+                "payment_id": write.named_by_reply,
                 "document": write.document,
             }
             for write in writes
@@ -251,9 +256,9 @@ class _Claims:
     def _claim(self, write: Write, owners: dict[int, tuple[str, str]]) -> Saved:
         payment_id = write.payment_id
         owner, key = owners.get(payment_id, (None, "")) if payment_id is not None else (None, "")
-        if owner not in (None, write.digest) and not write.may_share:
+        if owner not in (None, write.digest) and not write.may_share:  # rule: claims
             return Saved(outcome="claimed", claimed_by=key, payment_id=payment_id)
-        if write.record.decisions:
+        if write.record.decisions:  # rule: claims end
             for released in [one for one, (digest, _) in owners.items() if digest == write.digest]:
                 if released != payment_id:
                     del owners[released]

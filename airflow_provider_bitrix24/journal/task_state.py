@@ -160,7 +160,7 @@ class TaskStateJournal(KnowsNoOthers):
         noted = self._get(ATTEMPTS, patient=not first)
         known = _Attempts.of(noted) or _Attempts(lost=lost)
         self._note(replace(known, begun=(*known.begun, attempt)[-_ATTEMPTS_KEPT:]))
-        if not first and self._get(ATTEMPTS) != self._attempts.document:
+        if not first and self._get(ATTEMPTS) != self._attempts.document:  # rule: what is written is read again
             raise Bitrix24StoreError(self.name, "it does not show what was written to it a moment ago")
         return self._attempts.lost
 
@@ -234,7 +234,7 @@ class TaskStateJournal(KnowsNoOthers):
             if content is not None:
                 self._take(read, content, number)
             elif noted:
-                read.gone = _GONE.format(self._name(number))
+                read.gone = _GONE.format(self._name(number))  # rule: a document that was written is looked for
                 read.add({})
             if not self._many or (content is None and not noted):
                 break
@@ -270,6 +270,7 @@ class TaskStateJournal(KnowsNoOthers):
     def _heard(self, record: Record, read: _Documents) -> Record:
         """The record, with what people have decided beside it."""
         if read.decisions is None:
+            # rule: decisions are missing only after several reads
             read.decisions = self._get(DECISIONS, patient=True) or []
         return with_decisions(record, read.decisions, where=_WHERE)
 
@@ -338,7 +339,7 @@ def _guarded(work: Callable[[], T]) -> T:
         return work()
     except Exception as error:  # noqa: BLE001 - Airflow raises whatever its supervisor was told
         overtaken, trouble = _is_overtaken(error), " ".join(str(error).split())[:200]
-    if overtaken:
+    if overtaken:  # rule: fence
         raise PaymentInProgress(
             "Airflow has given this attempt up (its task state may not be written any more): another attempt has "
             "taken over, or the task was cleared. This attempt sends nothing more."
@@ -348,7 +349,7 @@ def _guarded(work: Callable[[], T]) -> T:
 
 def _is_overtaken(error: Exception) -> bool:
     """Whether Airflow itself says that it does not know this attempt any more."""
-    return reason_of(error) in _OVERTAKEN
+    return reason_of(error) in _OVERTAKEN  # rule: only Airflow says that it has given an attempt up
 
 
 def reason_of(error: Exception) -> str | None:

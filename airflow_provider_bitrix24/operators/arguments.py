@@ -28,6 +28,7 @@ _DEFAULTS_IF_EMPTY: dict[str, Any] = {
     "pay_system_id": None,
     "bx_rest_handler": None,
     "if_paid": "succeed",
+    "if_unpaid": "succeed",
     "on_unknown": "fail",
 }
 """Arguments that a template may leave empty -> their defaults. No guard is among them: without max_amount or the key, a
@@ -92,7 +93,7 @@ def business_key(value: Any, field: str = "idempotency_key") -> str | None:
     """
     if value is None:
         return None
-    text = normalised(value) if isinstance(value, str) else ""
+    text = normalised(value) if isinstance(value, str) else ""  # rule: keys that look the same are one
     hidden = hidden_character(text)
     if hidden is not None:
         raise Bitrix24ConfigError(

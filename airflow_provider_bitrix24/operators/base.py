@@ -128,7 +128,7 @@ class PaymentOperator(LiteralText, BaseOperator):
         return switch(self.allow_backfill, "allow_backfill")
 
     def conclude(self, context: Context, receipt: Receipt, *, remembers: bool) -> bool:
-        """Judge what came of it, and return whether the task is to be skipped.
+        """Judge the outcome, and return whether the task is to be skipped.
 
         :param remembers: whether there was a journal, so that the receipt knows of earlier attempts.
         """
@@ -137,7 +137,7 @@ class PaymentOperator(LiteralText, BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Make or mark the payment, unless that is done already, and return the receipt.
 
-        :raises AirflowFailException: an error that no retry can mend.
+        :raises AirflowFailException: an error that no retry can fix.
         :raises AirflowSkipException: it was paid before this task, and ``if_paid="skip"``.
         :raises TaskAwaitingInput: it cannot be known what became of it, and ``on_unknown="ask"``.
         :raises Bitrix24Error: a passing error; nothing of it needs a person.
@@ -164,19 +164,27 @@ class PaymentOperator(LiteralText, BaseOperator):
     def _work(
         self, context: Context, decision: Decision | None = None, *, answer: Answer = "may be there"
     ) -> dict[str, Any]:
-        spare = (PaymentAmbiguous,) if self.on_unknown == "ask" else ()
+        from airflow_provider_bitrix24.at_most_once.operation import Failure
+
         resumed = answer != "may be there"
         parked = None if resumed else self._parked_before(context)
-        try:
-            receipt, skip = fail_if_final(lambda: self._attempt(context, decision, resumed=resumed), spare=spare)
-        except spare as error:
-            unclear = error
-        else:
-            if skip:
-                raise AirflowSkipException(_paid_already(receipt))
-            return receipt.as_dict()
-        # Outside the handler: nothing is chained to what is raised now.
-        self._ask(context, unclear, decision, answer, parked)
+        plan, engine, journal = fail_if_final(
+            lambda: with_what_is_known(context, lambda: self._prepared(context, resumed=resumed))
+        )
+        # What fails before anything was sent says what stood in the way, and this says for what.
+        self.log.info(
+            "%s on %s, by the connection %r.", plan.operation.subject, self.hook.settings.origin, self.bitrix24_conn_id
+        )
+        result = engine.run_one(plan.operation, decision)
+        if isinstance(result, Failure):
+            if isinstance(result.error, PaymentAmbiguous) and self.on_unknown == "ask":
+                self._ask(context, result.error, decision, answer, parked)
+            raise failure_of(result.error) if result.error.final else result.error
+        self.log.info("Receipt: %s", result.as_dict())
+        remembers = journal.durable and not result.forgotten
+        if fail_if_final(lambda: self.conclude(context, result, remembers=remembers)):
+            raise AirflowSkipException(_paid_already(result))
+        return result.as_dict()
 
     def _parked_before(self, context: Context) -> list[int] | None:
         """What a person had to choose from when this attempt began; None if nobody was asked."""
@@ -185,16 +193,6 @@ class PaymentOperator(LiteralText, BaseOperator):
         from airflow_provider_bitrix24.operators.questions import parked_before
 
         return parked_before(context)
-
-    def _attempt(self, context: Context, decision: Decision | None, *, resumed: bool = False) -> tuple[Receipt, bool]:
-        plan, engine, journal = with_what_is_known(context, lambda: self._prepared(context, resumed=resumed))
-        # What fails before anything was sent says what stood in the way, and this says for what.
-        self.log.info(
-            "%s on %s, by the connection %r.", plan.operation.subject, self.hook.settings.origin, self.bitrix24_conn_id
-        )
-        receipt = engine.run_one(plan.operation, decision)
-        self.log.info("Receipt: %s", receipt.as_dict())
-        return receipt, self.conclude(context, receipt, remembers=journal.durable and not receipt.forgotten)
 
     def _prepared(self, context: Context, *, resumed: bool) -> tuple[Plan, PaymentEngine, Journal]:
         """What comes before journal and portal are read."""
@@ -212,7 +210,7 @@ class PaymentOperator(LiteralText, BaseOperator):
 
     def _checked_plan(self, context: Context) -> Plan:
         leave_out_what_is_empty(self)
-        refuse_lost(self, self.were_given)
+        refuse_lost(self, self.were_given)  # rule: a guard may not be left empty
         if one_of(self.on_unknown, "on_unknown", self.unknown_answers) == "ask":
             from airflow_provider_bitrix24.operators.questions import refuse_if_nobody_can_be_asked
 
@@ -296,7 +294,7 @@ class PaymentOperator(LiteralText, BaseOperator):
         needed = settings.settle_window + settings.read_lag
         if allowed is not None and allowed.total_seconds() <= needed:
             self.log.warning(
-                "execution_timeout is %.0f s, but finding out what became of a lost answer can take %.0f s. Whatever "
+                "execution_timeout is %.0f s, but finding out the outcome of a lost response can take %.0f s. Whatever "
                 "is unknown when the time is over is left to the next attempt. Set execution_timeout to more than "
                 "that, and retries to at least 1.",
                 allowed.total_seconds(),
@@ -305,31 +303,38 @@ class PaymentOperator(LiteralText, BaseOperator):
 
 
 class MarkOperator(PaymentOperator):
-    """What marking an invoice and marking a payment share.
+    """What marking as paid and setting back to unpaid share.
 
     :meta private:
     """
 
-    if_paid: IfPaid
+    if_done: ClassVar[str] = "if_paid"
+    """The argument that says what to do if it was so before the task."""
 
     def conclude(self, context: Context, receipt: Receipt, *, remembers: bool) -> bool:
         """Apply ``if_paid``, but only if nothing of ours was on its way: after a send, "already paid" is a finding."""
-        if_paid = one_of(self.if_paid, "if_paid", IF_PAID)
-        if receipt.outcome != "already_paid" or receipt.sent or receipt.recovered or if_paid == "succeed":
+        if_done = one_of(getattr(self, self.if_done), self.if_done, IF_PAID)
+        already = receipt.outcome.startswith("already_")
+        if not already or receipt.sent or receipt.recovered or if_done == "succeed":
             return False
         attempt = context["ti"].try_number
-        if attempt > 1 and receipt.by_our_user and not remembers:
+        may_be_ours = receipt.by_our_user or self.if_done != "if_paid"
+        if attempt > 1 and may_be_ours and not remembers:
             self.log.warning(
-                "%s, by the user that this connection acts as. This is attempt %s, and no journal knows what "
-                "the others did: the mark may be that of an earlier one, so if_paid=%r is not applied and the task "
+                "%s%s. This is attempt %s, and no journal knows what "
+                "the others did: the mark may be that of an earlier one, so %s=%r is not applied and the task "
                 "succeeds.",
                 _paid_already(receipt),
+                ", by the user that this connection acts as" if receipt.by_our_user else "",
                 attempt,
-                if_paid,
+                self.if_done,
+                if_done,
             )
             return False
-        if if_paid == "fail":
-            refused = PaymentRefused(f"{_paid_already(receipt)}, and if_paid is 'fail'. This attempt sent nothing.")
+        if if_done == "fail":
+            refused = PaymentRefused(
+                f"{_paid_already(receipt)}, and {self.if_done} is 'fail'. This attempt sent nothing."
+            )
             refused.sent = "no" if attempt == 1 or remembers else "unknown"
             raise refused
         return True
@@ -338,4 +343,4 @@ class MarkOperator(PaymentOperator):
 def _paid_already(receipt: Receipt) -> str:
     subject = ", ".join(f"{name} {value}" for name, value in receipt.subject.items())
     when = f", since {receipt.paid_at.isoformat()}" if receipt.paid_at else ""
-    return f"{subject} for {receipt.money} is paid already{when}"
+    return f"{subject} for {receipt.money} is {receipt.outcome.removeprefix('already_')} already{when}"

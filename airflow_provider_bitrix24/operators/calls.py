@@ -11,7 +11,6 @@ from urllib.parse import parse_qs, urlsplit
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_bitrix24 import api
-from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.values import plain, shown
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ConfigError,
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow.sdk import BaseOperatorLink, Context
+
+    from airflow_provider_bitrix24.api.io import Effect
 
 EFFECTS: Final = ("read", "idempotent", "non_idempotent")
 """From the most harmless to the most dangerous."""
@@ -115,23 +116,34 @@ class Bitrix24CallOperator(BaseOperator):
             raise
         except Bitrix24Error as error:
             # Certainly not executed. What an earlier attempt has sent is known only of methods that read.
-            if effect is Effect.READ or is_first(context["ti"]):
+            if effect is api.io.Effect.READ or is_first(context["ti"]):
                 error.sent = "no"
             raise
 
     def _result(self, context: Context, method: str, parameters: Mapping[str, Any], effect: Effect) -> Any:
+        self.log.info(
+            "Calling %s (%s) on %s, by the connection %r; parameters: %s.",
+            method,
+            effect.value,
+            self.hook.settings.origin,
+            self.bitrix24_conn_id,
+            _names_of(parameters),
+        )
         if self.all_rows:
             rows = self.hook.iterate(method, parameters, raw=True, check_names=self.check_names)
             if self.result_path is not None:
                 return self._write(json.dumps(plain(row), ensure_ascii=False) for row in rows)
-            return [plain(row) for row in rows]
-        if effect is Effect.NON_IDEMPOTENT:
+            found = [plain(row) for row in rows]
+            self.log.info("%s returned %s.", method, _in_words(found))
+            return found
+        if effect is api.io.Effect.NON_IDEMPOTENT:
             from airflow_provider_bitrix24.operators.send_once import send_once
 
             retries = self.retries or 0
             result = send_once(context, method, lambda: self._send(method, parameters, effect), retries=retries)
         else:
             result = self._send(method, parameters, effect)
+        self.log.info("%s returned %s.", method, _in_words(result))
         if self.result_path is not None:
             return self._write([json.dumps(plain(result), ensure_ascii=False)])
         return plain(result)
@@ -158,13 +170,13 @@ class Bitrix24CallOperator(BaseOperator):
         if not isinstance(parameters, Mapping):
             raise Bitrix24ConfigError(f"parameters must be a mapping, not {shown(parameters)}. Nothing was sent.")
         effect = self._known_effect(method)
-        if self.all_rows and effect is not Effect.READ:
+        if self.all_rows and effect is not api.io.Effect.READ:
             raise Bitrix24ConfigError(f"all_rows is for methods that read, and {method} does not. Nothing was sent.")
         self._refuse_unguarded(method)
         return method, parameters, effect
 
     def _known_effect(self, method: str) -> Effect:
-        wanted = None if self.effect is None else Effect(one_of(self.effect, "effect", EFFECTS))
+        wanted = None if self.effect is None else api.io.Effect(one_of(self.effect, "effect", EFFECTS))
         row = api.methods.find(method)
         if row is None and wanted is None:
             close = api.methods.similar(method)
@@ -184,7 +196,7 @@ class Bitrix24CallOperator(BaseOperator):
         batch = method.lower().partition(".")[0] == "batch"  # a portal reads batch.json as batch
         if not batch and not api.methods.moves_money(method):
             return
-        if not self.unguarded:
+        if not self.unguarded:  # rule: a call by name: methods that change payments are refused
             row = api.methods.find(method)
             instead = (
                 f"Use {row.operator}, which does it once for its key" if row and row.operator else "It can happen twice"
@@ -203,10 +215,28 @@ class Bitrix24CallOperator(BaseOperator):
 
         path = ObjectStoragePath(str(self.result_path))
         path.parent.mkdir(parents=True, exist_ok=True)
+        count = 0
         with path.open("w") as file:  # type: ignore[no-untyped-call]  # Airflow's class
             for line in lines:
                 file.write(f"{line}\n")
+                count += 1
+        self.log.info("Wrote %s line%s to %s.", count, "" if count == 1 else "s", self.result_path)
         return str(self.result_path)
+
+
+def _names_of(parameters: Mapping[str, Any]) -> str:
+    """The parameters by name, with the values of whole numbers only: others may be personal data or secrets."""
+    named = [f"{name}={value}" if type(value) is int else str(name) for name, value in parameters.items()]
+    return ", ".join(named) or "none"
+
+
+def _in_words(result: Any) -> str:
+    """What a result is, without what it says: that may be personal data or a secret."""
+    if isinstance(result, list):
+        return f"{len(result)} row{'' if len(result) == 1 else 's'}"
+    if isinstance(result, Mapping):
+        return f"an object with {', '.join(map(str, list(result)[:20]))}{', ...' if len(result) > 20 else ''}"
+    return shown(result) if isinstance(result, bool | int | None) else f"a {type(result).__name__}"
 
 
 class GetPaymentLinkOperator(LiteralText, BaseOperator):
@@ -258,7 +288,7 @@ class GetPaymentLinkOperator(LiteralText, BaseOperator):
         payment_id = read_id(self, "payment_id", lambda numbers: hook.find_crm_payments(account_numbers=numbers))
         CrmPaymentLink().persist(context, origin=hook.settings.origin, object_id=payment_id)
         method = "salescenter.payment.getPublicUrl"
-        result = hook.call(method, {"id": payment_id}, effect=Effect.READ)  # repeating it gives the same link
+        result = hook.call(method, {"id": payment_id}, effect=api.io.Effect.READ)  # repeating it gives the same link
         if not isinstance(result, Mapping):
             raise Bitrix24NoAnswer(method, "the result is not an object")
         if "payment" not in result:

@@ -11,7 +11,6 @@ from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_4_PLUS
 from airflow_provider_bitrix24 import options
 from airflow_provider_bitrix24.api.values import described
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Error
-from airflow_provider_bitrix24.journal import report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,18 +31,15 @@ BEGUN: Final = "bitrix24_begun"
 """Name of the XCom by which an attempt sees that an earlier one has begun: Airflow deletes it when the next attempt
 starts, and tells that one that it was there."""
 KEEP_STATE: Final = " (keep its task state when you clear it: else the decision is discarded)"
-_KEEP: Final = (
-    "To keep the notes, clear tasks with their task state kept (keep_task_state), or give the operator a SQL journal "
-    "(journal_conn_id), which clearing does not touch."
+_CLEARED: Final = "The task was cleared, and what its earlier attempts had noted is gone: "
+_REPLACED: Final = (
+    f"{_CLEARED}clearing keeps them, so somebody has emptied or replaced the journal, or has added it after the first "
+    "attempt, or something between this worker and the journal replies 'not found'."
 )
-_CLEARED: Final = (
-    "The task was cleared, and what its earlier attempts had noted is gone: Airflow 3.4 discards a task's state when "
-    f"it is cleared. {_KEEP}"
-)
-_RESUMED: Final = f"The task waited for a person's decision, and what it had noted before is gone. {_KEEP}"
+_RESUMED: Final = "The task waited for a person's decision, and what it had noted before is gone."
 _REPEATED: Final = (
     "The run was cleared, and Airflow repeats the later iterations of a loop as new task instances, whose state is "
-    f"empty. {_KEEP}"
+    "empty."
 )
 _UNNOTED: Final = (
     "No note of an earlier attempt is found, and Airflow does not tell whether one has begun: either its notes are "
@@ -89,6 +85,7 @@ def _iteration(context: Context) -> str:
 
     Its number, because clearing an iteration makes Airflow repeat the later ones in another region.
     """
+    # rule: each iteration of a loop has a key of its own
     return f":loop:{context['loop'].index}" if "loop" in context else ""  # type: ignore[typeddict-item]
 
 
@@ -115,24 +112,42 @@ def begin(context: Context, *, retries: int, resumed: bool, database: bool, many
     ti: Any = context["ti"]
     state = _task_state(context, many=many)
     before = begun_before(ti)
-    if before:
+    if before:  # rule: that an earlier attempt has begun is handed on
         # It was deleted when this attempt started. The one after this must see it as well.
         ti.xcom_push(key=BEGUN, value=True)
     first = is_first(ti) and not resumed
     lost = ""
     if resumed:
-        lost = _RESUMED
+        lost = f"{_RESUMED} {_how_to_keep()}"
     elif first:
-        lost = _REPEATED if "loop" in context and not database and _run_was_cleared(context) else ""
+        repeated = "loop" in context and not database and _run_was_cleared(context)
+        lost = f"{_REPEATED} {_how_to_keep()}" if repeated else ""
     elif ti.max_tries != retries:
-        lost = _CLEARED
+        lost = _lost_by_clearing(state, database=database)  # rule: a cleared task is no first attempt
     elif before is not False:
-        lost = _EMPTIED if before else _UNNOTED
+        lost = _EMPTIED if before else _UNNOTED  # rule: a retry whose journal is empty is no first attempt
     if state is not None:
         lost = state.begin(f"try {ti.try_number}", lost=lost, first=first)
         if not before:
             ti.xcom_push(key=BEGUN, value=True)
     return Begun(lost, state)
+
+
+def _lost_by_clearing(state: TaskStateJournal | None, *, database: bool) -> str:
+    """Why a task that was cleared finds no notes, as far as the version of Airflow tells."""
+    if database or (state is not None and not AIRFLOW_V_3_4_PLUS):
+        return _REPLACED
+    if state is None:
+        return f"{_CLEARED}this Airflow keeps no task state (3.3 does). {_how_to_keep()}"
+    return f"{_CLEARED}Airflow discards a task's state when it is cleared (3.4 and newer). {_how_to_keep()}"
+
+
+def _how_to_keep() -> str:
+    """Advice for the next time."""
+    choose = "clear tasks with their task state kept (keep_task_state), or " if AIRFLOW_V_3_4_PLUS else ""
+    return (
+        f"To keep the notes, {choose}give the operator a SQL journal (journal_conn_id), which clearing does not touch."
+    )
 
 
 def _run_was_cleared(context: Context) -> bool:
@@ -164,11 +179,13 @@ def begun_before(ti: Any) -> bool | None:
     keys = getattr(getattr(ti, "_ti_context_from_server", None), "xcom_keys_to_clear", None)
     if keys is not None and BEGUN in keys:
         return True
+    # rule: a retry that is not told of its earlier attempts does not take them for none
     return None if keys is None or (AIRFLOW_V_3_4_PLUS and ti.try_number > 1) else False
 
 
 def is_first(ti: Any) -> bool:
     """Whether nothing of this task has run before: a rescheduled attempt (Airflow 3.4) keeps its number."""
+    # rule: a rescheduled attempt is no first one
     return ti.try_number == 1 and not is_rescheduled(ti) and not begun_before(ti)
 
 
@@ -242,6 +259,8 @@ def _known(context: Context, *, many: bool) -> str | None:
     if many and executed:
         done = sum(record.receipt is not None for record in executed)
         return f"Earlier attempts have sent {len(executed)} items of the list: {done} have succeeded."
+    from airflow_provider_bitrix24.journal import report
+
     known = " ".join(report.known(record) for record in executed)
     return known or (None if first else "")
 

@@ -260,7 +260,7 @@ class PaymentListOperator(PaymentOperator):
         summary = report.summary(path)
         failure = report.failure(fail_on)
         if failure is not None or path is not None:
-            # Before anything else can fail: whoever looks at a failed task finds what became of each item.
+            # Before anything else can fail: a failed task shows the result of each item.
             context["ti"].xcom_push(key="return_value", value=summary)
         if path is not None:
             report.write(path)

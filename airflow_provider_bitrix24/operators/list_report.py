@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from airflow_provider_bitrix24.at_most_once.operation import Operation, Result
+    from airflow_provider_bitrix24.at_most_once.receipt import Outcome
     from airflow_provider_bitrix24.exceptions import Bitrix24Error
 
-Status: TypeAlias = Literal["paid", "already_paid", "created", "existing", "refused", "unknown", "not_started"]
+Status: TypeAlias = "Outcome | Literal['refused', 'unknown', 'not_started']"
 FailOn: TypeAlias = Literal["any", "unknown", "never"] | float
 
 SUCCEEDED: Final = ("paid", "already_paid", "created", "existing")

@@ -48,7 +48,7 @@ class RefreshTokenOperator(LiteralText, BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Refresh, if it is time.
 
-        :raises AirflowFailException: an error that no retry can mend; somebody may have to sign in again.
+        :raises AirflowFailException: an error that no retry can fix; somebody may have to sign in again.
         :raises Bitrix24Error: a passing error.
         """
         return fail_if_final(self._refresh, changes_nothing=True)

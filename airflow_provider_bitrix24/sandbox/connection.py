@@ -51,12 +51,12 @@ class SandboxProtocol(H11Protocol):
         self.app = _lending(self.app, self.connection)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wake whoever waits for the end of the connection."""
+        """Wake the handler that waits for the end of the connection."""
         self.connection.lost.set()
         super().connection_lost(exc)
 
     def on_response_complete(self) -> None:
-        """Count the answers: from the first on, the connection is a kept-alive one."""
+        """Count the responses: from the first on, the connection is a kept-alive one."""
         self.connection.answered += 1
         super().on_response_complete()
 

@@ -41,7 +41,7 @@ class Refused(Exception):
 
 
 class Control:
-    """The handlers of one portal; each returns the JSON answer, or raises ``Refused`` with what was wrong."""
+    """The handlers of one portal; each returns the JSON response, or raises ``Refused`` with what was wrong."""
 
     def __init__(self, portal: Portal) -> None:
         self.portal = portal
@@ -57,7 +57,7 @@ class Control:
             return {"requests": list(self.portal.requests)}
 
     async def tokens(self, _: Request) -> dict[str, Any]:
-        """What became of the OAuth tokens."""
+        """What happened to the OAuth tokens."""
         with self.portal.lock:
             return {"tokens": list(self.portal.tokens_log)}
 
@@ -164,7 +164,7 @@ class Control:
             return {"time": iso(self.portal.now)}
 
     async def options(self, request: Request) -> dict[str, Any]:
-        """Turn options of the portal; the answer has all of them."""
+        """Turn options of the portal; the response has all of them."""
         _understood(self.portal.set_options, await _body(request))
         with self.portal.lock:
             return {"options": dict(self.portal.state.options)}
@@ -220,9 +220,9 @@ def refuse_other_sites(request: Request) -> None:
     """A page of the internet open in a browser on this machine must not get at the portal."""
     origin = request.headers.get("origin")
     if request.url.hostname not in _LOOPBACK:
-        raise Refused("Host: this answers to 127.0.0.1 and localhost only.", 403)
+        raise Refused("Host: this responds to 127.0.0.1 and localhost only.", 403)
     if origin is not None and urlsplit(origin).netloc != request.url.netloc:
-        raise Refused("Origin: this answers to its own page only.", 403)
+        raise Refused("Origin: this responds to its own page only.", 403)
 
 
 async def _body(request: Request, known: tuple[str, ...] | None = None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ TOKEN_METHOD = "oauth.token"  # noqa: S105 - a name, no secret
 KINDS: dict[str, str] = {
     "drop_before": "the connection closes, nothing is executed",
     "drop_after": "executed, then the connection closes",
-    "hold": "the answer is held until released or `seconds` have passed; `when` before or after executing",
+    "hold": "the response is held until released or `seconds` have passed; `when` before or after executing",
     "commit_later": "the connection closes; executed after `seconds` or on release",
     "truncate": "executed; half of the body arrives",
     "slow": "executed; the body dribbles for `seconds`",
@@ -28,7 +28,7 @@ KINDS: dict[str, str] = {
     "error_after_executing": "any `code`, `text` and `status`, executed",
     "redirect": "302 to `location`, not executed",
     "read_lag": "executed, but for `seconds` reads show the state before it",
-    "true_not_applied": "the method's success is answered, nothing is changed",
+    "true_not_applied": "the method's success is reported, nothing is changed",
     "close_idle": "a kept-alive connection closes as the request arrives; not executed",
     "empty_body": "200 without a body; `when` before or after executing (default)",
     "invalid_json": "a body that is no JSON; `when` before or after executing (default)",
@@ -39,10 +39,10 @@ KINDS: dict[str, str] = {
     "flood": "a body without end, or a byte every `seconds`; `when` before or after executing (default)",
     "big_html": "an HTML page of many `megabytes` with `status`; `when` before or after executing (default)",
     "deep_json": "arrays nested to `depth`; `when` before or after executing (default)",
-    "huge_numbers": "executed; `literal` stands wherever the answer has a number",
+    "huge_numbers": "executed; `literal` stands wherever the response has a number",
     "wrong_encoding": "executed; bytes that are not of the declared `charset`",
     "gzip_bomb": "a small body that unpacks to many `megabytes`; `when` before or after executing (default)",
-    "lure": "executed; the token endpoint's answer names the host of `location` as the portal",
+    "lure": "executed; the token endpoint's response names the host of `location` as the portal",
 }
 
 #: Those that spoil what is written to the socket: see ``hostile``.

@@ -1,4 +1,4 @@
-"""Replies made to hurt whoever reads them: endless, gigantic, deeply nested, wrongly encoded. Made piece by piece."""
+"""Replies made to hurt their reader: endless, gigantic, deeply nested, wrongly encoded. Made piece by piece."""
 
 from __future__ import annotations
 

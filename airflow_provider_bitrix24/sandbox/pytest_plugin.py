@@ -55,7 +55,7 @@ class Sandbox:
 
     @property
     def token_log(self) -> list[dict[str, Any]]:
-        """What became of the OAuth tokens, in order: ``event``, ``number``, ``previous``, ``error``, …; no secrets."""
+        """The history of the OAuth tokens: ``event``, ``number``, ``previous``, ``error``, …; no secrets."""
         with self.portal.lock:
             return list(self.portal.tokens_log)
 

@@ -37,7 +37,7 @@ HOST = "127.0.0.1"
 
 
 def create_app(portal: Portal, save: Callable[[], None]) -> Starlette:
-    """Return the application; ``save`` is called after each request, before its answer goes out."""
+    """Return the application; ``save`` is called after each request, before its response goes out."""
 
     async def rest(request: Request) -> ASGIApp:
         try:
@@ -203,7 +203,7 @@ class SandboxServer:
 
 
 def _listener(port: int) -> socket.socket:
-    # With the protocol named, asyncio sets TCP_NODELAY; without, every answer would wait 40 ms for an acknowledgement.
+    # With the protocol named, asyncio sets TCP_NODELAY; without, a response would wait 40 ms for an acknowledgement.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

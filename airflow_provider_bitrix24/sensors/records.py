@@ -7,21 +7,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, conf
 
-from airflow_provider_bitrix24.api.io import Effect
+from airflow_provider_bitrix24 import api
 from airflow_provider_bitrix24.api.values import plain, shown
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24NotFound
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.operators.arguments import given
 from airflow_provider_bitrix24.sensors.payments import PaidSensor
 from airflow_provider_bitrix24.triggers.poll_result import PollResult, Reason
-from airflow_provider_bitrix24.triggers.records import RecordTrigger, gone, judge_record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow.sdk import Context
 
-    from airflow_provider_bitrix24.triggers.payments import PaidTrigger
+    from airflow_provider_bitrix24.triggers.payments import WaitTrigger
 
 
 class Bitrix24RecordSensor(PaidSensor):
@@ -80,6 +79,8 @@ class Bitrix24RecordSensor(PaidSensor):
 
     def look(self, ids: Sequence[int]) -> PollResult:
         """Read the object and judge it."""
+        from airflow_provider_bitrix24.triggers.records import gone, judge_record
+
         method, parameters, condition, fail_when = self._checked()
         try:
             result = self.hook.call(method, parameters)
@@ -87,9 +88,11 @@ class Bitrix24RecordSensor(PaidSensor):
             return gone(method, error)
         return judge_record(method, result, condition, fail_when)
 
-    def trigger(self, ids: Sequence[int], **waiting: Any) -> PaidTrigger:
+    def trigger(self, ids: Sequence[int], **waiting: Any) -> WaitTrigger:
         """Return the trigger for this object."""
         method, parameters, condition, fail_when = self._checked()
+        from airflow_provider_bitrix24.triggers.records import RecordTrigger
+
         return RecordTrigger(method=method, parameters=parameters, condition=condition, fail_when=fail_when, **waiting)
 
     def persist_links(self, context: Context, ids: Sequence[int]) -> None:
@@ -126,7 +129,7 @@ class Bitrix24RecordSensor(PaidSensor):
         from airflow_provider_bitrix24.api.conditions import check_condition
         from airflow_provider_bitrix24.api.methods import effect_of, find
 
-        if not isinstance(self.method, str) or effect_of(self.method.strip()) is not Effect.READ:
+        if not isinstance(self.method, str) or effect_of(self.method.strip()) is not api.io.Effect.READ:
             raise Bitrix24ConfigError(
                 f"method must be a REST method that reads, such as crm.deal.get, not {shown(self.method)}. A sensor "
                 "calls it again and again. Nothing was sent."

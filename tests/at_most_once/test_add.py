@@ -342,7 +342,7 @@ def test_an_unclear_answer_without_effect_is_refused_with_the_portals_words(worl
 
 def test_an_unclear_answer_with_effect_is_a_candidate(world: World) -> None:
     world.fault("error_after_executing", ADD, times=1, code="", text="", status=400)
-    with pytest.raises(PaymentAmbiguous, match="answered unclearly"):
+    with pytest.raises(PaymentAmbiguous, match="responded unclearly"):
         add(world)
 
 

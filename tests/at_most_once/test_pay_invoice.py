@@ -122,7 +122,7 @@ def test_a_paid_invoice_is_left_alone(world: World) -> None:
         ({"invoice_id": 101}, "101 .* is no legacy invoice, but a smart invoice.*AddCrmPaymentOperator"),
         ({"pay_system_id": 99}, "Pay system 99 does not exist.*31 'Bank transfer'"),
         ({"pay_system_id": 8}, "Pay system 8 .* kind ORDER, not CRM_INVOICE"),
-        ({"pay_system_id": 32}, "no REST handler: Bitrix24 would answer true and leave the invoice unpaid"),
+        ({"pay_system_id": 32}, "no REST handler: Bitrix24 would return true and leave the invoice unpaid"),
         ({"pay_system_id": 33}, "Pay system 33 .*(switched off|no REST handler|kind)"),
         ({"pay_system_id": None, "bx_rest_handler": "nobody"}, "no REST handler with the code 'nobody'.*sandbox_bank"),
         ({"pay_system_id": None, "bx_rest_handler": "sandbox_card"}, "No active pay system for legacy invoices uses"),
@@ -436,7 +436,7 @@ def test_a_portal_that_only_redirects_is_given_up_when_nothing_can_appear_any_mo
     world.before[PAY] = lambda: world.fault("redirect", "crm.invoice.get")
     with pytest.raises(Bitrix24OutcomeUnknown, match=r"may have been marked.*could not be read afterwards") as caught:
         pay(world)
-    assert "answered with a redirect" in str(caught.value)
+    assert "with a redirect" in str(caught.value)
     assert "Nothing was executed" not in str(caught.value)
     waited = world.clock.time() - 1_763_800_000
     assert world.client.settings.settle_window < waited < world.client.settings.settle_window + 100

@@ -120,7 +120,7 @@ def test_an_invoice_that_is_withdrawn_during_a_wait_is_not_paid(job: Job, happen
 
 def test_what_somebody_pays_while_it_does_not_leave_is_not_ours(world: World) -> None:
     world.not_sent = 1
-    pay = lambda: world.portal.act.pay_payment(1001, user_id=1)  # noqa: E731 - even as our user
+    pay = lambda: world.portal.act.pay_payment(1001, user_id=1)  # noqa: E731 - even as the connection's user
     world.before["batch:payment"] = lambda: world.before.update({"batch:payment": pay})
     receipt = mark(world.payments)
     assert (receipt.outcome, receipt.sent, receipt.evidence) == ("already_paid", False, "portal_state")

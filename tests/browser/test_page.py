@@ -47,7 +47,7 @@ def page(browser: Browser, server: SandboxServer) -> Iterator[Page]:
     page.goto(server.url)
     yield page
     page.close()
-    # the browser itself notes an answer that is an error, or none; anything else is ours
+    # the browser itself notes a response that is an error, or none; anything else is ours
     assert [text for text in complaints if not text.startswith("Failed to load resource")] == []
 
 
@@ -91,6 +91,15 @@ def test_customer_pays(page: Page, server: SandboxServer) -> None:
 
 def test_nothing_to_pay_on_what_is_closed(page: Page) -> None:
     expect(page.locator("#invoices button")).to_have_count(9)  # neither paid, nor cancelled, nor declined, nor empty
+
+
+def test_nothing_to_pay_on_an_empty_payment(page: Page, server: SandboxServer) -> None:
+    call(server, "crm.item.payment.add", entityTypeId=2, entityId=1)
+    row = page.locator("#payments tr", has_text="#1033")
+    expect(row).to_contain_text("empty")
+    expect(row.locator("button")).to_have_count(0)
+    call(server, "crm.item.payment.product.add", paymentId=1033, rowId=1, quantity=1)
+    expect(page.get_by_label("Customer pays: payment 1033")).to_be_visible()
 
 
 def test_action_that_fails_is_explained(page: Page, server: SandboxServer) -> None:
@@ -181,6 +190,7 @@ def test_rows_do_not_show_through_above_a_sticky_heading(page: Page, server: San
 @pytest.mark.parametrize("width", [1280, 420])
 def test_fits_and_can_be_used(browser: Browser, server: SandboxServer, width: int) -> None:
     server.portal.act.pay_payment(1003)
+    call(server, "crm.nosuch.method")  # its error code is one long word
     page = browser.new_page(viewport={"width": width, "height": 900})
     page.goto(server.url)
     expect(page.locator("#payments tr")).to_have_count(4)

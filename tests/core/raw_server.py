@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 SECRET = "c4n4rys3cr3tc0de"
 
 
-def answer(body: bytes | dict, *, status: str = "200 OK", headers: str = "") -> bytes:
-    """A complete HTTP answer."""
+def http_response(body: bytes | dict, *, status: str = "200 OK", headers: str = "") -> bytes:
+    """A complete HTTP response."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     return f"HTTP/1.1 {status}\r\nContent-Length: {len(raw)}\r\n{headers}\r\n".encode() + raw
 
 
-OK = answer({"result": {"id": 7, "sum": 10.10}, "time": {"finish": 1763800000, "operating_reset_at": 1763800600}})
+OK = http_response(
+    {"result": {"id": 7, "sum": 10.10}, "time": {"finish": 1763800000, "operating_reset_at": 1763800600}}
+)
 
 
 @dataclass

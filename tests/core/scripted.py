@@ -26,14 +26,14 @@ def client(**extra: Any) -> ApiClient:
     return ApiClient(portal(**extra))
 
 
-def says(body: Any = None, status: int = 200, at: float = 1_763_800_000.0, **headers: str) -> Response:
-    """An answer with a JSON body, or with the bytes that are given."""
+def json_response(body: Any = None, status: int = 200, at: float = 1_763_800_000.0, **headers: str) -> Response:
+    """A response with a JSON body, or with the bytes that are given."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     return Response(status=status, headers={k.replace("_", "-"): v for k, v in headers.items()}, body=raw, at=at)
 
 
-def refuses(code: Any, text: str = "", status: int = 400, **headers: str) -> Response:
-    return says({"error": code, "error_description": text}, status, **headers)
+def error_response(code: Any, text: str = "", status: int = 400, **headers: str) -> Response:
+    return json_response({"error": code, "error_description": text}, status, **headers)
 
 
 class Play:

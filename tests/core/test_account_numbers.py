@@ -9,15 +9,17 @@ import pytest
 from airflow_provider_bitrix24.api import account_numbers
 from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24NoAnswer
-from tests.core.scripted import Play, client, play, says
+from tests.core.scripted import Play, client, json_response, play
 
 
 def invoices(numbers: Any, *bodies: Any) -> Play:
-    return play(account_numbers.find_invoices(client(), account_numbers=numbers), *map(says, bodies))
+    return play(account_numbers.find_invoices(client(), account_numbers=numbers), *map(json_response, bodies))
 
 
 def payments(numbers: Any, *bodies: Any, **owner: Any) -> Play:
-    return play(account_numbers.find_crm_payments(client(), account_numbers=numbers, **owner), *map(says, bodies))
+    return play(
+        account_numbers.find_crm_payments(client(), account_numbers=numbers, **owner), *map(json_response, bodies)
+    )
 
 
 def row(number: int, account_number: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Batches as PHP wants them, and what its answers say about each command."""
+"""Batches as PHP wants them, and what its responses say about each command."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from airflow_provider_bitrix24.exceptions import (
     Bitrix24OutcomeUnknown,
     Bitrix24RateLimited,
 )
-from tests.core.scripted import SECRET, Play, client, play, refuses, says
+from tests.core.scripted import SECRET, Play, client, error_response, json_response, play
 
 GET = "crm.item.payment.get"
 TWO = {"a": (GET, {"id": 1}), "b": (GET, {"id": 2})}
 
 
 def answered(result: Any = (), errors: Any = (), **more: Any) -> Any:
-    """A batch's answer; Python's empty tuple becomes PHP's empty array."""
+    """A batch's response; Python's empty tuple becomes PHP's empty array."""
     body = {"result": result, "result_error": errors, "result_total": [], "result_next": [], "result_time": [], **more}
-    return says({"result": body, "time": {"finish": 1763800000}})
+    return json_response({"result": body, "time": {"finish": 1763800000}})
 
 
 def batch(commands: Any, *outcomes: Any, **options: Any) -> Play:
@@ -179,20 +179,20 @@ def test_working_time_of_inner_calls_is_remembered() -> None:
     at = 1763800000
     times = {"a": {"operating_reset_at": at + 60}, "b": {"operating": 0}}
     body = {"result": {"a": 1, "b": 1}, "result_error": [], "result_time": times}
-    play(one.batch(TWO), says({"result": body}))
+    play(one.batch(TWO), json_response({"result": body}))
     blocked = {"a": {"error": "OPERATION_TIME_LIMIT", "error_description": "Method is blocked"}}
     reply = play(one.batch(TWO), answered({"b": 1}, blocked)).value
     with pytest.raises(Bitrix24RateLimited) as caught:
         reply.value("a")
     assert caught.value.retry_after == 60
-    error = play(one.call(GET, effect=Effect.READ), refuses("OPERATION_TIME_LIMIT", status=429)).error
+    error = play(one.call(GET, effect=Effect.READ), error_response("OPERATION_TIME_LIMIT", status=429)).error
     assert error.retry_after == 60
 
 
 @pytest.mark.parametrize("result", [True, [], None, {"result": {}}, "x"])
 def test_an_answer_that_is_no_batch(result: Any) -> None:
-    assert isinstance(batch(TWO, says({"result": result})).error, Bitrix24NoAnswer)
-    error = batch(TWO, says({"result": result}), effect=Effect.NON_IDEMPOTENT).error
+    assert isinstance(batch(TWO, json_response({"result": result})).error, Bitrix24NoAnswer)
+    error = batch(TWO, json_response({"result": result}), effect=Effect.NON_IDEMPOTENT).error
     assert isinstance(error, Bitrix24OutcomeUnknown)
     assert error.answered is False
 

@@ -32,13 +32,13 @@ from airflow_provider_bitrix24.exceptions import (
     Bitrix24RateLimited,
     Bitrix24ServerError,
 )
-from tests.core.scripted import SECRET, Play, client, endless, play, portal, refuses, says
+from tests.core.scripted import SECRET, Play, client, endless, error_response, json_response, play, portal
 
 METHOD = "crm.item.payment.add"
 READ, IDEMPOTENT, NON_IDEMPOTENT = Effect.READ, Effect.IDEMPOTENT, Effect.NON_IDEMPOTENT
 WRITES = [IDEMPOTENT, NON_IDEMPOTENT]
 DEADLINE = SendDeadline(monotonic=1.0, wall=1.0)
-OK = says({"result": 1})
+OK = json_response({"result": 1})
 
 CERTAIN = {
     "NO_AUTH_FOUND": Bitrix24AuthError,
@@ -104,7 +104,7 @@ def call(effect: Effect, *outcomes: Any, deadline: SendDeadline | None = None, *
 @pytest.mark.parametrize("status", [200, 400, 401, 503])
 @pytest.mark.parametrize("code", CERTAIN)
 def test_what_certainly_did_not_run_is_final_and_told_by_its_code(code: Any, status: int, effect: Effect) -> None:
-    error = call(effect, refuses(code, "words", status)).error
+    error = call(effect, error_response(code, "words", status)).error
     assert type(error) is CERTAIN[code]
     assert (error.portal_code, error.status, error.method, error.description) == (
         str(code).strip(),
@@ -117,10 +117,10 @@ def test_what_certainly_did_not_run_is_final_and_told_by_its_code(code: Any, sta
 @pytest.mark.parametrize("code", [100, "100"])
 def test_a_bad_parameter_is_certain_unless_the_server_broke(code: Any) -> None:
     for effect in Effect:
-        assert type(call(effect, refuses(code, "words", 400)).error) is Bitrix24InvalidRequest
-    assert type(call(READ, refuses(code, "words", 500)).error) is Bitrix24InvalidRequest
+        assert type(call(effect, error_response(code, "words", 400)).error) is Bitrix24InvalidRequest
+    assert type(call(READ, error_response(code, "words", 500)).error) is Bitrix24InvalidRequest
     for effect in WRITES:
-        error = call(effect, refuses(code, "words", 500)).error
+        error = call(effect, error_response(code, "words", 500)).error
         assert isinstance(error, Bitrix24OutcomeUnknown)
         assert (error.answered, error.portal_code) == (False, "100")
 
@@ -135,9 +135,9 @@ def test_a_bad_parameter_is_certain_unless_the_server_broke(code: Any) -> None:
 )
 def test_codes_that_may_also_come_after_a_write_are_certain_only_for_reads(code: str, kind: type) -> None:
     for status, answered in ((400, True), (500, False)):
-        assert type(call(READ, refuses(code, "words", status)).error) is kind
+        assert type(call(READ, error_response(code, "words", status)).error) is kind
         for effect in WRITES:
-            error = call(effect, refuses(code, "words", status)).error
+            error = call(effect, error_response(code, "words", status)).error
             assert isinstance(error, Bitrix24OutcomeUnknown)
             assert (error.answered, error.portal_code, error.text) == (answered, code, "words")
 
@@ -150,41 +150,41 @@ def ask(method: str, effect: Effect, outcome: Any) -> Any:
 @pytest.mark.parametrize("text", SPEAKING)
 def test_codes_without_meaning_are_told_by_the_words_that_the_method_gives_before_writing(code: Any, text: str) -> None:
     kind, methods = SPEAKING[text]
-    assert type(call(READ, refuses(code, text)).error) is kind
+    assert type(call(READ, error_response(code, text)).error) is kind
     for method in {*WRITING, *methods}:
         for effect in WRITES:
-            error = ask(method, effect, refuses(code, text))
+            error = ask(method, effect, error_response(code, text))
             assert type(error) is (kind if method in methods else Bitrix24OutcomeUnknown), method
 
 
 @pytest.mark.parametrize("code", OF_METHODS)
 def test_a_methods_own_code_is_a_refusal_only_from_a_method_that_checks_first(code: Any) -> None:
-    assert type(call(READ, refuses(code, "words")).error) is OF_METHODS[code]
+    assert type(call(READ, error_response(code, "words")).error) is OF_METHODS[code]
     for method in {*WRITING, *SAID_BEFORE_WRITING[code]}:
-        error = ask(method, NON_IDEMPOTENT, refuses(code, "words"))
+        error = ask(method, NON_IDEMPOTENT, error_response(code, "words"))
         certain = method in SAID_BEFORE_WRITING[code]
         assert type(error) is (OF_METHODS[code] if certain else Bitrix24OutcomeUnknown), method
 
 
 def test_an_add_that_does_not_find_its_own_payment_may_have_added_it() -> None:
-    error = call(NON_IDEMPOTENT, refuses(0, "Payment has not been found")).error
+    error = call(NON_IDEMPOTENT, error_response(0, "Payment has not been found")).error
     assert isinstance(error, Bitrix24OutcomeUnknown)
     assert (error.answered, error.portal_code, error.text) == (True, "0", "Payment has not been found")
 
 
 @pytest.mark.parametrize("code", [0, "", "SALE_PAYMENT_WRONG", "201650000001", "ERROR_PROCESS_REQUEST_RESULT"])
 def test_words_that_nobody_knows_are_an_answer_but_an_unclear_one(code: Any) -> None:
-    read = call(READ, refuses(code, "Etwas ging schief")).error
+    read = call(READ, error_response(code, "Etwas ging schief")).error
     assert type(read) is Bitrix24ApiError
     for effect in WRITES:
-        error = call(effect, refuses(code, "Etwas ging schief")).error
+        error = call(effect, error_response(code, "Etwas ging schief")).error
         assert isinstance(error, Bitrix24OutcomeUnknown)
         assert (error.answered, error.portal_code, error.text) == (True, str(code), "Etwas ging schief")
 
 
 def test_the_text_of_another_check_after_the_write_stays_unclear() -> None:
-    assert isinstance(call(NON_IDEMPOTENT, refuses(0, "Payment not found")).error, Bitrix24OutcomeUnknown)
-    assert isinstance(call(READ, refuses(0, "Payment not found")).error, Bitrix24NotFound)
+    assert isinstance(call(NON_IDEMPOTENT, error_response(0, "Payment not found")).error, Bitrix24OutcomeUnknown)
+    assert isinstance(call(READ, error_response(0, "Payment not found")).error, Bitrix24NotFound)
 
 
 @pytest.mark.parametrize(
@@ -196,12 +196,12 @@ def test_the_text_of_another_check_after_the_write_stays_unclear() -> None:
     ],
 )
 def test_a_check_failure_says_what_is_missing(text: str, kind: type) -> None:
-    assert type(ask("sale.paysystem.pay.invoice", IDEMPOTENT, refuses("ERROR_CHECK_FAILURE", text))) is kind
+    assert type(ask("sale.paysystem.pay.invoice", IDEMPOTENT, error_response("ERROR_CHECK_FAILURE", text))) is kind
 
 
 @pytest.mark.parametrize("code", ["INTERNAL_SERVER_ERROR", "ERROR_UNEXPECTED_ANSWER", "ERROR_CORE", "NEW_WORD"])
 def test_trouble_inside_is_no_answer_to_a_write(code: str) -> None:
-    broken = refuses(code, "SQL query error!", 500)
+    broken = error_response(code, "SQL query error!", 500)
     for effect in WRITES:
         error = call(effect, broken).error
         assert isinstance(error, Bitrix24OutcomeUnknown)
@@ -215,16 +215,16 @@ def test_trouble_inside_is_no_answer_to_a_write(code: str) -> None:
     "lost",
     [
         Unknown("reset"),
-        says(b"<html>", 502),
-        says(b"", 504),
-        says(b"[]"),
-        says(b'"x"'),
-        says(b'{"result": 1e9999999999999999999}'),
-        says(b"[" * 100_000),
-        says({"no": "result"}),
-        says({"result": 1}, 500),
-        says(b'{"result": NaN}'),
-        says(b"\xff\xfe\xfa"),
+        json_response(b"<html>", 502),
+        json_response(b"", 504),
+        json_response(b"[]"),
+        json_response(b'"x"'),
+        json_response(b'{"result": 1e9999999999999999999}'),
+        json_response(b"[" * 100_000),
+        json_response({"no": "result"}),
+        json_response({"result": 1}, 500),
+        json_response(b'{"result": NaN}'),
+        json_response(b"\xff\xfe\xfa"),
     ],
 )
 def test_a_lost_answer_is_read_again_and_never_written_again(lost: Any) -> None:
@@ -260,7 +260,7 @@ def test_the_deadline_goes_with_the_request() -> None:
 
 
 def test_the_auth_server_being_away_is_worth_another_try_but_no_second_write() -> None:
-    away = refuses("CONNECTION_ERROR", status=401)
+    away = error_response("CONNECTION_ERROR", status=401)
     assert call(READ, away, OK).value.result == 1
     for error in (call(READ, away, away, away).error, call(IDEMPOTENT, away).error, call(NON_IDEMPOTENT, away).error):
         assert type(error) is Bitrix24ServerError
@@ -269,7 +269,7 @@ def test_the_auth_server_being_away_is_worth_another_try_but_no_second_write() -
 
 # -- the rate limit -----------------------------------------------------------------------------------------------
 
-BUSY = refuses("QUERY_LIMIT_EXCEEDED", "Too many requests", 503)
+BUSY = error_response("QUERY_LIMIT_EXCEEDED", "Too many requests", 503)
 
 
 @pytest.mark.parametrize("effect", Effect)
@@ -306,7 +306,7 @@ def test_no_waiting_at_all_if_asked_so() -> None:
 
 
 def test_the_portals_own_delay_is_honoured_or_handed_on() -> None:
-    asked = refuses("QUERY_LIMIT_EXCEEDED", status=503, retry_after="30")
+    asked = error_response("QUERY_LIMIT_EXCEEDED", status=503, retry_after="30")
     played = call(READ, asked, OK)
     assert played.waited >= 30
     played = call(READ, asked, rate_limit_wait=20)
@@ -322,8 +322,8 @@ def test_troubles_and_busy_times_are_counted_apart() -> None:
 def test_too_much_working_time_knows_when_to_come_back() -> None:
     one = client()
     at = 1_763_800_000.0
-    play(one.call(METHOD, effect=IDEMPOTENT), says({"result": 1, "time": {"operating_reset_at": at + 90}}))
-    blocked = refuses("OPERATION_TIME_LIMIT", "Method is blocked", 429)
+    play(one.call(METHOD, effect=IDEMPOTENT), json_response({"result": 1, "time": {"operating_reset_at": at + 90}}))
+    blocked = error_response("OPERATION_TIME_LIMIT", "Method is blocked", 429)
     error = play(one.call(METHOD, effect=IDEMPOTENT), blocked).error
     assert isinstance(error, Bitrix24RateLimited)
     assert error.retry_after == pytest.approx(90)
@@ -332,14 +332,16 @@ def test_too_much_working_time_knows_when_to_come_back() -> None:
     other = play(one.call("crm.item.payment.get", effect=READ), blocked).error
     assert other.retry_after is None
     assert "some minutes" in str(other)
-    late = says({"error": "OPERATION_TIME_LIMIT"}, 429, at=at + 100)
+    late = json_response({"error": "OPERATION_TIME_LIMIT"}, 429, at=at + 100)
     assert play(one.call(METHOD, effect=IDEMPOTENT), late).error.retry_after is None
 
 
 def test_working_time_is_counted_by_the_portals_clock() -> None:
     one = client()
-    play(one.call(METHOD, effect=IDEMPOTENT), says({"result": 1, "time": {"operating_reset_at": "1763800090"}}))
-    blocked = refuses("OPERATION_TIME_LIMIT", status=429, date="Sat, 22 Nov 2025 08:27:00 GMT")
+    play(
+        one.call(METHOD, effect=IDEMPOTENT), json_response({"result": 1, "time": {"operating_reset_at": "1763800090"}})
+    )
+    blocked = error_response("OPERATION_TIME_LIMIT", status=429, date="Sat, 22 Nov 2025 08:27:00 GMT")
     assert play(one.call(METHOD, effect=IDEMPOTENT), blocked).error.retry_after == pytest.approx(
         1763800090 - 1763800020
     )
@@ -352,7 +354,7 @@ def test_working_time_is_counted_by_the_portals_clock() -> None:
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308, 399])
 def test_a_redirect_names_the_new_host_and_what_to_do(status: int, effect: Effect) -> None:
     """Of a write it is not known whether it was executed before something on the way answered so."""
-    moved = says(b"", status, location=f"https://new.bitrix24.com/rest/1/{SECRET}/x")
+    moved = json_response(b"", status, location=f"https://new.bitrix24.com/rest/1/{SECRET}/x")
     error = call(effect, moved).error
     if effect is READ:
         assert type(error) is Bitrix24ConfigError
@@ -367,16 +369,16 @@ def test_a_redirect_names_the_new_host_and_what_to_do(status: int, effect: Effec
 
 
 def test_other_redirects_are_explained() -> None:
-    same = call(READ, says(b"", 302, location="http://acme.bitrix24.com/auth/")).error
+    same = call(READ, json_response(b"", 302, location="http://acme.bitrix24.com/auth/")).error
     assert "schema (it points to http)" in str(same)
     for path in ("/login/", "login.php?backurl=/rest/", "?x=1"):
-        relative = str(call(READ, says(b"", 302, location=path)).error)
+        relative = str(call(READ, json_response(b"", 302, location=path)).error)
         assert "redirect to another path on the same host" in relative
         assert "renamed" not in relative
         assert "login" not in relative.replace("login page", "")
     for spelling in ("http://ACME.bitrix24.com./", "http://acme.bitrix24.com:80/x"):
-        assert "schema (it points to http)" in str(call(READ, says(b"", 302, location=spelling)).error)
-    for nowhere in (says(b"", 302), says(b"", 302, location="http://[")):
+        assert "schema (it points to http)" in str(call(READ, json_response(b"", 302, location=spelling)).error)
+    for nowhere in (json_response(b"", 302), json_response(b"", 302, location="http://[")):
         assert "an address it did not name" in str(call(READ, nowhere).error)
 
 
@@ -388,27 +390,29 @@ def test_a_missing_scope_is_named() -> None:
         ("salescenter.payment.getPublicUrl", "salescenter"),
         ("crm.invoice.get", "crm"),
     ):
-        error = play(one.call(method, effect=READ), refuses("insufficient_scope")).error
+        error = play(one.call(method, effect=READ), error_response("insufficient_scope")).error
         assert error.missing_scopes == (scope,)
         assert f"lacks the scope {scope}" in str(error)
-    assert play(one.call("im.notify", effect=IDEMPOTENT), refuses("insufficient_scope")).error.missing_scopes == ()
-    denied = play(one.call("crm.invoice.get", effect=READ), refuses("ACCESS_DENIED")).error
+    assert (
+        play(one.call("im.notify", effect=IDEMPOTENT), error_response("insufficient_scope")).error.missing_scopes == ()
+    )
+    denied = play(one.call("crm.invoice.get", effect=READ), error_response("ACCESS_DENIED")).error
     assert denied.missing_scopes == ()
     assert "may lack the right" in str(denied)
 
 
 def test_newer_error_objects_are_read() -> None:
     body = {"error": {"code": "BITRIX_REST_V3_EXCEPTION_ACCESSDENIED", "message": "no"}}
-    error = call(READ, says(body, 400)).error
+    error = call(READ, json_response(body, 400)).error
     assert (error.portal_code, error.description) == ("BITRIX_REST_V3_EXCEPTION_ACCESSDENIED", "no")
 
 
 def test_a_portal_that_repeats_the_secret_is_not_quoted() -> None:
-    error = call(READ, refuses("X", f"see /rest/1/{SECRET}/")).error
+    error = call(READ, error_response("X", f"see /rest/1/{SECRET}/")).error
     assert error.description == "see /rest/1/***/"
     assert SECRET not in str(call(NON_IDEMPOTENT, Unknown(f"no {SECRET}")).error)
     assert SECRET not in str(call(NON_IDEMPOTENT, *[NotSent(f"no {SECRET}")] * 3).error)
-    inside = says({"result": {"note": f"at {SECRET.upper()}!", "list": [SECRET, 7, None], SECRET: True}})
+    inside = json_response({"result": {"note": f"at {SECRET.upper()}!", "list": [SECRET, 7, None], SECRET: True}})
     assert call(READ, inside).value.result == {"note": "at ***!", "list": ["***", 7, None], "***": True}
 
 
@@ -416,15 +420,15 @@ def test_a_portal_that_repeats_the_secret_is_not_quoted() -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        refuses(f"No webhook {SECRET}", "x"),
-        refuses(SECRET.upper()),
-        refuses("x" * 90 + SECRET),
-        says({"error": {"code": SECRET, "message": SECRET}}, 400),
-        refuses("0", "x" * 490 + SECRET),
-        refuses("0", "<b>" * 1330 + SECRET),
-        refuses("0", f"&#{ord(SECRET[0])};{SECRET[1:]}"),
-        says(b"", 302, location=f"https://{SECRET}.evil.com/rest/"),
-        says(b"", 302, location=f"{SECRET}://acme.bitrix24.com/rest/"),
+        error_response(f"No webhook {SECRET}", "x"),
+        error_response(SECRET.upper()),
+        error_response("x" * 90 + SECRET),
+        json_response({"error": {"code": SECRET, "message": SECRET}}, 400),
+        error_response("0", "x" * 490 + SECRET),
+        error_response("0", "<b>" * 1330 + SECRET),
+        error_response("0", f"&#{ord(SECRET[0])};{SECRET[1:]}"),
+        json_response(b"", 302, location=f"https://{SECRET}.evil.com/rest/"),
+        json_response(b"", 302, location=f"{SECRET}://acme.bitrix24.com/rest/"),
     ],
 )
 def test_no_part_of_the_secret_is_in_an_error(answer: Any, effect: Effect) -> None:
@@ -434,11 +438,11 @@ def test_no_part_of_the_secret_is_in_an_error(answer: Any, effect: Effect) -> No
 
 
 def test_markup_and_lines_are_taken_out_of_the_portals_words() -> None:
-    error = call(READ, refuses("X", "Zeile&nbsp;1<br />\n\n<b>2</b>")).error
+    error = call(READ, error_response("X", "Zeile&nbsp;1<br />\n\n<b>2</b>")).error
     assert error.description == "Zeile 1 2"
-    assert call(READ, refuses("X", "<" * 1_000_000)).error.description == "<" * 500
-    assert call(READ, refuses("X", "a < b<br>")).error.description == "a < b"
-    assert call(READ, says({"error": "X", "error_description": ["no", "text"]}, 400)).error.description == ""
+    assert call(READ, error_response("X", "<" * 1_000_000)).error.description == "<" * 500
+    assert call(READ, error_response("X", "a < b<br>")).error.description == "a < b"
+    assert call(READ, json_response({"error": "X", "error_description": ["no", "text"]}, 400)).error.description == ""
 
 
 # -- what is sent -------------------------------------------------------------------------------------------------
@@ -508,13 +512,13 @@ def opened(response: Response) -> Any:
     ],
 )
 def test_the_portals_clock(body: dict[str, Any], headers: dict[str, str], at: float | None) -> None:
-    reply = opened(says({"result": 1, **body}, **headers))
+    reply = opened(json_response({"result": 1, **body}, **headers))
     assert (reply.at.timestamp() if reply.at else None) == (pytest.approx(at) if at else None)
 
 
 def test_totals_come_as_numbers_or_text_or_not_at_all() -> None:
-    assert opened(says({"result": [], "total": 3, "next": "50"})) == Reply([], 3, 50)
-    assert opened(says({"result": [], "total": True, "next": "x"})) == Reply([], None, None)
+    assert opened(json_response({"result": [], "total": 3, "next": "50"})) == Reply([], 3, 50)
+    assert opened(json_response({"result": [], "total": True, "next": "x"})) == Reply([], None, None)
 
 
 json_values = st.recursive(
@@ -539,7 +543,7 @@ def test_any_json_comes_through_exactly(value: Any) -> None:
             return "{" + ",".join(f"{text(key)}:{text(inner)}" for key, inner in part.items()) + "}"
         return json.dumps(part)
 
-    reply = opened(says(f'{{"result": {text(value)}}}'.encode()))
+    reply = opened(json_response(f'{{"result": {text(value)}}}'.encode()))
     assert isinstance(reply, Reply)
     assert reply.result == value
 
@@ -547,7 +551,7 @@ def test_any_json_comes_through_exactly(value: Any) -> None:
 @given(st.binary() | json_values.map(lambda value: json.dumps(value, default=str).encode()))
 def test_any_body_is_read_without_failing(body: bytes) -> None:
     for status in (200, 302, 404, 503):
-        assert isinstance(opened(says(body, status)), Reply | ErrorReply | Redirect | UnusableReply)
+        assert isinstance(opened(json_response(body, status)), Reply | ErrorReply | Redirect | UnusableReply)
 
 
 @given(
@@ -563,7 +567,7 @@ def test_any_body_is_read_without_failing(body: bytes) -> None:
 )
 def test_no_error_ever_makes_a_write_go_out_twice(code: Any, text: Any, status: int, effect: Effect) -> None:
     flow = client().call(METHOD, effect=effect)
-    played = Play(flow, [says({"error": code, "error_description": text}, status)] * 2)
+    played = Play(flow, [json_response({"error": code, "error_description": text}, status)] * 2)
     assert len(played.requests) == 1
     assert isinstance(played.error, exceptions.Bitrix24Error)
     assert SECRET not in "".join(traceback.format_exception(played.error))
@@ -577,13 +581,13 @@ def test_a_caller_tries_as_often_as_told() -> None:
 @pytest.mark.parametrize("status", [200, 401, 403, 404, 405])
 @pytest.mark.parametrize("page", [b"<!DOCTYPE html><title>x</title>", b"\xef\xbb\xbf\n <html>login</html>"])
 def test_a_web_page_asks_whether_this_is_the_portal(status: int, page: bytes) -> None:
-    said = str(call(READ, *[says(page, status)] * 3).error)
+    said = str(call(READ, *[json_response(page, status)] * 3).error)
     assert f"HTTP {status} with an HTML page: is https://acme.bitrix24.com the address of the portal?" in said
     assert "a login page" in said
 
 
 def test_a_page_of_a_portal_in_trouble_says_no_more_than_that() -> None:
-    assert "the address of the portal" not in str(call(READ, *[says(b"<html>", 502)] * 3).error)
+    assert "the address of the portal" not in str(call(READ, *[json_response(b"<html>", 502)] * 3).error)
 
 
 def test_a_connection_that_fails_names_where_it_goes() -> None:

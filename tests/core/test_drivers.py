@@ -28,15 +28,15 @@ from airflow_provider_bitrix24.exceptions import (
     Bitrix24RateLimited,
     Bitrix24ServerError,
 )
-from tests.core.raw_server import OK, SECRET, Peer, Requests, answer, gzipped, settings_for, wait_for
+from tests.core.raw_server import OK, SECRET, Peer, Requests, gzipped, http_response, settings_for, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 METHOD = "crm.item.payment.get"
-BROKE = "the connection broke before the answer was complete"
-LATE = "no complete answer within 1 s"
+BROKE = "the connection broke before the response was complete"
+LATE = "no complete response within 1 s"
 HTML = b"<html>https://acme.bitrix24.com/rest/1/" + SECRET.encode() + b"/x</html>"
 
 
@@ -97,11 +97,11 @@ def chunked(*chunks: bytes, end: bool = True) -> bytes:
 
 
 def coded(body: bytes, encoding: str) -> bytes:
-    return answer(body, headers=f"Content-Encoding: {encoding}\r\n")
+    return http_response(body, headers=f"Content-Encoding: {encoding}\r\n")
 
 
 def error(code: Any, text: str = "", status: str = "400 Bad Request", headers: str = "") -> Any:
-    return sends(answer({"error": code, "error_description": text}, status=status, headers=headers))
+    return sends(http_response({"error": code, "error_description": text}, status=status, headers=headers))
 
 
 GOOD = {"result": True, "time": {"start": 1}}
@@ -112,13 +112,13 @@ FAULTS: dict[str, tuple[Any, Bitrix24Error | None, Bitrix24Error | None]] = {
     "fine, chunked": (sends(chunked(b'{"result":', b"true}")), None, None),
     "fine, until the end of the connection": (sends_and_closes(b'HTTP/1.1 200 OK\r\n\r\n{"result": 1}'), None, None),
     "fine, packed": (sends(coded(gzipped(GOOD), "gzip")), None, None),
-    "fine, with a mark of the byte order": (sends(answer(b'\xef\xbb\xbf{"result": 1}')), None, None),
+    "fine, with a mark of the byte order": (sends(http_response(b'\xef\xbb\xbf{"result": 1}')), None, None),
     "closed while it was being sent": (
         drops_unread,
         Bitrix24NoAnswer(METHOD, BROKE),
         Bitrix24OutcomeUnknown(METHOD, False, None, BROKE),
     ),
-    "closed without an answer": (
+    "closed without a response": (
         drops,
         Bitrix24NoAnswer(METHOD, BROKE),
         Bitrix24OutcomeUnknown(METHOD, False, None, BROKE),
@@ -152,28 +152,28 @@ FAULTS: dict[str, tuple[Any, Bitrix24Error | None, Bitrix24Error | None]] = {
     ),
     "half of a packed body": (
         sends(coded(gzipped(GOOD)[:-9], "gzip")),
-        Bitrix24NoAnswer(METHOD, "the answer is incomplete"),
-        Bitrix24OutcomeUnknown(METHOD, False, None, "the answer is incomplete"),
+        Bitrix24NoAnswer(METHOD, "the response is incomplete"),
+        Bitrix24OutcomeUnknown(METHOD, False, None, "the response is incomplete"),
     ),
     "called packed and is not": (
         sends(coded(b'{"result": 1}', "gzip")),
-        Bitrix24NoAnswer(METHOD, "the answer cannot be unpacked"),
-        Bitrix24OutcomeUnknown(METHOD, False, None, "the answer cannot be unpacked"),
+        Bitrix24NoAnswer(METHOD, "the response cannot be unpacked"),
+        Bitrix24OutcomeUnknown(METHOD, False, None, "the response cannot be unpacked"),
     ),
     "packed in a way nobody asked for": (
         sends(coded(b"x", "br")),
-        Bitrix24NoAnswer(METHOD, "the answer is encoded in a way that was not asked for"),
-        Bitrix24OutcomeUnknown(METHOD, False, None, "the answer is encoded in a way that was not asked for"),
+        Bitrix24NoAnswer(METHOD, "the response is encoded in a way that was not asked for"),
+        Bitrix24OutcomeUnknown(METHOD, False, None, "the response is encoded in a way that was not asked for"),
     ),
     "too large": (
-        sends(answer(b"x" * 5000)),
-        Bitrix24NoAnswer(METHOD, "the answer is larger than 4000 bytes"),
-        Bitrix24OutcomeUnknown(METHOD, False, None, "the answer is larger than 4000 bytes"),
+        sends(http_response(b"x" * 5000)),
+        Bitrix24NoAnswer(METHOD, "the response is larger than 4000 bytes"),
+        Bitrix24OutcomeUnknown(METHOD, False, None, "the response is larger than 4000 bytes"),
     ),
     "too large once unpacked": (
         sends(coded(gzipped({"result": "x" * 5000}), "gzip")),
-        Bitrix24NoAnswer(METHOD, "the answer is larger than 4000 bytes"),
-        Bitrix24OutcomeUnknown(METHOD, False, None, "the answer is larger than 4000 bytes"),
+        Bitrix24NoAnswer(METHOD, "the response is larger than 4000 bytes"),
+        Bitrix24OutcomeUnknown(METHOD, False, None, "the response is larger than 4000 bytes"),
     ),
     "no HTTP": (
         sends_and_closes(b"SSH-2.0-OpenSSH_9.9\r\n\r\n"),
@@ -181,27 +181,29 @@ FAULTS: dict[str, tuple[Any, Bitrix24Error | None, Bitrix24Error | None]] = {
         Bitrix24OutcomeUnknown(METHOD, False, None, BROKE),
     ),
     "HTML under 200": (
-        sends(answer(HTML)),
+        sends(http_response(HTML)),
         Bitrix24NoAnswer(METHOD, "HTTP 200 with an HTML page"),
         Bitrix24OutcomeUnknown(METHOD, False, None, "HTTP 200 with an HTML page"),
     ),
     "HTML under 502": (
-        sends(answer(HTML, status="502 Bad Gateway")),
+        sends(http_response(HTML, status="502 Bad Gateway")),
         Bitrix24NoAnswer(METHOD, "HTTP 502 with an HTML page"),
         Bitrix24OutcomeUnknown(METHOD, False, None, "HTTP 502 with an HTML page"),
     ),
     "an empty body": (
-        sends(answer(b"")),
+        sends(http_response(b"")),
         Bitrix24NoAnswer(METHOD, "HTTP 200 without a body"),
         Bitrix24OutcomeUnknown(METHOD, False, None, "HTTP 200 without a body"),
     ),
     "no JSON": (
-        sends(answer(b'{"result": 1')),
+        sends(http_response(b'{"result": 1')),
         Bitrix24NoAnswer(METHOD, "HTTP 200 with a body that is not the JSON of the method"),
         Bitrix24OutcomeUnknown(METHOD, False, None, "HTTP 200 with a body that is not the JSON of the method"),
     ),
     "a redirect": (
-        sends(answer(HTML, status="302 Found", headers=f"Location: https://new.bitrix24.com/rest/1/{SECRET}/x\r\n")),
+        sends(
+            http_response(HTML, status="302 Found", headers=f"Location: https://new.bitrix24.com/rest/1/{SECRET}/x\r\n")
+        ),
         Bitrix24ConfigError(...),
         Bitrix24OutcomeUnknown(METHOD, False, None, ...),
     ),
@@ -440,7 +442,7 @@ def test_each_wait_is_logged_once(serve: Any, driver: Any, caplog: pytest.LogCap
     def busy(peer: Peer) -> None:
         while peer.read_request():
             number = len(peer.server.requests)
-            peer.send(OK if number > 2 else answer({"error": "QUERY_LIMIT_EXCEEDED"}, status="503 Busy"))
+            peer.send(OK if number > 2 else http_response({"error": "QUERY_LIMIT_EXCEEDED"}, status="503 Busy"))
 
     caplog.set_level("INFO", "airflow_provider_bitrix24")
     server = serve(busy)
@@ -458,7 +460,7 @@ def test_netrc_and_cookies_are_not_used(
     netrc.write_text("machine 127.0.0.1 login someone password else\n")
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
-    server = serve(sends(answer({"result": 1}, headers="Set-Cookie: PHPSESSID=abc; path=/\r\n")))
+    server = serve(sends(http_response({"result": 1}, headers="Set-Cookie: PHPSESSID=abc; path=/\r\n")))
     settings = settings_for(server.port)
     drive = driver(settings)
     for _ in range(2):
@@ -536,7 +538,7 @@ def test_tls_failures_are_not_sent(serve: Any, driver: Any, tls: ssl.SSLContext,
     got = outcome(driver(settings), settings, Effect.NON_IDEMPOTENT)
     wrong = "TLS: IP address mismatch, certificate is not valid for '127.0.0.1'."
     assert_same(got, not_sent(wrong))
-    plain = serve(lambda peer: peer.send(answer(b"")))
+    plain = serve(lambda peer: peer.send(http_response(b"")))
     settings = settings_for(plain.port, schema="https")
     got = outcome(driver(settings), settings, Effect.NON_IDEMPOTENT)
     assert_same(got, not_sent("TLS could not be agreed"))
@@ -598,7 +600,10 @@ def test_a_tunnel_through_a_proxy(serve: Any, driver: Any, proxy: Any, tls: ssl.
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
-        (sends_and_closes(answer(b"", status="407 Proxy Authentication Required")), "the proxy did not let it through"),
+        (
+            sends_and_closes(http_response(b"", status="407 Proxy Authentication Required")),
+            "the proxy did not let it through",
+        ),
         (drops, "no connection could be made"),
     ],
     ids=["refuses", "closes"],
@@ -750,7 +755,7 @@ def test_http_client_prints_nothing(
     serve: Any, blocking: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
-    server = serve(sends(answer({"result": 1}, headers=f"X-Echo: /rest/1/{SECRET}/x\r\n")))
+    server = serve(sends(http_response({"result": 1}, headers=f"X-Echo: /rest/1/{SECRET}/x\r\n")))
     settings = settings_for(server.port)
     assert outcome(blocking(settings), settings, Effect.READ).result == 1
     told = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""Filters that would do nothing: unknown names are refused, rows that a filter excludes are no answer."""
+"""Filters that would do nothing: unknown names are refused, rows that a filter excludes are no response."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one request checks by itself, where the libraries do not: the body of its answer, and its time."""
+"""What one request checks by itself, where the libraries do not: the body of its response, and its time."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from airflow_provider_bitrix24.exceptions import Bitrix24Error, Bitrix24NotSent,
 from airflow_provider_bitrix24.pacing import HostPacer
 from tests.core.raw_server import OK as ANSWERED
 from tests.core.raw_server import Peer, settings_for
-from tests.core.scripted import client, portal, refuses, says
+from tests.core.scripted import client, error_response, json_response, portal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 METHOD = "crm.item.payment.add"
 READ, IDEMPOTENT = Effect.READ, Effect.IDEMPOTENT
-OK = says({"result": 1})
-BUSY = refuses("QUERY_LIMIT_EXCEEDED", "Too many requests", 503)
+OK = json_response({"result": 1})
+BUSY = error_response("QUERY_LIMIT_EXCEEDED", "Too many requests", 503)
 DEADLINE = SendDeadline(monotonic=1e9, wall=1e12)
 SLOW = Limits(10, 0.1)
 """Eight at once, then one every ten seconds."""
@@ -86,7 +86,7 @@ def test_each_request_books_a_slot_and_waits_for_it(effect: Effect) -> None:
 
 def test_a_batch_is_one_request() -> None:
     commands = {str(number): ("crm.deal.get", {"id": number}) for number in range(50)}
-    reply = says({"result": {"result": dict.fromkeys(commands, 1), "result_error": [], "result_time": []}})
+    reply = json_response({"result": {"result": dict.fromkeys(commands, 1), "result_error": [], "result_time": []}})
     assert Told(paced().batch(commands), Slot(0.0), reply).order == ["Reserve", "Request"]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_bitrix24.api.methods import METHODS
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24NoAnswer
-from tests.core.scripted import Play, client, play, says
+from tests.core.scripted import Play, client, json_response, play
 
 SHAPES = {row.name: row.rows for row in METHODS.values() if row.rows is not None}
 BY_ID = [method for method, shape in SHAPES.items() if shape.paging == "id"]
@@ -18,7 +18,7 @@ WHOLE = [method for method, shape in SHAPES.items() if not shape.paged]
 
 
 def page(method: str, params: Any, rows: Any, after: int | None = None) -> Play:
-    return play(client().page(method, params, after=after), says({"result": rows}))
+    return play(client().page(method, params, after=after), json_response({"result": rows}))
 
 
 def wrapped(method: str, ids: Any) -> Any:
@@ -97,7 +97,7 @@ def test_rows_that_were_not_asked_for_are_no_answer(rows: Any) -> None:
 
 def test_an_id_of_thousands_of_digits_is_none() -> None:
     flow = client().page("crm.deal.list")
-    assert isinstance(play(flow, says({"result": [{"ID": "9" * 5000}]})).error, Bitrix24NoAnswer)
+    assert isinstance(play(flow, json_response({"result": [{"ID": "9" * 5000}]})).error, Bitrix24NoAnswer)
 
 
 def test_a_wrapper_that_is_missing_is_no_answer() -> None:
@@ -106,7 +106,7 @@ def test_a_wrapper_that_is_missing_is_no_answer() -> None:
 
 
 def offsets(method: str, params: Any, *replies: Any, after: int | None = None) -> Play:
-    return play(client().page(method, params, after=after), *(says(reply) for reply in replies))
+    return play(client().page(method, params, after=after), *(json_response(reply) for reply in replies))
 
 
 @pytest.mark.parametrize("method", [*BY_START, "crm.lead.list", "telephony.externalLine.get"])

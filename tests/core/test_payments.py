@@ -1,4 +1,4 @@
-"""One flow per REST method: what it sends, and what it makes of the documented answers."""
+"""One flow per REST method: what it sends, and what it makes of the documented responses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from airflow_provider_bitrix24.exceptions import (
     Bitrix24OutcomeUnknown,
     Bitrix24RateLimited,
 )
-from tests.core.scripted import Play, client, play, refuses, says
+from tests.core.scripted import Play, client, error_response, json_response, play
 
 DEADLINE = SendDeadline(monotonic=1, wall=1)
 PAYMENT = {
@@ -48,7 +48,7 @@ INVOICE = {
 
 
 def plays(flow: Any, *results: Any) -> Play:
-    return play(flow(client()), *(says({"result": result}) for result in results))
+    return play(flow(client()), *(json_response({"result": result}) for result in results))
 
 
 def batched(results: Any, errors: Any = ()) -> Any:
@@ -110,7 +110,7 @@ def test_add_returns_the_id() -> None:
 def test_an_add_without_an_id_is_an_unknown_outcome(result: Any) -> None:
     flow = payments.add_crm_payment(client(), entity_id=1, entity_type_id=2)
     body = f'{{"result": {result}}}'.encode() if isinstance(result, Decimal) else {"result": result}
-    error = play(flow, says(body)).error
+    error = play(flow, json_response(body)).error
     assert isinstance(error, Bitrix24OutcomeUnknown)
     assert error.answered
     assert error.__context__ is None
@@ -193,7 +193,7 @@ def test_what_says_nothing_about_a_payment_is_raised() -> None:
 def test_another_object_than_asked_for_is_no_answer(flow: Any, result: Any) -> None:
     error = plays(flow, result).error
     assert isinstance(error, Bitrix24NoAnswer)
-    assert "answered with another object" in str(error)
+    assert "responded with another object" in str(error)
 
 
 @pytest.mark.parametrize("wanted", [[1036, "1037"], (1036,), {1036}, 1036, "1036"])
@@ -258,5 +258,7 @@ def test_wrong_ids_are_refused_by_name_before_sending(field: str, value: Any) ->
 def test_a_lost_write_is_an_unknown_outcome() -> None:
     error = play(payments.pay_invoice(client(), invoice_id=2, pay_system_id=1), Unknown("reset")).error
     assert isinstance(error, Bitrix24OutcomeUnknown)
-    error = play(payments.pay_crm_payment(client(), payment_id=2), refuses(0, "Payment has not been found")).error
+    error = play(
+        payments.pay_crm_payment(client(), payment_id=2), error_response(0, "Payment has not been found")
+    ).error
     assert isinstance(error, Bitrix24NotFound)

@@ -18,7 +18,7 @@ from airflow_provider_bitrix24.exceptions import (
     Bitrix24OutcomeUnknown,
     Bitrix24RateLimited,
 )
-from tests.core.scripted import Play, client, play, says
+from tests.core.scripted import Play, client, json_response, play
 
 DEADLINE = SendDeadline(monotonic=1, wall=1)
 TAG = tags.tag_of("acme.bitrix24.com", "order-17")
@@ -31,7 +31,7 @@ def payment(number: int) -> dict[str, Any]:
 
 
 def answer(results: Any, errors: Any = ()) -> Any:
-    return says({"result": {"result": results, "result_error": errors}})
+    return json_response({"result": {"result": results, "result_error": errors}})
 
 
 def read(results: Any, errors: Any = (), tag: str | None = TAG) -> Play:
@@ -90,7 +90,7 @@ def test_what_is_no_id_is_an_error(outcome: Any, error: type[Exception]) -> None
 
 def test_a_tag_is_written_later_on() -> None:
     flow = tags.tag_crm_payment(client(), payment_id=1033, pay_system_id=6, tag=TAG, deadline=DEADLINE, idempotency="k")
-    [request] = play(flow, says({"result": {"payment": {}}})).requests
+    [request] = play(flow, json_response({"result": {"payment": {}}})).requests
     assert (request.method, request.effect, request.not_after) == ("sale.payment.update", Effect.IDEMPOTENT, DEADLINE)
     assert request.params == {"id": 1033, "fields": {"paySystemId": 6, "xmlId": TAG}}
 

@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_bitrix24.api import payments, preflight, products, tags
 from airflow_provider_bitrix24.exceptions import Bitrix24NoAnswer, PaymentRefused
-from tests.core.scripted import Play, client, play, says
+from tests.core.scripted import Play, client, json_response, play
 
 LIST = "crm.item.payment.list"
 
@@ -49,52 +49,67 @@ REST = some(*range(51, 61))
     ],
 )
 def test_the_rest_of_a_list_is_asked_for_by_id(first: Any, many: int) -> None:
-    played = listed(says(first), says({"result": PAGE}), says({"result": REST}))
+    played = listed(json_response(first), json_response({"result": PAGE}), json_response({"result": REST}))
     assert [one.id for one in played.value] == list(range(1, 61))
     assert [request.params.get("filter") for request in played.requests] == [None, {">id": 0}, {">id": 50}]
     assert len(played.requests) == many
 
 
 def test_exactly_one_page_is_asked_about_and_believed() -> None:
-    played = listed(says({"result": PAGE}), says({"result": PAGE}), says({"result": []}))
+    played = listed(json_response({"result": PAGE}), json_response({"result": PAGE}), json_response({"result": []}))
     assert len(played.value) == 50
 
 
 @pytest.mark.parametrize("rows", [[], PAGE[:49], some(*range(1, 61))])
 def test_other_lists_are_read_in_one_request(rows: Any) -> None:
-    assert len(listed(says({"result": rows, "total": len(rows)})).value) == len(rows)
+    assert len(listed(json_response({"result": rows, "total": len(rows)})).value) == len(rows)
 
 
 def test_small_pages_are_gone_through() -> None:
     first = {"result": PAGE[:20], "next": 20}
     second, third = {"result": PAGE[:20], "next": 20}, {"result": PAGE[20:30]}
-    assert len(listed(says(first), says(second), says(third)).value) == 30
+    assert len(listed(json_response(first), json_response(second), json_response(third)).value) == 30
 
 
 def test_more_rows_that_never_come_are_no_answer() -> None:
-    error = listed(says({"result": PAGE, "next": 50}), says({"result": PAGE}), says({"result": [], "total": 9})).error
+    error = listed(
+        json_response({"result": PAGE, "next": 50}),
+        json_response({"result": PAGE}),
+        json_response({"result": [], "total": 9}),
+    ).error
     assert isinstance(error, Bitrix24NoAnswer)
     assert "there are more rows, and does not show them" in str(error)
 
 
 def test_a_portal_that_ignores_where_to_go_on_is_no_answer() -> None:
-    error = listed(says({"result": PAGE}), says({"result": PAGE}), says({"result": PAGE})).error
+    error = listed(
+        json_response({"result": PAGE}), json_response({"result": PAGE}), json_response({"result": PAGE})
+    ).error
     assert isinstance(error, Bitrix24NoAnswer)
     assert "not asked for" in str(error)
 
 
 @pytest.mark.parametrize(("bound", "asked"), [("0", {">id": 0}), (5, {">=id": 6, ">id": 0})])
 def test_a_bound_of_the_caller_is_kept(bound: Any, asked: Any) -> None:
-    played = listed(says({"result": PAGE}), says({"result": PAGE}), says({"result": []}), filter={">id": bound})
+    played = listed(
+        json_response({"result": PAGE}),
+        json_response({"result": PAGE}),
+        json_response({"result": []}),
+        filter={">id": bound},
+    )
     assert played.requests[1].params["filter"] == asked
 
 
 def test_an_order_of_the_caller_is_kept_if_nothing_is_missing() -> None:
     backwards = PAGE[::-1]
     asked = {"order": {"id": "desc"}}
-    played = listed(says({"result": backwards}), says({"result": PAGE}), says({"result": []}), **asked)
+    played = listed(
+        json_response({"result": backwards}), json_response({"result": PAGE}), json_response({"result": []}), **asked
+    )
     assert [one.id for one in played.value] == list(range(50, 0, -1))
-    error = listed(says({"result": backwards}), says({"result": PAGE}), says({"result": REST}), **asked).error
+    error = listed(
+        json_response({"result": backwards}), json_response({"result": PAGE}), json_response({"result": REST}), **asked
+    ).error
     assert isinstance(error, Bitrix24NoAnswer)
     assert "in the order of the ids" in str(error)
 
@@ -109,12 +124,12 @@ def test_an_order_of_the_caller_is_kept_if_nothing_is_missing() -> None:
     ],
 )
 def test_a_whole_with_fewer_rows_than_were_told_is_no_answer(outcomes: Any) -> None:
-    error = listed(*map(says, outcomes)).error
+    error = listed(*map(json_response, outcomes)).error
     assert isinstance(error, Bitrix24NoAnswer)
 
 
 def test_a_whole_without_a_row_that_a_part_has_shown_is_no_answer() -> None:
-    error = listed(says({"result": PAGE}), says({"result": PAGE[:-1]})).error
+    error = listed(json_response({"result": PAGE}), json_response({"result": PAGE[:-1]})).error
     assert isinstance(error, Bitrix24NoAnswer)
     assert "leaves out 50, which a part of it has shown" in str(error)
 
@@ -123,7 +138,7 @@ def test_a_whole_without_a_row_that_a_part_has_shown_is_no_answer() -> None:
 
 
 def batch(results: Any, **more: Any) -> Any:
-    return says({"result": {"result": results, "result_error": [], **more}})
+    return json_response({"result": {"result": results, "result_error": [], **more}})
 
 
 def evidence(results: Any, *outcomes: Any, known: Any = (), tag: str | None = None, **more: Any) -> Play:
@@ -135,13 +150,15 @@ def evidence(results: Any, *outcomes: Any, known: Any = (), tag: str | None = No
 
 @pytest.mark.parametrize("said", [{}, {"result_next": {"payments": 50}}, {"result_total": {"payments": "60"}}])
 def test_the_rest_is_asked_for_in_a_batch_too(said: Any) -> None:
-    played = evidence({"payments": PAGE, "fitting": []}, says({"result": PAGE}), says({"result": REST}), **said)
+    played = evidence(
+        {"payments": PAGE, "fitting": []}, json_response({"result": PAGE}), json_response({"result": REST}), **said
+    )
     assert len(played.value.payments) == 60
 
 
 @pytest.mark.parametrize("kept", [True, False])
 def test_what_was_there_before_is_asked_for_by_id(kept: bool) -> None:
-    by_id = says({"result": some(7) if kept else []})
+    by_id = json_response({"result": some(7) if kept else []})
     played = evidence({"payments": some(8), "fitting": []}, by_id, known=(7, 8))
     assert played.requests[1].params == {"entityId": 4, "entityTypeId": 2, "filter": {"@id": [7]}}
     if kept:
@@ -177,7 +194,9 @@ def contents(results: Any, *outcomes: Any, **more: Any) -> Play:
 
 def test_the_rest_of_what_is_in_a_payment_is_asked_for() -> None:
     lines = [{"id": number, "paymentId": 8, "rowId": number, "quantity": 1} for number in range(1, 61)]
-    played = contents({"products": lines[:50]}, says({"result": lines[:50]}), says({"result": lines[50:]}))
+    played = contents(
+        {"products": lines[:50]}, json_response({"result": lines[:50]}), json_response({"result": lines[50:]})
+    )
     assert len(played.value.quantities) == 60
     assert played.requests[2].params == {"paymentId": 8, "filter": {">id": 50}, "order": {"id": "ASC"}, "start": -1}
 
@@ -240,8 +259,8 @@ def test_handlers_of_a_cut_list_are_not_known() -> None:
 @pytest.mark.parametrize("rest", [PAGE[:-1], PAGE[1:]])
 @pytest.mark.parametrize("said", [{}, {"result_total": {"payments": 60}}])
 def test_the_rest_of_a_batch_is_compared_with_what_it_said(rest: Any, said: Any) -> None:
-    error = evidence({"payments": PAGE, "fitting": []}, says({"result": rest}), **said).error
+    error = evidence({"payments": PAGE, "fitting": []}, json_response({"result": rest}), **said).error
     assert isinstance(error, Bitrix24NoAnswer)
     if said:
-        error = evidence({"payments": PAGE[:40], "fitting": []}, says({"result": PAGE[:41]}), **said).error
+        error = evidence({"payments": PAGE[:40], "fitting": []}, json_response({"result": PAGE[:41]}), **said).error
         assert isinstance(error, Bitrix24NoAnswer)

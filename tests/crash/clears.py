@@ -1,4 +1,4 @@
-"""Clear the tasks of the clear cases in a running Airflow, and judge by the portal's ledger what came of it."""
+"""Clear the tasks of the clear cases in a running Airflow, and judge the outcome by the portal's ledger."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.tools.local_airflow import LocalAirflow
 
-PATIENCE = 420  # seconds: for whatever has to come; how long it takes is not judged
+PATIENCE = 1200  # seconds: for whatever has to come; how long it takes is not judged
 ENDED = ("success", "failed")
 interrupted = threading.Event()
 """Somebody has pressed Ctrl-C: nobody waits any longer."""

@@ -41,7 +41,7 @@ FAST = {
     "read_lag": 1,
     "read_timeout": 600,
 }
-"""Terms of the settle window, and a read timeout that lets a held answer stay held."""
+"""Terms of the settle window, and a read timeout that lets a held response stay held."""
 SLOW = FAST | {"server_time_limit": 150}
 """Time enough for a request to be executed late, while another attempt is at work already, and still in its window."""
 LATE = 100  # seconds: at the latest so long after it was held, a request of a SLOW portal is executed
@@ -110,7 +110,7 @@ class Scene:
         return run
 
     def hold(self, method: str, *, ran: bool, occurrence: int = 1) -> int:
-        """Let the portal hold the answer to a call, before or after it has run; returns the script's id."""
+        """Let the portal hold the response to a call, before or after it has run; returns the script's id."""
         return self.portal.fault("hold", method, occurrence=occurrence, when="after" if ran else "before")
 
     def start_held(self, method: str, *, ran: bool) -> tuple[Run, int]:

@@ -1,4 +1,4 @@
-"""Processes of a real Airflow are killed while the portal holds an answer: nothing is doubled, nothing is made up."""
+"""Processes of a real Airflow are killed while the portal holds a response: nothing is doubled, nothing is made up."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def add_never_executed_task_killed(scene: Scene) -> None:
 
 @cases.add("add", **SQL)
 def add_executed_task_killed(scene: Scene) -> None:
-    """SIGKILL to the task after the payment was made, before the answer came"""
+    """SIGKILL to the task after the payment was made, before the response came"""
     run, _ = scene.start_held(ADD, ran=True)
     run.kill_task()
     receipt = run.succeeds()
@@ -115,7 +115,7 @@ def row_never_added_task_killed(scene: Scene) -> None:
 
 @cases.add("add", **SQL, fill_products=True)
 def row_added_task_killed(scene: Scene) -> None:
-    """SIGKILL to the task after the second product row was put in, before the answer came"""
+    """SIGKILL to the task after the second product row was put in, before the response came"""
     _row_lost(scene, ran=True)
 
 
@@ -133,7 +133,7 @@ def _row_lost(scene: Scene, *, ran: bool) -> None:
 
 @cases.add("add", execution_timeout=40, **SQL)
 def add_executed_execution_timeout(scene: Scene) -> None:
-    """execution_timeout while the answer to a payment that was made is held"""
+    """execution_timeout while the response to a payment that was made is held"""
     run, _ = scene.start_held(ADD, ran=True)
     receipt = run.succeeds()
     assert run.tries > 1
@@ -285,7 +285,7 @@ def invoice_never_marked_task_killed(scene: Scene) -> None:
 
 @cases.add("pay_invoice", **INVOICE)
 def invoice_marked_task_killed(scene: Scene) -> None:
-    """SIGKILL to the task after the invoice was marked, before the answer came"""
+    """SIGKILL to the task after the invoice was marked, before the response came"""
     _mark_lost(scene, MARK_INVOICE, ran=True)
 
 
@@ -297,7 +297,7 @@ def payment_never_marked_task_killed(scene: Scene) -> None:
 
 @cases.add("pay_crm_payment", payment_id=1001, journal_conn_id="journal")
 def payment_marked_task_killed(scene: Scene) -> None:
-    """SIGKILL to the task after the payment was marked, before the answer came; SQL journal"""
+    """SIGKILL to the task after the payment was marked, before the response came; SQL journal"""
     _mark_lost(scene, MARK_PAYMENT, ran=True)
 
 
@@ -335,7 +335,7 @@ def invoice_never_marked_execution_timeout(scene: Scene) -> None:
 
 @cases.add("pay_invoice", **INVOICE)
 def invoice_marked_failed_by_hand_and_cleared(scene: Scene) -> None:
-    """Marked failed by hand after the invoice was marked, before the answer came; then cleared"""
+    """Marked failed by hand after the invoice was marked, before the response came; then cleared"""
     run, _ = scene.start_held(MARK_INVOICE, ran=True)
     process = run.process()
     run.mark_failed()
@@ -408,7 +408,7 @@ def add_never_executed_worker_killed_no_database(scene: Scene) -> None:
 
 @cases.add("pay_invoice", act=TOGETHER, **INVOICE)
 def invoice_marked_worker_killed(scene: Scene) -> None:
-    """SIGKILL to the whole worker after the invoice was marked, before the answer came"""
+    """SIGKILL to the whole worker after the invoice was marked, before the response came"""
     run, _ = scene.start_held(MARK_INVOICE, ran=True)
     scene.disaster()
     receipt = run.succeeds()

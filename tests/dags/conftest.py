@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.tools.local_airflow import PATIENT
 from tests.tools.printed import printed_json
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def airflow_env(home: Path) -> dict[str, str]:
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__BITRIX24__RATE_LIMIT": "off",  # the sandbox has none
         "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+        **PATIENT,
         "PYTHONPATH": str(ROOT),
         "PYTHONWARNINGS": "ignore",  # Airflow's own
     }
@@ -60,7 +62,7 @@ def migrated_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An AIRFLOW_HOME whose database has its tables; copied for each test, because making them takes a while."""
     home = tmp_path_factory.mktemp("airflow")
     command = [sys.executable, "-m", "airflow", "db", "migrate"]
-    done = subprocess.run(command, env=airflow_env(home), capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=airflow_env(home), capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stdout + done.stderr
     return home
 
@@ -83,7 +85,7 @@ def dags_folder() -> Path:
 def run_dag(
     migrated_home: Path, tmp_path: Path, finance_folder: Path, dags_folder: Path, bitrix24_sandbox: Sandbox
 ) -> Callable[..., Outcome]:
-    """Run a DAG, and return what came of it."""
+    """Run a DAG, and return the outcome."""
     home = tmp_path / "airflow"
     shutil.copytree(migrated_home, home)
     env = airflow_env(home) | {
@@ -95,7 +97,7 @@ def run_dag(
 
     def run(dag_id: str, **conf: Any) -> Outcome:
         command = [sys.executable, str(RUN_DAG), dag_id, json.dumps(conf)]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=1800)
         assert done.returncode == 0, done.stdout + done.stderr
         outcome = printed_json(done.stdout)
         log = done.stdout + done.stderr

@@ -14,7 +14,7 @@ if EXAMPLES not in sys.path:
     sys.path.append(EXAMPLES)  # as Airflow does with its DAGs folder
 
 import bank_statement  # noqa: E402
-from finance_files import plain_amount, read_rows  # noqa: E402
+from finance_files import form_amount, plain_amount, read_rows  # noqa: E402
 
 COLUMNS = ("purpose", "amount", "currency")
 ROWS = [{"purpose": "Оплата 1003", "amount": "990,00", "currency": "EUR"}]
@@ -57,7 +57,15 @@ def test_what_cannot_be_read_is_told_with_its_line(tmp_path: Path, text: str, wo
     [
         *(("1.999,99", "1999.99"), ("1,999.99", "1999.99"), ("1 999,99", "1999.99"), ("1\u00a0999.99", "1999.99")),
         *(("1'999.99", "1999.99"), ("310,00", "310.00"), ("310", "310"), ("0,5", "0.5"), ("1.234.567,8", "1234567.8")),
-        *(("1,500", "1500"), ("1.500", "1500"), ("-2400.00", "-2400.00"), ("+7", "7"), (" 1500.00 ", "1500.00")),
+        *(
+            ("1 500", "1500"),
+            ("1'500", "1500"),
+            ("1.500,00", "1500.00"),
+            ("1.500.000", "1500000"),
+            ("-2400.00", "-2400.00"),
+            ("+7", "7"),
+            (" 1500.00 ", "1500.00"),
+        ),
     ],
 )
 def test_amounts_as_people_write_them(written: str, amount: str) -> None:
@@ -68,6 +76,24 @@ def test_amounts_as_people_write_them(written: str, amount: str) -> None:
 def test_what_is_no_amount(written: str) -> None:
     with pytest.raises(ValueError, match="is no amount such as"):
         plain_amount(written)
+
+
+@pytest.mark.parametrize("written", ["1.500", "1,500", "-1.500", " 12.345 ", "0.500", "999,999"])
+def test_what_can_be_two_amounts_is_refused_with_both(written: str, tmp_path: Path) -> None:
+    whole, part = written.strip(" -").replace(",", ".").split(".")
+    words = f"can be {whole}{part} or {whole}\\.{part}: write {whole}{part} or {whole}{part}\\.00"
+    with pytest.raises(ValueError, match=words):
+        plain_amount(written)
+    with pytest.raises(AirflowFailException, match=f"bank_statement.csv, line 2: .*{words}"):
+        lines_of(tmp_path, f"2026-11-20;Payment 1003;{written};EUR")
+
+
+@pytest.mark.parametrize("written", ["1.500", "a lot"])
+def test_a_form_says_what_is_wrong_with_an_amount(written: str) -> None:
+    with pytest.raises(AirflowFailException, match=rf"^Amount: '{written}' .*\. Nothing was sent\. Trigger") as caught:
+        form_amount(written)
+    assert caught.value.__context__ is None
+    assert form_amount("1.500,00") == "1500.00"
 
 
 def lines_of(tmp_path: Path, *lines: str) -> list[dict[str, Any]]:

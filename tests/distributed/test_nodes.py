@@ -89,7 +89,7 @@ def two_runs_at_once(scene: Scene) -> None:
 
 @cases.add("add", terms=SLOW, fill_products=True, **SQL)
 def five_runs_on_both_nodes(scene: Scene) -> None:
-    """Five runs with one key, on both nodes; the answer is held until all are at work"""
+    """Five runs with one key, on both nodes; the response is held until all are at work"""
     held = scene.hold(ADD, ran=False)
     runs = [scene.start() for _ in range(5)]
     scene.until_held(held)
@@ -161,14 +161,14 @@ def row_added_node_killed(scene: Scene) -> None:
 
 @cases.add("pay_invoice", act=TOGETHER, **INVOICE)
 def invoice_marked_node_killed(scene: Scene) -> None:
-    """SIGKILL to the whole node after the invoice was marked, before the answer came"""
+    """SIGKILL to the whole node after the invoice was marked, before the response came"""
     receipt = moved(scene, MARK_INVOICE, ran=True)
     assert receipt["outcome"] == "paid"
     scene.only_effect(receipt)
 
 
 def moved(scene: Scene, method: str, *, ran: bool) -> dict[str, object]:
-    """Let the node die while it waits for an answer; return the receipt of the other one."""
+    """Let the node die while it waits for a response; return the receipt of the other one."""
     run, _ = scene.start_held(method, ran=ran)
     assert node_of(scene, run) == "node-1"
     scene.disaster()

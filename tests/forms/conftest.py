@@ -17,7 +17,7 @@ from tests.tools.local_airflow import LocalAirflow, Processes
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-READY_WITHIN = 240
+READY_WITHIN = 1200
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -113,7 +113,7 @@ def test_what_was_not_filled_in_is_not_given(forms: Forms) -> None:
         env=forms.airflow.env | {"_AIRFLOW_PROCESS_CONTEXT": "server"},  # reads the database as the API server does
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1800,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     origin, read_timeout, portal, user = printed_json(done.stdout)
@@ -128,7 +128,7 @@ def test_the_test_button(forms: Forms) -> None:
     answer = forms.send("/test", sent).json()
     assert answer["status"] is True, answer
     assert "as Anna Berg (user 1), an administrator" in answer["message"]
-    assert "PayInvoiceOperator" in answer["message"]
+    assert "The webhook can pay legacy invoices" in answer["message"]
     assert sent["password"] not in answer["message"]
     assert forms.asked() == ["batch"]
     assert forms.portal.ledger == []
@@ -156,7 +156,7 @@ def test_the_test_on_a_worker(forms: Forms, secret: str | None, state: str) -> N
         return
     forms.asked()
     queued = forms.send("/enqueue-test", sent | ({"password": secret} if secret else {})).json()
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 1200
     while (found := _poll(forms, queued["token"]))["state"] not in ("success", "failed"):
         forms.airflow.processes.check()
         assert time.monotonic() < deadline, found

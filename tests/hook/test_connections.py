@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_2_PLUS
 
 from airflow_provider_bitrix24.__main__ import main
 from airflow_provider_bitrix24.api.settings import Settings
@@ -43,7 +45,9 @@ def extra(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
 
 
 def said_well(text: str, extra: str, conn_id: str = "bitrix24_default") -> None:
-    assert f"The Airflow connection '{conn_id}' cannot be used: its field extra" in text
+    ours = f"The Airflow connection '{conn_id}' cannot be used: its field extra"
+    airflows = rf"The Airflow connection '{conn_id}' \([\w-]+\) exists in \w+, but cannot be read: its field extra"
+    assert ours in text or (not AIRFLOW_V_3_2_PLUS and re.search(airflows, text))
     assert UNREADABLE[extra] in text
     assert "Nothing was sent." in text
     assert SECRET not in text
@@ -84,6 +88,10 @@ def test_a_database_refuses(extra: str, monkeypatch: pytest.MonkeyPatch, tmp_pat
 @pytest.mark.parametrize("extra", ["", " ", "\n", "{}", ' {"portal_id": ""} ', {}, {"portal_id": None}])
 def test_what_is_empty_is_not_given(extra: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CONNECTION, json.dumps({**FIELDS, "extra": extra}))
+    if not AIRFLOW_V_3_2_PLUS and isinstance(extra, str) and extra.isspace():  # Airflow 3.1 reads it itself
+        with pytest.raises(Bitrix24ConfigError, match="cannot be read: its field extra is not valid JSON"):
+            _ = Bitrix24Hook().portal
+        return
     assert Bitrix24Hook().portal == "127.0.0.1:1"
     assert asyncio.run(Bitrix24Hook().aclient()).settings.portal == "127.0.0.1:1"
 

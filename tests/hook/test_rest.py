@@ -21,7 +21,7 @@ from airflow_provider_bitrix24.exceptions import (
     Bitrix24NotFound,
 )
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
-from tests.core.raw_server import SECRET, answer
+from tests.core.raw_server import SECRET, http_response
 from tests.core.test_calls import sample
 from tests.sandbox.test_documented_examples import EXAMPLES, KNOWN, REQUESTS, world
 
@@ -66,7 +66,7 @@ def playing(serve: Serve, monkeypatch: pytest.MonkeyPatch, *bodies: Any) -> RawS
 
     def script(peer: Peer) -> None:
         while peer.read_request():
-            peer.send(answer(bodies[min(len(peer.server.requests), len(bodies)) - 1]))
+            peer.send(http_response(bodies[min(len(peer.server.requests), len(bodies)) - 1]))
 
     server = serve(script)
     connection = {

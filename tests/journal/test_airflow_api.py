@@ -15,7 +15,7 @@ from airflow_provider_bitrix24.at_most_once.record import Decision, Record, Send
 from airflow_provider_bitrix24.exceptions import Bitrix24StoreError
 from airflow_provider_bitrix24.journal.airflow_api import AirflowApi
 from airflow_provider_bitrix24.journal.commands import TaskName
-from airflow_provider_bitrix24.journal.task_state import DECISIONS, DOCUMENT
+from airflow_provider_bitrix24.journal.task_state import CHUNK, DECISIONS, DOCUMENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -214,3 +214,21 @@ def test_a_damaged_document_is_listed_as_such(
     assert f"  {key}" in printed.splitlines()
     assert printed.startswith("corrupt")
     assert told == "1 of them cannot be read."
+
+
+def test_the_records_of_a_list_are_shown_one_by_one(airflow: Airflow, capsys: pytest.CaptureFixture[str]) -> None:
+    records = {key: replace(ENTRY, key=key) for key in ("acme:a", "acme:b", "acme:c")}
+    documents = {key: record.document() for key, record in records.items()}
+    airflow.values[CHUNK.format(1)] = {"records": {key: documents[key] for key in ("acme:a", "acme:b")}}
+    airflow.values[CHUNK.format(2)] = {"records": {"acme:c": documents["acme:c"]}}
+    code, printed, _ = cli(capsys, "list")
+    assert (code, printed.count("unknown"), printed.splitlines()[-1]) == (0, 3, "3 keys")
+    assert cli(capsys, "resolve", "acme:b", "--send-again", "--by", "Ada", "--yes")[0] == 0
+    assert [(one["key"], one["by"]) for one in airflow.values[DECISIONS]] == [("acme:b", "Ada")]
+    states = {one["key"]: one["state"] for one in json.loads(cli(capsys, "list", "--json")[1])}
+    assert states == {"acme:a": "unknown", "acme:b": "decision_pending", "acme:c": "unknown"}
+    airflow.values[CHUNK.format(2)] = ["damaged"]
+    code, printed, told = cli(capsys, "list")
+    assert (code, printed.count("corrupt"), told) == (1, 1, "1 of them cannot be read.")
+    airflow.values[CHUNK.format(2)] = {"records": {"acme:c": {"v": 2}}}
+    assert "  acme:c" in cli(capsys, "list")[1].splitlines()

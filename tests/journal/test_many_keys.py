@@ -17,6 +17,7 @@ from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24St
 from airflow_provider_bitrix24.journal import Change, Journal, NullJournal
 from airflow_provider_bitrix24.journal.fenced import FencedJournal
 from airflow_provider_bitrix24.journal.sql import SqlJournal
+from airflow_provider_bitrix24.journal.sql_transaction import Transaction, _Claims
 from airflow_provider_bitrix24.journal.task_state import (
     ATTEMPTS,
     BYTES_IN_CHUNK,
@@ -194,6 +195,89 @@ def test_a_key_is_opened_once(database: Database) -> None:
     assert {one.record.task for one in two.load(PORTAL, KEYS).values() if one.record} == {"dag:finance:run:1:task:pay"}
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["update", "insert"])
+def test_who_writes_in_the_middle_of_a_transaction_wins(
+    database: Database, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    if database.dialect == "sqlite":
+        pytest.skip("On SQLite nobody can write in the middle of a transaction.")
+    one, two = SqlJournal(database, "one"), SqlJournal(database, "two")
+    one.load(PORTAL, KEYS)
+    if known:
+        one.save(changes([wanted(key) for key in KEYS], opens=True))
+        one.load(PORTAL, KEYS)
+    two.load(PORTAL, KEYS)
+    decide, runs = Transaction._decide, []
+
+    def interrupted(self: Any, *arguments: Any) -> Any:
+        decided = decide(self, *arguments)
+        runs.append(1)
+        if len(runs) == 1:
+            two.save(changes([sent(KEYS[7])], lease=60))
+        return decided
+
+    monkeypatch.setattr(Transaction, "_decide", interrupted)
+    found = outcomes(one, changes([sent(key) for key in KEYS], lease=60))
+    assert found == {key: "overtaken" if key == KEYS[7] else "saved" for key in KEYS}
+    assert len(runs) == 3  # one of them is that of the other attempt
+    owners = SqlJournal(database, "three").load(PORTAL, KEYS)
+    assert [one.busy.owner for one in owners.values() if one.busy and one.busy.owner != "one"] == ["two"]
+
+
+@pytest.mark.parametrize("released", [True, False])
+def test_who_claims_in_the_middle_of_a_transaction_wins(
+    database: Database, monkeypatch: pytest.MonkeyPatch, released: bool
+) -> None:
+    if database.dialect == "sqlite":
+        pytest.skip("On SQLite nobody can write in the middle of a transaction.")
+    one, two = SqlJournal(database, "one"), SqlJournal(database, "two")
+    for journal in (one, two):
+        journal.load(PORTAL, KEYS)
+    settle, runs = _Claims.settle, []
+    decided = Decision(what="send_again", by="Ada", at="2026-11-22T10:00:00+00:00", through="command line")
+    theirs = sent(KEYS[1]).identified(1033, "tag")
+    if released:
+        two.save(changes([theirs]))
+        theirs = theirs.decided(decided).permitted_again(())
+
+    def interrupted(self: Any, writes: Any) -> Any:
+        found = settle(self, writes)
+        runs.append(1)
+        if len(runs) == 1:
+            two.save(changes([theirs]))
+        return found
+
+    monkeypatch.setattr(_Claims, "settle", interrupted)
+    found = outcomes(one, changes([sent(KEYS[0]).identified(1033, "tag"), sent(KEYS[2])]))
+    # A claim that was released in the middle was still there when the transaction decided.
+    assert found == {KEYS[0]: "claimed", KEYS[2]: "saved"}
+    assert len(runs) == (2 if released else 3)
+
+
+def test_a_lost_confirmation_is_recognised_for_each_key(database: Database) -> None:
+    journal = SqlJournal(database, "one")
+    journal.load(PORTAL, KEYS)
+    journal.save(changes([wanted(key) for key in KEYS[:25]], opens=True))
+    before = dict(journal._versions)
+    made = changes([sent(key) for key in KEYS], lease=60)
+    assert set(outcomes(journal, made).values()) == {"saved"}
+    journal._versions = before  # as if the answer of the database was lost
+    with counted(database) as count:
+        assert set(outcomes(journal, made).values()) == {"saved"}
+    assert (count["select"], count["update"], count["insert"]) == (2, 0, 0)
+    assert set(outcomes(journal, changes([sent(key).absent() for key in KEYS])).values()) == {"saved"}
+    other = SqlJournal(database, "two")
+    other._versions = before
+    assert set(outcomes(other, made).values()) == {"overtaken"}
+
+
+def test_no_changes_are_no_transaction(database: Database) -> None:
+    with counted(database) as count:
+        assert SqlJournal(database, "one").save([]) == {}
+        SqlJournal(database, "one").observe([])
+    assert not count
+
+
 def test_a_corrupt_row_does_not_stop_the_others(database: Database) -> None:
     journal = SqlJournal(database, "one")
     journal.load(PORTAL, KEYS)
@@ -336,6 +420,12 @@ def test_an_attempt_that_ends_while_records_move_loses_none(writes: int) -> None
     loaded = begun(store, 2).load(PORTAL, KEYS)
     for key, after in zip(KEYS, asked, strict=True):
         assert loaded[key].record in (sent(key), after)
+    # What is still in two documents is changed in the one that counts.
+    second = begun(store, 3)
+    second.load(PORTAL, KEYS)
+    second.save(changes([sent(key).absent() for key in KEYS]))
+    now = begun(store, 4).load(PORTAL, KEYS)
+    assert [one.record for one in now.values()] == [sent(key).absent() for key in KEYS]
 
 
 def test_a_failed_write_is_read_again() -> None:
@@ -454,6 +544,40 @@ def test_what_only_the_copy_knows_is_behind(database: Database) -> None:
     assert (loaded[KEYS[1]].record, loaded[KEYS[1]].behind) == (None, False)
     both.save(changes([sent(KEYS[0])]))
     assert not both.load(PORTAL, KEYS[:2])[KEYS[0]].behind
+
+
+def test_the_row_knows_what_people_have_decided_since(database: Database) -> None:
+    """A person abandoned the key in the database, which released its payment; the copy does not know that."""
+    store, key = Store(), KEYS[0]
+    journal = FencedJournal(SqlJournal(database, "one"), begun(store))
+    journal.load(PORTAL, [key])
+    known = sent(key).withdrawn("refused", "no").identified(1033, "only_new_payment")
+    journal.save(changes([known]))
+    row = SqlJournal(database, "command line")
+    row.load(PORTAL, [key])
+    decided = Decision(what="abandon", by="Ada", at="2026-11-22T10:00:00+00:00", through="command line")
+    row.save(changes([known.decided(decided).abandoned()]))
+    loaded = FencedJournal(SqlJournal(database, "two"), begun(store, 2)).load(PORTAL, [key])[key]
+    assert (loaded.record, loaded.behind) == (known.decided(decided).abandoned(), False)
+
+
+def test_a_reply_that_the_database_missed_is_known(database: Database) -> None:
+    store, key = Store(), KEYS[0]
+    journal = FencedJournal(SqlJournal(database, "one"), begun(store))
+    journal.load(PORTAL, [key])
+    journal.save(changes([sent(key)], lease=0))
+    alone, answered = begun(store, 2), sent(key).acknowledged().identified(1033, "response")
+    alone.load(PORTAL, [key])
+    alone.save(changes([answered]))
+    loaded = FencedJournal(SqlJournal(database, "two"), begun(store, 3)).load(PORTAL, [key])[key]
+    assert (loaded.record, loaded.behind) == (answered, True)
+
+
+def test_what_the_task_state_refuses_is_refused(database: Database) -> None:
+    store = Store()
+    TaskStateJournal(store).save(changes([sent("another key")]))
+    one = FencedJournal(SqlJournal(database, "one"), TaskStateJournal(store)).load(PORTAL, [KEYS[0]])[KEYS[0]]
+    assert "has already worked on 'another key'" in str(one.error)
 
 
 def test_no_journal_remembers_as_long_as_the_attempt() -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
 PACKAGE = ROOT / "airflow_provider_bitrix24"
+FOLDERS = ("at_most_once", "journal", "operators")
 ERRORS = [
     name
     for name, found in vars(exceptions).items()
@@ -28,13 +29,13 @@ QUOTED = [(heading, words) for heading in HEADINGS for words in re.findall(r'"([
 
 def texts() -> Iterator[str]:
     """Every text in the product, its placeholders left out."""
-    for folder in ("once", "journal", "operators", "."):
-        for file in (PACKAGE / folder).glob("*.py"):
-            for node in ast.walk(ast.parse(file.read_text())):
-                if isinstance(node, ast.JoinedStr):
-                    yield "".join(part.value if isinstance(part, ast.Constant) else "\0" for part in node.values)
-                elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                    yield node.value
+    files = [*PACKAGE.glob("*.py"), *(file for folder in FOLDERS for file in (PACKAGE / folder).rglob("*.py"))]
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                yield "".join(part.value if isinstance(part, ast.Constant) else "\0" for part in node.values)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
 
 
 TEXTS = list(texts())
@@ -51,15 +52,24 @@ def test_the_words_of_each_entry_are_those_of_a_message(heading: str, words: str
 
 
 def final_messages() -> Iterator[tuple[str, str]]:
-    """What is raised, or left to a person, in `once`: class and text, placeholders left out."""
-    for file in (PACKAGE / "once").glob("*.py"):
+    """What is raised, or left to a person, by the engine: class and text, placeholders left out."""
+    engine = PACKAGE / "at_most_once"
+    messages = {
+        node.name: " ".join(_texts(ast.Module(node.body[1:], [])))
+        for file in (engine / "messages").glob("*.py")
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, ast.FunctionDef)
+    }
+    for file in engine.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if not isinstance(node, ast.Call):
                 continue
             name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-            name = {"park": "PaymentAmbiguous", "turn_down": "PaymentAmbiguous"}.get(name, name)
+            name = {"ask": "PaymentAmbiguous", "turn_down": "PaymentAmbiguous"}.get(name, name)
             if name in ("PaymentAmbiguous", "PaymentNotApplied"):
-                yield name, " ".join(text for argument in node.args for text in _texts(argument))
+                used = [argument.func for argument in node.args if isinstance(argument, ast.Call)]
+                names = [function.attr for function in used if isinstance(function, ast.Attribute)]
+                yield from ((name, messages[one]) for one in names if one in messages)
 
 
 def _texts(node: ast.AST) -> Iterator[str]:

@@ -13,7 +13,7 @@ from airflow_provider_bitrix24.exceptions import (
     Bitrix24ConnectionNotFound,
     Bitrix24StoreError,
 )
-from airflow_provider_bitrix24.sql import Database, Schema, url_of
+from airflow_provider_bitrix24.sql import Collision, Database, Schema, url_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -216,3 +216,61 @@ def test_the_databases_clock_is_the_epochs(file: Database) -> None:
         first = connection.execute(sa.select(file.now)).scalar_one()
         second = connection.execute(sa.select(file.now)).scalar_one()
     assert 1_700_000_000 < first <= second
+
+
+def count(file: Database) -> int:
+    with file.begin() as connection:
+        return int(connection.execute(sa.text("select count(*) from shelf")).scalar_one())
+
+
+@pytest.mark.parametrize("trouble", ["changed", "deadlock", "deadlock of MariaDB", "inserted"])
+def test_a_transaction_that_collides_runs_again_from_its_beginning(file: Database, trouble: str) -> None:
+    file.require(schema("create table shelf (id integer primary key)"))
+    runs: list[int] = []
+
+    class Deadlock(Exception):
+        pgcode = "40P01"
+
+    def work(connection: sa.Connection) -> str:
+        runs.append(1)
+        connection.execute(sa.text("insert into shelf values (1)"))
+        if len(runs) < 3:
+            if trouble == "changed":
+                raise Collision
+            if trouble == "deadlock":
+                raise sa.exc.OperationalError("update", {}, Deadlock())
+            if trouble == "deadlock of MariaDB":
+                raise sa.exc.OperationalError("update", {}, Exception(1213, "Deadlock found"))
+            connection.execute(sa.text("insert into shelf values (1)"))
+        return "done"
+
+    assert file.transact(work) == "done"
+    assert (len(runs), count(file)) == (3, 1)
+
+
+def test_a_transaction_does_not_run_again_for_ever(file: Database) -> None:
+    file.require(ONE)
+    runs: list[int] = []
+
+    def collide(connection: sa.Connection) -> None:
+        runs.append(1)
+        raise Collision
+
+    with pytest.raises(Bitrix24StoreError, match="collide with this one again and again") as caught:
+        file.transact(collide)
+    assert caught.value.__context__ is None
+    assert 10 < len(runs) < 100
+
+
+def test_other_trouble_ends_a_transaction(file: Database) -> None:
+    file.require(ONE)
+    runs: list[int] = []
+
+    def fail(connection: sa.Connection) -> None:
+        runs.append(1)
+        connection.execute(sa.text("insert into shelf values (1)"))
+        connection.execute(sa.text("insert into nothing values (1)"))
+
+    with pytest.raises(Bitrix24StoreError, match="OperationalError"):
+        file.transact(fail)
+    assert (len(runs), count(file)) == (1, 0)

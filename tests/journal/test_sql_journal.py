@@ -233,6 +233,25 @@ def test_a_key_that_was_settled_before_our_first_send_is_no_rival(database: Data
     assert list(one.rivals("deal 4")) == []
 
 
+def test_a_key_that_wrote_after_our_snapshot_is_a_rival(database: Database) -> None:
+    """It was settled before our first send was saved, but after the payments were read."""
+    one, other = page(database), page(database, key="other")
+    one.read(), other.read()
+    other.write(entry("other"), lease=1e-6)
+    one.write(entry(), lease=60)
+    assert list(one.rivals("deal 4")) == ["other"]
+
+
+def test_a_key_of_which_no_times_are_known_is_a_rival(database: Database) -> None:
+    """A row that was taken over from the task state."""
+    one, other = page(database), page(database, key="other")
+    one.read(), other.read()
+    other.write(entry("other"))
+    assert (list(one.rivals("deal 4")), list(other.rivals("deal 4"))) == (["other"], [])
+    one.write(entry(), lease=60)
+    assert (list(one.rivals("deal 4")), list(other.rivals("deal 4"))) == (["other"], ["key"])
+
+
 def test_a_lost_confirmation_is_recognised(database: Database) -> None:
     one = page(database, "one")
     one.read()

@@ -22,6 +22,7 @@ from airflow_provider_bitrix24.sandbox.faults import Fault
 from airflow_provider_bitrix24.sandbox.portal import Portal
 from airflow_provider_bitrix24.sandbox.pytest_plugin import Sandbox
 from airflow_provider_bitrix24.sandbox.server import SandboxServer
+from tests.tools.local_airflow import PATIENT
 from tests.tools.printed import printed_json
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(HERE / "dags"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            **PATIENT,
             "AIRFLOW__BITRIX24__RATE_LIMIT": "off",  # the sandbox has none
             "AIRFLOW__CORE__FERNET_KEY": Fernet.generate_key().decode(),
             "AIRFLOW_CONN_BITRIX24_READERS": connection(refreshed_by="operator"),
@@ -184,7 +186,7 @@ def test_sign_in_and_the_example_dag(world: World, ran: dict[str, Any]) -> None:
         while "(or the code alone)" not in printed and (line := process.stdout.readline()):
             printed += line
         code = sandbox.sign_in(world.application)  # only now: it lives 30 seconds
-        printed += process.communicate(f"{code}\n", timeout=300)[0]
+        printed += process.communicate(f"{code}\n", timeout=1800)[0]
     world.seen += printed
     assert process.returncode == 0, printed
     assert f"{sandbox.url}/oauth/authorize/?client_id={world.application.client_id}&state=" in printed

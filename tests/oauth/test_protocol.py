@@ -21,7 +21,7 @@ from airflow_provider_bitrix24.exceptions import (
     Bitrix24SignInNeeded,
     Bitrix24TokenError,
 )
-from tests.core.scripted import Play, endless, play, refuses, says
+from tests.core.scripted import Play, endless, error_response, json_response, play
 
 NOW = 1_763_800_000.0
 SECRET, REFRESH, ACCESS = "cl13nts3cr3tc4n4ry", "r3fr3sht0k3nc4n4ry", "4cc3sst0k3nc4n4ry"
@@ -49,7 +49,7 @@ def query(request: Request) -> dict[str, list[str]]:
 
 
 def test_what_is_asked_and_what_comes_of_it() -> None:
-    played = play(refreshing(), says({**PAIR, "client_endpoint": "https://ACME.bitrix24.com/rest/"}, at=NOW))
+    played = play(refreshing(), json_response({**PAIR, "client_endpoint": "https://ACME.bitrix24.com/rest/"}, at=NOW))
     (request,) = played.requests
     assert request.url.startswith("https://oauth.bitrix.info/oauth/token/?")
     assert query(request) == {
@@ -68,7 +68,7 @@ def test_what_is_asked_and_what_comes_of_it() -> None:
 def test_a_code_is_changed_for_the_first_pair() -> None:
     made = settings()
     assert made.application is not None
-    played = play(protocol.exchange(made, made.application, "c0d3"), says(PAIR, at=NOW))
+    played = play(protocol.exchange(made, made.application, "c0d3"), json_response(PAIR, at=NOW))
     assert query(played.requests[0])["code"] == ["c0d3"]
     assert query(played.requests[0])["grant_type"] == ["authorization_code"]
     assert played.value.portal is None
@@ -96,13 +96,13 @@ def test_where_a_person_consents() -> None:
     ],
 )
 def test_how_long_an_access_token_lives(life: Any, seconds: float) -> None:
-    played = play(refreshing(), says({**PAIR, "expires_in": life}, at=NOW))
+    played = play(refreshing(), json_response({**PAIR, "expires_in": life}, at=NOW))
     assert played.value.tokens.expires_at == NOW + seconds
 
 
 @pytest.mark.parametrize("endpoint", [None, 7, "", "https://[::1/rest/", "rest"])
 def test_an_endpoint_that_names_no_host(endpoint: Any) -> None:
-    assert play(refreshing(), says({**PAIR, "client_endpoint": endpoint})).value.portal is None
+    assert play(refreshing(), json_response({**PAIR, "client_endpoint": endpoint})).value.portal is None
 
 
 @pytest.mark.parametrize(
@@ -110,19 +110,19 @@ def test_an_endpoint_that_names_no_host(endpoint: Any) -> None:
     [
         NotSent("connection refused"),
         Unknown("reset"),
-        says(b"<html>", 502),
-        says(b"[]"),
-        says(b"[" * 100_000),
-        says({"result": True}),
-        says({**PAIR, "access_token": "two words"}),
-        says({**PAIR, "refresh_token": None}),
-        refuses("INTERNAL_SERVER_ERROR", status=500),
-        refuses("invalid_request", status=500),
-        refuses("QUERY_LIMIT_EXCEEDED", status=503),
+        json_response(b"<html>", 502),
+        json_response(b"[]"),
+        json_response(b"[" * 100_000),
+        json_response({"result": True}),
+        json_response({**PAIR, "access_token": "two words"}),
+        json_response({**PAIR, "refresh_token": None}),
+        error_response("INTERNAL_SERVER_ERROR", status=500),
+        error_response("invalid_request", status=500),
+        error_response("QUERY_LIMIT_EXCEEDED", status=503),
     ],
 )
 def test_no_tokens_are_asked_for_again_and_given_up(nothing: Any) -> None:
-    assert play(refreshing(), nothing, says(PAIR)).value.tokens.access_token == PAIR["access_token"]
+    assert play(refreshing(), nothing, json_response(PAIR)).value.tokens.access_token == PAIR["access_token"]
     played = endless(refreshing(), nothing)
     assert len(played.requests) == 3
     assert isinstance(played.error, Bitrix24TokenError)
@@ -132,23 +132,23 @@ def test_no_tokens_are_asked_for_again_and_given_up(nothing: Any) -> None:
 
 
 def test_a_dead_refresh_token() -> None:
-    played = play(refreshing(), refuses("invalid_grant", "dead", 400))
+    played = play(refreshing(), error_response("invalid_grant", "dead", 400))
     assert isinstance(played.error, Bitrix24SignInNeeded)
     assert played.error.final
     assert played.error.advice == ""
 
 
 def test_a_lost_answer_is_remembered() -> None:
-    played = play(refreshing(), Unknown("reset"), refuses("INVALID_GRANT", "dead", 401))
+    played = play(refreshing(), Unknown("reset"), error_response("INVALID_GRANT", "dead", 401))
     assert isinstance(played.error, Bitrix24SignInNeeded)
-    assert "An answer to a refresh was lost a moment before (reset)" in played.error.advice
+    assert "The response to a refresh was lost a moment before (reset)" in played.error.advice
 
 
 @pytest.mark.parametrize(
     ("code", "status"), [("invalid_client", 401), ("WRONG_CLIENT", 200), ("PAYMENT_REQUIRED", 403)]
 )
 def test_a_client_that_is_not_accepted(code: str, status: int) -> None:
-    played = play(refreshing(), refuses(code, f"no {SECRET} {REFRESH}", status))
+    played = play(refreshing(), error_response(code, f"no {SECRET} {REFRESH}", status))
     assert isinstance(played.error, Bitrix24AuthError)
     assert not isinstance(played.error, Bitrix24SignInNeeded)
     assert "no *** ***" in str(played.error)
@@ -157,12 +157,14 @@ def test_a_client_that_is_not_accepted(code: str, status: int) -> None:
 def test_a_code_in_an_error_is_starred_out() -> None:
     made = settings()
     assert made.application is not None
-    played = play(protocol.exchange(made, made.application, "c0d3c4n4ry"), refuses("invalid_client", "c0d3c4n4ry", 401))
+    played = play(
+        protocol.exchange(made, made.application, "c0d3c4n4ry"), error_response("invalid_client", "c0d3c4n4ry", 401)
+    )
     assert "c0d3c4n4ry" not in str(played.error)
 
 
 def test_a_redirect_is_not_followed() -> None:
-    played = play(refreshing(), says({}, 302, location="https://evil.example.com/"))
+    played = play(refreshing(), json_response({}, 302, location="https://evil.example.com/"))
     assert isinstance(played.error, Bitrix24ConfigError)
     assert "oauth_url" in str(played.error)
 
@@ -200,7 +202,7 @@ def test_the_first_pair() -> None:
 
 # -- a flow that needs tokens -------------------------------------------------------------------------------------
 
-EXPIRED = refuses("expired_token", "The access token provided has expired.", 401)
+EXPIRED = error_response("expired_token", "The access token provided has expired.", 401)
 
 
 def stretch(trip: Authorised[Any], token: str | None, *outcomes: Any, **options: Any) -> Play:
@@ -216,7 +218,7 @@ def test_the_same_request_goes_out_again(effect: Effect) -> None:
     trip = Authorised(ApiClient(settings()).call("crm.deal.add", {"x": "1"}, effect=effect))
     first = stretch(trip, "old", EXPIRED)
     assert (first.value, trip.method) == (False, "crm.deal.add")
-    second = stretch(trip, "new", says({"result": 7}))
+    second = stretch(trip, "new", json_response({"result": 7}))
     assert (second.value, trip.value.result) == (True, 7)
     assert [bearer(played.requests[0]) for played in (first, second)] == ["Bearer old", "Bearer new"]
     assert first.requests[0].body == second.requests[0].body
@@ -227,12 +229,12 @@ def test_without_a_token_nothing_is_sent() -> None:
     trip = Authorised(ApiClient(settings()).call("profile", effect=Effect.READ))
     assert trip.method == ""
     assert stretch(trip, None).value is False
-    assert stretch(trip, "new", says({"result": 1})).value is True
+    assert stretch(trip, "new", json_response({"result": 1})).value is True
 
 
 def test_waits_and_several_requests_in_one_stretch() -> None:
     trip = Authorised(ApiClient(settings()).call("profile", effect=Effect.READ))
-    played = stretch(trip, "one", Unknown("reset"), says({"result": 1}))
+    played = stretch(trip, "one", Unknown("reset"), json_response({"result": 1}))
     assert [type(sleep) for sleep in played.sleeps] == [Sleep]
     assert [bearer(request) for request in played.requests] == ["Bearer one", "Bearer one"]
 
@@ -253,9 +255,9 @@ def test_but_only_for_the_request_that_waited() -> None:
 
     trip = Authorised(two())
     stretch(trip, "old", EXPIRED)
-    assert stretch(trip, "new", says({"result": 1}), EXPIRED, last=True).value is False
+    assert stretch(trip, "new", json_response({"result": 1}), EXPIRED, last=True).value is False
     assert trip.method == "scope"
-    assert stretch(trip, "newer", says({"result": 2})).value is True
+    assert stretch(trip, "newer", json_response({"result": 2})).value is True
     assert trip.value == 2
 
 
@@ -275,9 +277,9 @@ def test_no_token_to_be_had_is_an_error_in_the_flow() -> None:
 @pytest.mark.parametrize(
     ("outcome", "error"),
     [
-        (says({"result": "expired_token"}), type(None)),
-        (refuses("invalid_token", "expired_token", 401), Bitrix24AuthError),
-        (refuses("NO_AUTH_FOUND", "Wrong authorization data", 401), Bitrix24AuthError),
+        (json_response({"result": "expired_token"}), type(None)),
+        (error_response("invalid_token", "expired_token", 401), Bitrix24AuthError),
+        (error_response("NO_AUTH_FOUND", "Wrong authorization data", 401), Bitrix24AuthError),
     ],
 )
 def test_what_only_looks_like_it(outcome: Any, error: type) -> None:

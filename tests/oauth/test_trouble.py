@@ -1,4 +1,4 @@
-"""What can go wrong between two pairs of tokens: lost answers, killed processes, lures, a database that is away."""
+"""What can go wrong between two pairs of tokens: lost responses, killed processes, lures, a database that is away."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def pay(hook: Bitrix24Hook) -> None:
-    hook.pay_crm_payment(payment_id=1004)
+    hook.rest.crm_item_payment_pay(id=1004)
 
 
 def test_a_lost_answer_is_said_with_what_to_do(application: Application) -> None:
@@ -43,7 +43,7 @@ def test_a_lost_answer_is_said_with_what_to_do(application: Application) -> None
     with pytest.raises(Bitrix24SignInNeeded) as caught:
         pay(hook)
     words = str(caught.value)
-    assert "An answer to a refresh was lost a moment before" in words
+    assert "The response to a refresh was lost a moment before" in words
     assert "This call was not executed" in words
     assert "bitrix24-airflow oauth --conn-id bitrix24_default" in words
     assert application.sandbox.ledger == []
@@ -128,7 +128,7 @@ def test_a_lured_refresh_is_kept_and_nothing_goes_there(
 
 
 def test_somebody_else_has_refreshed(application: Application) -> None:
-    """Another client used our refresh token: it is dead, and nobody has stored what came of it."""
+    """Another client used our refresh token: it is dead, and nobody has stored the outcome."""
     application.expire()
     hook = Bitrix24Hook()
     settings = hook.settings
@@ -156,7 +156,7 @@ Bitrix24Hook().call("profile")
 
 def test_killed_between_refresh_and_store(application: Application) -> None:
     application.expire()
-    done = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, text=True, timeout=300, env=os.environ)
+    done = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, text=True, timeout=1800, env=os.environ)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert len(application.log("refreshed")) == 1
     with pytest.raises(Bitrix24SignInNeeded) as caught:

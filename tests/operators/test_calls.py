@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_bitrix24.exceptions import Bitrix24Error, Bitrix24NoAnswer, Bitrix24RateLimited
 from airflow_provider_bitrix24.operators.calls import Bitrix24CallOperator, GetPaymentLinkOperator
-from tests.core.raw_server import SECRET, RawServer, answer
+from tests.core.raw_server import SECRET, RawServer, http_response
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
     def script(peer: Any) -> None:
         while peer.read_request():
-            peer.send(answer(replies[0]))
+            peer.send(http_response(replies[0]))
 
     running = RawServer(script)
     connection = {
@@ -82,6 +82,30 @@ def test_a_first_page_says_that_there_are_more(portal: Any, task: Task, capsys: 
         portal.portal.create("deal", {"title": f"Deal {number}"})
     assert len(call(task, method="crm.deal.list", parameters={"select": ["ID"]})) == 50
     assert "all_rows=True" in capsys.readouterr().out
+
+
+# -- what the log says
+
+
+def test_the_log_says_what_was_called_and_what_came(
+    portal: Any, task: Task, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    call(task, method="crm.item.get", parameters={"entityTypeId": 2, "id": 1})
+    call(task, method="crm.deal.list", parameters={"filter": {"TITLE": "secret title"}}, all_rows=True)
+    call(task, method="server.time", result_path=str(tmp_path / "time.json"))
+    call(task, **ADD)
+    printed = capsys.readouterr().out
+    assert f"Calling crm.item.get (read) on {portal.url}, by the connection 'bitrix24_default'" in printed
+    assert "parameters: entityTypeId=2, id=1." in printed
+    assert "crm.item.get returned an object with item." in printed
+    assert "parameters: filter." in printed
+    assert "crm.deal.list returned 0 rows." in printed
+    assert "parameters: none." in printed
+    assert "server.time returned a str." in printed
+    assert "Wrote 1 line to " in printed
+    assert "Calling crm.deal.add (non_idempotent)" in printed
+    assert re.search(r"crm\.deal\.add returned \d+\.", printed)
+    assert "secret title" not in printed
 
 
 # -- the retry rule; what the task state is for stands in test_send_once.py
@@ -155,8 +179,8 @@ def test_a_later_attempt_does_not_deny_what_an_earlier_one_may_have_sent(server:
         ("sale.paysystem.pay.invoice", "Use PayInvoiceOperator"),
         ("crm.item.payment.pay", "Use PayCrmPaymentOperator"),
         ("CRM.item.payment.add", "Use AddCrmPaymentOperator"),
-        ("crm.item.payment.unpay", "It can happen twice"),
-        ("crm.item.payment.delete", "It can happen twice"),
+        ("crm.item.payment.unpay", "Use UnpayCrmPaymentOperator"),
+        ("crm.item.payment.delete", "Use DeleteCrmPaymentOperator"),
         ("sale.payment.update", "Use PayCrmPaymentOperator"),
         ("batch", "can contain calls that change payments"),
     ],

@@ -19,6 +19,7 @@ from airflow_provider_bitrix24.failures import fail_if_final
 from airflow_provider_bitrix24.sandbox.faults import Fault
 from airflow_provider_bitrix24.sandbox.portal import Portal
 from airflow_provider_bitrix24.sandbox.server import SandboxServer
+from tests.tools.local_airflow import PATIENT
 
 HERE = Path(__file__).resolve().parent
 
@@ -136,13 +137,14 @@ def seen(tmp_path_factory: pytest.TempPathFactory, short_waits: dict[str, Any]) 
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(HERE / "failing"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            **PATIENT,
             "AIRFLOW_CONN_BITRIX24_DEFAULT": json.dumps(connection),
             "PYTHONPATH": str(HERE.parents[1]),
             "PYTHONWARNINGS": "ignore",  # Airflow's own
             "SEEN": str(home),
         }
         for command in (["-m", "airflow", "db", "migrate"], [str(HERE / "run_dags.py"), *DAGS]):
-            done = subprocess.run([sys.executable, *command], env=env, capture_output=True, text=True, timeout=300)
+            done = subprocess.run([sys.executable, *command], env=env, capture_output=True, text=True, timeout=1800)
             assert done.returncode == 0, done.stdout + done.stderr
     found = {dag_id: json.loads((home / f"{dag_id}.json").read_text()) for dag_id in DAGS}
     return {**found, "printed": done.stdout + done.stderr}

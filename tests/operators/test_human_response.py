@@ -10,7 +10,7 @@ from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
 from airflow_provider_bitrix24.operators import questions
 from airflow_provider_bitrix24.operators.payments import AddCrmPaymentOperator
-from airflow_provider_bitrix24.triggers import answers
+from airflow_provider_bitrix24.triggers import human_response
 from airflow_provider_bitrix24.triggers.human_response import StoredResponseTrigger
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ if AIRFLOW_V_3_3_PLUS:
             raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail=detail))
 
         monkeypatch.setattr(hitl, "get_hitl_detail_content_detail", unknown)
-        monkeypatch.setattr(answers, "PAUSE", 0)
+        monkeypatch.setattr(human_response, "PAUSE", 0)
 
         async def report() -> Any:
             return [

@@ -17,6 +17,7 @@ import pytest
 from airflow_provider_bitrix24.sandbox.faults import Fault
 from airflow_provider_bitrix24.sandbox.portal import Portal
 from airflow_provider_bitrix24.sandbox.server import SandboxServer
+from tests.tools.local_airflow import PATIENT
 from tests.tools.printed import printed_json
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, short_waits: dict[str, Any])
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(HERE / "dags"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            **PATIENT,
             "AIRFLOW__BITRIX24__RATE_LIMIT": "off",  # the sandbox has none
             "AIRFLOW_CONN_BITRIX24_DEFAULT": json.dumps(connection),
             "AIRFLOW_CONN_JOURNAL": json.dumps({"conn_type": "sqlite", "host": str(home / "journal.db")}),
@@ -97,7 +99,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, short_waits: dict[str, Any])
             "PYTHONWARNINGS": "ignore",  # Airflow's own
         }
         migrate = [sys.executable, "-m", "airflow", "db", "migrate"]
-        done = subprocess.run(migrate, env=env, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(migrate, env=env, capture_output=True, text=True, timeout=1800)
         assert done.returncode == 0, done.stdout + done.stderr
         customer = threading.Thread(target=pay_when_waited_for, args=(portal,), daemon=True)
         customer.start()

@@ -15,7 +15,7 @@ from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_4_PLUS
 
 from airflow_provider_bitrix24.journal.airflow_api import AirflowApi
 from airflow_provider_bitrix24.journal.commands import TaskName
-from airflow_provider_bitrix24.journal.shelves import TaskShelf
+from airflow_provider_bitrix24.journal.inspect import TaskEntrySource
 from airflow_provider_bitrix24.operators.journals import identity
 from airflow_provider_bitrix24.operators.payments import AddCrmPaymentOperator
 from airflow_provider_bitrix24.sandbox.portal import Portal
@@ -120,12 +120,12 @@ def check_loop(airflow_here: LocalAirflow, portal: Portal, dag_id: str, payments
     assert (ended(), added() - before) == ("success", payments)
     if dag_id != "database":
         api = AirflowApi(airflow_here.url, None)
-        drawers = list(TaskShelf(api, dag_id, run_id, None, None).drawers())
-        assert len({drawer.entry.key for drawer in drawers}) == payments
-        region = drawers[-1].task.region  # type: ignore[attr-defined]
-        [one] = TaskShelf(api, dag_id, run_id, "iteration.add", None, region).drawers()
+        handles = list(TaskEntrySource(api, dag_id, run_id, None, None).entries())
+        assert len({handle.entry.key for handle in handles}) == payments
+        region = handles[-1].task.region  # type: ignore[attr-defined]
+        [one] = TaskEntrySource(api, dag_id, run_id, "iteration.add", None, region).entries()
         api._client.close()
-        assert one.entry == drawers[-1].entry
+        assert one.entry == handles[-1].entry
     for keep in (True, False):
         body = {"dry_run": False, "only_failed": False, "dag_run_id": run_id, "keep_task_state": keep}
         airflow_here.api.post(f"/dags/{dag_id}/clearTaskInstances", json=body).raise_for_status()

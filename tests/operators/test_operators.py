@@ -465,7 +465,7 @@ def test_a_request_that_got_lost_is_sent_once_more(portal: Any, task: Task, oper
 def test_a_lost_answer_is_resolved_in_the_same_attempt(portal: Any, task: Task, operation: str, fault: str) -> None:
     portal.fault(fault, WRITES[operation], times=1, **({"when": "after"} if fault in ("html", "hold") else {}))
     receipt = OPERATORS[operation](**adopting(operation)).execute(task.context)
-    assert receipt["evidence"] == ("difference" if operation == "add_crm_payment" else "state")
+    assert receipt["evidence"] == ("only_new_payment" if operation == "add_crm_payment" else "portal_state")
     assert len(write_requests(portal, operation)) == 1
     assert len([entry for entry in portal.ledger if entry["event"].endswith(("_paid", "_added"))]) == 1
 

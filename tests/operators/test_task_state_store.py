@@ -25,7 +25,7 @@ def test_the_task_state_store_keeps_it_for_ever_and_readable(portal: Any, task: 
     receipt = add().execute(task.context)
     assert sorted(task.store.kept) == ["bitrix24_attempts", "bitrix24_payment"]
     document = json.loads(task.store.kept["bitrix24_payment"])
-    assert json.loads(task.store.kept["bitrix24_attempts"]) == {"begun": ["try 1"], "lost": "", "opened": True}
+    assert json.loads(task.store.kept["bitrix24_attempts"]) == {"begun": ["try 1"], "lost": "", "documents": 1}
     assert set(task.store.retentions) == {NEVER_EXPIRE}
     assert (document["state"], document["subject"], document["payment_id"]) == ("done", "deal 1", receipt["payment_id"])
     assert portal.secret not in json.dumps(document)

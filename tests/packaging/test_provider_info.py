@@ -65,7 +65,7 @@ def test_every_option_is_listed_by_airflow_with_its_text(tmp_path: Path) -> None
 
     def airflow(*arguments: str) -> str:
         command = [sys.executable, "-m", "airflow", "config", *arguments]
-        return subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=300).stdout
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=1800).stdout
 
     listed = airflow("list", "--section", "bitrix24", "--include-descriptions", "--include-examples", "--defaults")
     section = get_provider_info()["config"]["bitrix24"]

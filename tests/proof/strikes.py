@@ -63,6 +63,15 @@ JOURNAL_STRIKES: Final = ("journal away before", "journal away after")
 INSIDE_STRIKES: Final = tuple(
     f"inside {position} {kind}" for position in range(3) for kind in ("error", "error_after", "true_not_applied")
 )
+INSIDE_A_CHUNK: Final = (
+    *INSIDE_STRIKES,
+    *(
+        f"inside {position} {kind}"
+        for position in range(3)
+        for kind in ("operation_time_limit", "query_limit_exceeded", "internal_server_error after", "overload_limit")
+    ),
+)
+"""What strikes one command of a batch."""
 PEOPLE: Final = ("adds", "adds with a sum", "pays", "takes back", "deletes")
 
 

@@ -96,7 +96,7 @@ def test_the_retry_says_what_the_dead_attempt_could_not_say(database: VirtualDat
     world = _told_and_killed(database)
     for attempt in (2, 3):
         message = _red(world.worker(IDENTITY, attempt, max_tries=3).attempt(_paying()))
-        assert f"{IDENTITY}:try:1 marked invoice 2 as paid, and the portal answered (true)" in message
+        assert f"{IDENTITY}:try:1 sent the mark of invoice 2, and the portal answered (true)" in message
         assert "Nothing was sent by this attempt" in message
         assert "clear this task" in message
     assert len(world.sends) == 1
@@ -110,12 +110,12 @@ def test_whoever_clears_the_task_has_it_sent_once_more(database: VirtualDatabase
 
 
 def test_another_task_with_the_key_is_told_before_it_sends(database: VirtualDatabase) -> None:
-    """Be it another run, or another index of the same mapped task: nobody has looked at it yet."""
+    """Another run, or another index of the same mapped task: nobody has looked at it yet."""
     world = _told_and_killed(database)
     world.advance(world.settle_window)  # the key is held for the dead attempt until then
     for attempt in (1, 2):
         message = _red(world.worker("tomorrow", attempt, max_tries=3).attempt(_paying()))
-        assert f"{IDENTITY}:try:1 marked invoice 2 as paid" in message
+        assert f"{IDENTITY}:try:1 sent the mark of invoice 2" in message
     assert len(world.sends) == 1
     assert world.worker("tomorrow", 3, max_tries=5).attempt(_paying()).receipt is not None
 

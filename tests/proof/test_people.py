@@ -116,7 +116,7 @@ def test_who_adopts_what_is_gone_is_asked_again(database: VirtualDatabase) -> No
     entry = entry_of(world)
     assert (entry.state, entry.candidates, entry.question) == ("needs_decision", (1033,), str(error))
     assert fates(entry) == [("bob", "use_payment", "deal 1 has no such payment now")]
-    # Decided anew, it goes on.
+    # Decided again, it goes on.
     resolve(world, "use_payment", 1033)
     assert world.worker("a", 3).attempt(adding()).receipt is not None
     assert fates(entry_of(world))[1:] == [("bob", "use_payment", None)]

@@ -167,7 +167,7 @@ def test_what_our_own_user_adds_by_hand_is_an_assumption(database: VirtualDataba
     """Nothing tells it from ours: without SQL a person is asked; with SQL it is believed, and the receipt says why."""
     for journal in ("task state", "sql"):
         world = World(journal, database)
-        world.director = Script({"a": {3: "drop_before", 4: "people: our user adds"}})
+        world.director = Script({"a": {3: "drop_before", 4: "people: the connection's user adds"}})
         outcome = world.worker("a", 1).attempt(adding())
         assert (added(world), len(world.portal.state.payments)) == ([], 5)
         if journal == "task state":

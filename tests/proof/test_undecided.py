@@ -97,7 +97,7 @@ def test_what_is_left_of_several_is_not_proved_to_be_ours(
     """Ours may be the one that was deleted; nothing is put into the other one."""
     world = World("sql", database)
     do = adding(on_unknown=on_unknown, fill_products=fill_products)
-    world.director = Script({"a": {3: "drop_after", 4: "people: our user adds"}})
+    world.director = Script({"a": {3: "drop_after", 4: "people: the connection's user adds"}})
     assert isinstance(world.worker("a", 1).attempt(do).error, PaymentAmbiguous)
     world.portal.act.delete_payment(1033, user_id=7)
     for attempt in (2, 3):
@@ -125,7 +125,7 @@ def test_what_a_person_has_chosen_wrongly_does_not_make_the_other_one_ours(
     attempts: int, database: VirtualDatabase
 ) -> None:
     world = World("sql", database)
-    world.director = Script({"a": {3: "drop_after", 4: "people: our user adds"}})
+    world.director = Script({"a": {3: "drop_after", 4: "people: the connection's user adds"}})
     world.worker("a", 1).attempt(adding())
     resolve(world, "use_payment", 1034)
     world.people("deletes")

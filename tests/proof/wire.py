@@ -46,6 +46,27 @@ class Wire:
         """Whose write it is."""
         return self.request.headers.get("Idempotency-Key", "")
 
+    @property
+    def digests(self) -> list[str]:
+        """Whose writes are in it."""
+        return [self.digest] if self.digest else digests_in(self.request)
+
+    def _executed(self, body: Any) -> list[tuple[str, str]]:
+        """The writes that may have been executed: digest of the key, REST method."""
+        if self.digest:
+            return [(self.digest, self.request.method)]
+        commands, result = self.request.params["cmd"], body.get("result") if isinstance(body, dict) else None
+        result = result if isinstance(result, dict) else {}
+        failed, done = result.get("result_error") or {}, result.get("result") or {}
+        executed = []
+        for name in digests_in(self.request):
+            refused = name in failed and _error_of(failed[name]) in _REFUSALS
+            # With halt, what comes after a command that failed is not mentioned.
+            halted = bool(self.request.params.get("halt")) and bool(failed) and name not in failed and name not in done
+            if not refused and not halted:
+                executed.append((name, commands[name].partition("?")[0]))
+        return executed
+
     def struck(self, strike: str | None) -> Any:
         """Let it happen under a strike."""
         act, _, when = (strike or "").rpartition(" ")
@@ -98,9 +119,9 @@ class Wire:
     def _inside(self, position: int, kind: str) -> None:
         commands = list(self.request.params.get("cmd", {}).values())
         if position < len(commands):
-            method = commands[position].partition("?")[0]
+            methods = [command.partition("?")[0] for command in commands[: position + 1]]
             options = next(_faults(kind, self))
-            self.world.portal.faults.add(Fault(method=method, occurrence=1, **options))
+            self.world.portal.faults.add(Fault(method=methods[-1], occurrence=methods.count(methods[-1]), **options))
 
     def go(self) -> Any:
         """Send it, if its deadline allows that, and bring back what comes."""
@@ -113,7 +134,8 @@ class Wire:
             return NotSent("the deadline has passed", deadline_passed=True)
         if request.effect is not Effect.READ and deadline is None:
             raise Broken(f"{request.method} is sent without a deadline")
-        if request.effect is Effect.NON_IDEMPOTENT and world.journal != "none" and self.digest in world.answered:
+        again = world.answered.intersection(self.digests)
+        if request.effect is Effect.NON_IDEMPOTENT and world.journal != "none" and again:
             raise Broken(f"{request.method} is sent again although the journal has its answer")
         world.advance(HALF_WAY)
         reply = world.portal.handle(request.method, json.loads(request.body), auth=world.auth, headers=request.headers)
@@ -125,12 +147,17 @@ class Wire:
             error = reply.body.get("error") if isinstance(reply.body, dict) else None
             refused = reply.transport is None and str(error).upper() in _REFUSALS
             if not refused and reply.status != 302:
-                world.sends.append((self.digest, request.method))
+                world.sends += self._executed(reply.body)
         if reply.transport is not None:
             return Unknown(f"the connection ended ({reply.transport})")
         world.advance(HALF_WAY)
         headers = {name.lower(): value for name, value in reply.headers.items()}
         return Response(status=reply.status, headers=headers, body=body.encode(), at=worker.time())
+
+
+def _error_of(failed: Any) -> str:
+    """The portal's code for a command that failed."""
+    return str(failed.get("error") if isinstance(failed, dict) else failed).upper()
 
 
 def _faults(name: str, wire: Wire) -> Iterator[dict[str, Any]]:

@@ -131,16 +131,24 @@ class World:
 
     :param journal: "task state", "sql", "sql and task state" or "none".
     :param database: for SQL.
+    :param many: whether tasks work on lists.
     """
 
     _worlds = 0
 
     def __init__(
-        self, journal: str, database: VirtualDatabase | None = None, *, dialect: str = "source", user_id: int = OURS
+        self,
+        journal: str,
+        database: VirtualDatabase | None = None,
+        *,
+        dialect: str = "source",
+        user_id: int = OURS,
+        many: bool = False,
     ) -> None:
         World._worlds += 1
         random.seed(0)
         self.journal = journal
+        self.many = many
         self.database = database
         self.clock = ManualClock(START)
         self.portal = Portal(clock=self.clock, dialect=dialect, seed=False)
@@ -210,7 +218,7 @@ class World:
             assert self.database is not None
             return SqlJournal(self.database, f"{identity}:try:{try_number}")
         store = self.states.setdefault(identity, TaskState()).accessor(try_number)
-        fence = TaskStateJournal(store)
+        fence = TaskStateJournal(store, many=self.many)
         if self.journal == "task state":
             return fence
         assert self.database is not None
@@ -225,15 +233,17 @@ class World:
             act.add_payment(2, 1, user_id=OTHER)
         elif what == "adds with a sum":
             act.add_payment(2, 1, user_id=OTHER, amount="99.00")
-        elif what == "our user adds":
+        elif what == "the connection's user adds":
             act.add_payment(2, 1, user_id=OURS)
-        elif what in ("pays", "our user pays"):
+        elif what in ("pays", "the connection's user pays"):
             user = OTHER if what == "pays" else OURS
             act.pay_invoice(2, by="person", user_id=user)
-            act.pay_payment(1001, by="person", user_id=user)
+            if 1001 in state.payments:
+                act.pay_payment(1001, by="person", user_id=user)
         elif what == "takes back":
             act.unpay_invoice(2, user_id=OTHER)
-            act.unpay_payment(1001, user_id=OTHER)
+            if 1001 in state.payments:
+                act.unpay_payment(1001, user_id=OTHER)
         elif what == "deletes" and newest is not None:
             act.delete_payment(newest, user_id=OTHER)
 

@@ -37,7 +37,7 @@ def http(server: SandboxServer) -> Iterator[httpx.Client]:
 
 
 def raw(http: httpx.Client, method: str = "profile", **params: Any) -> tuple[httpx.Response, bytes]:
-    """The answer and its body as it came over the wire: nothing unpacked."""
+    """The response and its body as it came over the wire: nothing unpacked."""
     with http.stream("POST", method, json=params) as answer:
         return answer, b"".join(answer.iter_raw())
 

@@ -44,7 +44,7 @@ CANARIES = {
     "wrong code": "c4n4rywr0ngc0d3",
     "password of the token database": "c4n4ryt0k3nd4t4b4s3",
 }
-# No shorter: the answer to a refresh that comes too late is lost, and everything after it fails.
+# No shorter: the response to a refresh that comes too late is lost, and everything after it fails.
 SHORT = {
     "allow_http": True,
     "rate_limit_wait": 0,

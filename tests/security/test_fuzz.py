@@ -264,7 +264,7 @@ def reply_to(name: str, good: Any) -> Any:
 
 
 def play(flow: Any, body: Any) -> Play:
-    """Run a flow that gets this answer to everything; errors of other trees come out and fail the test."""
+    """Run a flow that gets this response to everything; errors of other trees come out and fail the test."""
     return Play(flow, [Response(status=200, headers={}, body=as_json(body).encode(), at=1_763_800_000.0)] * 9)
 
 

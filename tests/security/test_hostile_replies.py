@@ -1,6 +1,6 @@
 """Replies made to hurt, over real sockets and through both drivers: little memory, and an error that says what to do.
 
-A read is told that there is no usable answer, a write that it may have been executed. Never is one a success.
+A read is told that there is no usable response, a write that it may have been executed. Never is one a success.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from airflow_provider_bitrix24.exceptions import (
     Bitrix24OutcomeUnknown,
 )
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
-from tests.core.raw_server import OK, SECRET, Peer, answer, settings_for
+from tests.core.raw_server import OK, SECRET, Peer, http_response, settings_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 METHOD = "crm.item.payment.add"
 MEBIBYTE = 1024 * 1024
 LARGEST = MEBIBYTE
-"""The largest answer that is accepted in these tests."""
+"""The largest response that is accepted in these tests."""
 MEMORY = 48 * MEBIBYTE
 """What one answer may cost, of whatever kind, together with what the server of the test needs."""
 
@@ -132,6 +132,13 @@ ONLY_TIME_ENDS = ["not yet, without an end"]
 """For one of the libraries at least."""
 
 
+async def add_payment(hook: Bitrix24Hook, how: str) -> int:
+    """Add a payment by the blocking or the async call."""
+    if how == "async":
+        return await hook.arest.crm_item_payment_add(entity_id=1, entity_type_id=2)
+    return hook.rest.crm_item_payment_add(entity_id=1, entity_type_id=2)
+
+
 @pytest.fixture
 def memory() -> Iterator[Callable[[], int]]:
     """Most bytes that Python has held at one time since the test began."""
@@ -208,7 +215,7 @@ def test_as_deep_as_a_portal_can_be_is_fine(serve: Any, driver: Any) -> None:
 
 def test_an_answer_that_came_before_its_question_is_not_believed(serve: Any, driver: Any) -> None:
     """Somebody on the way mixes up answers: this is how one payment's success becomes another's."""
-    stale = answer({"result": {"id": 666}})
+    stale = http_response({"result": {"id": 666}})
 
     def script(peer: Peer) -> None:
         peer.read_request()
@@ -238,7 +245,7 @@ def test_an_answer_that_came_before_its_question_is_not_believed(serve: Any, dri
     ],
 )
 def test_texts_where_times_belong(serve: Any, driver: Any, time: str, readable: bool) -> None:
-    """The answer counts; only the portal's clock is unknown."""
+    """The response counts; only the portal's clock is unknown."""
     body = f'{{"result": {{"id": 7}}, "time": {{"finish": {time}, "operating_reset_at": {time}}}}}'
     server = serve(says(body.encode()))
     settings = settings_for(server.port)
@@ -306,7 +313,7 @@ async def test_a_write_that_gets_a_hostile_reply_may_have_been_executed(
     for add in ("blocking", "async"):
         hook = Bitrix24Hook()
         with pytest.raises(Bitrix24OutcomeUnknown, match="It may have been executed"):
-            await hook.aadd_crm_payment(entity_id=1) if add == "async" else hook.add_crm_payment(entity_id=1)
+            await add_payment(hook, add)
     assert memory() < MEMORY
     sent = [request for request in bitrix24_sandbox.requests if request["method"] == METHOD]
     assert len(sent) == 2
@@ -334,7 +341,7 @@ async def test_a_token_endpoint_that_answers_with_nonsense(
     bitrix24_sandbox.fault(fault, "oauth.token")
     hook = Bitrix24Hook()
     with pytest.raises(Bitrix24Error) as caught:
-        await hook.aadd_crm_payment(entity_id=1) if call == "async" else hook.add_crm_payment(entity_id=1)
+        await add_payment(hook, call)
     assert not isinstance(caught.value, Bitrix24OutcomeUnknown)  # the payment certainly was not added
     assert any(words in str(caught.value) for words in ("Nothing was", "was not sent")), caught.value
     assert memory() < MEMORY
@@ -348,7 +355,7 @@ def test_local_variables_do_not_show_what_the_portal_repeats(serve: Any, driver:
     def script(peer: Peer) -> None:
         while peer.read_request():
             body = {"error": "0", "error_description": f"who is /rest/1/{SECRET}/?"}
-            peer.send(answer(body, status="400 Bad", headers=f"X-Echo: {SECRET}\r\n"))
+            peer.send(http_response(body, status="400 Bad", headers=f"X-Echo: {SECRET}\r\n"))
 
     server = serve(script)
     settings = settings_for(server.port)

@@ -13,7 +13,7 @@ from airflow_provider_bitrix24 import drivers
 from airflow_provider_bitrix24.api import tokens
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Error
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
-from tests.core.raw_server import OK, Peer, RawServer, answer
+from tests.core.raw_server import OK, Peer, RawServer, http_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,7 +119,7 @@ def test_netrc_does_not_replace_the_bearer(
 @pytest.mark.parametrize("call", PROFILES)
 def test_each_secret_goes_to_one_place_only(bitrix24_sandbox: Any, oauth: Any, serve: Any, call: str) -> None:
     """The portal never sees client secret and refresh token, the token endpoint never an access token."""
-    expired = answer({"error": "expired_token", "error_description": "expired"}, status="401 Unauthorized")
+    expired = http_response({"error": "expired_token", "error_description": "expired"}, status="401 Unauthorized")
 
     def script(peer: Peer) -> None:
         while peer.read_request():

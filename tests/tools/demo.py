@@ -214,18 +214,16 @@ def run(home: Path, keep: bool) -> int:
     processes = Processes(logs)
     watch = MemoryWatch(processes)
     try:
-        journal = {"conn_type": "sqlite", "host": str(home / "journal.db")}
         airflow = LocalAirflow(
             home / "airflow",
             ROOT / "dags_examples",
             processes,
             env={
                 "AIRFLOW_VAR_FINANCE_FOLDER": str(finance),
-                "AIRFLOW_CONN_PAYMENTS_JOURNAL": json.dumps(journal),
+                "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",  # the Test button in the list of connections
             },
         )
         portal = SandboxPortal(processes, airflow.env)
-        airflow.env["AIRFLOW_CONN_BITRIX24_DEFAULT"] = portal.connection
         clock.say(f"the sandbox portal is up: {portal.url}")
         airflow.migrate()
         clock.say("Airflow's database is ready")
@@ -233,6 +231,10 @@ def run(home: Path, keep: bool) -> int:
         watch.start()
         airflow.wait_until_ready(set(RUNS), clock.say)
         clock.say(f"Airflow is up: {airflow.url}")
+        # In the database and not in the environment: so that the UI lists them, and can test them.
+        airflow.add_connection("bitrix24_default", json.loads(portal.connection), "the sandbox portal of this demo")
+        journal = {"conn_type": "sqlite", "host": str(home / "journal.db")}
+        airflow.add_connection("payments_journal", journal, "the SQL journal of this demo")
         runs = {dag_id: airflow.trigger(dag_id, conf) for dag_id, conf in RUNS.items()}
         for dag_id, conf in RUNS.items():
             clock.say(f"{dag_id}: triggered through Airflow's API{f' with {conf}' if conf else ''}")
@@ -272,7 +274,11 @@ def finish(clock: Clock, watch: MemoryWatch, good: bool) -> None:
 
 def stay(airflow: LocalAirflow, portal: SandboxPortal) -> None:
     """Keep everything running until Ctrl-C."""
-    print(f"\n  Airflow UI       {airflow.url}\n  Sandbox portal   {portal.url}\n\n  Ctrl-C stops both.\n", flush=True)
+    print(
+        f"\n  Airflow UI       {airflow.url}\n  Connections      {airflow.url}/connections (with a Test button)\n"
+        f"  Sandbox portal   {portal.url}\n\n  Ctrl-C stops both.\n",
+        flush=True,
+    )
     while True:
         airflow.processes.check()
         time.sleep(2)

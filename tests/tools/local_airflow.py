@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import signal
@@ -19,6 +20,12 @@ import psutil
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+PATIENT = {
+    "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "600",
+    "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "900",
+    "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "90",
+}
+"""Airflow's own limits (30, 50 and 5 seconds), which a busy machine exceeds."""
 TERM_SECONDS = 15  # Airflow's parts need some 12 s to end well
 PARTS = {
     "api-server": ["api-server", "--host", "127.0.0.1", "--workers", "1"],
@@ -166,6 +173,7 @@ class LocalAirflow:
             "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
             "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",  # only what is triggered runs
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+            **PATIENT,
             "NO_PROXY": "127.0.0.1,localhost",
             "no_proxy": "127.0.0.1,localhost",
             **env,
@@ -194,7 +202,7 @@ class LocalAirflow:
         extra = ["--port", str(self.port)] if name == "api-server" else []
         self.processes.start(name, [sys.executable, "-m", "airflow", *self.parts[name], *extra], self.env)
 
-    def wait_until_ready(self, dag_ids: set[str], report: Callable[[str], None], timeout: float = 240) -> None:
+    def wait_until_ready(self, dag_ids: set[str], report: Callable[[str], None], timeout: float = 1200) -> None:
         """Return when every part is healthy and every DAG is known; report each once."""
         ready: set[str] = set()
         deadline = time.monotonic() + timeout
@@ -231,6 +239,18 @@ class LocalAirflow:
     def unpause(self, dag_id: str) -> None:
         """Let runs of the DAG start."""
         self.api.patch(f"/dags/{dag_id}", json={"is_paused": False}).raise_for_status()
+
+    def add_connection(self, conn_id: str, values: Mapping[str, Any], description: str) -> None:
+        """Store a connection in Airflow's database.
+
+        :param values: as in the JSON of an environment variable ``AIRFLOW_CONN_...``.
+        """
+        fields = {**values, "connection_id": conn_id, "description": description}
+        if "extra" in fields:
+            fields["extra"] = json.dumps(fields["extra"])
+        answer = self.api.post("/connections", json=fields)
+        if answer.is_error:
+            raise RuntimeError(f"Airflow refused the connection {conn_id}: {answer.text}")
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any], logical_date: str | None = None) -> str:
         """Unpause the DAG, start a run with `conf` and return the run's id."""

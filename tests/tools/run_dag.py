@@ -1,4 +1,4 @@
-"""Run one DAG of the DAGs folder through real Airflow (`dag.test`) and print what came of it, as a line of JSON.
+"""Run one DAG of the DAGs folder through real Airflow (`dag.test`) and print the outcome, as a line of JSON.
 
 Usage: python run_dag.py DAG_ID CONF
 """

@@ -29,7 +29,7 @@ PACKAGES: Final = {
 """Program -> Debian package."""
 NAME: Final = "journal"
 """Every database server has a database of this name for tests, and a user of this name who owns it."""
-SECONDS: Final = 120  # for a server to answer
+SECONDS: Final = 600  # for a server to answer
 
 
 def find(program: str) -> str | None:

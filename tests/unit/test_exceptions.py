@@ -79,10 +79,10 @@ def test_what_a_person_reads() -> None:
         "crm.deal.get was not sent to Bitrix24 (connection refused). This call changed nothing on the portal."
     )
     assert str(Bitrix24OutcomeUnknown("crm.deal.add", False, None, "reset")) == (
-        "Bitrix24 gave no usable answer to crm.deal.add (reset). It may have been executed: look at the object on the "
-        "portal before anything is sent again."
+        "Bitrix24 gave no usable response to crm.deal.add (reset). It may have been executed: look at the object on "
+        "the portal before anything is sent again."
     )
-    assert "answered unclearly to crm.deal.add (code 0, odd)" in str(
+    assert "responded unclearly to crm.deal.add (code 0, odd)" in str(
         Bitrix24OutcomeUnknown("crm.deal.add", True, "0", "odd")
     )
     assert "(no details)" in str(Bitrix24OutcomeUnknown("crm.deal.add"))
@@ -103,8 +103,8 @@ def test_what_a_person_reads() -> None:
     [
         (make(Bitrix24NotSent), "connection refused"),
         (Bitrix24NotSent("crm.deal.get", "connection refused"), "no connection: connection refused"),
-        (make(Bitrix24NoAnswer), "crm.deal.get: no usable answer, reset"),
-        (make(Bitrix24OutcomeUnknown), "Bitrix24 answered unclearly to crm.deal.add (code 0, words)"),
+        (make(Bitrix24NoAnswer), "crm.deal.get: no usable response, reset"),
+        (make(Bitrix24OutcomeUnknown), "Bitrix24 responded unclearly to crm.deal.add (code 0, words)"),
         (
             Bitrix24RateLimited("QUERY_LIMIT_EXCEEDED", 503, "m", "Too many requests"),
             "m: QUERY_LIMIT_EXCEEDED Too many requests",
@@ -112,9 +112,9 @@ def test_what_a_person_reads() -> None:
         (Bitrix24ApiError("", 400, "m", "No. Not here."), "m: no code No. Not here"),
         (
             exceptions.Bitrix24ConfigError(
-                "acme.bitrix24.com answered with a redirect. The call was not executed. Check it."
+                "acme.bitrix24.com responded with a redirect. The call was not executed. Check it."
             ),
-            "acme.bitrix24.com answered with a redirect",
+            "acme.bitrix24.com responded with a redirect",
         ),
     ],
 )

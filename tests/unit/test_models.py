@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from decimal import Decimal
 from typing import Any
 
 import pendulum
 import pytest
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_2_PLUS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -361,9 +363,8 @@ def test_what_is_only_shown_stops_nothing(unreadable: Any) -> None:
 
 def through_xcom(value: Any) -> Any:
     """What the next task gets of what a task returns, by Airflow's own way to and from the database."""
-    from airflow.sdk.serde import deserialize, serialize
-
-    return deserialize(json.loads(json.dumps(serialize(value))))
+    serde = importlib.import_module("airflow.sdk.serde" if AIRFLOW_V_3_2_PLUS else "airflow.serialization.serde")
+    return serde.deserialize(json.loads(json.dumps(serde.serialize(value))))
 
 
 THINGS: list[Any] = [

@@ -1,6 +1,6 @@
 """Legacy invoices: ``crm.invoice.*``. Their errors come without a code.
 
-Whether one is paid is a part of it: whoever creates, changes or deletes one can change that.
+Whether one is paid is a part of it: a call that creates, changes or deletes one can change that.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ METHODS: Final = (
         any_case=True,
         result="the reply is not documented",
         errors=_NO_CODE,
-        moves_money=True,
+        moves_money=True,  # rule: what changes a legacy invoice changes whether it is paid
         page=f"{_PAGE}update",
     ),
     Method(

@@ -75,7 +75,7 @@ METHODS: Final = (
         result="true, also if the pay system did nothing",
         errors={**_DENIED, **_CHECK, **_PROCESS},
         moves_money=True,
-        operator="PayCrmPaymentOperator",
+        operator="PayPaymentOperator",
         page=f"{_PAGE}pay-payment",
     ),
     Method(

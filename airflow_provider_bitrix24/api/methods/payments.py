@@ -120,6 +120,7 @@ METHODS: Final = (
         result="true",
         errors=_MISSING,
         moves_money=True,
+        operator="UnpayCrmPaymentOperator",
         page=f"{_PAGE}crm-item-payment-unpay",
     ),
     Method(
@@ -131,6 +132,7 @@ METHODS: Final = (
         result="true",
         errors={**_MISSING, "SALE_PAYMENT_DELETE_EXIST_PAID": "the payment is paid"},
         moves_money=True,
+        operator="DeleteCrmPaymentOperator",
         page=f"{_PAGE}crm-item-payment-delete",
     ),
     Method(

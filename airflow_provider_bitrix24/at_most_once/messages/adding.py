@@ -117,7 +117,7 @@ def reply_to_add(doubt: Bitrix24OutcomeUnknown | None, of: str, by: str) -> str:
 
     :param by: the earlier attempt that sent it; empty if it was this one.
     """
-    words = "The portal gave no usable answer (no details)" if doubt is None else reply_words(doubt)
+    words = "The portal gave no usable response (no details)" if doubt is None else reply_words(doubt)
     return f"{words} when a payment was added to {of}{f' by {by}' if by else ''}"
 
 
@@ -156,7 +156,7 @@ def no_rival(happened: str, one: Payment, of: str) -> str:
 
 
 def adopted(happened: str, one: Payment) -> str:
-    """One new payment is there, and the author vouches for it."""
+    """One new payment is there, and on_unknown="adopt" says that nobody else adds any."""
     return (
         f"{happened}. Exactly one new payment is there, {_listed([one])}: it is used, because on_unknown='adopt' says "
         "that nobody else adds payments to this object meanwhile."
@@ -212,7 +212,7 @@ def add_unreadable(happened: str, trouble: str) -> str:
 def add_in_journal(happened: str, journal: str) -> str:
     """The next attempt finds the outcome out."""
     return (
-        f"{happened} It is in the journal ({journal}): the next attempt reads what came of it before anything else. If "
+        f"{happened} It is in the journal ({journal}): the next attempt reads the outcome before anything else. If "
         "there is none, clear this task when the portal is back: it will not add a second payment."
     )
 

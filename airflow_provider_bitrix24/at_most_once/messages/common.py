@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from airflow_provider_bitrix24.at_most_once.messages.wording import DELETING, PAYING, UNPAYING
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
@@ -121,7 +123,8 @@ def done_by_reply(record: Record, before: Record) -> tuple[str, str] | None:
         return None
     if record.operation == "add_crm_payment":
         return f"payment {record.payment_id} was added to {record.subject}", "add"
-    return f"{record.subject} was marked as paid", "mark"
+    words = {"unpay_crm_payment": UNPAYING, "delete_crm_payment": DELETING}.get(record.operation, PAYING)
+    return f"{record.subject} was {words.done}", words.again
 
 
 def overtaken_after_reply(overtaken: str, done: tuple[str, str]) -> str:
@@ -145,7 +148,7 @@ def unsaved_reply(done: tuple[str, str]) -> str:
 
 def reply_words(doubt: Bitrix24OutcomeUnknown) -> str:
     """What came instead of a clear reply, as the beginning of a sentence."""
-    return f"The portal {'answered unclearly' if doubt.answered else 'gave no usable answer'} ({doubt.words})"
+    return f"The portal {'responded unclearly' if doubt.answered else 'gave no usable response'} ({doubt.words})"
 
 
 def in_brackets(doubt: Bitrix24OutcomeUnknown | None) -> str:

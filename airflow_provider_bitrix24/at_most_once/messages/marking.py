@@ -1,4 +1,4 @@
-"""Messages about invoices and payments that are marked as paid."""
+"""Messages about what is marked: as paid, set back to unpaid, or deleted."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from airflow_provider_bitrix24.at_most_once.messages.common import NOT_AGAIN, re
 
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.models import Money
+    from airflow_provider_bitrix24.at_most_once.messages.wording import Wording
     from airflow_provider_bitrix24.at_most_once.record import Record, Send
     from airflow_provider_bitrix24.exceptions import Bitrix24OutcomeUnknown
 
@@ -15,20 +16,43 @@ LOOK_AT_INVOICE: Final = "open it in Bitrix24 and look whether it is paid, when 
 LOOK_AT_PAYMENT: Final = (
     "open it in Bitrix24 (its deal or smart invoice lists it) and look whether it is paid, when and by whom"
 )
+LOOK_FOR_PAYMENT: Final = "open its deal or smart invoice in Bitrix24 and look whether the payment is still listed"
 HANDLER_TRAP: Final = (
     "Bitrix24 answers true and does nothing when the pay system's handler only records payments (cash, bill, cash on "
     "delivery and the like), and also when saving failed on its side. Use a pay system for legacy invoices (kind "
     "CRM_INVOICE) with a REST handler; sale.paysystem.list shows kind and handler to administrators."
+)
+ORDER_HANDLER_TRAP: Final = (
+    "Bitrix24 answers true and does nothing when the pay system's handler only records payments (cash, bill, cash on "
+    "delivery and the like), and also when saving failed on its side. Mark such a payment by PayCrmPaymentOperator "
+    "(crm.item.payment.pay); sale.paysystem.list shows the handler to administrators."
 )
 INVOICE_TRAP: Final = "Bitrix24 answers true also when saving the invoice failed on its side."
 PAYMENT_TRAP: Final = (
     "Bitrix24 answers true also when saving the payment failed on its side, for example because the pay system or an "
     "automation rule refused it."
 )
-MARKED: Final = "It HAS been marked as paid."
-MARKED_BY_ANOTHER: Final = "It is paid, apparently by somebody else."
-PAID_ALREADY_NOT_SENT: Final = "It is paid already; nothing was sent by this attempt."
 _EITHER: Final = "either the portal ignored the call, or someone reverted it in the meantime"
+
+
+def marked(words: Wording) -> str:
+    """The portal shows it, and this key has done it."""
+    return f"It HAS been {words.done}."
+
+
+def marked_by_another(words: Wording) -> str:
+    """The portal shows it, and it is not known that this key has done it."""
+    return f"It is {words.state}, apparently by somebody else."
+
+
+def marked_already(words: Wording) -> str:
+    """The portal showed it before anything was sent."""
+    return f"It is {words.state} already."
+
+
+def marked_already_not_sent(words: Wording) -> str:
+    """The portal shows it, and this attempt has sent nothing."""
+    return f"It is {words.state} already; nothing was sent by this attempt."
 
 
 def nothing_to_pay(what: str, money: Money) -> str:
@@ -45,101 +69,105 @@ def empty_payment(what: str, money: Money) -> str:
     )
 
 
-def mark_advice(where: str) -> str:
-    """What to do when it is not known to be paid."""
+def mark_advice(where: str, words: Wording) -> str:
+    """What to do when the outcome is not shown."""
     return (
-        f"This task does not send again automatically. What to do: {where}; if it is unpaid, clear this task: it reads "
-        "first."
+        f"This task does not send again automatically. What to do: {where}; if it is {words.otherwise}, clear this "
+        "task: it reads first."
     )
 
 
-def changed_before_marked(what: str, money: Money, before: Money, happened: str, where: str) -> str:
+def changed_before_marked(what: str, money: Money, before: Money, happened: str, where: str, words: Wording) -> str:
     """The amount is another one than right before the mark."""
     return (
-        f"{what} is for {money} now; just before it was marked as paid, it was for {before}. {happened} Somebody "
+        f"{what} is for {money} now; just before it was {words.done}, it was for {before}. {happened} Somebody "
         f"changed it in between: {where}. Do not run this again."
     )
 
 
-def not_paid_any_more(what: str, when: object, task: str, where: str, how_to_decide: str) -> str:
-    """It was paid, and somebody has set it back to unpaid."""
+def not_marked_any_more(what: str, when: object, task: str, where: str, how_to_decide: str, words: Wording) -> str:
+    """It was paid, and somebody has set it back to unpaid; or the other way round."""
+    then = f"{when}, by {task}" if when else f"by {task}"
     return (
-        f"{what} was paid before ({when}, by {task}), and is not paid any more: somebody has set it back to unpaid. "
+        f"{what} was {words.state} before ({then}), and is not {words.state} any more: somebody has {words.undone}. "
         f"Nothing was sent by this attempt, and nothing is sent again automatically. {where.capitalize()}. If that is "
         f"right, mark this task as successful. Else decide by {how_to_decide}; then clear this task."
     )
 
 
-def paid_before_and_unreadable(what: str, trouble: str) -> str:
+def marked_before_and_unreadable(what: str, trouble: str, words: Wording) -> str:
     """It was paid, and the portal cannot be read."""
     return (
-        f"{what} was paid before, and the portal cannot be read now ({trouble}). Nothing was sent by this attempt. The "
-        "next one reads again."
+        f"{what} was {words.state} before, and the portal cannot be read now ({trouble}). Nothing was sent by this "
+        "attempt. The next one reads again."
     )
 
 
-def mark_is_absent(what: str) -> str:
+def mark_is_absent(what: str, words: Wording) -> str:
     """The reply was lost, and it certainly is not marked."""
-    return f"{what} is not shown as paid, read twice after everything that was sent must have ended."
+    return f"{what} is not shown as {words.state}, read twice after everything that was sent must have ended."
 
 
-def mark_not_applied(subject: str, doubt: Bitrix24OutcomeUnknown | None, trap: str, where: str) -> str:
-    """The portal replied and does not show it as paid."""
+def mark_not_applied(subject: str, doubt: Bitrix24OutcomeUnknown | None, trap: str, where: str, words: Wording) -> str:
+    """The portal replied and does not show it."""
     if doubt is None:
         return (
-            f"The portal accepted the mark of {subject}, but does not show it as paid: {_EITHER}. {trap} "
-            f"{mark_advice(where)}"
+            f"The portal accepted the {words.noun} of {subject}, but does not show it as {words.state}: {_EITHER}. "
+            f"{trap} {mark_advice(where, words)}"
         )
     return (
-        f"{reply_words(doubt)} when {subject} was marked as paid, and does not show it as paid: {_EITHER}. Whether "
-        f"another attempt makes sense depends on the portal's words. {mark_advice(where)}"
+        f"{reply_words(doubt)} when {subject} was {words.done}, and does not show it as {words.state}: {_EITHER}. "
+        f"Whether another attempt makes sense depends on the portal's words. {mark_advice(where, words)}"
     )
 
 
-def earlier_mark_not_applied(subject: str, last: Send | None, where: str) -> str:
-    """An earlier attempt has found out that it is not shown as paid."""
+def earlier_mark_not_applied(subject: str, last: Send | None, where: str, words: Wording) -> str:
+    """An earlier attempt has found out that it is not shown."""
     by, said = (last.by, last.portal_message) if last else ("", None)
     return (
-        f"{by} marked {subject} as paid, and the portal answered ({said or 'true'}), but does not show it as paid: "
-        f"{_EITHER}. Nothing was sent by this attempt. {mark_advice(where)}"
+        f"{by} sent the {words.noun} of {subject}, and the portal answered ({said or 'true'}), but does not show it as "
+        f"{words.state}: {_EITHER}. Nothing was sent by this attempt. {mark_advice(where, words)}"
     )
 
 
-def marked_too_often(what: str, record: Record, where: str, how_to_decide: str | None) -> str:
+def marked_too_often(what: str, record: Record, where: str, how_to_decide: str | None, words: Wording) -> str:
     """It was sent as often as it may be without a person.
 
     :param how_to_decide: None if there is no journal that would keep a decision.
     """
     sends = record.possible_sends
-    decide = "there is no journal that would keep a decision: if it is unpaid, clear this task, which reads first"
+    decide = (
+        "there is no journal that would keep a decision: "
+        f"if it is {words.otherwise}, clear this task, which reads first"
+    )
     if how_to_decide is not None:
         decide = f"then decide by {how_to_decide}, and clear this task"
     return (
-        f"{what} was marked as paid {len(sends)} times for this key, and the portal does not show it: {_EITHER}. The "
+        f"{what} was {words.done} {len(sends)} times for this key, and the portal does not show it: {_EITHER}. The "
         f"last time: {sends[-1].portal_message or 'it answered true'}. {NOT_AGAIN} What to do: {where}; {decide}."
     )
 
 
-def marked_object_is_gone(what: str, doubt: Bitrix24OutcomeUnknown | None) -> str:
+def marked_object_is_gone(what: str, doubt: Bitrix24OutcomeUnknown | None, words: Wording) -> str:
     """It was deleted after it was marked."""
-    marked = "the portal accepted the mark" if doubt is None else reply_words(doubt)
+    accepted = f"the portal accepted the {words.noun}" if doubt is None else reply_words(doubt)
     return (
-        f"{what} is not there any more: it was deleted after this key had sent its mark ({marked}), so nothing shows "
-        f"whether it was marked as paid before. {NOT_AGAIN} What to do: look in Bitrix24 at the deal or smart invoice, "
-        "and at what has taken its place; that is a payment with a key of its own."
+        f"{what} is not there any more: it was deleted after this key had sent its {words.noun} ({accepted}), so "
+        f"nothing shows whether it was {words.done} before. {NOT_AGAIN} What to do: look in Bitrix24 at the deal or "
+        "smart invoice, and at what has taken its place; that is a payment with a key of its own."
     )
 
 
-def mark_unreadable(what: str, doubt: Bitrix24OutcomeUnknown | None, trouble: str) -> str:
-    """It could not be read after the mark."""
+def mark_unreadable(what: str, doubt: Bitrix24OutcomeUnknown | None, trouble: str, words: Wording) -> str:
+    """It could not be read after the send."""
     if doubt is None:
         return (
-            f"The portal accepted the mark of {what.lower()}, so it is probably paid, but it could not be read "
-            f"afterwards ({trouble})."
+            f"The portal accepted the {words.noun} of {what.lower()}, so it is probably {words.state}, but it could "
+            f"not be read afterwards ({trouble})."
         )
     return (
-        f"{what} may have been marked as paid: there was no usable answer ({doubt.text}), and the portal could not be "
-        f"read afterwards ({trouble})."
+        f"{what} may have been {words.done}: there was no usable response ({doubt.text}), and the portal could not "
+        f"be read afterwards ({trouble})."
     )
 
 
@@ -150,3 +178,46 @@ def mark_in_journal(happened: str, journal: str) -> str:
         f"there "
         "is none, clear this task when the portal is back: it will not pay twice."
     )
+
+
+def undone_since(subject: str, words: Wording, denial: str) -> str:
+    """Another operation of ours has undone what this task did, and the task runs again."""
+    return (
+        f"This task has {words.done} {subject} before, and another operation has undone that since. {denial} A task "
+        "that runs again does not repeat what was undone. What to do: if it is to be done once more, do it in a task "
+        "or run of its own."
+    )
+
+
+def other_may_arrive(subject: str, by: str, key: str, denial: str) -> str:
+    """A send of another operation on the object may still arrive."""
+    return (
+        f"{by} has sent another write for {subject} (key {key!r}), and it may still arrive. {denial} The next attempt "
+        "reads the outcome."
+    )
+
+
+def other_is_corrupt(subject: str, key: str, why: str, denial: str) -> str:
+    """The journal's entry of another operation on the object cannot be read."""
+    return f"The journal entry {key!r}, which is about {subject} too, cannot be read. {denial} {why}"
+
+
+def other_pay_system(what: str, has: int | None, wanted: int) -> str:
+    """The payment has another pay system."""
+    return (
+        f"{what} has pay system {has or 'none'}, not {wanted} (pay_system_id): Bitrix24 records a payment as paid only "
+        "through the payment's own pay system"
+    )
+
+
+def is_paid(what: str, money: Money) -> str:
+    """A paid payment is not deleted."""
+    return (
+        f"{what} for {money} is paid, and a paid payment is not deleted: the record of the money would be gone. If "
+        "that is right, say allow_paid=True, which sets it back to unpaid first"
+    )
+
+
+def still_paid(what: str, denial: str) -> str:
+    """It could not be set back to unpaid before it was to be deleted."""
+    return f"{what} is paid, and could not be set back to unpaid, so it was not deleted. {denial}"

@@ -1,4 +1,4 @@
-"""What paying an invoice and paying a payment share: one mark, with the object as its own key."""
+"""What paying, setting back to unpaid and deleting share: one mark, with the object as its own key."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from airflow_provider_bitrix24.at_most_once.decisions import carry_out_decision,
 from airflow_provider_bitrix24.at_most_once.engine import carry_out
 from airflow_provider_bitrix24.at_most_once.forgotten import ask_about_lost_notes, watch_lost_notes
 from airflow_provider_bitrix24.at_most_once.next_step import Step
+from airflow_provider_bitrix24.at_most_once.operations.others import Others
 from airflow_provider_bitrix24.at_most_once.receipt import Expected, Receipt
 from airflow_provider_bitrix24.at_most_once.record import Snapshot
 from airflow_provider_bitrix24.at_most_once.write import PAYMENT, PortalUnreadable, Write, after_reply, find
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.queries import Query
     from airflow_provider_bitrix24.at_most_once.attempt import Attempt
     from airflow_provider_bitrix24.at_most_once.commands import Course
+    from airflow_provider_bitrix24.at_most_once.messages import Wording
+    from airflow_provider_bitrix24.at_most_once.receipt import Outcome
     from airflow_provider_bitrix24.at_most_once.record import Parameter, Record
 
 Thing: TypeAlias = Invoice | Payment
@@ -62,7 +65,7 @@ class Chosen:
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """Mark one object as paid: three requests if nothing is odd.
+    """Mark one object as paid, or undo that: three requests if nothing is odd.
 
     :param portal: the portal's name in keys.
     :param expected: amount and currency, compared before and after.
@@ -78,13 +81,26 @@ class Mark:
     """REST method."""
     where: str = field(init=False)
     """Where a person looks."""
+    words: Wording = field(init=False, default=messages.PAYING)
+    """How messages speak of it."""
+    outcomes: tuple[Outcome, Outcome] = field(init=False, default=("paid", "already_paid"))
+    """Outcome if this key has done it, and if it was so already."""
+    undone_by: tuple[str, ...] = field(init=False, default=())
+    """Names of the operations that undo it."""
+    alone: bool = field(init=False, default=False)
+    """Whether no other operation is about the same object."""
     apart: None = field(init=False, default=None)
     needs_rivals: bool = field(init=False, default=False)
 
     @property
     def key(self) -> str:
         """The idempotency key: the object is its own key."""
-        return f"{self.portal}:{self.subject.replace(' ', ':')}"
+        return f"{self.portal}:{self.subject.replace(' ', ':')}{self.verb}"
+
+    @property
+    def verb(self) -> str:
+        """The end of the key, which tells the operations on one object apart."""
+        return ""
 
     @property
     def subject(self) -> str:
@@ -118,6 +134,20 @@ class Mark:
         """The object in what was read before."""
         raise NotImplementedError
 
+    def reached(self, thing: Thing) -> bool:
+        """Whether the object is as it is to be."""
+        return thing.paid
+
+    def is_ours(self, thing: Thing, user_id: int, since: float | None) -> bool:
+        """Whether who and when say that the mark is ours; the portal's times are whole seconds.
+
+        :param user_id: the connection's user.
+        :param since: the portal's clock before the first send; None if it did not tell.
+        """
+        if since is None or thing.paid_at is None or thing.paid_by_id != user_id:  # rule: who paid
+            return False
+        return bool(thing.paid_at.timestamp() >= int(since))
+
     def call(self) -> Call[Any]:
         """The call that marks it."""
         raise NotImplementedError
@@ -145,7 +175,7 @@ class Mark:
 
     def course(self, attempt: Attempt) -> Course[Receipt]:
         """What one attempt does."""
-        return Marking(attempt, self).course()
+        return Marking(attempt, MarkWrite(attempt, self)).course()
 
 
 class MarkWrite(Write):
@@ -156,6 +186,7 @@ class MarkWrite(Write):
     def __init__(self, attempt: Attempt, mark: Mark) -> None:
         super().__init__(attempt, mark.key)
         self.mark = mark
+        self.others = Others(attempt, mark.subject, mark.words, mark.undone_by, alone=mark.alone)
         self.method = mark.method
         self.view: Any = None
         self.thing: Thing
@@ -171,51 +202,51 @@ class MarkWrite(Write):
         self.view = yield from self.attempt.observe(self.mark.before())
         self.thing = self.mark.thing(self.view)
         self.user_id = self.view.profile.user_id
-        self.shown = self.thing.paid
+        self.shown = self.mark.reached(self.thing)
 
     def query(self) -> Query[Any]:
         """Read the object alone."""
         return self.mark.after()
 
     def shows(self, found: Thing) -> bool:
-        """Whether it is paid."""
-        return found.paid
+        """Whether it is as it is to be."""
+        return self.mark.reached(found)
 
     def take(self, found: Thing) -> Course[None]:
-        """It is paid."""
+        """It is as it is to be."""
         self.thing, self.shown = found, True
         yield from ()
 
     def refuse(self) -> Course[None]:
-        """Refuse what must not be marked, by what was read last."""
-        yield from ()
-        attempt = self.attempt
-        self.chosen = self.mark.refuse(self.view, attempt.denial)
-        attempt.log.info("Marking %s for %s as paid on %s.", self.mark.subject, self.thing.money, attempt.portal)
+        """Refuse what must not be marked, by what was read last, and what other operations on the object forbid."""
+        attempt, mark = self.attempt, self.mark
+        self.chosen = mark.refuse(self.view, attempt.denial)
+        yield from self.others.before_send()
+        attempt.log.info("%s of %s, %s, on %s.", mark.method, mark.subject, self.thing.money, attempt.portal)
 
     def absence(self) -> str:
         """What the log says when it certainly is not marked."""
-        return messages.mark_is_absent(self.mark.what)
+        return messages.mark_is_absent(self.mark.what, self.mark.words)
 
     def prepared(self, record: Record) -> Record:
         """The record with what the portal showed before."""
         at, money = self.view.at, self.thing.money
         snapshot = Snapshot(at=at.timestamp() if at else None, amount=money.amount_text, currency=money.currency)
-        return record.prepared(self.attempt.wanted, snapshot)
+        return self.others.place(record.prepared(self.attempt.wanted, snapshot))
 
 
 class Marking:
     """One attempt to mark an object."""
 
-    def __init__(self, attempt: Attempt, mark: Mark) -> None:
+    def __init__(self, attempt: Attempt, write: MarkWrite) -> None:
         self.attempt = attempt
-        self.mark = mark
-        self.write = MarkWrite(attempt, mark)
+        self.mark = write.mark
+        self.write = write
 
     def course(self) -> Course[Receipt]:
         """Do it.
 
-        :return: outcome ``paid`` if the mark is provably ours, else ``already_paid``.
+        :return: the first of the outcomes if the mark is ours, else the second.
         :raises PaymentRefused: nothing was sent: no such object, cancelled, sum 0, above the limit, or a pay system
             that cannot do it.
         :raises PaymentMismatch: other money, or other parameters than before; says whether it was marked.
@@ -226,11 +257,12 @@ class Marking:
         """
         attempt, write = self.attempt, self.write
         yield from write.look()
-        yield from self._await_lost_notes()
+        yield from write.others.begin(shown=write.shown)
+        yield from self._await_lost_notes()  # rule: lost notes are waited for before a mark
         decision = yield from carry_out_decision(attempt, ())
         if decision is not None and decision.what == "use_payment":
             yield from refuse_decision(attempt, decision, messages.NOTHING_TO_USE, ())
-        if attempt.record.receipt is not None:
+        if attempt.record.receipt is not None:  # rule: what was undone is not sent again: a mark
             return (yield from self._done_before(attempt.record.receipt))
         if attempt.record.forgotten:
             return (yield from self._paid_or_ask())
@@ -256,38 +288,41 @@ class Marking:
     def _paid_or_ask(self) -> Course[Receipt]:
         """Return a receipt if the object is paid, else ask a person: the journal has lost what was sent."""
         thing = self.write.thing
-        if not thing.paid:
+        if not self.mark.reached(thing):
             yield from ask_about_lost_notes(self.attempt, self.mark.where)
-        self.mark.expected.check(
-            thing.money, what=self.mark.what, happened=f"It is paid already. {self.attempt.denial}"
-        )
+        already = messages.marked_already(self.mark.words)
+        self.mark.expected.check(thing.money, what=self.mark.what, happened=f"{already} {self.attempt.denial}")
         return (yield from self.attempt.finish(self._receipt(ours=False, recovered=False)))
 
     def _shown(self) -> Course[Receipt]:
-        """It is paid."""
+        """It is as it is to be."""
         attempt, mark, thing = self.attempt, self.mark, self.write.thing
-        record = attempt.record
+        record, already = attempt.record, messages.marked_already(mark.words)
         if record.nothing_executed:
-            mark.expected.check(thing.money, what=mark.what, happened=f"It is paid already. {attempt.denial}")
+            mark.expected.check(thing.money, what=mark.what, happened=f"{already} {attempt.denial}")
+            yield from self.write.others.refuse_unsettled()
             return (yield from attempt.finish(self._receipt(ours=False)))
-        ours = self._is_ours()
-        happened = messages.MARKED if ours else messages.MARKED_BY_ANOTHER
+        ours = mark.is_ours(thing, self.write.user_id, record.snapshot_at)
+        happened = messages.marked(mark.words) if ours else messages.marked_by_another(mark.words)
         before = thing.money
         if record.amount is not None and record.currency is not None:
             before = Money(Decimal(record.amount), record.currency)
         if not thing.money.same_as(before):
-            raise PaymentMismatch(messages.changed_before_marked(mark.what, thing.money, before, happened, mark.where))
+            raise PaymentMismatch(
+                messages.changed_before_marked(mark.what, thing.money, before, happened, mark.where, mark.words)
+            )
         receipt = yield from attempt.finish(self._receipt(ours=ours))
         if attempt.sent_now:
             return receipt
-        mark.expected.check(thing.money, what=mark.what, happened=happened if ours else "It is paid already.")
-        attempt.refuse_other_parameters(f"{mark.what} is paid, for {thing.money}.")
+        mark.expected.check(thing.money, what=mark.what, happened=happened if ours else already)
+        attempt.refuse_other_parameters(f"{mark.what} is {mark.words.state}, for {thing.money}.")
         return receipt
 
     def _done_before(self, stored: Mapping[str, Any]) -> Course[Receipt]:
         """The journal knows how it ended; the portal is asked whether that is still so."""
         attempt, mark, write = self.attempt, self.mark, self.write
-        attempt.refuse_other_parameters(f"{mark.what} was marked as paid then ({stored.get('paid_at')}).")
+        then = f" ({stored['paid_at']})" if stored.get("paid_at") else ""
+        attempt.refuse_other_parameters(f"{mark.what} was {mark.words.done} then{then}.")
         if not write.shown:
             try:
                 # What reads are behind by may hide it.
@@ -297,15 +332,21 @@ class Marking:
             else:
                 if seen is None:
                     raise PaymentNotApplied(
-                        messages.not_paid_any_more(
-                            mark.what, stored.get("paid_at"), attempt.record.task, mark.where, attempt.how_to_decide()
+                        messages.not_marked_any_more(
+                            mark.what,
+                            stored.get("paid_at"),
+                            attempt.record.task,
+                            mark.where,
+                            attempt.how_to_decide(),
+                            mark.words,
                         )
                     )
                 yield from write.take(seen)
         if not write.shown:
-            raise PaymentUnresolved(messages.paid_before_and_unreadable(mark.what, trouble))
-        mark.expected.check(write.thing.money, what=mark.what, happened=messages.PAID_ALREADY_NOT_SENT)
-        mine = stored.get("outcome") == "paid" and attempt.record.task == attempt.task.identity
+            raise PaymentUnresolved(messages.marked_before_and_unreadable(mark.what, trouble, mark.words))
+        already = messages.marked_already_not_sent(mark.words)
+        mark.expected.check(write.thing.money, what=mark.what, happened=already)
+        mine = stored.get("outcome") == mark.outcomes[0] and attempt.record.task == attempt.task.identity
         return self._receipt(ours=mine, recovered=mine)
 
     def _receipt(self, *, ours: bool, recovered: bool | None = None) -> Receipt:
@@ -316,7 +357,7 @@ class Marking:
             pay_system_id = thing.pay_system_id
         return Receipt(
             operation=self.mark.name,
-            outcome="paid" if ours else "already_paid",
+            outcome=self.mark.outcomes[0 if ours else 1],
             portal=attempt.portal,
             subject=self.mark.ids,
             pay_system_id=pay_system_id,
@@ -330,13 +371,6 @@ class Marking:
             forgotten=attempt.record.forgotten,
         )
 
-    def _is_ours(self) -> bool:
-        """Whether who and when say that the mark is ours; the portal's times are whole seconds."""
-        since, thing = self.attempt.record.snapshot_at, self.write.thing
-        if since is None or thing.paid_at is None or thing.paid_by_id != self.write.user_id:
-            return False
-        return bool(thing.paid_at.timestamp() >= int(since))
-
     # -- it is not shown
 
     def _ask(self) -> Course[None]:
@@ -349,6 +383,7 @@ class Marking:
             attempt.record,
             self.mark.where,
             attempt.how_to_decide() if attempt.journal.durable else None,
+            self.mark.words,
         )
         yield from attempt.ask(question)
 
@@ -361,9 +396,9 @@ class Marking:
         if self.write.watch is None:
             # An earlier attempt has found that out: this task reports it, and sends once somebody has cleared it.
             yield from self.write.report()
-            raise PaymentNotApplied(messages.earlier_mark_not_applied(mark.subject, last, mark.where))
+            raise PaymentNotApplied(messages.earlier_mark_not_applied(mark.subject, last, mark.where, mark.words))
         trap = self.write.chosen.trap if self.write.chosen else ""
-        raise PaymentNotApplied(messages.mark_not_applied(mark.subject, self.write.doubt, trap, mark.where))
+        raise PaymentNotApplied(messages.mark_not_applied(mark.subject, self.write.doubt, trap, mark.where, mark.words))
 
     def _unreadable(self) -> Exception:
         """The error for a portal that could not be read after a send."""
@@ -371,12 +406,12 @@ class Marking:
         if write.watch is None or write.watch.trouble is None:
             raise RuntimeError("the portal was read")
         unreadable = PortalUnreadable(write.watch.trouble)
-        if unreadable.gone:
-            return PaymentNotApplied(messages.marked_object_is_gone(mark.what, doubt))
-        happened = messages.mark_unreadable(mark.what, doubt, str(unreadable))
+        if unreadable.gone:  # rule: what was deleted while it was looked for is gone
+            return PaymentNotApplied(messages.marked_object_is_gone(mark.what, doubt, mark.words))
+        happened = messages.mark_unreadable(mark.what, doubt, str(unreadable), mark.words)
         if attempt.journal.durable:
             return PaymentUnresolved(messages.mark_in_journal(happened, attempt.journal.name))
-        message = f"{happened} {messages.mark_advice(mark.where)}"
+        message = f"{happened} {messages.mark_advice(mark.where, mark.words)}"
         if doubt is None:
             return Bitrix24OutcomeUnknown(mark.method, True, message=message)
         return Bitrix24OutcomeUnknown(mark.method, doubt.answered, doubt.portal_code, doubt.text, message)

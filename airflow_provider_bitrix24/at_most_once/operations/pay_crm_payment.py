@@ -37,6 +37,7 @@ class PayCrmPayment(Mark):
     name: str = field(init=False, default="pay_crm_payment")
     method: str = field(init=False, default=METHOD)
     where: str = field(init=False, default=messages.LOOK_AT_PAYMENT)
+    undone_by: tuple[str, ...] = field(init=False, default=("unpay_crm_payment",))
 
     @property
     def subject(self) -> str:

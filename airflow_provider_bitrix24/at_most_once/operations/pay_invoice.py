@@ -39,6 +39,7 @@ class PayInvoice(Mark):
     name: str = field(init=False, default="pay_invoice")
     method: str = field(init=False, default=METHOD)
     where: str = field(init=False, default=messages.LOOK_AT_INVOICE)
+    alone: bool = field(init=False, default=True)
 
     @property
     def subject(self) -> str:

@@ -51,7 +51,7 @@ class PaySystems(Sender):
         """Record a payment of an order as paid; no money moves. ``true`` is no proof: read it back.
 
         REST method ``sale.paysystem.pay.payment`` (scope ``pay_system``). It changes payments, and nothing keeps it
-        from being sent twice: `PayCrmPaymentOperator` does.
+        from being sent twice: `PayPaymentOperator` does.
 
         https://apidocs.bitrix24.com/api-reference/pay-system/sale-pay-system-pay-payment.html
 

@@ -121,7 +121,7 @@ class Payments(Sender):
         """Set a payment back to unpaid. It may print a return receipt.
 
         REST method ``crm.item.payment.unpay`` (scope ``crm``). It changes payments, and nothing keeps it from being
-        sent twice.
+        sent twice: `UnpayCrmPaymentOperator` does.
 
         https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-unpay.html
 
@@ -137,7 +137,7 @@ class Payments(Sender):
         """Delete an unpaid payment.
 
         REST method ``crm.item.payment.delete`` (scope ``crm``). It changes payments, and nothing keeps it from being
-        sent twice.
+        sent twice: `DeleteCrmPaymentOperator` does.
 
         https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-delete.html
 

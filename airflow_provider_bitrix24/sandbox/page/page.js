@@ -33,13 +33,13 @@ const isZero = (amount) => Number(amount) === 0;
 async function act(action, body, button) {
   if (button.ariaDisabled === "true") return;
   button.ariaDisabled = "true"; // a button that is really disabled would lose the keyboard's focus
-  const answer = await fetch("/_sandbox/act", {
+  const response = await fetch("/_sandbox/act", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ action, by: "customer", ...body }),
   }).catch(() => null);
-  if (!answer) complain("The sandbox does not respond.");
-  else if (!answer.ok) complain((await answer.json()).error);
+  if (!response) complain("The sandbox does not respond.");
+  else if (!response.ok) complain((await response.json()).error);
   else complain("");
   button.ariaDisabled = "false";
   await look();
@@ -73,6 +73,7 @@ function paymentRow(payment) {
     cell(payment.pay_system_name || "none", "spare"),
     cell(badges(...states, paid
       ? element("span", { class: "soft" }, time(payment.date_paid), ` by ${by}`)
+      : isZero(payment.sum) ? null
       : payButton("Customer pays", `payment ${payment.id}`, "pay_payment", { payment_id: payment.id }))));
 }
 
@@ -130,9 +131,9 @@ function ledgerRow(entry, index) {
 const openRequests = new Set();
 
 // What the client got: a status may be on the books although the connection broke before or in the middle of it.
-const BROKEN = { drop: "no answer", close_idle: "no answer", truncate: "cut off", slow: "slow", hostile: "hostile" };
+const BROKEN = { drop: "no response", close_idle: "no response", truncate: "cut off", slow: "slow", hostile: "hostile" };
 
-function answerBadge(request, failed) {
+function responseBadge(request, failed) {
   if (request.inside_batch) return badge(failed ? "error" : "ok", failed ? "bad" : "good");
   if (BROKEN[request.transport]) return badge(BROKEN[request.transport], "bad");
   if (!request.status) return badge("held", "wait");
@@ -142,9 +143,9 @@ function answerBadge(request, failed) {
 function requestRow(request, index) {
   const params = JSON.stringify(request.params ?? {}, null, 2);
   const failed = request.error !== null && request.error !== undefined;
-  const answer = [badges(answerBadge(request, failed))];
-  if (failed) answer.push(element("code", {}, request.error === "" ? "(empty code)" : String(request.error)));
-  if (request.fault) answer.push(element("div", { class: "soft" }, `fault: ${request.fault}`));
+  const response = [badges(responseBadge(request, failed))];
+  if (failed) response.push(element("code", { class: "error" }, request.error === "" ? "(empty code)" : String(request.error)));
+  if (request.fault) response.push(element("div", { class: "soft" }, `fault: ${request.fault}`));
   const summary = [method(request.method), request.inside_batch ? element("span", { class: "soft" }, "  in a batch") : null];
   const content = params === "{}" || params === "[]" ? summary : element("details", {
     open: openRequests.has(index) ? "" : null,
@@ -154,7 +155,7 @@ function requestRow(request, index) {
     cell(time(request.at), "time"),
     cell(content),
     cell(request.user_id === null || request.user_id === undefined ? "" : String(request.user_id), "number spare"),
-    cell(answer));
+    cell(response));
 }
 
 function applicationRow(application) {
@@ -243,9 +244,9 @@ function status(kind, text) {
 
 async function look() {
   try {
-    const answer = await fetch("/_sandbox/state", { cache: "no-store" });
-    if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
-    show(await answer.json());
+    const response = await fetch("/_sandbox/state", { cache: "no-store" });
+    if (!response.ok) throw new Error(`HTTP ${response.status}`);
+    show(await response.json());
     status("on", "live");
   } catch (error) {
     status("off", error instanceof TypeError ? "sandbox stopped" : String(error.message));

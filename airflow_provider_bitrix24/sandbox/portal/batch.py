@@ -99,7 +99,7 @@ def _embedded(match: re.Match[str], maps: dict[str, dict[str, Any]]) -> str:
 
 
 def _walk(match: re.Match[str], maps: dict[str, dict[str, Any]]) -> Any:
-    """Follow the path as far as it exists; what is reached there is substituted, be it the whole map."""
+    """Follow the path as far as it exists; what is reached there is substituted, even the whole map."""
     found: Any = maps[match.group(1).lower()]
     for key in re.findall(r"\[([^\[\]]*)\]", match.group(2)):
         if isinstance(found, list):

@@ -120,7 +120,7 @@ class Portal:
             self.touch()
 
     def handle_token(self, params: Mapping[str, Any], *, url: str, auth: Auth | None = None) -> PortalReply:
-        """Serve one request to the token endpoint; ``url`` is the portal's address, which the answer names."""
+        """Serve one request to the token endpoint; ``url`` is the portal's address, which the response names."""
         with self.lock:
             self.tick()
             request = Request(auth or Auth())
@@ -269,7 +269,7 @@ class Portal:
 
     @property
     def tokens_log(self) -> list[dict[str, Any]]:
-        """What became of the tokens, in order: issued, refreshed, refused, expired, revoked. No secrets."""
+        """What happened to the tokens, in order: issued, refreshed, refused, expired, revoked. No secrets."""
         return self.oauth.log
 
     @property

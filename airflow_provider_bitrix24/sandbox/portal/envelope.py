@@ -108,7 +108,7 @@ def json_reply(status: int, body: dict[str, Any], now: float) -> PortalReply:
 
 
 def html_reply(status: int, now: float) -> PortalReply:
-    """What a proxy or a dying PHP shows instead of an answer."""
+    """What a proxy or a dying PHP shows instead of a response."""
     page = f"<html>\n<head><title>{status}</title></head>\n<body><center><h1>{status}</h1></center></body>\n</html>\n"
     return PortalReply(status, {"Content-Type": "text/html; charset=utf-8", "Date": http_date(now)}, page)
 

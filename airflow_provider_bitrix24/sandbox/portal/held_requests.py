@@ -1,4 +1,4 @@
-"""Requests that stand still: held until released or due, with or without a client who waits for the answer."""
+"""Requests that stand still: held until released or due, with or without a client who waits for the response."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two brakes: the leaky bucket per source address, and the operating time per method in ten one-minute baskets."""
+"""The two limits: the leaky bucket per source address, and the operating time per method in ten one-minute baskets."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class _Code:
 
 
 class OAuth:
-    """Applications and their grants, with a log of what became of the tokens."""
+    """Applications and their grants, with a log of what happened to the tokens."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
@@ -306,7 +306,7 @@ def public_parameters(params: Mapping[str, Any], applications: Mapping[str, Appl
 
 
 def lured(answer: dict[str, Any], location: str) -> dict[str, Any]:
-    """A token answer that names another host wherever it names one."""
+    """A token response that names another host wherever it names one."""
     parts = urlsplit(location)
     endpoint = f"{parts.scheme}://{parts.netloc}/rest/"
     return answer | {"client_endpoint": endpoint, "server_endpoint": endpoint, "domain": parts.netloc}

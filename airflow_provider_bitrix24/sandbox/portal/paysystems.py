@@ -223,7 +223,7 @@ def _find_handler(call: Call, number: Any) -> Handler:
 
 @rest("sale.paysystem.handler.update", scope="pay_system", writes=True)
 def handler_update(call: Call) -> object:
-    """Change a REST handler; a code that another one has breaks the server's answer."""
+    """Change a REST handler; a code that another one has breaks the server's response."""
     _check_admin(call)
     given = upper(call.params)
     fields = as_mapping(given.get("FIELDS"))

@@ -34,7 +34,7 @@ class People:
         self._mark(payment_id, "Y", by, user_id)
 
     def unpay_payment(self, payment_id: int, *, by: str = "person", user_id: int | None = None) -> None:
-        """Somebody takes the mark back."""
+        """Somebody sets the payment back to unpaid."""
         self._mark(payment_id, "N", by, user_id)
 
     def delete_payment(self, payment_id: int, *, by: str = "person", user_id: int | None = None) -> None:
