@@ -158,7 +158,9 @@ def send_with_retries(
             state.prepare_for_next_attempt()
             yield Sleep(float(step), _why(request, retries.result))
         else:
-            return retries.result
+            # tenacity's objects refer to each other: a reply in them would stay in memory until the next collection.
+            result, retries.result, state.outcome = retries.result, AttemptResult(), None
+            return result
 
 
 def wait_for_slot(method: str, *, within: float, drained: bool = False) -> Flow[float]:

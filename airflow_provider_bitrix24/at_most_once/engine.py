@@ -29,7 +29,7 @@ from airflow_provider_bitrix24.exceptions import (
     PaymentMismatch,
     PaymentRefused,
 )
-from airflow_provider_bitrix24.journal.protocol import NullJournal
+from airflow_provider_bitrix24.journal.protocol import Change, NullJournal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 DEADLINES: Final = 5
 """Inside how many deadlines a send that did not leave is tried."""
 LONGEST_PAUSE: Final = 8.0
+OPENED_TOGETHER: Final = 500
+"""How many keys are opened in one transaction."""
 
 
 def carry_out(attempt: Attempt, write: Write) -> Course[Step]:
@@ -212,6 +214,28 @@ class PaymentEngine:
         """The portal's name in keys."""
         return self._tools.client.settings.portal
 
+    def open(self, operations: Sequence[Operation]) -> None:
+        """Note in the journal that work on all keys has begun, before the portal is read for the first of them.
+
+        A later attempt may find the task's own notes gone. Without this, it could not tell a key that was never reached
+        from one whose record was lost.
+
+        :raises Bitrix24StoreError: the journal cannot be reached.
+        :raises Bitrix24ConfigError: the journal itself is not fit.
+        """
+        journal, task = self._tools.journal, self._tools.task
+        for start in range(0, len(operations), OPENED_TOGETHER):
+            wanted = {one.key: self._wanted(one) for one in operations[start : start + OPENED_TOGETHER]}
+            loaded = journal.load(self.portal, list(wanted))
+            changes = []
+            for key, record in wanted.items():
+                found = loaded[key]
+                if found.record is None and found.error is None:
+                    lost = bool(task.lost or found.forgot)
+                    changes.append(Change(record=record.notes_lost(task.identity) if lost else record, opens=True))
+            if changes:
+                journal.save(changes)
+
     def run_one(self, operation: Operation, decision: Decision | None = None) -> Result:
         """Carry out one operation.
 
@@ -281,21 +305,23 @@ class PaymentEngine:
         asked = isinstance(error, PaymentAmbiguous)
         return Failure(key=operation.key, subject=operation.subject, error=error, command=command if asked else None)
 
+    def _wanted(self, operation: Operation) -> Record:
+        return Record(
+            key=operation.key,
+            portal=operation.portal,
+            operation=operation.name,
+            subject=operation.subject,
+            parameters=operation.parameters,
+            task=self._tools.task.identity,
+        )
+
     def _course(self, operation: Operation, decision: Decision | None, *, patient: bool) -> Course[Receipt]:
         """One operation from the journal to its end; once more if another attempt was faster before anything was "
         "sent.
         """
         again = False
         while True:
-            wanted = Record(
-                key=operation.key,
-                portal=operation.portal,
-                operation=operation.name,
-                subject=operation.subject,
-                parameters=operation.parameters,
-                task=self._tools.task.identity,
-            )
-            attempt = Attempt(self._tools, wanted, patient=patient)
+            attempt = Attempt(self._tools, self._wanted(operation), patient=patient)
             yield from attempt.begin(None if again else decision)
             ended: Bitrix24Error | None = None
             try:

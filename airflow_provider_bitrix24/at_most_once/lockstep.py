@@ -115,24 +115,34 @@ class Lockstep:
 
         :param courses: course by key.
         :return: how each one ended.
+        :raises Exception: one has failed unexpectedly; all others have come to their ends, so that no reply is lost.
         """
         ended: dict[str, Ended[T]] = {}
+        unexpected: list[Exception] = []
         live = {key: Running(key, course) for key, course in courses.items()}
         answers: Mapping[str, Any] = dict.fromkeys(live)
         while True:
             for key, answer in answers.items():
-                end = self._advance(live[key], answer)
+                try:
+                    end = self._advance(live[key], answer)
+                except Exception as error:  # noqa: BLE001 - one course is wrong, and the others have replies to save
+                    unexpected.append(error)
+                    del live[key]
+                    continue
                 if end is not None:
                     ended[key] = end
                     del live[key]
             if not live:
-                return ended
+                break
             kind = next(kind for kind in ORDER if any(isinstance(one.command, kind) for one in live.values()))
             group = [one for one in live.values() if isinstance(one.command, kind)]
             try:
                 answers = self._do[kind](group)
             except Bitrix24Error as error:
                 answers = {one.key: error for one in group}
+        if unexpected:
+            raise unexpected[0]
+        return ended
 
     def _advance(self, running: Running[T], answer: Any) -> Ended[T] | None:
         """Let a course go on until it asks for something; None if it has not ended."""
@@ -140,6 +150,8 @@ class Lockstep:
             if isinstance(answer, Bitrix24Error):
                 # A copy: what one course notes in it is not the others' business.
                 running.command = running.course.throw(copy.copy(answer))
+            elif isinstance(answer, Exception):
+                running.command = running.course.throw(answer)
             else:
                 running.command = running.course.send(answer)
         except StopIteration as end:
@@ -195,7 +207,12 @@ class Lockstep:
         if self._check is not None:
             self._check()
         names = {one.key: one.command.operation for one in group if isinstance(one.command, Check)}
-        return {key: self._stopped.get(name) for key, name in names.items()}
+        checked = {key: self._stopped.get(name) for key, name in names.items()}
+        if list(checked.values()).count(None) > 1 and not self._has_slot:
+            # A wait after the reads would make them too old to permit a send, and they would be repeated.
+            self._run(self._client.reserve())
+            self._has_slot = True
+        return checked
 
     def _permit(self, group: list[Running[Any]]) -> Mapping[str, Any]:
         waited = 0.0
@@ -227,7 +244,7 @@ class Lockstep:
             for key, query in part.items():
                 try:
                     answers[key] = self._run(query.read(self._client, own_reply(key, reply))), came
-                except Bitrix24Error as error:
+                except Exception as error:  # noqa: BLE001 - a reply that nobody expected is that course's trouble
                     answers[key] = error
         return answers
 

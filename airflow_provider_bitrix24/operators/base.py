@@ -79,6 +79,8 @@ class PaymentOperator(LiteralText, BaseOperator):
     """What ``on_unknown`` may be."""
     send_again: ClassVar[str] = "Mark again (may pay twice)"
     """The option of a question that sends once more."""
+    can_ask: ClassVar[bool] = True
+    """Whether ``on_unknown`` can be "ask"."""
 
     def __init__(
         self,
@@ -217,12 +219,12 @@ class PaymentOperator(LiteralText, BaseOperator):
         self._may_backfill()
         return self.plan(context)
 
-    def _engine(self, context: Context, journal: Journal, lost: str = "") -> PaymentEngine:
+    def _engine(self, context: Context, journal: Journal, lost: str = "", **options: int) -> PaymentEngine:
         from airflow_provider_bitrix24.at_most_once.engine import PaymentEngine
         from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
 
         # Not where it asks already, and not where nobody can be asked.
-        hint = ASK_INSTEAD if AIRFLOW_V_3_3_PLUS and self.on_unknown != "ask" else ""
+        hint = ASK_INSTEAD if self.can_ask and AIRFLOW_V_3_3_PLUS and self.on_unknown != "ask" else ""
         if AIRFLOW_V_3_4_PLUS and named_journal(self.journal_conn_id) is None:
             hint += KEEP_STATE
         ti = context["ti"]
@@ -238,6 +240,7 @@ class PaymentOperator(LiteralText, BaseOperator):
             task=task,
             safeguard=lambda: safeguards.refuse_if_stopped(self.bitrix24_conn_id, "Nothing was sent."),
             check=safeguards.Safeguards(context, self.bitrix24_conn_id, self._may_backfill()).check,
+            **options,
         )
 
     def _ask(

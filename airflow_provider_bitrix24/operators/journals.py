@@ -11,7 +11,6 @@ from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_4_PLUS
 from airflow_provider_bitrix24 import options
 from airflow_provider_bitrix24.api.values import described
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Error
-from airflow_provider_bitrix24.journal import report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -260,6 +259,8 @@ def _known(context: Context, *, many: bool) -> str | None:
     if many and executed:
         done = sum(record.receipt is not None for record in executed)
         return f"Earlier attempts have sent {len(executed)} items of the list: {done} have succeeded."
+    from airflow_provider_bitrix24.journal import report
+
     known = " ".join(report.known(record) for record in executed)
     return known or (None if first else "")
 

@@ -84,7 +84,9 @@ def situations() -> list[Situation]:
     return [
         Situation("the portal cannot be read, after several tries", Recorded(), replace(fresh, readable=False)),
         Situation(
-            "something is there that may be it, and nothing proves it", Recorded(), replace(fresh, ambiguous=True)
+            "something is there that may be the write, and nothing proves it",
+            Recorded(),
+            replace(fresh, ambiguous=True),
         ),
         Situation(
             "something is there that is used instead (`if_unpaid_exists`, a tag)",

@@ -53,6 +53,7 @@ class AddCrmPayment:
     :param on_unknown: what to do if the reply is lost and exactly one new payment appeared.
     :param tag: write the key into the payment.
     :param max_amount: what the product rows that are filled in may add up to.
+    :param with_orders: read the orders of the object too; they only serve a warning.
     """
 
     portal: str
@@ -66,6 +67,7 @@ class AddCrmPayment:
     on_unknown: OnUnknown = "fail"
     tag: bool = False
     max_amount: Decimal | None = None
+    with_orders: bool = True
     name: str = field(init=False, default="add_crm_payment")
 
     @property

@@ -135,6 +135,7 @@ class AddWrite(Write):
             with_pay_systems=self.pay_system_id is not None,
             tag=self.tag,
             known=self.attempt.record.payment_ids_before,
+            with_orders=self.wanted.with_orders,
         )
 
     def look_at_object(self) -> Course[None]:
