@@ -46,7 +46,7 @@ def carry_out_decision(
             why = messages.appeared_meanwhile(unseen, record.subject, decision.by)
             yield from refuse_decision(attempt, decision, why, candidates)
         # rule: sending again is about the same object
-        attempt.refuse_other_parameters(f"{decision.by} decided to pay again for the former ones.")
+        attempt.refuse_other_parameters(f"{decision.by} decided to send again for the former ones.")
         attempt.record = record.permitted_again(candidates)
     attempt.log.info("%s decided (%s): %s.%s", decision.by, decision.through, decision.what, attempt.set_aside)
     return decision

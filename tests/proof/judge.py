@@ -33,7 +33,7 @@ class Judge:
     key: str
     operation: str
     granted: int = 0
-    """How often a person has decided to pay again."""
+    """How often a person has decided to send again."""
     vouched: set[int] = field(default_factory=set)
     """Payments that a person, or the author of the DAG, has vouched for."""
 
