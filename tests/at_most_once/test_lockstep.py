@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_bitrix24.at_most_once.commands import Load
 from airflow_provider_bitrix24.at_most_once.operations.mark import MarkWrite
+from airflow_provider_bitrix24.exceptions import Bitrix24StoreError
 from airflow_provider_bitrix24.journal.sql import SqlJournal
-from tests.at_most_once.test_lists import PORTAL, Run, pays, run
+from tests.at_most_once.test_lists import ADD, PORTAL, Run, adds, digest, outcomes, pays, run
+from tests.at_most_once.test_recovery import Killed, die
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow_provider_bitrix24.journal.protocol import Change
 
 __all__ = ["run"]
 
@@ -34,3 +43,72 @@ def test_an_unexpected_error_in_one_course_leaves_the_replies_of_the_others(
     with pytest.raises(ZeroDivisionError):
         run.engine().run(pays(invoices))
     assert states(run, keys) == ["unknown", "done", "done", "done"]
+
+
+def test_replies_to_one_batch_are_saved_before_the_next_one_leaves(run: Run) -> None:
+    deals = run.deals(20)
+    second = digest(f"{PORTAL}:key:18")
+    run.world.before[f"batch:{second}"] = die
+    with pytest.raises(Killed):
+        run.engine().run(adds(deals, tag=True))
+    assert "unknown" not in states(run, [f"{PORTAL}:key:{number}" for number in range(16)])
+
+
+def test_each_batch_has_its_slot_and_asks_the_safeguard(run: Run) -> None:
+    deals = run.deals(20)
+    asked = []
+    run.engine(safeguard=lambda: asked.append(len(run.world.ledger("payment_added")))).run(adds(deals, tag=True))
+    assert asked == [0, 16]
+
+
+def test_what_is_the_same_for_all_is_read_again_for_each_chunk(run: Run) -> None:
+    run.batch_size = 2
+    invoices = run.invoices(4)
+    engine = run.engine()
+    chunks = engine.run_in_chunks(pays(invoices))
+    assert outcomes(list(next(chunks).values())) == ["paid", "paid"]
+    run.world.portal.state.pay_systems[31].active = False
+    assert outcomes(list(next(chunks).values())) == ["payment.refused", "payment.refused"]
+    assert run.paid() == Counter(invoices[:2])
+
+
+def test_others_that_halt_a_batch_do_not_use_up_the_tries_of_the_rest(run: Run) -> None:
+    deals = run.deals(9)
+    for occurrence in range(1, 8):
+        run.world.fault("error", ADD, occurrence=occurrence, code="ACCESS_DENIED", text="Access denied", status=403)
+    results = run.engine().run(adds(deals, tag=True))
+    assert outcomes(results) == [*["portal.permission"] * 7, "created", "created"]
+
+
+def test_a_reply_that_cannot_be_saved_is_tried_again_before_others_are_asked(run: Run) -> None:
+    deals = run.deals(2)
+    journal = SqlJournal(run.database, "me")
+    save, saves, seen = journal.save, [0], []
+
+    def fails(changes: Sequence[Change]) -> Any:
+        if any(change.record.payment_id is not None and change.record.receipt is None for change in changes):
+            saves[0] += 1
+            seen.append(len(run.world.sent))
+            if saves[0] < 3:
+                raise Bitrix24StoreError("the database", "it is away")
+        return save(changes)
+
+    journal.save = fails  # type: ignore[method-assign]
+    operations = [*adds(deals[:1], tag=True), *pays(run.invoices(2))]
+    assert outcomes(run.engine(journal=journal).run(operations)) == ["created", "paid", "paid"]
+    assert len(set(seen[:3])) == 1
+
+
+def test_a_read_that_is_always_too_old_ends_without_a_send(run: Run) -> None:
+    invoices = run.invoices(2)
+    look = MarkWrite.look
+
+    def slow(self: MarkWrite) -> Any:
+        yield from look(self)
+        yield Load()
+        run.world.clock.advance(20)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MarkWrite, "look", slow)
+        assert outcomes(run.engine().run(pays(invoices))) == ["portal.not_sent"] * 2
+    assert run.paid() == Counter()
