@@ -20,6 +20,7 @@ from airflow_provider_bitrix24.journal.protocol import KnowsNoOthers, Loaded, Sa
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
+    from airflow_provider_bitrix24.at_most_once.record import Evidence
     from airflow_provider_bitrix24.journal.commands import Verb
     from airflow_provider_bitrix24.journal.protocol import Change
 
@@ -215,6 +216,22 @@ class TaskStateJournal(KnowsNoOthers):
             saved |= {key: Saved(outcome="saved") for key in mine}
         self._read = read
         return saved
+
+    def claims_of_others(
+        self, portal: str, payment_ids: Mapping[str, Collection[int]]
+    ) -> Mapping[str, Mapping[int, Evidence | None]]:
+        """Return the payments of the task's other keys."""
+        claims: dict[int, tuple[str, Evidence | None]] = {}
+        for key, document in self._documents().records() if self._many else ():
+            if _is_at(document, portal) and document.get("payment_id") is not None:
+                # rule: a task knows what its other keys have added
+                record = Record.read(document, where=_WHERE)
+                if record.payment_id is not None and record.evidence != "portal_state":
+                    claims[record.payment_id] = key, record.evidence
+        return {
+            key: {one: claims[one][1] for one in mine if one in claims and claims[one][0] != key}
+            for key, mine in payment_ids.items()
+        }
 
     def command(self, verb: Verb, key: str) -> str:
         """The command at a terminal about a key of this task instance."""

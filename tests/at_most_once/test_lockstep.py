@@ -11,12 +11,14 @@ from airflow_provider_bitrix24.at_most_once.commands import Load
 from airflow_provider_bitrix24.at_most_once.operations.mark import MarkWrite
 from airflow_provider_bitrix24.exceptions import Bitrix24StoreError
 from airflow_provider_bitrix24.journal.sql import SqlJournal
-from tests.at_most_once.test_lists import ADD, PORTAL, Run, adds, digest, outcomes, pays, run
+from airflow_provider_bitrix24.journal.task_state import TaskStateJournal
+from tests.at_most_once.test_lists import ADD, PORTAL, Run, Store, adds, digest, outcomes, pays, run
 from tests.at_most_once.test_recovery import Killed, die
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from airflow_provider_bitrix24.at_most_once.engine import PaymentEngine
     from airflow_provider_bitrix24.journal.protocol import Change
 
 __all__ = ["run"]
@@ -78,6 +80,29 @@ def test_others_that_halt_a_batch_do_not_use_up_the_tries_of_the_rest(run: Run) 
         run.world.fault("error", ADD, occurrence=occurrence, code="ACCESS_DENIED", text="Access denied", status=403)
     results = run.engine().run(adds(deals, tag=True))
     assert outcomes(results) == [*["portal.permission"] * 7, "created", "created"]
+
+
+def test_two_keys_of_one_task_never_share_a_payment(run: Run) -> None:
+    """The first add never came; while its outcome cannot be read, the second key adds its payment."""
+    [deal] = run.deals(1)
+    store, world = Store(), run.world
+    operations = adds([deal, deal], on_unknown="adopt")
+
+    def engine() -> PaymentEngine:
+        return run.engine(journal=TaskStateJournal(store, many=True))
+
+    world.before[ADD] = die
+    with pytest.raises(Killed):
+        engine().run(operations)
+    world.fault("drop_before", "batch", times=10_000)
+    second = engine()
+    assert outcomes(second.run(operations[:1])) == ["payment.unresolved"]
+    world.portal.faults.clear()
+    assert outcomes(second.run(operations[1:])) == ["created"]
+    results = engine().run(operations)
+    assert outcomes(results) == ["created", "existing"]
+    assert len({result.subject["payment_id"] for result in results}) == 2  # type: ignore[union-attr,index]
+    assert run.added() == Counter({deal: 2})
 
 
 def test_a_reply_that_cannot_be_saved_is_tried_again_before_others_are_asked(run: Run) -> None:
