@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_bitrix24.at_most_once.commands import Load
+from airflow_provider_bitrix24.at_most_once.operations.delete_crm_payment import DeleteCrmPayment
 from airflow_provider_bitrix24.at_most_once.operations.mark import MarkWrite
+from airflow_provider_bitrix24.at_most_once.operations.pay_crm_payment import PayCrmPayment
+from airflow_provider_bitrix24.at_most_once.operations.unpay_crm_payment import UnpayCrmPayment
 from airflow_provider_bitrix24.exceptions import Bitrix24StoreError
 from airflow_provider_bitrix24.journal.sql import SqlJournal
 from airflow_provider_bitrix24.journal.task_state import TaskStateJournal
@@ -137,3 +140,13 @@ def test_a_read_that_is_always_too_old_ends_without_a_send(run: Run) -> None:
         patch.setattr(MarkWrite, "look", slow)
         assert outcomes(run.engine().run(pays(invoices))) == ["portal.not_sent"] * 2
     assert run.paid() == Counter()
+
+
+def test_operations_on_one_payment_are_carried_out_one_after_another(run: Run) -> None:
+    operations = [
+        PayCrmPayment(portal=PORTAL, payment_id=1001),
+        UnpayCrmPayment(portal=PORTAL, payment_id=1001),
+        DeleteCrmPayment(portal=PORTAL, payment_id=1001),
+    ]
+    assert outcomes(run.engine().run(operations)) == ["paid", "unpaid", "deleted"]
+    assert 1001 not in run.world.portal.state.payments
