@@ -150,3 +150,19 @@ def test_operations_on_one_payment_are_carried_out_one_after_another(run: Run) -
     ]
     assert outcomes(run.engine().run(operations)) == ["paid", "unpaid", "deleted"]
     assert 1001 not in run.world.portal.state.payments
+
+
+def test_a_key_that_needs_a_decision_does_not_return_another_payment(run: Run) -> None:
+    [deal] = run.deals(1)
+    world, store = run.world, Store()
+    other = world.person(ADD, {"entityId": deal, "entityTypeId": 2})
+    world.person("crm.item.payment.pay", {"id": other})
+    operations = adds([deal], if_unpaid_exists="return")
+    world.fault("drop_after", ADD, times=1)
+    first = run.engine(journal=TaskStateJournal(store, many=True)).run(operations)
+    assert outcomes(first) == ["payment.ambiguous"]
+    [candidate] = first[0].candidates  # type: ignore[union-attr]
+    world.person("crm.item.payment.delete", {"id": candidate})
+    world.person("crm.item.payment.unpay", {"id": other})
+    second = run.engine(journal=TaskStateJournal(store, many=True)).run(operations)
+    assert outcomes(second) == ["payment.ambiguous"]

@@ -244,6 +244,8 @@ class AddWrite(Write):
         record, shown = self.attempt.record, self.view.shown
         if record.payment_id is not None:
             return None
+        if record.question is not None and record.possible_sends:
+            return None  # rule: what was sent is a person's to decide about
         if record.nothing_executed:
             tagged = [one for one in shown.payments if one.id in shown.tagged - set(record.dismissed)]
             if len(tagged) == 1 and not shown.tagged_elsewhere - set(record.dismissed):
