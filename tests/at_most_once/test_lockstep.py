@@ -166,3 +166,21 @@ def test_a_key_that_needs_a_decision_does_not_return_another_payment(run: Run) -
     world.person("crm.item.payment.unpay", {"id": other})
     second = run.engine(journal=TaskStateJournal(store, many=True)).run(operations)
     assert outcomes(second) == ["payment.ambiguous"]
+
+
+def test_other_parameters_are_refused_before_an_existing_payment_is_used(run: Run) -> None:
+    [deal] = run.deals(1)
+    world, store = run.world, Store()
+    other = world.person(ADD, {"entityId": deal, "entityTypeId": 2})
+    world.person("crm.item.payment.pay", {"id": other})
+    world.before[ADD] = die
+    with pytest.raises(Killed):
+        run.engine(journal=TaskStateJournal(store, many=True)).run(adds([deal], if_unpaid_exists="return"))
+    world.person("crm.item.payment.unpay", {"id": other})
+    journal = TaskStateJournal(store, many=True)
+    second = run.engine(journal=journal).run(adds([deal], if_unpaid_exists="return", pay_system_id=31))
+    assert outcomes(second) == ["payment.mismatch"]
+    key = f"{PORTAL}:key:0"
+    record = journal.load(PORTAL, [key])[key].record
+    assert record is not None
+    assert (record.payment_id, run.added()) == (None, Counter({deal: 1}))
