@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_bitrix24.api.tags import tag_of
 from airflow_provider_bitrix24.at_most_once.commands import Load
 from airflow_provider_bitrix24.at_most_once.operations.delete_crm_payment import DeleteCrmPayment
 from airflow_provider_bitrix24.at_most_once.operations.mark import MarkWrite
@@ -184,3 +185,16 @@ def test_other_parameters_are_refused_before_an_existing_payment_is_used(run: Ru
     record = journal.load(PORTAL, [key])[key].record
     assert record is not None
     assert (record.payment_id, run.added()) == (None, Counter({deal: 1}))
+
+
+def test_a_tag_on_another_object_is_refused_before_an_existing_payment_is_used(run: Run) -> None:
+    [deal, elsewhere] = run.deals(2)
+    world = run.world
+    world.person(ADD, {"entityId": deal, "entityTypeId": 2})
+    moved = world.person(ADD, {"entityId": elsewhere, "entityTypeId": 2})
+    [operation] = adds([deal], tag=True, if_unpaid_exists="return")
+    world.portal.state.payments[moved].xml_id = tag_of(PORTAL, operation.key)
+    assert outcomes(run.engine().run([operation])) == ["payment.mismatch"]
+    record = SqlJournal(run.database, "reader").load(PORTAL, [operation.key])[operation.key].record
+    assert record is not None
+    assert record.payment_id is None

@@ -248,9 +248,10 @@ class AddWrite(Write):
             return None  # rule: what was sent is a person's to decide about
         if record.nothing_executed:
             tagged = [one for one in shown.payments if one.id in shown.tagged - set(record.dismissed)]
-            if len(tagged) == 1 and not shown.tagged_elsewhere - set(record.dismissed):
+            elsewhere = shown.tagged_elsewhere - set(record.dismissed)
+            if len(tagged) == 1 and not elsewhere:
                 return tagged[0], "tag"
-            if tagged or self.attempt.may_be_forgotten:
+            if tagged or elsewhere or self.attempt.may_be_forgotten:
                 return None
         unpaid = self._unpaid() if self.wanted.if_unpaid_exists == "return" else []
         return (unpaid[0], "portal_state") if len(unpaid) == 1 else None
