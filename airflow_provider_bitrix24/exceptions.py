@@ -24,7 +24,9 @@
     ├── PaymentRefused               not sent by us: what the portal showed forbids it                            final
     ├── PaymentNotApplied            the portal responded, but does not show the payment                          final
     ├── PaymentAmbiguous             several payments may be this key's, or none is proved                        final
-    └── PaymentMismatch              amount, currency or parameters differ from what was expected                 final
+    ├── PaymentMismatch              amount, currency or parameters differ from what was expected                 final
+    ├── PaymentListFailed            items of a list have failed, and repeating the task cannot help              final
+    └── PaymentListUnfinished        items of a list are not done yet; the next attempt goes on with them         retry
 
 Every class survives pickling, and none holds a URL, a response object or a secret.
 """
@@ -467,3 +469,28 @@ class PaymentMismatch(Bitrix24Error):
     """Amount, currency or parameters differ from what was expected."""
 
     code = "payment.mismatch"
+
+
+class PaymentListFailed(Bitrix24Error):
+    """Items of a list have failed; the others are done, and a retry would not change that."""
+
+    code = "payment.list_failed"
+
+
+class PaymentListUnfinished(Bitrix24Error):
+    """Items of a list are not done yet, or cannot be read now; the next attempt goes on with them.
+
+    :param message: what happened.
+    :param retry_after: seconds until it makes sense to come back, if that is known.
+    """
+
+    code = "payment.list_unfinished"
+    final = False
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message, retry_after)
+        self.message = message
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return self.message

@@ -203,9 +203,9 @@ def the_rest(
             raise Bitrix24NoAnswer(method, "the portal says that there are more rows, and does not show them")
         after = page.last
     there = ids_of(shape, whole)
-    if len(there) < promised:
+    if len(there) < promised:  # rule: a whole list has as many rows as were told
         raise Bitrix24NoAnswer(method, f"the portal says that there are {promised} rows, and shows {len(there)}")
-    if lost := ids_of(shape, rows) - there:
+    if lost := ids_of(shape, rows) - there:  # rule: and every row that a part of it has shown
         raise Bitrix24NoAnswer(method, f"the whole list leaves out {min(lost)}, which a part of it has shown")
     if "order" in params:
         if len(whole) > len(rows):
@@ -264,7 +264,7 @@ def get_invoices(client: ApiClient, *, invoice_ids: Iterable[int]) -> Flow[dict[
     found: dict[int, Invoice] = {}
     pages = list(chunks(_ids(invoice_ids, "invoice_ids"), PAGE_SIZE))
     for commands in chunks(pages, MOST_COMMANDS):
-        asked = {f"c{index}": (method, _invoices_with(ids)) for index, ids in enumerate(commands)}
+        asked = {f"c{index}": (method, invoices_with(ids)) for index, ids in enumerate(commands)}
         reply = yield from client.batch(asked)
         for index, ids in enumerate(commands):
             rows = read_rows(method, Invoice.from_wire, reply.value(f"c{index}"))
@@ -282,7 +282,8 @@ def _wanted(filter: Mapping[str, Any]) -> set[int] | None:
     return set(_ids(values if isinstance(values, list | tuple | set | frozenset) else [values], "filter[@id]"))
 
 
-def _invoices_with(ids: Sequence[int]) -> dict[str, Any]:
+def invoices_with(ids: Sequence[int]) -> dict[str, Any]:
+    """Return the parameters of ``crm.invoice.list`` that ask for up to 50 invoices."""
     return {"filter": {"@ID": list(ids)}, "select": list(Invoice.FIELDS), "order": {"ID": "ASC"}, "start": -1}
 
 

@@ -17,7 +17,7 @@ from airflow_provider_bitrix24.api.models import (
     ProductRow,
     Profile,
 )
-from airflow_provider_bitrix24.api.payments import read, read_rows, read_the_one
+from airflow_provider_bitrix24.api.payments import get_crm_payments, get_invoices, read, read_rows, read_the_one
 from airflow_provider_bitrix24.api.products import ask_for_available, available_in
 from airflow_provider_bitrix24.api.tags import commands_for_evidence, shown_in
 from airflow_provider_bitrix24.api.values import ENTITY_NAMES, SMART_INVOICE
@@ -238,6 +238,40 @@ def invoice_view_in(client: ApiClient, reply: BatchReply, invoice_id: int) -> Fl
     )
 
 
+def read_before_invoices(client: ApiClient, *, invoice_ids: Collection[int]) -> Flow[dict[int, InvoiceView]]:
+    """Read many legacy invoices, who we are, and the pay systems: two requests for up to 2,500 invoices.
+
+    :return: by id; ids that do not exist, or may not be seen, are absent.
+    :raises Bitrix24ConfigError: the webhook or application lacks a scope.
+    """
+    reply = yield from client.batch({**_WHO_AM_I, **_PAY_SYSTEMS})
+    _check_scopes(client, reply, needed=("crm", "pay_system"))
+    profile = read("profile", Profile.from_wire, reply.value("profile"))
+    systems = _pay_systems(reply)
+    found = yield from get_invoices(client, invoice_ids=invoice_ids)
+    return {
+        number: InvoiceView(at=reply.at, profile=profile, invoice=invoice, pay_systems=systems)
+        for number, invoice in found.items()
+    }
+
+
+def read_before_marks(client: ApiClient, *, payment_ids: Collection[int]) -> Flow[dict[int, PaymentView]]:
+    """Read many payments and who we are: 50 payments in a request.
+
+    :return: by id; ids that do not exist are absent.
+    :raises Bitrix24ConfigError: the webhook or application lacks a scope.
+    """
+    reply = yield from client.batch(_WHO_AM_I)
+    _check_scopes(client, reply, needed=("crm",))
+    profile = read("profile", Profile.from_wire, reply.value("profile"))
+    found = yield from get_crm_payments(client, payment_ids=payment_ids)
+    return {
+        number: PaymentView(at=reply.at, profile=profile, payment=payment)
+        for number, payment in found.items()
+        if isinstance(payment, Payment)
+    }
+
+
 def read_before_mark(client: ApiClient, *, payment_id: int) -> Flow[PaymentView]:
     """Read a payment and who we are.
 
@@ -293,6 +327,7 @@ def read_before_add(
     entity_type_id: int,
     with_rows: bool,
     with_pay_systems: bool,
+    with_orders: bool = True,
     tag: str | None = None,
     known: Collection[int] = (),
 ) -> Flow[ObjectView]:
@@ -313,6 +348,7 @@ def read_before_add(
             entity_type_id=entity_type_id,
             with_rows=with_rows,
             with_pay_systems=with_pay_systems,
+            with_orders=with_orders,
             tag=tag,
         )
     )
@@ -330,7 +366,13 @@ def read_before_add(
 
 
 def commands_before_add(
-    *, entity_id: int, entity_type_id: int, with_rows: bool, with_pay_systems: bool, tag: str | None
+    *,
+    entity_id: int,
+    entity_type_id: int,
+    with_rows: bool,
+    with_pay_systems: bool,
+    with_orders: bool = True,
+    tag: str | None,
 ) -> Commands:
     """Return the commands whose reply :func:`object_view_in` reads."""
     owner = {"entityId": entity_id, "entityTypeId": entity_type_id}
@@ -338,11 +380,10 @@ def commands_before_add(
         **_WHO_AM_I,
         "object": ("crm.item.get", {"entityTypeId": entity_type_id, "id": entity_id}),
         **commands_for_evidence(owner, tag=tag),
-        "orders": (
-            "crm.orderentity.list",
-            {"select": ["orderId"], "filter": {"=ownerTypeId": entity_type_id, "=ownerId": entity_id}},
-        ),
     }
+    if with_orders:
+        wanted = {"=ownerTypeId": entity_type_id, "=ownerId": entity_id}
+        commands["orders"] = ("crm.orderentity.list", {"select": ["orderId"], "filter": wanted})
     if with_rows:
         commands["rows"] = ask_for_available(entity_type_id, entity_id)
     if with_pay_systems:

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow_provider_bitrix24.api.batch import MOST_COMMANDS
 from airflow_provider_bitrix24.api.client import keyed
 from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.models import PayableProduct, Payment, ProductRow
-from airflow_provider_bitrix24.api.payments import read_rows, read_the_one, the_rest
+from airflow_provider_bitrix24.api.payments import chunks, read_rows, read_the_one, the_rest
 from airflow_provider_bitrix24.api.values import DEAL, SMART_INVOICE, positive_id
 from airflow_provider_bitrix24.exceptions import (
+    Bitrix24ApiError,
     Bitrix24ConfigError,
     Bitrix24NoAnswer,
     Bitrix24OutcomeUnknown,
@@ -19,7 +21,7 @@ from airflow_provider_bitrix24.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from airflow_provider_bitrix24.api.batch import BatchReply, Commands
     from airflow_provider_bitrix24.api.client import ApiClient
@@ -143,19 +145,40 @@ def ask_for_available(entity_type_id: int, entity_id: int) -> tuple[str, dict[st
     return _AVAILABLE, {"ownerType": OWNER_TYPES[entity_type_id], "ownerId": entity_id}
 
 
-def available_in(reply: BatchReply) -> tuple[ProductRow, ...]:
-    """Read the product rows that are still available for payment: the command "rows" of a batch.
+def available_in(reply: BatchReply, name: str = "rows") -> tuple[ProductRow, ...]:
+    """Read the product rows that are still available for payment: one command of a batch.
 
     :raises Bitrix24NoAnswer: they cannot be read, or the portal says that there are more of them.
     """
-    listed = reply.value("rows")
+    listed = reply.value(name)
     if isinstance(listed, dict):
         listed = listed.get("productRows")
     rows = tuple(read_rows(_AVAILABLE, ProductRow.from_wire, listed))
     # The method has no pages, so a full page means nothing here; only the portal can say that there are more.
-    if "rows" in reply.nexts or reply.totals.get("rows", 0) > len(rows):
+    if name in reply.nexts or reply.totals.get(name, 0) > len(rows):
         raise Bitrix24NoAnswer(_AVAILABLE, "not all product rows came back")
     return rows
+
+
+def read_available_of_many(
+    client: ApiClient, owners: Sequence[tuple[int, int]]
+) -> Flow[dict[tuple[int, int], tuple[ProductRow, ...] | Bitrix24ApiError]]:
+    """Read the product rows that are still available for payment of many objects, 50 objects in a request.
+
+    :param owners: type and id of each object.
+    :return: by type and id: the rows, or the final error that the portal gave for the object.
+    :raises Bitrix24Error: an error that says nothing about the object itself, such as a rate limit.
+    """
+    found: dict[tuple[int, int], tuple[ProductRow, ...] | Bitrix24ApiError] = {}
+    for some in chunks(owners, MOST_COMMANDS):
+        reply = yield from client.batch({f"o{number}": ask_for_available(*owner) for number, owner in enumerate(some)})
+        for number, owner in enumerate(some):
+            error = reply.errors.get(f"o{number}")
+            if isinstance(error, Bitrix24ApiError) and error.final:
+                found[owner] = error
+            else:
+                found[owner] = available_in(reply, f"o{number}")
+    return found
 
 
 def read_contents(client: ApiClient, *, payment_id: int, prices_of: tuple[int, int] | None = None) -> Flow[Contents]:

@@ -236,6 +236,7 @@ class ObjectBeforeAdding:
     tag: str | None
     known: tuple[int, ...]
     """Payments that were on the object before."""
+    with_orders: bool = True
 
     def commands(self) -> Commands:
         """The commands."""
@@ -244,6 +245,7 @@ class ObjectBeforeAdding:
             entity_type_id=self.entity_type_id,
             with_rows=self.with_rows,
             with_pay_systems=self.with_pay_systems,
+            with_orders=self.with_orders,
             tag=self.tag,
         )
 

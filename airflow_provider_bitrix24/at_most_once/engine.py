@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_bitrix24.api.error_codes import TOO_MANY_REQUESTS
-from airflow_provider_bitrix24.api.io import SendDeadline
 from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.at_most_once.attempt import Attempt, Log, Tools
 from airflow_provider_bitrix24.at_most_once.chunks import BATCH_SIZE, ChunkSize, is_held, next_chunk
@@ -30,14 +29,14 @@ from airflow_provider_bitrix24.exceptions import (
     PaymentMismatch,
     PaymentRefused,
 )
-from airflow_provider_bitrix24.journal.protocol import NullJournal
+from airflow_provider_bitrix24.journal.protocol import Change, NullJournal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from airflow_provider_bitrix24.api.client import ApiClient
     from airflow_provider_bitrix24.at_most_once.commands import Course
-    from airflow_provider_bitrix24.at_most_once.lockstep import Run
+    from airflow_provider_bitrix24.at_most_once.lockstep import Ended, Run
     from airflow_provider_bitrix24.at_most_once.operation import Operation, Result
     from airflow_provider_bitrix24.at_most_once.portal_clock import Clock
     from airflow_provider_bitrix24.at_most_once.receipt import Receipt
@@ -47,6 +46,8 @@ if TYPE_CHECKING:
 DEADLINES: Final = 5
 """Inside how many deadlines a send that did not leave is tried."""
 LONGEST_PAUSE: Final = 8.0
+OPENED_TOGETHER: Final = 500
+"""How many keys are opened in one transaction."""
 
 
 def carry_out(attempt: Attempt, write: Write) -> Course[Step]:
@@ -102,17 +103,15 @@ def _send(attempt: Attempt, write: Write) -> Course[None]:
     tries = write.tries = write.tries or Tries(decided)
     waited: float = yield Permit(with_tag=write.tag is not None)
     if waited:
-        attempt.observed = None
-    if attempt.observed is None or not attempt.is_fresh:
+        attempt.observed = None  # rule: what was read before the slot permits nothing
+    if not attempt.is_fresh:
         _refuse_if_too_late(attempt, tries, waited)
         return
     # The deadline runs while the intent is saved: a slow journal makes it shorter, never longer.
-    deadline = SendDeadline(
-        monotonic=attempt.observed[0] + settings.send_deadline, wall=attempt.observed[1] + settings.send_deadline
-    )
+    deadline = attempt.deadline()  # rule: send_deadline
     send = attempt.new_send()
     intent = write.prepared(attempt.record).sending(send, step=write.step)
-    yield from attempt.write(intent, lease=send.settle_until - send.at)
+    yield from attempt.write(intent, lease=send.settle_until - send.at)  # rule: intent before send
     attempt.sent_now |= write.step is None
     # Whatever the outcome, the next send needs another observation, unless this one has succeeded.
     observed, attempt.observed = attempt.observed, None
@@ -127,7 +126,7 @@ def _send(attempt: Attempt, write: Write) -> Course[None]:
     except Bitrix24Error as error:
         yield from _withdraw(attempt, write, error)
         raise
-    write.tries = None
+    write.tries = None  # rule: a second send is tried again
     if doubt is None:
         attempt.observed = observed
         write.watch = after_reply(attempt)
@@ -140,6 +139,7 @@ def _send(attempt: Attempt, write: Write) -> Course[None]:
         return
     window = settings.settle_window
     attempt.log.warning("%s. Reading for up to %.0f s what became of it.", doubt.reason, window)
+    # rule: absent after the settle window: same attempt
     write.watch = Watch(absent_after=decided + window, doubt=doubt)
 
 
@@ -149,7 +149,7 @@ def _not_sent(
     """The send certainly was not executed: wait and come back, or raise."""
     wait = getattr(error, "retry_after", None) or tries.pause
     yield from _withdraw(attempt, write, error)
-    if isinstance(error, Bitrix24NotSent) and error.halted:
+    if isinstance(error, Bitrix24NotSent) and error.halted:  # rule: a halt is no failed try
         write.tries = None  # another write of the batch has failed, and has come to its end by that
         return
     tries.not_sent += isinstance(error, Bitrix24NotSent) and not error.deadline_passed
@@ -223,16 +223,38 @@ class PaymentEngine:
         """The portal's name in keys."""
         return self._tools.client.settings.portal
 
-    def run_one(self, operation: Operation, decision: Decision | None = None) -> Receipt:
+    def open(self, operations: Sequence[Operation]) -> None:
+        """Note in the journal that work on all keys has begun, before the portal is read for the first of them.
+
+        A later attempt may find the task's own notes gone. Without this, it could not tell a key that was never reached
+        from one whose record was lost.
+
+        :raises Bitrix24StoreError: the journal cannot be reached.
+        :raises Bitrix24ConfigError: the journal itself is not fit.
+        """
+        journal, task = self._tools.journal, self._tools.task
+        for start in range(0, len(operations), OPENED_TOGETHER):
+            wanted = {one.key: self._wanted(one) for one in operations[start : start + OPENED_TOGETHER]}
+            loaded = journal.load(self.portal, list(wanted))
+            changes = []
+            for key, record in wanted.items():
+                found = loaded[key]
+                if found.record is None and found.error is None:
+                    lost = bool(task.lost or found.forgot)
+                    changes.append(Change(record=record.notes_lost(task.identity) if lost else record, opens=True))
+            if changes:
+                journal.save(changes)
+
+    def run_one(self, operation: Operation, decision: Decision | None = None) -> Result:
         """Carry out one operation.
 
         :param decision: what a person has decided about it just now.
-        :raises Bitrix24Error: it did not succeed; the error says whether something was sent.
         """
-        [result] = self.run([operation], {} if decision is None else {operation.key: decision})
-        if isinstance(result, Failure):
-            raise result.error
-        return result
+        try:
+            ended = self._lockstep.run({operation.key: self._course(operation, decision, patient=True)})
+        finally:
+            self._tools.journal.release(self.portal, [operation.key])
+        return self._result(operation, ended[operation.key])
 
     def run(self, operations: Sequence[Operation], decisions: Mapping[str, Decision] | None = None) -> list[Result]:
         """Carry out a list of operations; one that fails does not stop the others.
@@ -278,16 +300,29 @@ class PaymentEngine:
         finally:
             self._tools.journal.release(self.portal, keys)
         self._sizes.adapt(self._lockstep.last_batch())
-        results: dict[int, Result] = {}
-        for number, operation in chunk.items():
-            end = ended[operation.key]
-            if end.value is not None:
-                results[number] = end.value
-            elif end.error is not None:
-                if is_time_limit(end.error):
-                    self._lockstep.stop(operation.name, end.error)
-                results[number] = Failure(key=operation.key, subject=operation.subject, error=end.error)
-        return results
+        return {number: self._result(operation, ended[operation.key]) for number, operation in chunk.items()}
+
+    def _result(self, operation: Operation, ended: Ended[Receipt]) -> Result:
+        if ended.value is not None:
+            return ended.value
+        error = ended.error or RuntimeError("a course has ended without a result")
+        if not isinstance(error, Bitrix24Error):
+            raise error
+        if is_time_limit(error):
+            self._lockstep.stop(operation.name, error)
+        command = self._tools.journal.command("resolve", operation.key)
+        asked = isinstance(error, PaymentAmbiguous)
+        return Failure(key=operation.key, subject=operation.subject, error=error, command=command if asked else None)
+
+    def _wanted(self, operation: Operation) -> Record:
+        return Record(
+            key=operation.key,
+            portal=operation.portal,
+            operation=operation.name,
+            subject=operation.subject,
+            parameters=operation.parameters,
+            task=self._tools.task.identity,
+        )
 
     def _course(self, operation: Operation, decision: Decision | None, *, patient: bool) -> Course[Receipt]:
         """One operation from the journal to its end; once more if another attempt was faster before anything was "
@@ -295,26 +330,18 @@ class PaymentEngine:
         """
         again = False
         while True:
-            wanted = Record(
-                key=operation.key,
-                portal=operation.portal,
-                operation=operation.name,
-                subject=operation.subject,
-                parameters=operation.parameters,
-                task=self._tools.task.identity,
-            )
-            attempt = Attempt(self._tools, wanted, patient=patient)
+            attempt = Attempt(self._tools, self._wanted(operation), patient=patient)
             yield from attempt.begin(None if again else decision)
             ended: Bitrix24Error | None = None
             try:
-                yield Check(operation.name)
+                yield Check(operation.name)  # rule: the journal knows of an attempt before it is stopped
                 return (yield from operation.course(attempt))
             except PaymentInProgress:
                 if again or attempt.has_sent:
                     raise
             except (PaymentAmbiguous, PaymentMismatch, PaymentRefused) as error:
                 # What the portal showed may be what another attempt has just done for this very key.
-                if again or not (yield from attempt.is_outdated()):
+                if again or not (yield from attempt.is_outdated()):  # rule: a refusal is judged by the journal of now
                     ended = attempt.as_the_end(error)
             except Bitrix24Error as error:
                 ended = attempt.as_the_end(error)

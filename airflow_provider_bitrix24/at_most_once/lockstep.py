@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ORDER: Final = (
-    *(Save, WaitForJournal, Check, Load),
+    *(Save, WaitForJournal, Check, Load),  # rule: a reply is saved before the portal is asked again
     *(FindClaims, FindRivals, FindOthers, FindObserved, Release),
     *(Send, Permit, Read, Wait),
 )
@@ -169,7 +169,7 @@ class Lockstep:
 
     def stop(self, operation: str, error: Bitrix24Error) -> None:
         """Let no more operations of this name begin: the portal blocks their method for minutes."""
-        self._stopped.setdefault(operation, error)
+        self._stopped.setdefault(operation, error)  # rule: a time limit is told to the rest
 
     def last_batch(self) -> LastBatch:
         """How the sends since the last call of this went."""
@@ -212,19 +212,24 @@ class Lockstep:
         if self._check is not None:
             self._check()
         names = {one.key: one.command.operation for one in group if isinstance(one.command, Check)}
-        return {key: self._stopped.get(name) for key, name in names.items()}
+        checked = {key: self._stopped.get(name) for key, name in names.items()}
+        if list(checked.values()).count(None) > 1 and not self._has_slot:
+            # A wait after the reads would make them too old to permit a send, and they would be repeated.
+            self._run(self._client.reserve())
+            self._has_slot = True
+        return checked
 
     def _permit(self, group: list[Running[Any]]) -> Mapping[str, Any]:
         asked = {one.key: one.command.with_tag for one in group if isinstance(one.command, Permit)}
         with_tag = next(iter(asked.values()))
-        # rule: a reply is saved before the next request leaves
+        # rule: what is sent at once fits into one request
         permitted = [key for key, also in asked.items() if also is with_tag][: most_sends(with_tag=with_tag)]
         waited = 0.0
         if not self._has_slot:
-            waited = self._run(self._client.reserve())
+            waited = self._run(self._client.reserve())  # rule: a write has its slot of the rate limit
             self._has_slot = True
         if self._safeguard is not None:
-            self._safeguard()
+            self._safeguard()  # rule: the switch is read right before each send
         return dict.fromkeys(permitted, waited)
 
     # -- the portal
@@ -238,7 +243,7 @@ class Lockstep:
             return {key: (found, self._now())}
         answers: dict[str, Any] = {}
         for part in parts(reads, SharedAnswers()):
-            # rule: what permits a send is read with it, not before
+            # Nothing is taken over from an earlier request: what permits a send is read with it.
             merged, own_reply = merge(part, SharedAnswers())
             try:
                 reply = self._run(self._client.batch(merged))

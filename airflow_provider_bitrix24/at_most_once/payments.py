@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from airflow_provider_bitrix24.at_most_once.operation import Failure
 from airflow_provider_bitrix24.at_most_once.operations.add_crm_payment import AddCrmPayment
 from airflow_provider_bitrix24.at_most_once.operations.delete_crm_payment import DeleteCrmPayment
 from airflow_provider_bitrix24.at_most_once.operations.pay_crm_payment import PayCrmPayment
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_bitrix24.at_most_once.attribution import OnUnknown
     from airflow_provider_bitrix24.at_most_once.engine import PaymentEngine
+    from airflow_provider_bitrix24.at_most_once.operation import Result
     from airflow_provider_bitrix24.at_most_once.operations.add_crm_payment import IfUnpaidExists
     from airflow_provider_bitrix24.at_most_once.receipt import Receipt
     from airflow_provider_bitrix24.at_most_once.record import Decision
@@ -55,7 +57,7 @@ class Payments:
             expected=expected or Expected(),
             max_amount=max_amount,
         )
-        return self._engine.run_one(operation, decision)
+        return self._receipt(self._engine.run_one(operation, decision))
 
     def pay_crm_payment(
         self,
@@ -74,7 +76,7 @@ class Payments:
             allow_zero=allow_zero,
             max_amount=max_amount,
         )
-        return self._engine.run_one(operation, decision)
+        return self._receipt(self._engine.run_one(operation, decision))
 
     def add_crm_payment(
         self,
@@ -105,7 +107,7 @@ class Payments:
             tag=tag,
             max_amount=max_amount,
         )
-        return self._engine.run_one(operation, decision)
+        return self._receipt(self._engine.run_one(operation, decision))
 
     def pay_payment(
         self,
@@ -126,7 +128,7 @@ class Payments:
             allow_zero=allow_zero,
             max_amount=max_amount,
         )
-        return self._engine.run_one(operation, decision)
+        return self._receipt(self._engine.run_one(operation, decision))
 
     def unpay_crm_payment(
         self,
@@ -143,7 +145,7 @@ class Payments:
             expected=expected or Expected(),
             max_amount=max_amount,
         )
-        return self._engine.run_one(operation, decision)
+        return self._receipt(self._engine.run_one(operation, decision))
 
     def delete_crm_payment(
         self,
@@ -162,4 +164,10 @@ class Payments:
             allow_paid=allow_paid,
             max_amount=max_amount,
         )
-        return self._engine.run_one(operation, decision)
+        return self._receipt(self._engine.run_one(operation, decision))
+
+    @staticmethod
+    def _receipt(result: Result) -> Receipt:
+        if isinstance(result, Failure):
+            raise result.error
+        return result

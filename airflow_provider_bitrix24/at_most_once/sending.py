@@ -61,7 +61,7 @@ def send_many(client: ApiClient, sends: Mapping[str, Send]) -> Flow[dict[str, An
     deadlines = [send.deadline for send in sends.values()]
     deadline = SendDeadline(monotonic=min(one.monotonic for one in deadlines), wall=min(one.wall for one in deadlines))
     # What refers to the result of a command that failed would get all results: so the portal stops there.
-    halt = any(send.tag is not None for send in sends.values())
+    halt = any(send.tag is not None for send in sends.values())  # rule: what refers to another command halts
     try:
         reply = yield from client.batch(commands, halt=halt, effect=effect, deadline=deadline)
     except Bitrix24Error as error:

@@ -1,7 +1,7 @@
 """From an Airflow connection to calls: plain methods, and their twins prefixed ``a`` for triggers and async tasks.
 
-Every method is one flow of `api`, run by one of the two drivers. A write here is sent as it is called; what
-keeps from paying twice are the operators.
+Every method is one flow of `api`, run by one of the two drivers. A write is sent as it is called; what
+keeps from paying twice are the operators and `Bitrix24Hook.payments`.
 """
 
 from __future__ import annotations

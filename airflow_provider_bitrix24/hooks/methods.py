@@ -1,21 +1,22 @@
-"""The REST methods that the provider knows, one typed method each, and their twins prefixed ``a``.
-
-A write here is sent as it is called; what keeps from paying twice are the operators.
-"""
+"""Reads of invoices and payments that take more than one REST method or request, and their twins prefixed ``a``."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_bitrix24 import api
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from datetime import datetime
 
     from airflow_provider_bitrix24.api.client import ApiClient
     from airflow_provider_bitrix24.api.io import Flow
     from airflow_provider_bitrix24.api.models import Invoice, Payment
+    from airflow_provider_bitrix24.api.paid_since import Kind, PaidRows
+    from airflow_provider_bitrix24.api.states import InvoiceStates, Owner, PaymentReader, States
     from airflow_provider_bitrix24.exceptions import Bitrix24ApiError
 
 T = TypeVar("T")
@@ -45,34 +46,6 @@ class RestMethods(ABC):
         """Run a flow of `api` to its end without blocking the event loop."""
 
     # -- legacy invoices -----------------------------------------------------------------------------------------
-
-    def pay_invoice(
-        self, *, invoice_id: int, pay_system_id: int | None = None, bx_rest_handler: str | None = None
-    ) -> None:
-        """Record a legacy invoice as paid: ``sale.paysystem.pay.invoice``. Its success is no proof: read back.
-
-        https://apidocs.bitrix24.com/api-reference/pay-system/outdated/sale-pay-system-pay-invoice.html
-
-        :param invoice_id: id of the legacy invoice.
-        :param pay_system_id: pay system it is recorded with; exactly one of this and the next.
-        :param bx_rest_handler: code of a REST handler; the portal takes the first pay system that has it.
-        """
-        self.run(
-            api.payments.pay_invoice(
-                self.client, invoice_id=invoice_id, pay_system_id=pay_system_id, bx_rest_handler=bx_rest_handler
-            )
-        )
-
-    async def apay_invoice(
-        self, *, invoice_id: int, pay_system_id: int | None = None, bx_rest_handler: str | None = None
-    ) -> None:
-        """Async twin of `pay_invoice`."""
-        client = await self.aclient()
-        await self.arun(
-            api.payments.pay_invoice(
-                client, invoice_id=invoice_id, pay_system_id=pay_system_id, bx_rest_handler=bx_rest_handler
-            )
-        )
 
     def get_invoice(self, invoice_id: int) -> Invoice:
         """One legacy invoice: ``crm.invoice.get``.
@@ -110,33 +83,6 @@ class RestMethods(ABC):
         return await self.arun(api.account_numbers.find_invoices(await self.aclient(), account_numbers=account_numbers))
 
     # -- payments of deals and smart invoices --------------------------------------------------------------------
-
-    def add_crm_payment(self, *, entity_id: int, entity_type_id: int = 2, pay_system_id: int | None = None) -> int:
-        """Add a new, empty payment to a deal or smart invoice: ``crm.item.payment.add``. Calling it twice adds two.
-
-        https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-add.html
-
-        :param entity_id: id of the deal or smart invoice.
-        :param entity_type_id: 2 for a deal, 31 for a smart invoice.
-        :param pay_system_id: pay system of the payment; the portal may choose another one.
-        :return: id of the payment.
-        """
-        return self.run(
-            api.payments.add_crm_payment(
-                self.client, entity_id=entity_id, entity_type_id=entity_type_id, pay_system_id=pay_system_id
-            )
-        )
-
-    async def aadd_crm_payment(
-        self, *, entity_id: int, entity_type_id: int = 2, pay_system_id: int | None = None
-    ) -> int:
-        """Async twin of `add_crm_payment`."""
-        client = await self.aclient()
-        return await self.arun(
-            api.payments.add_crm_payment(
-                client, entity_id=entity_id, entity_type_id=entity_type_id, pay_system_id=pay_system_id
-            )
-        )
 
     def get_crm_payment(self, payment_id: int) -> Payment:
         """One payment: ``crm.item.payment.get``.
@@ -187,6 +133,57 @@ class RestMethods(ABC):
             )
         )
 
+    def read_invoice_states(self, invoice_ids: Iterable[int]) -> InvoiceStates:
+        """The state of many legacy invoices, 2,500 in a request.
+
+        https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-invoice-list.html
+
+        :return: id -> the invoice, or the error of the request or of the invoice; an id that is absent does not exist.
+        """
+        return self.run(api.states.read_invoices(self.client, list(invoice_ids)))
+
+    async def aread_invoice_states(self, invoice_ids: Iterable[int]) -> InvoiceStates:
+        """Async twin of `read_invoice_states`."""
+        return await self.arun(api.states.read_invoices(await self.aclient(), list(invoice_ids)))
+
+    def read_payment_states(self, wanted: Mapping[int, Owner | None]) -> States:
+        """The state of many payments, 2,500 in a request where the connection may use ``sale.payment.list``, else 50.
+
+        https://apidocs.bitrix24.com/api-reference/sale/payment/sale-payment-list.html
+
+        :param wanted: payment id -> entity type and id of the object it belongs to, or None.
+        :return: payment id -> the payment, or the error of the request or of the payment; an id that is absent does
+            not exist, or does not belong to the object.
+        """
+        return self.run(self._payment_reader.read(self.client, wanted))
+
+    async def aread_payment_states(self, wanted: Mapping[int, Owner | None]) -> States:
+        """Async twin of `read_payment_states`."""
+        return await self.arun(self._payment_reader.read(await self.aclient(), wanted))
+
+    def read_paid_since(self, kind: Kind, since: datetime) -> PaidRows:
+        """All payments (``sale.payment.list``) or legacy invoices (``crm.invoice.list``) marked as paid since a moment.
+
+        https://apidocs.bitrix24.com/api-reference/sale/payment/sale-payment-list.html
+
+        :param kind: ``"payment"`` or ``"invoice"``.
+        :param since: with a time zone.
+        """
+        return self.run(api.paid_since.read_paid_since(self.client, kind, since))
+
+    async def aread_paid_since(self, kind: Kind, since: datetime) -> PaidRows:
+        """Async twin of `read_paid_since`."""
+        return await self.arun(api.paid_since.read_paid_since(await self.aclient(), kind, since))
+
+    @property
+    def payments_in_a_request(self) -> int:
+        """How many payments `read_payment_states` reads in a request, as far as is known by now."""
+        return self._payment_reader.capacity
+
+    @cached_property
+    def _payment_reader(self) -> PaymentReader:
+        return api.states.PaymentReader()
+
     def list_crm_payments(
         self,
         *,
@@ -225,17 +222,6 @@ class RestMethods(ABC):
                 client, entity_id=entity_id, entity_type_id=entity_type_id, filter=filter, order=order
             )
         )
-
-    def pay_crm_payment(self, *, payment_id: int) -> None:
-        """Mark a payment as paid: ``crm.item.payment.pay``. Its success is no proof: read back.
-
-        https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-pay.html
-        """
-        self.run(api.payments.pay_crm_payment(self.client, payment_id=payment_id))
-
-    async def apay_crm_payment(self, *, payment_id: int) -> None:
-        """Async twin of `pay_crm_payment`."""
-        await self.arun(api.payments.pay_crm_payment(await self.aclient(), payment_id=payment_id))
 
     def update_crm_payment(self, *, payment_id: int, pay_system_id: int) -> None:
         """Give a payment another pay system: ``crm.item.payment.update``.

@@ -93,7 +93,7 @@ def business_key(value: Any, field: str = "idempotency_key") -> str | None:
     """
     if value is None:
         return None
-    text = normalised(value) if isinstance(value, str) else ""
+    text = normalised(value) if isinstance(value, str) else ""  # rule: keys that look the same are one
     hidden = hidden_character(text)
     if hidden is not None:
         raise Bitrix24ConfigError(
@@ -115,20 +115,22 @@ def time_span(value: Any, field: str) -> timedelta:
     return value
 
 
-def expected_money(amount: Any, currency: Any) -> Expected:
+def expected_money(amount: Any, currency: Any, *, where: str = "") -> Expected:
     """Return what the author expects; None stands for anything.
 
     :param amount: see :func:`optional_amount`.
     :param currency: three letters.
+    :param where: what stands before the names of the fields in messages.
     """
     from airflow_provider_bitrix24.at_most_once.receipt import Expected
 
-    wanted = optional_amount(amount, "expected_amount")
+    wanted = optional_amount(amount, f"{where}expected_amount")
     if currency is None:
         return Expected(amount=wanted)
     if not isinstance(currency, str) or not re.fullmatch(r"[A-Za-z]{3}", currency.strip()):
         raise Bitrix24ConfigError(
-            f"expected_currency must be three letters such as 'EUR', not {described(currency)}. Nothing was sent."
+            f"{where}expected_currency must be three letters such as 'EUR', not {described(currency)}. Nothing was "
+            "sent."
         )
     return Expected(amount=wanted, currency=currency.strip().upper())
 

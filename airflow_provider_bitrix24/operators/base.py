@@ -79,6 +79,8 @@ class PaymentOperator(LiteralText, BaseOperator):
     """What ``on_unknown`` may be."""
     send_again: ClassVar[str] = "Mark again (may pay twice)"
     """The option of a question that sends once more."""
+    can_ask: ClassVar[bool] = True
+    """Whether ``on_unknown`` can be "ask"."""
 
     def __init__(
         self,
@@ -162,19 +164,27 @@ class PaymentOperator(LiteralText, BaseOperator):
     def _work(
         self, context: Context, decision: Decision | None = None, *, answer: Answer = "may be there"
     ) -> dict[str, Any]:
-        spare = (PaymentAmbiguous,) if self.on_unknown == "ask" else ()
+        from airflow_provider_bitrix24.at_most_once.operation import Failure
+
         resumed = answer != "may be there"
         parked = None if resumed else self._parked_before(context)
-        try:
-            receipt, skip = fail_if_final(lambda: self._attempt(context, decision, resumed=resumed), spare=spare)
-        except spare as error:
-            unclear = error
-        else:
-            if skip:
-                raise AirflowSkipException(_paid_already(receipt))
-            return receipt.as_dict()
-        # Outside the handler: nothing is chained to what is raised now.
-        self._ask(context, unclear, decision, answer, parked)
+        plan, engine, journal = fail_if_final(
+            lambda: with_what_is_known(context, lambda: self._prepared(context, resumed=resumed))
+        )
+        # What fails before anything was sent says what stood in the way, and this says for what.
+        self.log.info(
+            "%s on %s, by the connection %r.", plan.operation.subject, self.hook.settings.origin, self.bitrix24_conn_id
+        )
+        result = engine.run_one(plan.operation, decision)
+        if isinstance(result, Failure):
+            if isinstance(result.error, PaymentAmbiguous) and self.on_unknown == "ask":
+                self._ask(context, result.error, decision, answer, parked)
+            raise failure_of(result.error) if result.error.final else result.error
+        self.log.info("Receipt: %s", result.as_dict())
+        remembers = journal.durable and not result.forgotten
+        if fail_if_final(lambda: self.conclude(context, result, remembers=remembers)):
+            raise AirflowSkipException(_paid_already(result))
+        return result.as_dict()
 
     def _parked_before(self, context: Context) -> list[int] | None:
         """What a person had to choose from when this attempt began; None if nobody was asked."""
@@ -183,16 +193,6 @@ class PaymentOperator(LiteralText, BaseOperator):
         from airflow_provider_bitrix24.operators.questions import parked_before
 
         return parked_before(context)
-
-    def _attempt(self, context: Context, decision: Decision | None, *, resumed: bool = False) -> tuple[Receipt, bool]:
-        plan, engine, journal = with_what_is_known(context, lambda: self._prepared(context, resumed=resumed))
-        # What fails before anything was sent says what stood in the way, and this says for what.
-        self.log.info(
-            "%s on %s, by the connection %r.", plan.operation.subject, self.hook.settings.origin, self.bitrix24_conn_id
-        )
-        receipt = engine.run_one(plan.operation, decision)
-        self.log.info("Receipt: %s", receipt.as_dict())
-        return receipt, self.conclude(context, receipt, remembers=journal.durable and not receipt.forgotten)
 
     def _prepared(self, context: Context, *, resumed: bool) -> tuple[Plan, PaymentEngine, Journal]:
         """What comes before journal and portal are read."""
@@ -210,7 +210,7 @@ class PaymentOperator(LiteralText, BaseOperator):
 
     def _checked_plan(self, context: Context) -> Plan:
         leave_out_what_is_empty(self)
-        refuse_lost(self, self.were_given)
+        refuse_lost(self, self.were_given)  # rule: a guard may not be left empty
         if one_of(self.on_unknown, "on_unknown", self.unknown_answers) == "ask":
             from airflow_provider_bitrix24.operators.questions import refuse_if_nobody_can_be_asked
 
@@ -219,12 +219,12 @@ class PaymentOperator(LiteralText, BaseOperator):
         self._may_backfill()
         return self.plan(context)
 
-    def _engine(self, context: Context, journal: Journal, lost: str = "") -> PaymentEngine:
+    def _engine(self, context: Context, journal: Journal, lost: str = "", **options: int) -> PaymentEngine:
         from airflow_provider_bitrix24.at_most_once.engine import PaymentEngine
         from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
 
         # Not where it asks already, and not where nobody can be asked.
-        hint = ASK_INSTEAD if AIRFLOW_V_3_3_PLUS and self.on_unknown != "ask" else ""
+        hint = ASK_INSTEAD if self.can_ask and AIRFLOW_V_3_3_PLUS and self.on_unknown != "ask" else ""
         if AIRFLOW_V_3_4_PLUS and named_journal(self.journal_conn_id) is None:
             hint += KEEP_STATE
         ti = context["ti"]
@@ -240,6 +240,7 @@ class PaymentOperator(LiteralText, BaseOperator):
             task=task,
             safeguard=lambda: safeguards.refuse_if_stopped(self.bitrix24_conn_id, "Nothing was sent."),
             check=safeguards.Safeguards(context, self.bitrix24_conn_id, self._may_backfill()).check,
+            **options,
         )
 
     def _ask(

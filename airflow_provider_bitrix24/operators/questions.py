@@ -20,7 +20,7 @@ from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Er
 from airflow_provider_bitrix24.failures import TaskFailure, failure_of
 from airflow_provider_bitrix24.journal.commands import PROGRAM
 from airflow_provider_bitrix24.journal.task_state import DOCUMENT, patient_read
-from airflow_provider_bitrix24.operators.journals import KEEP_STATE, is_first
+from airflow_provider_bitrix24.operators.journals import is_first
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,6 +42,14 @@ _ADOPTION: Final = """
 _MEANING: Final = """
 - **{give_up}** sends nothing; the task fails.
 - **{again}** sends the call once more. Choose it only if you have looked, and the payment is not there."""
+
+
+_LATE: Final = (
+    ": Airflow 3.4 does not hand it over to the next attempt. Clear this task: it asks again."
+    if AIRFLOW_V_3_4_PLUS
+    else " until this task is cleared. Clear it: it carries the decision out, or asks again if there is none."
+)
+"""What becomes of a decision after the time-out: from Airflow 3.4 on, a question belongs to one attempt only."""
 
 
 def refuse_if_nobody_can_be_asked() -> None:
@@ -118,11 +126,12 @@ def ask(
         )
     store: Any = context["task_state_store"]
     before = _noted(store)
+    # rule: the answer to a question whose note is gone is read before it is asked again
     if before is None and parked is not None:
         # Its note is gone; that does not mean that Airflow holds no answer to it.
         before = {"options": _options(parked, question.again, hook), "candidates": list(parked)}
         store.set(ASKED, before, retention=NEVER_EXPIRE)
-    if answer == "not asked":
+    if answer == "not asked":  # rule: a question that Airflow does not know is asked again
         before = None
     same = before is not None and before["candidates"] == list(question.candidates)
     options = before["options"] if before is not None and same else _options(question.candidates, question.again, hook)
@@ -227,12 +236,10 @@ def decision_of(event: Any, asked: Mapping[str, Any]) -> Decision | None:
     if option is None or event.get("timedout"):
         # A release before may have asked, without a command.
         command = asked.get("command", f"{PROGRAM} resolve")
-        keep = KEEP_STATE if AIRFLOW_V_3_4_PLUS else ""
         what = f"Airflow handed over no answer to it ({chosen})" if chosen else "nobody has answered it"
         raise PaymentAmbiguous(
             f"A person was asked what has become of the payment, and {what} within {asked['timeout']}. Nothing was "
-            "sent by this task since. A decision in the Airflow UI from now on has no effect until this task is "
-            f"cleared. Clear it{keep}: it carries the decision out, or asks again if there is none. Or decide by "
+            f"sent by this task since. A decision in the Airflow UI from now on has no effect{_LATE} Or decide by "
             f"`{command}` with --use-payment ID, --send-again or --abandon, and clear it then.",
             tuple(asked["candidates"]),
         )

@@ -11,6 +11,7 @@ from airflow.sdk import RetryDecision, RetryPolicy
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24RateLimited,
     PaymentInProgress,
+    PaymentListUnfinished,
     PaymentUnresolved,
 )
 
@@ -37,7 +38,7 @@ class HonorRetryAfterPolicy(RetryPolicy):
     ) -> RetryDecision:
         """Decide by what the portal, or another task at work on the key, needs."""
         ordinary = _ordinary_delay(context)
-        if isinstance(exception, Bitrix24RateLimited) and exception.retry_after is not None:
+        if isinstance(exception, Bitrix24RateLimited | PaymentListUnfinished) and exception.retry_after is not None:
             return _come_back(timedelta(seconds=exception.retry_after), ordinary, "the portal asks for it")
         if isinstance(exception, PaymentInProgress):
             return _come_back(SOON, ordinary, "another task or attempt is at work on the same key")

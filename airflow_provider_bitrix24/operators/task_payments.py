@@ -258,13 +258,18 @@ class TaskPayments:
     def _attempt(
         self, make: Callable[[Context], Operation], allow_backfill: bool | None, journal_conn_id: str | None
     ) -> dict[str, Any]:
+        from airflow_provider_bitrix24.at_most_once.operation import Failure
+
         context = _running_task()
         operation, engine = with_what_is_known(
             context, lambda: self._prepared(context, make, allow_backfill, journal_conn_id), many=True
         )
         log = self._hook.log
         log.info("%s, by the connection %r.", operation.subject, self._hook.bitrix24_conn_id)
-        receipt = engine.run_one(operation).as_dict()
+        result = engine.run_one(operation)
+        if isinstance(result, Failure):
+            raise result.error
+        receipt = result.as_dict()
         _used_keys(context).add(operation.key)
         log.info("Receipt: %s", receipt)
         return receipt

@@ -198,3 +198,9 @@ def test_a_tag_on_another_object_is_refused_before_an_existing_payment_is_used(r
     record = SqlJournal(run.database, "reader").load(PORTAL, [operation.key])[operation.key].record
     assert record is not None
     assert record.payment_id is None
+
+
+def test_a_journal_for_one_key_refuses_a_list_before_anything_is_sent(run: Run) -> None:
+    with pytest.raises(ValueError, match="many"):
+        run.engine(journal=TaskStateJournal(Store())).run(pays(run.invoices(2)))
+    assert run.paid() == Counter()

@@ -52,19 +52,21 @@ def test_the_nightly_sync_pays_the_open_items_and_writes_receipts(
     )
     first = run_dag("nightly_finance_sync")
     assert first.state == "success"
-    (written,) = first.results("write_receipts")
-    receipts = [json.loads(line) for line in Path(written).read_text().splitlines()]
-    assert Path(written).parent == finance_folder / "receipts"
+    (summary,) = first.results("pay_invoices")
+    assert summary["statuses"] == {"already_paid": 1, "paid": 3}
+    assert summary["amounts"] == {"EUR": "369.90", "USD": "900.00"}
+    written = Path(summary["receipts_path"])
+    assert written.parent == finance_folder / "receipts"
+    receipts = [json.loads(line)["receipt"] for line in written.read_text().splitlines()]
     assert [(r["invoice_id"], r["outcome"], r["amount"]) for r in receipts] == [
         (1, "already_paid", "800.00"),
         (3, "paid", "249.90"),
         (7, "paid", "120.00"),
         (13, "paid", "900.00"),
     ]
-    assert "invoice 1" in [task["rendered_map_index"] for task in first.tasks]
 
     again = run_dag("nightly_finance_sync")
-    assert {receipt["outcome"] for receipt in again.results("pay_invoice")} == {"already_paid"}
+    assert again.results("pay_invoices")[0]["statuses"] == {"already_paid": 4}
     assert sorted((e["invoice_id"], e["amount"]) for e in bitrix24_sandbox.ledger) == [
         (3, "249.90"),
         (7, "120.00"),
@@ -78,11 +80,12 @@ def test_the_nightly_sync_is_red_if_an_item_fails_and_writes_the_others(
     (finance_folder / "open_items.csv").write_text("invoice_id,amount,currency\n4,10.00,EUR\n3,249.90,EUR\n")
     outcome = run_dag("nightly_finance_sync")
     assert outcome.state == "failed"
-    assert outcome.states("pay_invoice") == ["failed", "success"]
+    assert outcome.states("pay_invoices") == ["failed"]
+    assert outcome.results("pay_invoices")[0]["statuses"] == {"refused": 1, "paid": 1}
     assert [entry["invoice_id"] for entry in bitrix24_sandbox.ledger] == [3]
     (file,) = (finance_folder / "receipts").iterdir()
-    assert [json.loads(line)["invoice_id"] for line in file.read_text().splitlines()] == [3]
-    assert "No receipt for invoices 4" in outcome.log
+    assert [json.loads(line)["status"] for line in file.read_text().splitlines()] == ["refused", "paid"]
+    assert "1 of 2 invoices are not done" in outcome.log
 
 
 def test_the_nightly_sync_of_an_empty_drop_writes_an_empty_file(

@@ -65,7 +65,17 @@ def test_the_example_of_the_readme_is_a_dag() -> None:
     assert dag.get_task("wait").upstream_task_ids == {"add"}
 
 
-@pytest.mark.parametrize("page", ["operators/call.md", "operators/payment_link.md", "sensors/record.md"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "operators/call.md",
+        "operators/payment_link.md",
+        "operators/unpay_crm_payment.md",
+        "operators/delete_crm_payment.md",
+        "operators/pay_payment.md",
+        "sensors/record.md",
+    ],
+)
 def test_the_example_of_a_page_is_a_task(page: str) -> None:
     (code,) = PYTHON.findall((ROOT / "docs" / page).read_text())
     add_payment = SimpleNamespace(output={"payment_id": 1034})

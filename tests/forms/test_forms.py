@@ -128,7 +128,7 @@ def test_the_test_button(forms: Forms) -> None:
     answer = forms.send("/test", sent).json()
     assert answer["status"] is True, answer
     assert "as Anna Berg (user 1), an administrator" in answer["message"]
-    assert "PayInvoiceOperator" in answer["message"]
+    assert "The webhook can pay legacy invoices" in answer["message"]
     assert sent["password"] not in answer["message"]
     assert forms.asked() == ["batch"]
     assert forms.portal.ledger == []

@@ -167,16 +167,16 @@ async def test_iterate_and_its_twin_see_every_row_once(bitrix24_sandbox: Any) ->
 
 def test_the_main_job_by_hand(bitrix24_sandbox: Any) -> None:
     hook = Bitrix24Hook()
-    hook.pay_invoice(invoice_id=2, pay_system_id=31)
-    hook.pay_invoice(invoice_id=3, bx_rest_handler="sandbox_bank")
+    hook.rest.sale_paysystem_pay_invoice(invoice_id=2, pay_system_id=31)
+    hook.rest.sale_paysystem_pay_invoice(invoice_id=3, bx_rest_handler="sandbox_bank")
     assert {number: one.paid for number, one in hook.get_invoices(invoice_ids=[2, 3, 7, 999]).items()} == {
         2: True, 3: True, 7: False,
     }  # fmt: skip
-    payment_id = hook.add_crm_payment(entity_id=1, entity_type_id=2, pay_system_id=8)
+    payment_id = hook.rest.crm_item_payment_add(entity_id=1, entity_type_id=2, fields={"paySystemId": 8})
     hook.update_crm_payment(payment_id=payment_id, pay_system_id=6)
     payment = hook.get_crm_payment(payment_id=payment_id)
     assert (payment.paid, payment.pay_system_id, payment.money.amount) == (False, 6, 0)
-    hook.pay_crm_payment(payment_id=1001)
+    hook.rest.crm_item_payment_pay(id=1001)
     assert [one.id for one in hook.list_crm_payments(entity_id=1, filter={">id": 1000}, order={"id": "asc"})] == [
         payment_id
     ]
@@ -193,22 +193,22 @@ def test_the_main_job_by_hand(bitrix24_sandbox: Any) -> None:
 
 async def test_the_main_job_by_twins(bitrix24_sandbox: Any) -> None:
     hook = Bitrix24Hook()
-    await hook.apay_invoice(invoice_id=2, pay_system_id=31)
+    await hook.arest.sale_paysystem_pay_invoice(invoice_id=2, pay_system_id=31)
     assert (await hook.aget_invoices(invoice_ids=[2]))[2].paid
-    payment_id = await hook.aadd_crm_payment(entity_id=101, entity_type_id=31)
+    payment_id = await hook.arest.crm_item_payment_add(entity_id=101, entity_type_id=31)
     await hook.aupdate_crm_payment(payment_id=payment_id, pay_system_id=8)
     assert (await hook.aget_crm_payment(payment_id=payment_id)).pay_system_id == 8
     number = bitrix24_sandbox.portal.state.payments[1004].account_number
     assert await hook.afind_crm_payments(account_numbers=[number]) == {number: (1004,)}
     assert await hook.afind_invoices(account_numbers=["X-9"]) == {"X-9": ()}
-    await hook.apay_crm_payment(payment_id=1004)
+    await hook.arest.crm_item_payment_pay(id=1004)
     assert (await hook.aget_crm_payments(payment_ids=[1004]))[1004].paid
     assert [one.id for one in await hook.alist_crm_payments(entity_id=101, entity_type_id=31)] == [payment_id]
 
 
 def test_every_method_has_a_twin_with_the_same_arguments() -> None:
-    own = {"run", "call", "batch", "iterate", "pay_invoice", "get_invoice", "get_invoices", "add_crm_payment"}
-    own |= {"get_crm_payment", "get_crm_payments", "list_crm_payments", "pay_crm_payment", "update_crm_payment"}
+    own = {"run", "call", "batch", "iterate", "get_invoice", "get_invoices"}
+    own |= {"get_crm_payment", "get_crm_payments", "list_crm_payments", "update_crm_payment"}
     own |= {"refresh_token", "find_invoices", "find_crm_payments"}
     assert own | {f"a{name}" for name in own} <= set(dir(Bitrix24Hook))
     for name in own:
@@ -220,7 +220,7 @@ def test_a_missing_scope_is_said(bitrix24_sandbox: Any, monkeypatch: pytest.Monk
     webhook = bitrix24_sandbox.add_webhook(user_id=1, scopes=["crm"])
     monkeypatch.setenv(CONNECTION, f"{bitrix24_sandbox.url}/rest/{webhook.user_id}/{webhook.secret}/")
     with pytest.raises(Bitrix24PermissionError) as caught:
-        Bitrix24Hook().pay_invoice(invoice_id=2, pay_system_id=31)
+        Bitrix24Hook().rest.sale_paysystem_pay_invoice(invoice_id=2, pay_system_id=31)
     assert caught.value.missing_scopes == ("pay_system",)
 
 

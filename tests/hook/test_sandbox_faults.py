@@ -74,9 +74,9 @@ async def test_a_write_under_each_fault(
         fault_id = bitrix24_sandbox.fault(fault, method=ADD, times=1, **options)
         try:
             if colour == "async":
-                made: Any = await hook.aadd_crm_payment(entity_id=1)
+                made: Any = await hook.arest.crm_item_payment_add(entity_id=1, entity_type_id=2)
             else:
-                made = hook.add_crm_payment(entity_id=1)
+                made = hook.rest.crm_item_payment_add(entity_id=1, entity_type_id=2)
         except Bitrix24Error as error:
             made = error
         sent = [request for request in bitrix24_sandbox.requests if request["method"] == ADD]

@@ -69,7 +69,7 @@ def shown(error: BaseException) -> str:
 
 CALLS: dict[str, Callable[[Bitrix24Hook], Any]] = {
     "read": lambda hook: hook.get_crm_payment(payment_id=1001),
-    "write": lambda hook: hook.pay_crm_payment(payment_id=1001),
+    "write": lambda hook: hook.rest.crm_item_payment_pay(id=1001),
     "batch": lambda hook: hook.get_crm_payments(payment_ids=[1001]),
     "test": lambda hook: hook.test_connection(),
 }
@@ -116,7 +116,7 @@ async def test_async_calls(
     await hook.acall("profile")
     bitrix24_sandbox.fault(fault[0], **fault[1])
     try:
-        got = repr(await hook.apay_crm_payment(payment_id=1001))
+        got = repr(await hook.arest.crm_item_payment_pay(id=1001))
     except Bitrix24Error as error:
         got = shown(error)
     bitrix24_sandbox.clear_faults()
@@ -130,7 +130,7 @@ async def test_no_portal_at_all(
     monkeypatch: pytest.MonkeyPatch, everything_logged: pytest.LogCaptureFixture, address: str
 ) -> None:
     monkeypatch.setenv(CONNECTION, f"bitrix24://1:c4n4rys3cr3tc0de@{address}")
-    for call in (lambda: Bitrix24Hook().call("profile"), lambda: Bitrix24Hook().pay_crm_payment(payment_id=1)):
+    for call in (lambda: Bitrix24Hook().call("profile"), lambda: Bitrix24Hook().rest.crm_item_payment_pay(id=1)):
         with pytest.raises(Bitrix24Error) as caught:
             call()
         assert "c4n4rys3cr3tc0de" not in shown(caught.value)

@@ -37,14 +37,14 @@ CALLS: list[Call] = [
     ),
     (
         "set",
-        lambda hook: hook.pay_crm_payment(payment_id=1004),
-        lambda hook: hook.apay_crm_payment(payment_id=1004),
+        lambda hook: hook.rest.crm_item_payment_pay(id=1004),
+        lambda hook: hook.arest.crm_item_payment_pay(id=1004),
         ["payment_paid"],
     ),
     (
         "create",
-        lambda hook: hook.add_crm_payment(entity_id=1),
-        lambda hook: hook.aadd_crm_payment(entity_id=1),
+        lambda hook: hook.rest.crm_item_payment_add(entity_id=1, entity_type_id=2),
+        lambda hook: hook.arest.crm_item_payment_add(entity_id=1, entity_type_id=2),
         ["order_created", "payment_added"],
     ),
     (
@@ -172,7 +172,7 @@ def test_a_scope_that_the_application_lacks(
     application.pair = bitrix24_sandbox.grant(application.made)
     application.connect(token_conn_id="tokens")
     with pytest.raises(Bitrix24PermissionError) as caught:
-        Bitrix24Hook().pay_invoice(invoice_id=2, pay_system_id=31)
+        Bitrix24Hook().rest.sale_paysystem_pay_invoice(invoice_id=2, pay_system_id=31)
     assert caught.value.missing_scopes == ("pay_system",)
     assert "The application lacks the scope pay_system: add it in Bitrix24." in str(caught.value)
 

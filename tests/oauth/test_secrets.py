@@ -60,9 +60,9 @@ async def test_whatever_fails(
         application.sandbox.fault(kind, method, times=10, **options)
     try:
         if driver == "requests":
-            hook.pay_crm_payment(payment_id=1004)
+            hook.rest.crm_item_payment_pay(id=1004)
         else:
-            await hook.apay_crm_payment(payment_id=1004)
+            await hook.arest.crm_item_payment_pay(id=1004)
         got = "nothing"
     except Bitrix24Error as error:
         got = shown(error)

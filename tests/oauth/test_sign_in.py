@@ -116,7 +116,7 @@ def test_signed_in_by_prompt_and_by_option(
     said = capsys.readouterr()
     assert f"{application.sandbox.url}/oauth/authorize/?client_id={application.made.client_id}&state=" in said.out
     assert f"Signed in to {application.sandbox.url[7:]} as Anna Berg (user 1), an administrator.\n" in said.out
-    assert "The application can pay legacy invoices (PayInvoiceOperator)" in said.out
+    assert "The application can pay legacy invoices, wait for legacy invoices" in said.out
     assert "The tokens are in the database of the Airflow connection 'tokens'" in said.out
     assert "Warning" not in said.err
     first = application.store().read()

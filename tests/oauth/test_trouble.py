@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def pay(hook: Bitrix24Hook) -> None:
-    hook.pay_crm_payment(payment_id=1004)
+    hook.rest.crm_item_payment_pay(id=1004)
 
 
 def test_a_lost_answer_is_said_with_what_to_do(application: Application) -> None:

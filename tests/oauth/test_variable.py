@@ -200,7 +200,7 @@ def test_another_task_was_faster(
 
     monkeypatch.setattr(keeping.TokenManager, "_ask", overtaken)
     monkeypatch.setattr(keeping, "time", SimpleNamespace(sleep=pause, time=time.time))
-    slow.pay_crm_payment(payment_id=1004)
+    slow.rest.crm_item_payment_pay(id=1004)
     assert pauses == [0.0, 1.0]
     assert [entry["event"] for entry in application.sandbox.ledger] == ["payment_paid"]
     assert fast.call("profile")["ID"] == "1"

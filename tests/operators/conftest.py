@@ -10,6 +10,7 @@ import pytest
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS, AIRFLOW_V_3_4_PLUS
 
 from airflow_provider_bitrix24.operators import journals
+from airflow_provider_bitrix24.operators.base import PaymentOperator
 
 SHORT = {
     "allow_http": True,
@@ -82,6 +83,16 @@ class Task:
 def short_waits() -> dict[str, Any]:
     """The extra of a connection with a short settle window."""
     return SHORT
+
+
+@pytest.fixture
+def nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What would be asked is raised."""
+
+    def ask(self: Any, context: Any, unclear: Exception, *rest: Any) -> None:
+        raise unclear
+
+    monkeypatch.setattr(PaymentOperator, "_ask", ask)
 
 
 @pytest.fixture

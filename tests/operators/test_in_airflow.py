@@ -33,6 +33,7 @@ DAGS = [
     "native_identifiers",
     "mapped",
     "mapped_from_rows",
+    "lists",
     "taskflow",
     "deferred",
     "deferred_mapped",
@@ -69,6 +70,8 @@ def world(tmp_path_factory: pytest.TempPathFactory, short_waits: dict[str, Any])
     """Run all DAGs in one process: it takes Airflow most of its time to start."""
     home = tmp_path_factory.mktemp("airflow")
     portal = Portal()
+    for price in range(28, 32):  # the invoices 14 to 17
+        portal.create("invoice", {"price": f"{price}.00"})
     webhook = portal.add_webhook()
     # The first payment that is added gets lost on the way, twice.
     portal.faults.add(Fault(kind="drop_before", method="crm.item.payment.add", times=2))
@@ -171,6 +174,20 @@ def test_rows_are_mapped_with_their_amounts(world: World) -> None:
     # The third row expects another currency than the invoice's.
     assert world.states("mapped_from_rows", "pay") == ["success", "success", "failed"]
     assert [len(world.ledger("invoice_paid", invoice_id=number)) for number in (10, 11, 12)] == [1, 1, 0]
+
+
+def test_lists_come_from_a_mapped_task_and_from_a_template(world: World) -> None:
+    (lazy,), (text,) = world.results("lists", "pay_lazy"), world.results("lists", "pay_text")
+    assert (lazy["statuses"], text["statuses"]) == ({"paid": 2}, {"paid": 2})
+    assert [receipt["invoice_id"] for receipt in lazy["receipts"] + text["receipts"]] == [14, 15, 16, 17]
+    assert [len(world.ledger("invoice_paid", invoice_id=number)) for number in range(14, 18)] == [1, 1, 1, 1]
+    assert set(world.dags["lists"]["pay_lazy"][0]["xcoms"]) <= {"return_value", "bitrix24_begun"}
+
+
+def test_the_summary_of_a_failed_list_is_there_for_the_tasks_after_it(world: World) -> None:
+    assert world.states("lists", "pay_again") == ["failed"]
+    assert world.results("lists", "pay_again")[0]["statuses"] == {"already_paid": 1, "refused": 1}
+    assert world.results("lists", "conclude_list") == [1]
 
 
 def test_taskflow_passes_fields_of_the_receipt(world: World) -> None:

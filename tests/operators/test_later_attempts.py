@@ -200,11 +200,12 @@ def test_the_message_says_how_to_decide_about_this_very_task(portal: Any, task: 
     assert "(with on_unknown='ask', Airflow asks a person instead)" in str(caught.value)
 
 
+@pytest.mark.usefixtures("nobody_is_asked")
 def test_a_message_that_airflow_asks_by_does_not_recommend_to_ask(portal: Any, task: Task) -> None:
     portal.fault("drop_before", WRITES["pay_invoice"])
     operator = OPERATORS["pay_invoice"](on_unknown="ask")
     with pytest.raises(PaymentAmbiguous, match="journal resolve") as caught:
-        operator._attempt(task.context, None)
+        operator.execute(task.context)
     assert "on_unknown" not in str(caught.value)
 
 

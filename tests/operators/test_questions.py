@@ -85,7 +85,7 @@ def test_what_is_no_answer_ends_red_and_sends_nothing(portal: Any, task: Task, a
     assert caught.value.candidates == (1034,)
     assert f"decide by `{ASKED['command']}` with --use-payment ID" in str(caught.value)
     operator = AddCrmPaymentOperator(task_id="add", entity_id=1, on_unknown="ask")
-    with pytest.raises(AirflowFailException, match=r"PaymentAmbiguous: .*has no effect until this task is cleared"):
+    with pytest.raises(AirflowFailException, match=r"PaymentAmbiguous: .*has no effect.* asks again"):
         operator.answered(task.context, answer, ASKED)
     assert portal.requests == []
 

@@ -132,6 +132,13 @@ ONLY_TIME_ENDS = ["not yet, without an end"]
 """For one of the libraries at least."""
 
 
+async def add_payment(hook: Bitrix24Hook, how: str) -> int:
+    """Add a payment by the blocking or the async call."""
+    if how == "async":
+        return await hook.arest.crm_item_payment_add(entity_id=1, entity_type_id=2)
+    return hook.rest.crm_item_payment_add(entity_id=1, entity_type_id=2)
+
+
 @pytest.fixture
 def memory() -> Iterator[Callable[[], int]]:
     """Most bytes that Python has held at one time since the test began."""
@@ -306,7 +313,7 @@ async def test_a_write_that_gets_a_hostile_reply_may_have_been_executed(
     for add in ("blocking", "async"):
         hook = Bitrix24Hook()
         with pytest.raises(Bitrix24OutcomeUnknown, match="It may have been executed"):
-            await hook.aadd_crm_payment(entity_id=1) if add == "async" else hook.add_crm_payment(entity_id=1)
+            await add_payment(hook, add)
     assert memory() < MEMORY
     sent = [request for request in bitrix24_sandbox.requests if request["method"] == METHOD]
     assert len(sent) == 2
@@ -334,7 +341,7 @@ async def test_a_token_endpoint_that_answers_with_nonsense(
     bitrix24_sandbox.fault(fault, "oauth.token")
     hook = Bitrix24Hook()
     with pytest.raises(Bitrix24Error) as caught:
-        await hook.aadd_crm_payment(entity_id=1) if call == "async" else hook.add_crm_payment(entity_id=1)
+        await add_payment(hook, call)
     assert not isinstance(caught.value, Bitrix24OutcomeUnknown)  # the payment certainly was not added
     assert any(words in str(caught.value) for words in ("Nothing was", "was not sent")), caught.value
     assert memory() < MEMORY

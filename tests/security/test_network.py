@@ -9,6 +9,7 @@ import base64
 import json
 import socket
 import ssl
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,7 +30,7 @@ from tests.security.bait import Bait
 from tests.security.proxies import connect_proxy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
 METHOD = "crm.item.payment.add"
@@ -101,6 +102,17 @@ def test_no_header_leads_elsewhere(serve: Any, driver: Any, bait: Bait, status: 
     assert len(server.requests) == 2
 
 
+def _raise(states: dict[int, Any]) -> None:
+    """Raise the error that these methods return for what they could not read."""
+    for state in states.values():
+        if isinstance(state, Exception):
+            raise state
+
+
+async def _araise(states: Awaitable[dict[int, Any]]) -> None:
+    _raise(await states)
+
+
 HOOK_CALLS: dict[str, Callable[[Bitrix24Hook], Any]] = {
     "call": lambda hook: hook.call("profile"),
     "call_raw": lambda hook: hook.call_raw("profile"),
@@ -108,16 +120,18 @@ HOOK_CALLS: dict[str, Callable[[Bitrix24Hook], Any]] = {
     "rest": lambda hook: hook.rest.crm_item_payment_get(id=1001),
     "batch": lambda hook: hook.batch({"a": ("profile", {})}),
     "iterate": lambda hook: list(hook.iterate("crm.invoice.list")),
-    "pay_invoice": lambda hook: hook.pay_invoice(invoice_id=2, pay_system_id=31),
+    "rest: set": lambda hook: hook.rest.sale_paysystem_pay_invoice(invoice_id=2, pay_system_id=31),
     "get_invoice": lambda hook: hook.get_invoice(invoice_id=2),
     "get_invoices": lambda hook: hook.get_invoices(invoice_ids=[2]),
     "find_invoices": lambda hook: hook.find_invoices(account_numbers=["2"]),
     "find_crm_payments": lambda hook: hook.find_crm_payments(account_numbers=["1/1"]),
-    "add_crm_payment": lambda hook: hook.add_crm_payment(entity_id=1),
+    "rest: create": lambda hook: hook.rest.crm_item_payment_add(entity_id=1, entity_type_id=2),
     "get_crm_payment": lambda hook: hook.get_crm_payment(payment_id=1001),
     "get_crm_payments": lambda hook: hook.get_crm_payments(payment_ids=[1001]),
+    "read_invoice_states": lambda hook: _raise(hook.read_invoice_states([2])),
+    "read_payment_states": lambda hook: _raise(hook.read_payment_states({1001: None})),
+    "read_paid_since": lambda hook: hook.read_paid_since("payment", datetime(2026, 1, 1, tzinfo=UTC)),
     "list_crm_payments": lambda hook: hook.list_crm_payments(entity_id=4),
-    "pay_crm_payment": lambda hook: hook.pay_crm_payment(payment_id=1001),
     "update_crm_payment": lambda hook: hook.update_crm_payment(payment_id=1001, pay_system_id=8),
 }
 ASYNC_CALLS: dict[str, Callable[[Bitrix24Hook], Any]] = {
@@ -126,16 +140,18 @@ ASYNC_CALLS: dict[str, Callable[[Bitrix24Hook], Any]] = {
     "asend": lambda hook: hook.asend(calls.crm_item_payment_get(id=1001)),
     "arest": lambda hook: hook.arest.crm_item_payment_get(id=1001),
     "abatch": lambda hook: hook.abatch({"a": ("profile", {})}),
-    "apay_invoice": lambda hook: hook.apay_invoice(invoice_id=2, pay_system_id=31),
+    "arest: set": lambda hook: hook.arest.sale_paysystem_pay_invoice(invoice_id=2, pay_system_id=31),
     "aget_invoice": lambda hook: hook.aget_invoice(invoice_id=2),
     "aget_invoices": lambda hook: hook.aget_invoices(invoice_ids=[2]),
     "afind_invoices": lambda hook: hook.afind_invoices(account_numbers=["2"]),
     "afind_crm_payments": lambda hook: hook.afind_crm_payments(account_numbers=["1/1"]),
-    "aadd_crm_payment": lambda hook: hook.aadd_crm_payment(entity_id=1),
+    "arest: create": lambda hook: hook.arest.crm_item_payment_add(entity_id=1, entity_type_id=2),
     "aget_crm_payment": lambda hook: hook.aget_crm_payment(payment_id=1001),
     "aget_crm_payments": lambda hook: hook.aget_crm_payments(payment_ids=[1001]),
+    "aread_invoice_states": lambda hook: _araise(hook.aread_invoice_states([2])),
+    "aread_payment_states": lambda hook: _araise(hook.aread_payment_states({1001: None})),
+    "aread_paid_since": lambda hook: hook.aread_paid_since("payment", datetime(2026, 1, 1, tzinfo=UTC)),
     "alist_crm_payments": lambda hook: hook.alist_crm_payments(entity_id=4),
-    "apay_crm_payment": lambda hook: hook.apay_crm_payment(payment_id=1001),
     "aupdate_crm_payment": lambda hook: hook.aupdate_crm_payment(payment_id=1001, pay_system_id=8),
 }
 
@@ -163,8 +179,9 @@ def test_every_method_of_the_hook_was_tried() -> None:
     own = {name for kind in ours for name, value in vars(kind).items() if callable(value)}
     public = {name for name in own if not name.startswith("_")} - no_calls
     twins = {name for name in public if name.startswith("a") and name[1:] in public | no_calls | {"client"}}
-    assert (public - twins) | {"rest"} == set(HOOK_CALLS)  # whose calls are made by `send`
-    assert (twins - {"aclient", "arun", "aiterate", "arefresh_token"}) | {"arest"} == set(ASYNC_CALLS)
+    tried = [{name.partition(":")[0] for name in calls} for calls in (HOOK_CALLS, ASYNC_CALLS)]
+    assert (public - twins) | {"rest"} == tried[0]  # whose calls are made by `send`
+    assert (twins - {"aclient", "arun", "aiterate", "arefresh_token"}) | {"arest"} == tried[1]
 
 
 @pytest.mark.parametrize(
@@ -242,9 +259,9 @@ async def test_the_sandbox_is_trusted_with_its_own_authority_only(
         extra |= {"ca_bundle": authority} if authority else {}
         monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", json.dumps({**connection, "extra": extra}))
         with pytest.raises(Bitrix24NotSent, match="TLS: unable to get local issuer certificate"):
-            Bitrix24Hook().pay_invoice(invoice_id=2, pay_system_id=31)
+            Bitrix24Hook().rest.sale_paysystem_pay_invoice(invoice_id=2, pay_system_id=31)
         with pytest.raises(Bitrix24NotSent, match="TLS: unable to get local issuer certificate"):
-            await Bitrix24Hook().apay_invoice(invoice_id=2, pay_system_id=31)
+            await Bitrix24Hook().arest.sale_paysystem_pay_invoice(invoice_id=2, pay_system_id=31)
     assert len(bitrix24_sandbox.requests) == 2
 
 
@@ -297,8 +314,8 @@ async def test_through_a_proxy_that_learns_only_the_host(
     connection["extra"]["ca_bundle"] = str(authorities)
     monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", json.dumps(connection))
 
-    Bitrix24Hook().pay_invoice(invoice_id=2, pay_system_id=31)
-    await Bitrix24Hook().apay_invoice(invoice_id=3, pay_system_id=31)
+    Bitrix24Hook().rest.sale_paysystem_pay_invoice(invoice_id=2, pay_system_id=31)
+    await Bitrix24Hook().arest.sale_paysystem_pay_invoice(invoice_id=3, pay_system_id=31)
     assert [entry["invoice_id"] for entry in bitrix24_sandbox.ledger if entry["event"] == "invoice_paid"] == [2, 3]
     seen = b"".join(proxy.requests)
     assert [request.split(b" ")[:2] for request in proxy.requests] == [

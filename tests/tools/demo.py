@@ -140,7 +140,7 @@ def receipts_of(airflow: LocalAirflow, runs: dict[str, str]) -> Iterator[dict[st
     """Yield what the operators and the sensor returned, as Airflow's API tells it."""
     for dag_id, run_id in runs.items():
         for task in airflow.tasks(dag_id, run_id):
-            if task["task_id"] in ("pay_invoice", "add_payment", "wait_until_paid", "mark_as_paid"):
+            if task["task_id"] in ("pay_invoice", "pay_invoices", "add_payment", "wait_until_paid", "mark_as_paid"):
                 value = airflow.result(dag_id, run_id, task)
                 if value is not None:
                     yield value

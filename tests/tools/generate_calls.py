@@ -232,11 +232,21 @@ def rest_package() -> str:
     return text
 
 
+GUARDED = {
+    "payments": "receipt = hook.payments.pay_crm_payment(payment_id=1034)",
+    "pay_systems": "receipt = hook.payments.pay_invoice(invoice_id=2, pay_system_id=31)",
+}
+"""For families whose methods change payments: the guarded call."""
+
+
 def page(family: str, rows: tuple[Method, ...]) -> str:
     """A page of the docs."""
     text = f"# {TITLES[family]}\n\n"
     text += "Generated from the registry; [REST methods](index.md) says how to read it.\n\n"
     text += f"```python\n{EXAMPLES[family]}\n```\n\n"
+    if family in GUARDED:
+        text += "`hook.rest` sends a call as it is. In a `@task` function, a payment is changed at most once by "
+        text += f"[hook.payments](../operators/taskflow.md):\n\n```python\n{GUARDED[family]}\n```\n\n"
     text += "| REST method and typed call | does | | needs |\n| --- | --- | --- | --- |\n"
     for row in rows:
         kind = EFFECTS[row.effect]

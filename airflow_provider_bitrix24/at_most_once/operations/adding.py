@@ -115,7 +115,7 @@ class AddWrite(Write):
 
     def recorded(self) -> Recorded:
         """What the journal says; a payment that is known was acknowledged."""
-        if self.attempt.record.payment_id is not None:
+        if self.attempt.record.payment_id is not None:  # rule: what was undone is not sent again: a payment
             return Recorded(last="acknowledged")
         return super().recorded()
 
@@ -135,6 +135,7 @@ class AddWrite(Write):
             with_pay_systems=self.pay_system_id is not None,
             tag=self.tag,
             known=self.attempt.record.payment_ids_before,
+            with_orders=self.wanted.with_orders,
         )
 
     def look_at_object(self) -> Course[None]:
@@ -253,6 +254,7 @@ class AddWrite(Write):
                 return tagged[0], "tag"
             if tagged or elsewhere or self.attempt.may_be_forgotten:
                 return None
+        # rule: an unpaid payment counts before every send
         unpaid = self._unpaid() if self.wanted.if_unpaid_exists == "return" else []
         return (unpaid[0], "portal_state") if len(unpaid) == 1 else None
 
@@ -328,6 +330,7 @@ class AddWrite(Write):
         attempt = self.attempt
         if any(payment.id == result for payment in self.view.shown.payments):
             return Bitrix24OutcomeUnknown(METHOD, answered=True, text=messages.id_was_there_before(result))
+        # rule: reply before read back: a payment
         yield from attempt.keep(attempt.record.identified(result, "response").acknowledged())
         attempt.log.info("The portal added payment %s to %s; reading it back.", result, self.of)
         return None

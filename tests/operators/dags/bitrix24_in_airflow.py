@@ -8,6 +8,7 @@ from typing import Any
 from airflow.sdk import DAG, Param, task
 
 from airflow_provider_bitrix24.operators.calls import Bitrix24CallOperator, GetPaymentLinkOperator
+from airflow_provider_bitrix24.operators.payment_lists import PayInvoicesOperator
 from airflow_provider_bitrix24.operators.payments import (
     AddCrmPaymentOperator,
     PayCrmPaymentOperator,
@@ -73,6 +74,23 @@ with DAG("mapped"):
     # All at once (Airflow hands over a lazy sequence), and one task for each.
     InvoicePaidSensor(task_id="wait_for_all", invoice_id=paid, poke_interval=1)
     InvoicePaidSensor.partial(task_id="wait_for_each", poke_interval=1).expand(invoice_id=paid)
+
+with DAG("lists", params={"ids": [16, {"invoice_id": 17, "expected_amount": "31.00"}]}):
+
+    @task
+    def one_row(number: int) -> dict[str, Any]:
+        return {"invoice_id": number, "pay_system_id": 31}
+
+    pay_lazy = PayInvoicesOperator(task_id="pay_lazy", invoices=one_row.expand(number=[14, 15]))
+    pay_text = PayInvoicesOperator(task_id="pay_text", invoices="{{ params.ids | tojson }}", pay_system_id="{{ 31 }}")
+    pay_again = PayInvoicesOperator(task_id="pay_again", invoices=[14, 999], pay_system_id=31)
+
+    @task(trigger_rule="all_done")
+    def conclude_list(summary: dict[str, Any]) -> int:
+        return int(summary["failed"])
+
+    pay_lazy >> pay_text >> pay_again
+    conclude_list(pay_again.output)
 
 with DAG("mapped_from_rows"):
 

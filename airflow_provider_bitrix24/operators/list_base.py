@@ -1,0 +1,289 @@
+"""What the operators for lists share: rows, safeguards over the whole list, progress, and the summary."""
+
+from __future__ import annotations
+
+import math
+import time
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, get_args
+
+from airflow_provider_bitrix24.api.models import Money
+from airflow_provider_bitrix24.api.values import shown, whole
+from airflow_provider_bitrix24.exceptions import (
+    Bitrix24ConfigError,
+    PaymentAmbiguous,
+    PaymentInProgress,
+    PaymentMismatch,
+    PaymentNotApplied,
+    PaymentRefused,
+)
+from airflow_provider_bitrix24.failures import fail_if_final
+from airflow_provider_bitrix24.operators import safeguards
+from airflow_provider_bitrix24.operators.arguments import leave_out_what_is_empty, one_of, optional_amount, refuse_lost
+from airflow_provider_bitrix24.operators.base import PaymentOperator, Plan
+from airflow_provider_bitrix24.operators.journals import begin, named_journal, note_begun, with_what_is_known
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from decimal import Decimal
+
+    from airflow.sdk import Context
+
+    from airflow_provider_bitrix24.at_most_once.engine import PaymentEngine
+    from airflow_provider_bitrix24.at_most_once.foresight import Foresight
+    from airflow_provider_bitrix24.at_most_once.operation import Result
+    from airflow_provider_bitrix24.journal import Journal
+    from airflow_provider_bitrix24.operators.list_report import FailOn, Item, Report
+
+IfPaidInList = Literal["succeed", "fail"]
+IF_PAID_IN_LIST: Final[tuple[IfPaidInList, ...]] = get_args(IfPaidInList)
+BATCH_SIZE: Final = 25
+LARGEST_BATCH: Final = 50
+PROGRESS: Final = "bitrix24_progress"
+"""Name of the progress document in the Storage tab."""
+REQUESTS_IN_CHUNK: Final = 3
+"""Read, send, read back."""
+HOPELESS: Final = 10
+"""After how many items in a row that fail for a reason that is not theirs the others are not started."""
+_STORE: Final = "task_state_store"
+
+
+class PaymentListOperator(PaymentOperator):
+    """What the operators for lists share.
+
+    :meta private:
+    """
+
+    can_ask: ClassVar[bool] = False
+    noun: ClassVar[str]
+    """What an item is, for messages."""
+    if_paid: str = "succeed"
+
+    def __init__(
+        self,
+        *,
+        max_total: Decimal | str | int | None,
+        batch_size: int,
+        fail_on: str | float,
+        receipts_path: str | None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(multiple_outputs=False, **kwargs)
+        self.max_total = max_total
+        self.batch_size = batch_size
+        self.fail_on = fail_on
+        self.receipts_path = receipts_path
+
+    @abstractmethod
+    def checked_items(self, context: Context) -> list[Item]:
+        """Check all rows, and return what is to be done for each."""
+
+    @abstractmethod
+    def foresee(self, items: Sequence[Item]) -> Foresight | None:
+        """Read what the items are about; None if that says nothing about the money."""
+
+    def plan(self, context: Context) -> Plan:
+        """A list has no single plan."""
+        raise NotImplementedError
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Carry out all items, and return the summary.
+
+        :raises AirflowFailException: the arguments are wrong, or items have failed for good.
+        :raises Bitrix24Error: a passing error, or items are not done yet.
+        """
+        return fail_if_final(lambda: self._work_on_list(context))
+
+    def _work_on_list(self, context: Context) -> dict[str, Any]:
+        fail_on, report, engine, journal = with_what_is_known(context, lambda: self._prepared_list(context), many=True)
+        self._carry_out(context, report, engine, journal)
+        return self._concluded(context, report, fail_on)
+
+    def _prepared_list(self, context: Context) -> tuple[FailOn, Report, PaymentEngine, Journal]:
+        """What comes before the first write: nothing is sent if anything in the list or its arguments is wrong."""
+        from airflow_provider_bitrix24.operators.list_report import Report, read_fail_on
+
+        database = named_journal(self.journal_conn_id) is not None
+        begun = begin(context, retries=self.retries or 0, resumed=False, database=database, many=True)
+        leave_out_what_is_empty(self)
+        refuse_lost(self, self.were_given)
+        fail_on, size, max_total = read_fail_on(self.fail_on), self._size(), self._most_in_all()
+        one_of(self.if_paid, "if_paid", IF_PAID_IN_LIST)
+        self._may_backfill()
+        items = self.checked_items(context)
+        self._refuse_without_file(items)
+        operations = [item.operation for item in items]
+        journal = self._journal(context, begun.state)
+        engine = self._engine(context, journal, begun.lost, batch_size=size)
+        if journal.knows_rivals:
+            engine.open(operations)
+        note_begun(context, journal)
+        self._warn_of_short_timeout()
+        safeguards.Safeguards(context, self.bitrix24_conn_id, self._may_backfill()).check()
+        alone = not journal.knows_rivals and any(operation.needs_rivals for operation in operations)
+        self._foresee(items, max_total, 1 if alone else size)
+        return fail_on, Report(items, self.noun), engine, journal
+
+    # -- arguments
+
+    def _size(self) -> int:
+        size = whole(self.batch_size)
+        if size is None or not 1 <= size <= LARGEST_BATCH:
+            raise Bitrix24ConfigError(
+                f"batch_size must be a whole number from 1 to {LARGEST_BATCH}, not {shown(self.batch_size)}. Nothing "
+                "was sent."
+            )
+        return size
+
+    def _most_in_all(self) -> Decimal | None:
+        return optional_amount(self.max_total, "max_total")
+
+    def _refuse_without_file(self, items: Sequence[Item]) -> None:
+        from airflow_provider_bitrix24.operators.list_report import IN_XCOM
+
+        if self.receipts_path is None and len(items) > IN_XCOM:
+            raise Bitrix24ConfigError(
+                f"The list has {len(items)} {self.noun}s, and XCom is no place for more than {IN_XCOM} receipts. "
+                "Nothing was sent. Give receipts_path, such as 's3://bucket/receipts/{{ ds }}.jsonl'."
+            )
+
+    # -- the whole list, before the first write
+
+    def _foresee(self, items: Sequence[Item], max_total: Decimal | None, size: int) -> None:
+        """Check the sum of the whole list, and log what is about to happen.
+
+        :param size: how many items share a request.
+        :raises PaymentRefused: it is above ``max_total``.
+        """
+        foresight = self.foresee(items) if items else None
+        if foresight is None:
+            count = len(items)
+            self.log.info("%s %ss%s.", count, self.noun, self._estimate(count, size))
+            return
+        sums = [str(Money(amount, currency)).strip() for currency, amount in foresight.amounts.items()]
+        self.log.info(
+            "%s %ss: %s to send (%s), %s paid already, %s refused by what the portal shows%s.",
+            len(items),
+            self.noun,
+            foresight.to_send,
+            ", ".join(sums) or "nothing",
+            foresight.paid,
+            foresight.refused,
+            self._estimate(foresight.to_send, size),
+        )
+        if max_total is None:
+            return
+        above = foresight.above(max_total)
+        if above or len(foresight.amounts) > 1:
+            why = "is above" if above else "is in several currencies, and there is one"
+            raise PaymentRefused(
+                f"The list adds up to {', '.join(sums)}, which {why} max_total, {max_total}. Nothing was sent. Check "
+                "the list; if it is right, raise max_total or split the list, and clear the task."
+            )
+
+    def _estimate(self, count: int, size: int) -> str:
+        """How long sending takes at least, by the portal's rate limit."""
+        requests = math.ceil(count / size) * REQUESTS_IN_CHUNK
+        limits = self.hook.settings.rate_limit
+        if limits.off or not requests:
+            return f"; about {requests} requests"
+        seconds = max(0.0, requests - limits.burst) / limits.rate
+        return f"; about {requests} requests, {_duration(seconds)} at the portal's rate limit"
+
+    # -- chunk by chunk
+
+    def _carry_out(self, context: Context, report: Report, engine: PaymentEngine, journal: Journal) -> None:
+        begun, hopeless = time.monotonic(), 0
+        for results in engine.run_in_chunks([item.operation for item in report.items]):
+            judged = {number: self._judged(context, result, journal) for number, result in results.items()}
+            report.add(judged)
+            self._log_progress(context, report, time.monotonic() - begun)
+            blocked = bool(results) and all(map(_is_blocked, results.values()))
+            hopeless = hopeless + len(results) if blocked else 0
+            if report.remaining and hopeless >= min(HOPELESS, len(report.items)):
+                self.log.warning(
+                    "The last %s %ss have failed for the same kind of reason, which is not theirs: the other %s are "
+                    "not started.",
+                    hopeless,
+                    self.noun,
+                    report.remaining,
+                )
+                return
+
+    def _judged(self, context: Context, result: Result, journal: Journal) -> Result:
+        """Apply ``if_paid="fail"``, but only if nothing of ours was on its way."""
+        from airflow_provider_bitrix24.at_most_once.operation import Failure
+
+        if self.if_paid != "fail" or isinstance(result, Failure) or result.outcome != "already_paid":
+            return result
+        remembers = journal.durable and not result.forgotten
+        may_be_ours = context["ti"].try_number > 1 and result.by_our_user and not remembers
+        if result.sent or result.recovered or may_be_ours:
+            return result
+        subject = " ".join(f"{name} {value}" for name, value in result.subject.items())
+        error = PaymentRefused(f"{subject} is paid already, and if_paid is 'fail'. This attempt sent nothing for it.")
+        error.sent = "no"
+        return Failure(key=result.idempotency_key, subject=subject, error=error)
+
+    def _log_progress(self, context: Context, report: Report, elapsed: float) -> None:
+        done = len(report.results)
+        left = elapsed / done * report.remaining if done else 0.0
+        self.log.info(
+            "%s of %s %ss done, %s failed, %s remaining, about %s left.",
+            report.succeeded,
+            len(report.items),
+            self.noun,
+            report.failed,
+            report.remaining,
+            _duration(left),
+        )
+        progress = {
+            "total": len(report.items),
+            "succeeded": report.succeeded,
+            "failed": report.failed,
+            "remaining": report.remaining,
+            "seconds_left": round(left),
+        }
+        store: Any = context.get(_STORE)
+        if store is None:
+            return
+        try:
+            store.set(PROGRESS, progress)
+        except Exception as error:  # noqa: BLE001 - it only informs; the journal notices by itself what is wrong
+            self.log.warning("The progress could not be stored (%s).", type(error).__name__)
+
+    # -- the end
+
+    def _concluded(self, context: Context, report: Report, fail_on: FailOn) -> dict[str, Any]:
+        """Write the receipts, push the summary, and fail if items have failed."""
+        path = None if self.receipts_path is None else str(self.receipts_path)
+        summary = report.summary(path)
+        failure = report.failure(fail_on)
+        if failure is not None or path is not None:
+            # Before anything else can fail: a failed task shows the result of each item.
+            context["ti"].xcom_push(key="return_value", value=summary)
+        if path is not None:
+            report.write(path)
+        if failure is not None:
+            raise failure
+        if report.succeeded < len(report.items):
+            self.log.warning(
+                "The task succeeds, as fail_on=%r says, although %s of %s %ss are not done: %s.",
+                self.fail_on,
+                len(report.items) - report.succeeded,
+                len(report.items),
+                self.noun,
+                report.statuses(),
+            )
+        return summary
+
+
+def _is_blocked(result: Result) -> bool:
+    """Whether an item has failed for a reason that holds for all: no connection, rights or journal, a time limit."""
+    error = getattr(result, "error", None)
+    own = (PaymentRefused, PaymentMismatch, PaymentNotApplied, PaymentAmbiguous, PaymentInProgress)
+    return error is not None and not isinstance(error, own)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,204 @@
+"""Read the items of a list: ids, mappings, what another task has returned, or a CSV or JSONL file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from airflow_provider_bitrix24.api.values import described, shown
+from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
+from airflow_provider_bitrix24.operators.arguments import is_empty
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+ERRORS_SHOWN: Final = 10
+_NOTHING_SENT: Final = " Nothing was sent."
+_MAY_BE_EMPTY: Final = ("pay_system_id", "bx_rest_handler", "products")
+"""Fields that a row may leave empty. No guard is among them: an empty expected_amount would switch it off."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One item as it was given."""
+
+    where: str
+    """Which one, for messages: "invoices[2]", "open_items.csv, line 4"."""
+    values: Mapping[str, Any]
+
+    def named(self, field: str) -> str:
+        """The field, for messages."""
+        return f"{self.where}: {field}"
+
+    def get(self, field: str, default: Any = None) -> Any:
+        """The value of a field, or what the operator says for all items."""
+        return self.values.get(field, default)
+
+
+def read_rows(value: Any, argument: str, *, id_field: str, fields: Collection[str]) -> list[Row]:
+    """Return the items that an argument holds or names.
+
+    :param value: a list, or anything that can be iterated, of ids and mappings; the text of such a list as JSON; or the
+        path of a CSV or JSONL file.
+    :param argument: name of the argument, for errors.
+    :param id_field: the field that an item has which is only an id.
+    :param fields: the fields that an item may have.
+    :raises Bitrix24ConfigError: names every row that is wrong, up to ten.
+    """
+    if isinstance(value, str) and value.strip().startswith("["):
+        value = _listed(value, argument)
+    items = _file(value.strip(), argument) if isinstance(value, str) else _given(value, argument)
+
+    def row(item: tuple[str, Any]) -> Row:
+        where, content = item
+        return Row(where, _checked(content, where, id_field, fields))
+
+    return each(row, items)
+
+
+def each(work: Callable[[T], Any], items: Iterable[T]) -> list[Any]:
+    """Return what a function makes of each item; one error names all that are wrong, up to ten.
+
+    :raises Bitrix24ConfigError: something is wrong with an item.
+    """
+    done, wrong = [], []
+    for item in items:
+        try:
+            done.append(work(item))
+        except Bitrix24ConfigError as error:
+            wrong.append(str(error).removesuffix(_NOTHING_SENT))
+    if wrong:
+        more = f" {len(wrong) - ERRORS_SHOWN} more rows are wrong." if len(wrong) > ERRORS_SHOWN else ""
+        raise Bitrix24ConfigError(f"{' '.join(wrong[:ERRORS_SHOWN])}{more}{_NOTHING_SENT}")
+    return done
+
+
+def refuse_duplicates(rows: Iterable[tuple[Row, str]], advice: str) -> None:
+    """Refuse a list that names something twice.
+
+    :param rows: each row, and what it names.
+    :raises Bitrix24ConfigError: names both rows.
+    """
+    first: dict[str, Row] = {}
+
+    def check(pair: tuple[Row, str]) -> None:
+        row, name = pair
+        if name in first:
+            raise Bitrix24ConfigError(f"{first[name].where} and {row.where} both name {name}.{_NOTHING_SENT}")
+        first[name] = row
+
+    try:
+        each(check, rows)
+    except Bitrix24ConfigError as error:
+        text = f"{str(error).removesuffix(_NOTHING_SENT)} {advice}{_NOTHING_SENT}"
+    else:
+        return
+    raise Bitrix24ConfigError(text)
+
+
+def _given(value: Any, argument: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping | bytes) or not isinstance(value, Iterable):
+        raise Bitrix24ConfigError(
+            f"{argument} must be a list of ids or mappings, or the path of a CSV or JSONL file, not "
+            f"{described(value)}.{_NOTHING_SENT}"
+        )
+    return ((f"{argument}[{number}]", item) for number, item in enumerate(value))
+
+
+def _listed(text: str, argument: str) -> Any:
+    """Read a list that a template rendered as text. Fractions stay text: a float has lost digits."""
+    try:
+        return json.loads(text, parse_float=str)
+    except ValueError:
+        raise Bitrix24ConfigError(
+            f"{argument} is the text {shown(text)}, which is no JSON list. Is it a template? Give the task's output, "
+            "set render_template_as_native_obj, or add `| tojson`. Nothing was sent."
+        ) from None
+
+
+def _checked(content: Any, where: str, id_field: str, fields: Collection[str]) -> Mapping[str, Any]:
+    """Return the fields of an item: none is unknown, and no guard is empty."""
+    if not isinstance(content, Mapping):
+        return {id_field: content}
+    unknown = [name for name in content if name not in fields]
+    if unknown:
+        raise Bitrix24ConfigError(
+            f"{where} has {', '.join(map(shown, unknown))}, which is no field of it; it may have: "
+            f"{', '.join(fields)}.{_NOTHING_SENT}"
+        )
+    for name, value in content.items():
+        if is_empty(value) and name not in _MAY_BE_EMPTY:
+            raise Bitrix24ConfigError(f"{where}: {name} is empty.{_NOTHING_SENT}")
+    return {name: value for name, value in content.items() if not is_empty(value)}
+
+
+# -- files
+
+
+def _file(path: str, argument: str) -> Iterator[tuple[str, Any]]:
+    """Read a file; each item with the name of the file and its line."""
+    readers = {".csv": _csv, ".jsonl": _jsonl, ".ndjson": _jsonl}
+    name = path.rpartition("/")[2]
+    read = readers.get(f".{name.rpartition('.')[2].lower()}")
+    if read is None:
+        raise Bitrix24ConfigError(
+            f"{argument} must be a list, or the path of a file that ends in .csv or .jsonl, not {described(path)}. "
+            "Nothing was sent."
+        )
+    return read(_content(path, argument), name)
+
+
+def _content(path: str, argument: str) -> str:
+    from airflow.sdk import ObjectStoragePath
+
+    try:
+        content: bytes = ObjectStoragePath(path).read_bytes()
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise Bitrix24ConfigError(f"{argument}: {path} is not in UTF-8. Nothing was sent.") from None
+    except FileNotFoundError:
+        raise Bitrix24ConfigError(f"{argument}: there is no file {path}. Nothing was sent.") from None
+
+
+def _csv(text: str, name: str) -> Iterator[tuple[str, Any]]:
+    """Read CSV with a heading; the delimiter is ; or , or a tab. Empty lines do not count."""
+    heading = next((line for line in text.splitlines() if line.strip()), "")
+    delimiter = max(";,\t", key=heading.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    names: list[str] = []
+    try:
+        for cells in reader:
+            where = f"{name}, line {reader.line_num}"
+            if not any(cell.strip() for cell in cells):
+                continue
+            if not names:
+                names = [cell.strip().lower() for cell in cells]
+                if len(set(names)) < len(names):
+                    raise Bitrix24ConfigError(f"{where}: two columns have the same name.{_NOTHING_SENT}")
+            elif len(cells) != len(names):
+                raise Bitrix24ConfigError(
+                    f"{where} has {len(cells)} cells, and the heading has {len(names)}.{_NOTHING_SENT}"
+                )
+            else:
+                yield where, {field: cell.strip() for field, cell in zip(names, cells, strict=True)}
+    except csv.Error as error:
+        raise Bitrix24ConfigError(f"{name}, line {reader.line_num}: {error}.{_NOTHING_SENT}") from None
+    if not names:
+        raise Bitrix24ConfigError(f"{name} is empty; its first line must name the columns.{_NOTHING_SENT}")
+
+
+def _jsonl(text: str, name: str) -> Iterator[tuple[str, Any]]:
+    """Read a JSON value from each line. Fractions stay text: a float has lost digits."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            yield f"{name}, line {number}", json.loads(line, parse_float=str)
+        except ValueError:
+            raise Bitrix24ConfigError(f"{name}, line {number} is no JSON.{_NOTHING_SENT}") from None
