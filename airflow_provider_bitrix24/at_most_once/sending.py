@@ -39,12 +39,9 @@ def send_one(client: ApiClient, send: Send) -> Flow[Any]:
     return call.read(replies.value("add"))
 
 
-def batches_of(sends: Mapping[str, Send]) -> list[dict[str, Send]]:
-    """Group writes so that the commands of each group fit into one batch."""
-    items, size = list(sends.items()), MOST_COMMANDS
-    if any(send.tag is not None for send in sends.values()):
-        size //= 3
-    return [dict(items[start : start + size]) for start in range(0, len(items), size)]
+def most_sends(*, with_tag: bool) -> int:
+    """How many writes fit into one batch; with a tag, each is three commands."""
+    return MOST_COMMANDS // 3 if with_tag else MOST_COMMANDS
 
 
 def send_many(client: ApiClient, sends: Mapping[str, Send]) -> Flow[dict[str, Any]]:
