@@ -92,7 +92,7 @@ def _is_given(extra: str | None, conn_id: str) -> bool:
     if not extra or not extra.strip():
         return False
     trouble = _problem_in_extra(extra)
-    if trouble:
+    if trouble:  # rule: an extra that cannot be read is refused
         raise Bitrix24ConfigError(
             f"The Airflow connection {conn_id!r} cannot be used: its field extra {trouble}. Nothing was sent. Correct "
             'the extra: it must be empty, or a JSON object such as {"portal_id": "acme.bitrix24.com"}.'

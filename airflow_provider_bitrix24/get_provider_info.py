@@ -97,7 +97,16 @@ def get_provider_info() -> dict[str, Any]:
         "triggers": [
             {
                 "integration-name": "Bitrix24",
-                "python-modules": [f"{_PACKAGE}.triggers.{name}" for name in ("human_response", "payments", "records")],
+                "python-modules": [
+                    f"{_PACKAGE}.triggers.{name}" for name in ("human_response", "paid", "payments", "records")
+                ],
+            }
+        ],
+        "asset-uris": [
+            {
+                "schemes": ["bitrix24"],
+                "handler": f"{_PACKAGE}.assets.bitrix24.sanitize_uri",
+                "factory": f"{_PACKAGE}.assets.bitrix24.create_asset",
             }
         ],
         "connection-types": [

@@ -21,8 +21,8 @@ def normalised(text: str) -> str:
 
     Blanks around it do not count, several in a row are one, and short dashes are ``-``.
     """
-    one_form = _DASHES.sub("-", unicodedata.normalize("NFKC", text)).strip()
-    return re.sub(" +", " ", one_form)
+    one_form = _DASHES.sub("-", unicodedata.normalize("NFKC", text)).strip()  # rule: dashes that look the same are one
+    return re.sub(" +", " ", one_form)  # rule: blanks in a row are one
 
 
 def hidden_character(text: str) -> str | None:

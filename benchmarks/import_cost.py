@@ -21,6 +21,7 @@ before = set(sys.modules)
 start = time.process_time()
 import airflow_provider_bitrix24.operators.payments
 import airflow_provider_bitrix24.operators.calls
+import airflow_provider_bitrix24.operators.payment_changes
 import airflow_provider_bitrix24.operators.tokens
 import airflow_provider_bitrix24.sensors.payments
 import airflow_provider_bitrix24.sensors.records

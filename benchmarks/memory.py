@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
 import tracemalloc
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING
@@ -25,13 +26,23 @@ class Deals(BaseHTTPRequestHandler):
     wbufsize = -1  # head and body in one write
     rows = 0
 
-    def do_POST(self) -> None:
-        """Answer `crm.deal.list` with the page after the id in the filter."""
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        after = int(asked.get("filter", {}).get(">ID", 0))
+    def page(self, after: int) -> list[dict[str, str]]:
+        """Return the deals after an id."""
         last = min(after + PAGE, self.rows)
-        page = [{"ID": str(number), "TITLE": f"Deal {number}"} for number in range(after + 1, last + 1)]
-        body = json.dumps({"result": page, "time": {"date_start": "2026-11-22T10:00:00+00:00"}}).encode()
+        return [{"ID": str(number), "TITLE": f"Deal {number}"} for number in range(after + 1, last + 1)]
+
+    def do_POST(self) -> None:
+        """Answer `crm.deal.list` with the page after the id in the filter, or a batch of such pages."""
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        answer: dict[str, object]
+        if "cmd" in asked:
+            (first, *_) = re.findall(r"%3EID\]=(\d+)", next(iter(asked["cmd"].values())))
+            pages = {key: self.page(int(first) + PAGE * index) for index, key in enumerate(asked["cmd"])}
+            answer = {"result": {"result": pages, "result_error": []}}
+        else:
+            after = int(asked.get("filter", {}).get(">ID", 0))
+            answer = {"result": self.page(after), "total": self.rows - after}
+        body = json.dumps({**answer, "time": {"date_start": "2026-11-22T10:00:00+00:00"}}).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))

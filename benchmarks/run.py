@@ -1,6 +1,7 @@
-"""Print all figures as tables: `make bench`. The table of docs/cost.md first, then what safety costs, then side by side.
+"""Print all figures as tables: `make bench`. First those of docs/cost.md, then what safety costs, side by side, many.
 
-`--figures` prints the first table alone; `cost.py` and `side_by_side.py` are the commands of the others.
+`--figures` prints the first table alone; `cost.py`, `side_by_side.py` and `waiting_and_reading.py` are the commands of
+the others.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import memory
 import overhead
 import requests_per_operation
 import side_by_side
+import waiting_and_reading
 
 
 class Figure(NamedTuple):
@@ -50,6 +52,7 @@ def main() -> None:
     if not arguments.figures:
         cost.main()
         side_by_side.main([])
+        waiting_and_reading.main([])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Bitrix24 as a protocol: no Airflow, no sockets, no clock, no sleep.
 
-The modules in here load when they are first used, as in ``api.payments.pay_invoice``: DAG files are parsed all day.
+The modules in here load when they are first used, as in ``api.payments.get_invoice``: DAG files are parsed all day.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api import connection_test as connection_test
     from airflow_provider_bitrix24.api import io as io
     from airflow_provider_bitrix24.api import methods as methods
+    from airflow_provider_bitrix24.api import paid_since as paid_since
     from airflow_provider_bitrix24.api import payments as payments
+    from airflow_provider_bitrix24.api import reading as reading
     from airflow_provider_bitrix24.api import settings as settings
+    from airflow_provider_bitrix24.api import states as states
     from airflow_provider_bitrix24.api import tokens as tokens
 
 _MODULES = (
@@ -26,8 +29,11 @@ _MODULES = (
     "connection_test",
     "io",
     "methods",
+    "paid_since",
     "payments",
+    "reading",
     "settings",
+    "states",
     "tokens",
 )
 

@@ -113,6 +113,17 @@ def _refers(value: Any) -> bool:
     return isinstance(value, Reference) or any(map(_refers, inner))
 
 
+def travels(value: Any) -> bool:
+    """Whether parameters mean the same in a batch as in a call of their own: a batch carries texts only."""
+    if isinstance(value, Mapping):
+        return bool(value) and all(travels(str(name)) and travels(inner) for name, inner in value.items())
+    if isinstance(value, list | tuple | set | frozenset):
+        return bool(value) and all(map(travels, value))
+    if isinstance(value, str):
+        return _REFERENCE.search(value) is None
+    return value is not None and not isinstance(value, bool)
+
+
 def query(params: Mapping[str, Any]) -> str:
     """Parameters as a PHP query: nested names in brackets, every value a text."""
     return "&".join(f"{quote(name, safe='[]')}={quote(value, safe='')}" for name, value in _flat("", params))
@@ -211,7 +222,9 @@ def _numbers(value: object) -> dict[str, int]:
 def _unmentioned(method: str, effect: Effect, *, halted: bool) -> Bitrix24Error:
     """The error for a command that the response does not mention."""
     if halted:
-        return Bitrix24NotSent(method, "an earlier command of the batch failed")
+        stopped = Bitrix24NotSent(method, "an earlier command of the batch failed")
+        stopped.halted = True
+        return stopped
     if effect is Effect.READ:
         return Bitrix24NoAnswer(method, "the batch says nothing about it")
     return Bitrix24OutcomeUnknown(method, answered=True, text="the batch says nothing about it")

@@ -261,7 +261,7 @@ class ApiClient:
             f"{self.settings.address} responded with a redirect to {target}, which is not followed: the "
             f"{self.settings.auth.kind}'s secret would go there"
         )
-        if request.effect is Effect.READ:
+        if request.effect is Effect.READ:  # rule: a redirect does not deny a write
             return Bitrix24ConfigError(f"{happened}. The call was not executed. {advice}")
         return Bitrix24OutcomeUnknown(
             request.method, answered=False, text=f"HTTP {moved.status}: {happened}. {advice.rstrip('.')}"

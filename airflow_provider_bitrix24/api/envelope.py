@@ -142,7 +142,7 @@ def _reply(body: Mapping[str, Any]) -> Reply:
         result=body["result"],
         total=whole_number(body.get("total")),
         next=whole_number(body.get("next")),
-        at=_portal_time(time),
+        at=_portal_time(time),  # rule: only the portal itself tells its time
         time=time,
         operating_reset_at=operating_reset(time),
     )

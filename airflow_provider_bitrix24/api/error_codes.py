@@ -214,6 +214,7 @@ def _exception_for(refusal: ErrorReply, method: str, effect: Effect, resets_at: 
         kind = kind or _of_the_method(code, refusal.text) or _guess(code, refusal)
     elif code == _BAD_PARAMETER and refusal.status >= 500:
         kind = None
+    # rule: what comes before writing is known by method
     elif kind is None and _says_before_writing(method, code, refusal.text):
         kind = _of_the_method(code, refusal.text)
     if kind is None:

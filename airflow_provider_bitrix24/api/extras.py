@@ -91,7 +91,7 @@ def _portal_name(name: str, value: object) -> str:
     """Return the portal's name in its one spelling; refuse a whole address, which may hold a secret."""
     text = _text(name, value)
     try:
-        return portal_name(text)
+        return portal_name(text)  # rule: a portal has one name however it is written
     except ValueError:
         pass
     raise Bitrix24ConfigError(

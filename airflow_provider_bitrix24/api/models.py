@@ -146,7 +146,7 @@ def _who_or_none(value: object) -> int | None:
 
 def _money(amount: object, currency: object) -> Money:
     """Money from two fields of the wire."""
-    number = portal_number(amount)
+    number = portal_number(amount)  # rule: the tail of a double is no money
     # With two decimals at least, as people write it: invoices come as "990.00", payments as 990.
     two = number if int(number.as_tuple().exponent) <= -2 else rounded(number, 2)
     return Money(two, _text(currency).strip().upper())

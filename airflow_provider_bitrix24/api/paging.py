@@ -42,6 +42,7 @@ def may_be_cut(rows: int, total: int | None, next: int | None) -> bool:
     :param total: how many there are, as the portal says.
     :param next: where the portal says that the next page begins.
     """
+    # rule: a full page is not the whole list
     return next is not None or (total is not None and total > rows) or rows == PAGE_SIZE
 
 
@@ -96,16 +97,17 @@ def read_page(method: str, shape: ListShape, reply: Reply, after: int | None) ->
         raise Bitrix24NoAnswer(method, "the result is not a list of rows")
     if shape.paging != "id":
         return Page(rows, _next_offset(method, reply, rows, after or 0))
-    if not rows and reply.next is not None:
+    if not rows and (reply.next is not None or (reply.total or 0) > 0):
         raise Bitrix24NoAnswer(method, "the portal says that there are more rows, and does not show them")
-    ids = [_row_id(row, shape.id_field) for row in rows]
+    ids = [row_id(row, shape.id_field) for row in rows]
     if None in ids:
         raise Bitrix24NoAnswer(method, f"a row has no {shape.id_field}")
     known = [number for number in ids if number is not None]
     if known != sorted(known) or (known and known[0] <= (after or 0)):
         raise Bitrix24NoAnswer(method, "the portal returned rows that were not asked for")
     last = known[-1] if known else None
-    return Page(rows, last if len(rows) >= PAGE_SIZE else None, last)
+    told = reply.next is not None or (reply.total or 0) > len(rows)
+    return Page(rows, last if len(rows) >= PAGE_SIZE or told else None, last)
 
 
 def _next_offset(method: str, reply: Reply, rows: list[dict[str, Any]], start: int) -> int | None:
@@ -137,11 +139,12 @@ def rows_in(method: str, result: Any) -> list[dict[str, Any]] | None:
 
 def ids_of(shape: ListShape, rows: list[Any]) -> set[int]:
     """Return the ids in rows, as far as they have one."""
-    ids = (_row_id(row, shape.id_field) for row in rows if isinstance(row, dict))
+    ids = (row_id(row, shape.id_field) for row in rows if isinstance(row, dict))
     return {number for number in ids if number is not None}
 
 
-def _row_id(row: Mapping[str, Any], field: str) -> int | None:
+def row_id(row: Mapping[str, Any], field: str) -> int | None:
+    """Return the id of a row, or None if it has none."""
     value = row.get(field)
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
         return int(value)

@@ -1,7 +1,6 @@
-"""Pay, add, find, read back: one flow for each REST method that the provider knows.
+"""Find and read invoices and payments: one flow for each REST method.
 
-Each takes the `ApiClient` of a portal and returns what a driver runs. A write here is sent as it is; who must not pay
-twice uses `once` on top.
+Each takes the `ApiClient` of a portal and returns what a driver runs.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from airflow_provider_bitrix24.api.values import entity_type_id as known_entity_
 from airflow_provider_bitrix24.api.values import positive_id
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ApiError,
-    Bitrix24ConfigError,
     Bitrix24NoAnswer,
     Bitrix24OutcomeUnknown,
 )
@@ -32,62 +30,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Found = TypeVar("Found", Invoice, Payment)
-
-
-def pay_invoice(
-    client: ApiClient,
-    *,
-    invoice_id: int,
-    pay_system_id: int | None = None,
-    bx_rest_handler: str | None = None,
-    deadline: SendDeadline | None = None,
-    idempotency: str | None = None,
-) -> Flow[None]:
-    """``sale.paysystem.pay.invoice``: record a legacy invoice as paid. Its ``true`` is no proof: read back.
-
-    https://apidocs.bitrix24.com/api-reference/pay-system/outdated/sale-pay-system-pay-invoice.html
-    """
-    params: dict[str, Any] = {"INVOICE_ID": positive_id(invoice_id, "invoice_id")}
-    if (pay_system_id is None) == (bx_rest_handler is None):
-        raise Bitrix24ConfigError("Give exactly one of pay_system_id and bx_rest_handler. Nothing was sent.")
-    if pay_system_id is not None:
-        params["PAY_SYSTEM_ID"] = positive_id(pay_system_id, "pay_system_id")
-    else:
-        params["BX_REST_HANDLER"] = bx_rest_handler
-    yield from _set(client, "sale.paysystem.pay.invoice", params, deadline, idempotency)
-
-
-def add_crm_payment(
-    client: ApiClient,
-    *,
-    entity_id: int,
-    entity_type_id: int,
-    pay_system_id: int | None = None,
-    deadline: SendDeadline | None = None,
-    idempotency: str | None = None,
-) -> Flow[int]:
-    """``crm.item.payment.add``: a new, empty payment of a deal or smart invoice.
-
-    https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-add.html
-
-    :return: id of the payment.
-    :raises Bitrix24OutcomeUnknown: among others if the portal calls it a success and returns no id.
-    """
-    params: dict[str, Any] = {
-        "entityId": positive_id(entity_id, "entity_id"),
-        "entityTypeId": known_entity_type(entity_type_id),
-    }
-    if pay_system_id is not None:
-        params["fields"] = {"paySystemId": positive_id(pay_system_id, "pay_system_id")}
-    method = "crm.item.payment.add"
-    reply = yield from client.call(
-        method, params, effect=Effect.NON_IDEMPOTENT, deadline=deadline, headers=keyed(idempotency)
-    )
-    try:
-        return positive_id(reply.result, "result")
-    except Bitrix24ConfigError:
-        pass
-    raise Bitrix24OutcomeUnknown(method, answered=True, text="a success without the id of a payment")
 
 
 def get_crm_payment(client: ApiClient, *, payment_id: int) -> Flow[Payment]:
@@ -203,26 +145,15 @@ def the_rest(
             raise Bitrix24NoAnswer(method, "the portal says that there are more rows, and does not show them")
         after = page.last
     there = ids_of(shape, whole)
-    if len(there) < promised:
+    if len(there) < promised:  # rule: a whole list has as many rows as were told
         raise Bitrix24NoAnswer(method, f"the portal says that there are {promised} rows, and shows {len(there)}")
-    if lost := ids_of(shape, rows) - there:
+    if lost := ids_of(shape, rows) - there:  # rule: and every row that a part of it has shown
         raise Bitrix24NoAnswer(method, f"the whole list leaves out {min(lost)}, which a part of it has shown")
     if "order" in params:
         if len(whole) > len(rows):
             raise Bitrix24NoAnswer(method, "the list is cut, and only goes on in the order of the ids")
         return rows
     return whole
-
-
-def pay_crm_payment(
-    client: ApiClient, *, payment_id: int, deadline: SendDeadline | None = None, idempotency: str | None = None
-) -> Flow[None]:
-    """``crm.item.payment.pay``: mark a payment as paid. Its ``true`` is no proof: read back.
-
-    https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-pay.html
-    """
-    params = {"id": positive_id(payment_id, "payment_id")}
-    yield from _set(client, "crm.item.payment.pay", params, deadline, idempotency)
 
 
 def update_crm_payment(
@@ -264,7 +195,7 @@ def get_invoices(client: ApiClient, *, invoice_ids: Iterable[int]) -> Flow[dict[
     found: dict[int, Invoice] = {}
     pages = list(chunks(_ids(invoice_ids, "invoice_ids"), PAGE_SIZE))
     for commands in chunks(pages, MOST_COMMANDS):
-        asked = {f"c{index}": (method, _invoices_with(ids)) for index, ids in enumerate(commands)}
+        asked = {f"c{index}": (method, invoices_with(ids)) for index, ids in enumerate(commands)}
         reply = yield from client.batch(asked)
         for index, ids in enumerate(commands):
             rows = read_rows(method, Invoice.from_wire, reply.value(f"c{index}"))
@@ -282,7 +213,8 @@ def _wanted(filter: Mapping[str, Any]) -> set[int] | None:
     return set(_ids(values if isinstance(values, list | tuple | set | frozenset) else [values], "filter[@id]"))
 
 
-def _invoices_with(ids: Sequence[int]) -> dict[str, Any]:
+def invoices_with(ids: Sequence[int]) -> dict[str, Any]:
+    """Return the parameters of ``crm.invoice.list`` that ask for up to 50 invoices."""
     return {"filter": {"@ID": list(ids)}, "select": list(Invoice.FIELDS), "order": {"ID": "ASC"}, "start": -1}
 
 

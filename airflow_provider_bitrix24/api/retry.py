@@ -158,7 +158,9 @@ def send_with_retries(
             state.prepare_for_next_attempt()
             yield Sleep(float(step), _why(request, retries.result))
         else:
-            return retries.result
+            # tenacity's objects refer to each other: a reply in them would stay in memory until the next collection.
+            result, retries.result, state.outcome = retries.result, AttemptResult(), None
+            return result
 
 
 def wait_for_slot(method: str, *, within: float, drained: bool = False) -> Flow[float]:
@@ -172,7 +174,7 @@ def wait_for_slot(method: str, *, within: float, drained: bool = False) -> Flow[
     """
     slot = yield Reserve(within=max(0.0, within), drained=drained)
     assert isinstance(slot, Slot)  # noqa: S101 - a driver answers every reservation
-    if not slot.granted:
+    if not slot.granted:  # rule: without a slot nothing is sent
         words = (
             f"Not sent: the portal's rate limit. {method} would have to wait {slot.wait:.0f} s behind other requests, "
             f"and may wait {max(0.0, within):.0f} s more (rate_limit_wait)."

@@ -222,7 +222,7 @@ def _refuse_if_lost(client: ApiClient, owner: Mapping[str, int], lost: Collectio
     asked = {**owner, "filter": {"@id": sorted(lost)}}
     reply = yield from client.call(_LIST, asked, effect=Effect.READ)
     found = {payment.id for payment in read_rows(_LIST, Payment.from_wire, reply.result)}
-    if found:
+    if found:  # rule: a list that leaves out what was there is no answer
         ids = ", ".join(map(str, sorted(found)))
         raise Bitrix24NoAnswer(_LIST, f"the list is not complete: it leaves out {ids}, which the portal shows by id")
 
@@ -252,7 +252,7 @@ def _tagged(reply: BatchReply, tag: str) -> frozenset[int]:
         rows = found.get("payments") if isinstance(found, dict) else None
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise Bitrix24NoAnswer("sale.payment.list", "the result is not a list of payments")
-        if not all(row.get("xmlId") == tag for row in rows):
+        if not all(row.get("xmlId") == tag for row in rows):  # rule: compare rows
             raise Bitrix24NoAnswer("sale.payment.list", "payments without the tag came back: its filter was dropped")
         if reply.may_be_cut("tagged", len(rows)):
             raise Bitrix24NoAnswer("sale.payment.list", "not all payments with the tag came back")

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 
+from airflow_provider_bitrix24.api.io import SendDeadline
 from airflow_provider_bitrix24.at_most_once import messages
-from airflow_provider_bitrix24.at_most_once.commands import Wait, load, read_with_time, save
+from airflow_provider_bitrix24.at_most_once.commands import Wait, WaitForJournal, load, read_with_time, save
 from airflow_provider_bitrix24.at_most_once.portal_clock import Clock, PortalClock
 from airflow_provider_bitrix24.at_most_once.record import Send
 from airflow_provider_bitrix24.exceptions import (
@@ -120,7 +121,9 @@ class Attempt:
             record = yield from self._load()
             mine = self.wanted if record is None else record.renewed(self.wanted)
             # A record of another task in which nothing was executed does not say what this task has sent.
+            # rule: another task's record does not speak for this one
             knows_us = record is not None and (not record.nothing_executed or record.task == self.task.identity)
+            # rule: an empty journal that must know has forgotten
             if (self.task.lost or self._loaded.forgot) and not knows_us:
                 mine = mine.notes_lost(self.task.identity)
             if record is not None:
@@ -144,7 +147,7 @@ class Attempt:
             busy = self._loaded.busy
             if waited_for not in (None, busy.epoch) or self._is_asked_elsewhere(self._loaded.record):
                 break
-            if not self._patient:
+            if not self._patient:  # rule: a key that another task holds is revisited at the end
                 raise PaymentInProgress(messages.busy(busy.owner, self.wanted))
             if waited_for is None:
                 self.log.info("%s is at work on %s. Waiting for up to %.0f s.", busy.owner, self.key, busy.seconds)
@@ -169,7 +172,7 @@ class Attempt:
         if record.knows(decision):
             return
         asked_here = record.state == "needs_decision" and record.task == self.task.identity
-        abandons = decision.what == "abandon" and record.receipt is None
+        abandons = decision.what == "abandon" and record.receipt is None  # rule: who abandons is always heard
         if abandons or (asked_here and record.candidates == shown):
             # Airflow hands it over only once.
             yield from self.keep(record.decided(decision))
@@ -271,7 +274,7 @@ class Attempt:
         :raises PaymentMismatch: the parameters differ.
         """
         differing = self.record.differing(self.wanted.parameters)
-        if differing:
+        if differing:  # rule: compare parameters
             raise PaymentMismatch(messages.other_parameters(self.record, differing, happened, self.not_by_this_attempt))
 
     # -- the portal and time
@@ -288,9 +291,15 @@ class Attempt:
         now = self.now()
         return max(now[0] - self.observed[0], now[1] - self.observed[1]) <= self.settings.send_deadline
 
+    def deadline(self) -> SendDeadline:
+        """Until when what was read last permits a send."""
+        monotonic, wall = self.now() if self.observed is None else self.observed
+        allowed = self.settings.send_deadline
+        return SendDeadline(monotonic=monotonic + allowed, wall=wall + allowed)
+
     def wait(self, seconds: float, reason: str) -> Course[None]:
         """Wait; afterwards the portal must be read again before a send."""
-        self.observed = None
+        self.observed = None  # rule: a wait ends what permits a send
         yield Wait(seconds, reason)
 
     def observe(self, query: Query[V]) -> Course[V]:
@@ -362,7 +371,7 @@ class Attempt:
             except PaymentInProgress as error:
                 done = messages.done_by_reply(record, self.record)
                 ended = error
-                if done:
+                if done:  # rule: who was overtaken says what the portal replied
                     ended = PaymentInProgress(messages.overtaken_after_reply(str(error), done))
                     ended.sent = "yes"
                 break
@@ -372,7 +381,8 @@ class Attempt:
                     ended = error.telling(messages.unsaved_reply(done) if done else messages.known(record))
                     break
                 self.log.warning("%s Trying again.", error)
-            yield from self.wait(2.0 ** (SAVES - left - 1), "waiting for the journal")
+            self.observed = None
+            yield WaitForJournal(2.0 ** (SAVES - left - 1), "waiting for the journal")
         raise ended
 
     def finish(self, receipt: Receipt) -> Course[Receipt]:

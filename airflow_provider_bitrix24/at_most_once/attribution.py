@@ -61,9 +61,10 @@ def find_candidates(record: Record, shown: Shown) -> Course[list[int]]:
     if not record.possible_sends and not record.forgotten:
         return []
     known = {*record.payment_ids_before, *record.dismissed}
-    new = [payment.id for payment in shown.payments if payment.id not in known]
+    new = [payment.id for payment in shown.payments if payment.id not in known]  # rule: unfiltered count
     claims = yield from find_claims(new)
     fitting = set(new) if shown.fitting is None else shown.fitting
+    # rule: only what is proved is another key's
     return [one for one in new if one not in claims or (claims[one] not in PROOF and one in fitting)]
 
 
@@ -89,8 +90,9 @@ def attribute(attempt: Attempt, shown: Shown, on_unknown: OnUnknown, happened: s
     candidates = yield from find_candidates(record, shown)
     gone = _gone(record, shown)
     refused = bool(record.decisions and record.decisions[-1].refused)
+    # rule: what is left of several proves nothing
     if (gone or refused) and record.question is not None and set(candidates) <= set(record.candidates):
-        return Undecided()  # rule: what is left of what a person was asked about proves nothing
+        return Undecided()
     new = [payment for payment in shown.payments if payment.id in candidates]
     if not new:
         return None
@@ -102,7 +104,7 @@ def attribute(attempt: Attempt, shown: Shown, on_unknown: OnUnknown, happened: s
     if strange:
         return (yield from _ambiguous(attempt, new, gone, messages.strange_candidate(happened, one, strange)))
     rivals = yield from _rivals(attempt, new)
-    if attempt.journal.knows_rivals and not rivals and shown.fitting is not None:
+    if attempt.journal.knows_rivals and not rivals and shown.fitting is not None:  # rule: rivals
         return Ours(payment=one, evidence="only_new_payment", because=messages.no_rival(happened, one, of))
     if on_unknown == "adopt":
         return Ours(payment=one, evidence="only_new_payment", because=messages.adopted(happened, one))
@@ -146,7 +148,7 @@ def _rivals(attempt: Attempt, new: list[Payment]) -> Course[list[str]]:
 
 def _why_not_ours(payment: Payment, shown: Shown) -> str:
     """What a payment that we have just added cannot be; empty if it may be ours, whatever its pay system."""
-    unfit = shown.fitting is not None and payment.id not in shown.fitting
+    unfit = shown.fitting is not None and payment.id not in shown.fitting  # rule: filters make a success a failure
     not_ours = [
         *(["paid"] if payment.paid else []),
         *([f"for {payment.money}"] if not payment.money.is_zero else []),

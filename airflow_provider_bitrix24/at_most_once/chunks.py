@@ -47,7 +47,7 @@ class ChunkSize:
 
     def adapt(self, batch: LastBatch) -> None:
         """Adapt it to how the last chunk went."""
-        if batch.unknown or batch.seconds > LONG:
+        if batch.unknown or batch.seconds > LONG:  # rule: smaller batches after an unknown outcome
             self.now = max(1, self.now // 2)
         else:
             self.now = min(self.most, self.now + max(1, self.most // 8))
@@ -64,9 +64,10 @@ def next_chunk(waiting: Mapping[int, Operation], size: int, *, knows_rivals: boo
     chunk: dict[int, Operation] = {}
     taken: set[str] = set()
     for number, operation in waiting.items():
+        # rule: an untagged add travels alone if the journal knows no others
         alone = operation.needs_rivals and not knows_rivals
         names = {operation.key, *([] if operation.apart is None else [f"object:{operation.apart}"])}
-        if taken & names or (alone and chunk):
+        if taken & names or (alone and chunk):  # rule: two adds to one object never share a batch
             continue
         chunk[number] = operation
         taken |= names

@@ -31,20 +31,22 @@ def carry_out_decision(
     decision = record.decision
     if decision is None:
         _refuse_if_abandoned(attempt)
-        _refuse_if_refused(attempt)
+        _refuse_if_refused(attempt)  # rule: a decision that does not apply begins nothing
         return None
     if decision.what == "abandon":
         yield from attempt.keep(record.abandoned(), lease=0)
         _refuse_if_abandoned(attempt)
     if decision.what == "send_again":
         unseen = sorted(set(candidates) - set(decision.candidates))
+        # rule: nothing is sent beside the key's own payment
         if record.payment_id in shown and record.evidence != "portal_state":
             why = messages.still_there(record)
             yield from refuse_decision(attempt, decision, why, candidates)
-        if unseen:
+        if unseen:  # rule: decisions know their candidates
             why = messages.appeared_meanwhile(unseen, record.subject, decision.by)
             yield from refuse_decision(attempt, decision, why, candidates)
-        attempt.refuse_other_parameters(f"{decision.by} decided to pay again for the former ones.")
+        # rule: sending again is about the same object
+        attempt.refuse_other_parameters(f"{decision.by} decided to send again for the former ones.")
         attempt.record = record.permitted_again(candidates)
     attempt.log.info("%s decided (%s): %s.%s", decision.by, decision.through, decision.what, attempt.set_aside)
     return decision

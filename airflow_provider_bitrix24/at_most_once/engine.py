@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_bitrix24.api.error_codes import TOO_MANY_REQUESTS
-from airflow_provider_bitrix24.api.io import SendDeadline
 from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.at_most_once.attempt import Attempt, Log, Tools
 from airflow_provider_bitrix24.at_most_once.chunks import BATCH_SIZE, ChunkSize, is_held, next_chunk
@@ -69,9 +68,15 @@ def carry_out(attempt: Attempt, write: Write) -> Course[Step]:
 
 
 def _look_again(attempt: Attempt, write: Write) -> Course[None]:
-    """Look for the outcome of the last send; if that is known, read what permits the next one."""
+    """Look for the outcome of the last send; if that is known, read what permits the next one.
+
+    :raises Bitrix24NotSent: reading what permits it takes longer than it permits it.
+    """
     if not is_unresolved(write.recorded(), write.seen(), write.policy):
+        write.tries = write.tries or Tries(attempt.now()[0])
         yield from write.look()
+        if not (write.shown or attempt.is_fresh):
+            _refuse_if_too_late(attempt, write.tries, 0.0)
         return
     watch = write.watch = write.watch or write.watch_earlier()
     shown, found = yield from read_once(attempt, watch, write.query(), write.shows)
@@ -96,19 +101,17 @@ def _send(attempt: Attempt, write: Write) -> Course[None]:
     """
     settings, decided = attempt.settings, attempt.now()[0]
     tries = write.tries = write.tries or Tries(decided)
-    waited: float = yield Permit()
+    waited: float = yield Permit(with_tag=write.tag is not None)
     if waited:
-        attempt.observed = None
-    if attempt.observed is None or not attempt.is_fresh:
+        attempt.observed = None  # rule: what was read before the slot permits nothing
+    if not attempt.is_fresh:
         _refuse_if_too_late(attempt, tries, waited)
         return
     # The deadline runs while the intent is saved: a slow journal makes it shorter, never longer.
-    deadline = SendDeadline(
-        monotonic=attempt.observed[0] + settings.send_deadline, wall=attempt.observed[1] + settings.send_deadline
-    )
+    deadline = attempt.deadline()  # rule: send_deadline
     send = attempt.new_send()
     intent = write.prepared(attempt.record).sending(send, step=write.step)
-    yield from attempt.write(intent, lease=send.settle_until - send.at)
+    yield from attempt.write(intent, lease=send.settle_until - send.at)  # rule: intent before send
     attempt.sent_now |= write.step is None
     # Whatever the outcome, the next send needs another observation, unless this one has succeeded.
     observed, attempt.observed = attempt.observed, None
@@ -123,7 +126,7 @@ def _send(attempt: Attempt, write: Write) -> Course[None]:
     except Bitrix24Error as error:
         yield from _withdraw(attempt, write, error)
         raise
-    write.tries = None
+    write.tries = None  # rule: a second send is tried again
     if doubt is None:
         attempt.observed = observed
         write.watch = after_reply(attempt)
@@ -136,6 +139,7 @@ def _send(attempt: Attempt, write: Write) -> Course[None]:
         return
     window = settings.settle_window
     attempt.log.warning("%s. Reading for up to %.0f s what became of it.", doubt.reason, window)
+    # rule: absent after the settle window: same attempt
     write.watch = Watch(absent_after=decided + window, doubt=doubt)
 
 
@@ -145,6 +149,9 @@ def _not_sent(
     """The send certainly was not executed: wait and come back, or raise."""
     wait = getattr(error, "retry_after", None) or tries.pause
     yield from _withdraw(attempt, write, error)
+    if isinstance(error, Bitrix24NotSent) and error.halted:  # rule: a halt is no failed try
+        write.tries = None  # another write of the batch has failed, and has come to its end by that
+        return
     tries.not_sent += isinstance(error, Bitrix24NotSent) and not error.deadline_passed
     patient = decided + wait <= tries.started + attempt.settings.rate_limit_wait
     if tries.not_sent >= DEADLINES or not patient or is_time_limit(error):
@@ -327,14 +334,14 @@ class PaymentEngine:
             yield from attempt.begin(None if again else decision)
             ended: Bitrix24Error | None = None
             try:
-                yield Check(operation.name)
+                yield Check(operation.name)  # rule: the journal knows of an attempt before it is stopped
                 return (yield from operation.course(attempt))
             except PaymentInProgress:
                 if again or attempt.has_sent:
                     raise
             except (PaymentAmbiguous, PaymentMismatch, PaymentRefused) as error:
                 # What the portal showed may be what another attempt has just done for this very key.
-                if again or not (yield from attempt.is_outdated()):
+                if again or not (yield from attempt.is_outdated()):  # rule: a refusal is judged by the journal of now
                     ended = attempt.as_the_end(error)
             except Bitrix24Error as error:
                 ended = attempt.as_the_end(error)

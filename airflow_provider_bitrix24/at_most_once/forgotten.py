@@ -24,6 +24,7 @@ def watch_lost_notes(attempt: Attempt) -> Course[Watch | None]:
     record = attempt.record
     what = record.decision.what if record.decision is not None else None
     unknown = what is None and record.receipt is None and record.payment_id is None and record.abandonment is None
+    # rule: lost notes are waited for before sending again
     if not record.forgotten or not (unknown or what == "send_again"):
         return None
     left = window = attempt.settings.settle_window + CLOCK_STEP

@@ -26,8 +26,9 @@ from airflow_provider_bitrix24.at_most_once.commands import (
     Save,
     Send,
     Wait,
+    WaitForJournal,
 )
-from airflow_provider_bitrix24.at_most_once.sending import batches_of, send_many, send_one
+from airflow_provider_bitrix24.at_most_once.sending import most_sends, send_many, send_one
 from airflow_provider_bitrix24.exceptions import Bitrix24Error, Bitrix24OutcomeUnknown
 from airflow_provider_bitrix24.journal.protocol import Change
 
@@ -40,7 +41,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ORDER: Final = (Save, Check, Load, FindClaims, FindRivals, FindOthers, FindObserved, Release, Send, Permit, Read, Wait)
+ORDER: Final = (
+    *(Save, WaitForJournal, Check, Load),  # rule: a reply is saved before the portal is asked again
+    *(FindClaims, FindRivals, FindOthers, FindObserved, Release),
+    *(Send, Permit, Read, Wait),
+)
 """What is done first."""
 TOGETHER: Final = 0.5
 """Seconds: waits that end so close to each other are one wait."""
@@ -90,7 +95,6 @@ class Lockstep:
         self._safeguard = safeguard
         self._check = check
         self._portal = tools.client.settings.portal
-        self._shared = SharedAnswers()
         self._has_slot = False
         """Whether the next send has its slot of the portal's rate limit."""
         self._stopped: dict[str, Bitrix24Error] = {}
@@ -107,6 +111,7 @@ class Lockstep:
             Send: self._send,
             Permit: self._permit,
             Read: self._read,
+            WaitForJournal: self._wait,
             Wait: self._wait,
         }
 
@@ -115,24 +120,34 @@ class Lockstep:
 
         :param courses: course by key.
         :return: how each one ended.
+        :raises Exception: one has failed unexpectedly; all others have come to their ends, so that no reply is lost.
         """
         ended: dict[str, Ended[T]] = {}
+        unexpected: list[Exception] = []
         live = {key: Running(key, course) for key, course in courses.items()}
         answers: Mapping[str, Any] = dict.fromkeys(live)
         while True:
             for key, answer in answers.items():
-                end = self._advance(live[key], answer)
+                try:
+                    end = self._advance(live[key], answer)
+                except Exception as error:  # noqa: BLE001 - one course is wrong, and the others have replies to save
+                    unexpected.append(error)
+                    del live[key]
+                    continue
                 if end is not None:
                     ended[key] = end
                     del live[key]
             if not live:
-                return ended
+                break
             kind = next(kind for kind in ORDER if any(isinstance(one.command, kind) for one in live.values()))
             group = [one for one in live.values() if isinstance(one.command, kind)]
             try:
                 answers = self._do[kind](group)
             except Bitrix24Error as error:
                 answers = {one.key: error for one in group}
+        if unexpected:
+            raise unexpected[0]
+        return ended
 
     def _advance(self, running: Running[T], answer: Any) -> Ended[T] | None:
         """Let a course go on until it asks for something; None if it has not ended."""
@@ -140,6 +155,8 @@ class Lockstep:
             if isinstance(answer, Bitrix24Error):
                 # A copy: what one course notes in it is not the others' business.
                 running.command = running.course.throw(copy.copy(answer))
+            elif isinstance(answer, Exception):
+                running.command = running.course.throw(answer)
             else:
                 running.command = running.course.send(answer)
         except StopIteration as end:
@@ -152,7 +169,7 @@ class Lockstep:
 
     def stop(self, operation: str, error: Bitrix24Error) -> None:
         """Let no more operations of this name begin: the portal blocks their method for minutes."""
-        self._stopped.setdefault(operation, error)
+        self._stopped.setdefault(operation, error)  # rule: a time limit is told to the rest
 
     def last_batch(self) -> LastBatch:
         """How the sends since the last call of this went."""
@@ -195,16 +212,25 @@ class Lockstep:
         if self._check is not None:
             self._check()
         names = {one.key: one.command.operation for one in group if isinstance(one.command, Check)}
-        return {key: self._stopped.get(name) for key, name in names.items()}
+        checked = {key: self._stopped.get(name) for key, name in names.items()}
+        if list(checked.values()).count(None) > 1 and not self._has_slot:
+            # A wait after the reads would make them too old to permit a send, and they would be repeated.
+            self._run(self._client.reserve())
+            self._has_slot = True
+        return checked
 
     def _permit(self, group: list[Running[Any]]) -> Mapping[str, Any]:
+        asked = {one.key: one.command.with_tag for one in group if isinstance(one.command, Permit)}
+        with_tag = next(iter(asked.values()))
+        # rule: what is sent at once fits into one request
+        permitted = [key for key, also in asked.items() if also is with_tag][: most_sends(with_tag=with_tag)]
         waited = 0.0
         if not self._has_slot:
-            waited = self._run(self._client.reserve())
+            waited = self._run(self._client.reserve())  # rule: a write has its slot of the rate limit
             self._has_slot = True
         if self._safeguard is not None:
-            self._safeguard()
-        return {one.key: waited for one in group}
+            self._safeguard()  # rule: the switch is read right before each send
+        return dict.fromkeys(permitted, waited)
 
     # -- the portal
 
@@ -216,8 +242,9 @@ class Lockstep:
             found = self._run(ask(self._client, query))
             return {key: (found, self._now())}
         answers: dict[str, Any] = {}
-        for part in parts(reads, self._shared):
-            merged, own_reply = merge(part, self._shared)
+        for part in parts(reads, SharedAnswers()):
+            # Nothing is taken over from an earlier request: what permits a send is read with it.
+            merged, own_reply = merge(part, SharedAnswers())
             try:
                 reply = self._run(self._client.batch(merged))
             except Bitrix24Error as error:
@@ -227,7 +254,7 @@ class Lockstep:
             for key, query in part.items():
                 try:
                     answers[key] = self._run(query.read(self._client, own_reply(key, reply))), came
-                except Bitrix24Error as error:
+                except Exception as error:  # noqa: BLE001 - a reply that nobody expected is that course's trouble
                     answers[key] = error
         return answers
 
@@ -238,11 +265,7 @@ class Lockstep:
             [(key, send)] = sends.items()
             return {key: self._run(send_one(self._client, send))}
         begun = self._clock.monotonic()
-        answers: dict[str, Any] = {}
-        for tagged in (False, True):
-            part = {key: send for key, send in sends.items() if (send.tag is not None) is tagged}
-            for batch in batches_of(part):
-                answers |= self._run(send_many(self._client, batch))
+        answers = self._run(send_many(self._client, sends))
         unknown = any(isinstance(one, Bitrix24OutcomeUnknown) and not one.answered for one in answers.values())
         self._batch.add(unknown=unknown, seconds=self._clock.monotonic() - begun)
         return answers

@@ -14,7 +14,11 @@ Reading: TypeAlias = tuple[float, float]
 LastSend: TypeAlias = Literal["pending", "acknowledged", "inconclusive", "absent", "not_applied"]
 """What the journal says of the last send that may have been executed."""
 
-ABSENCES_NEEDED: Final[Mapping[LastSend, int]] = {"pending": 2, "acknowledged": 1, "inconclusive": 1}
+ABSENCES_NEEDED: Final[Mapping[LastSend, int]] = {
+    "pending": 2,  # rule: two reads prove an absence
+    "acknowledged": 1,
+    "inconclusive": 1,
+}
 """How many reads must show nothing. Each begins when nothing of the send can arrive any more, the read lag apart."""
 
 
@@ -33,7 +37,7 @@ class Step(Enum):
 class Policy:
     """The rules for one kind of write."""
 
-    sends: int = 2
+    sends: int = 2  # rule: one automatic second send
     """How often it may be sent without a person."""
     asks: bool = True
     """Whether a person decides when the sends are used up; otherwise it fails."""
@@ -84,24 +88,25 @@ def next_step(record: Recorded, seen: Observation, now: Reading, policy: Policy,
     :param policy: the rules for this kind of write.
     :param send_deadline: how long what was read permits a send.
     """
-    if seen.shown:
-        return Step.DONE  # rule: what the portal shows is not sent
+    if seen.shown:  # rule: what the portal shows is not sent
+        return Step.DONE
     if not seen.readable:
         return Step.RETRY_LATER
     if seen.ambiguous:
         return Step.ASK
-    if is_unresolved(record, seen, policy):
-        return Step.LOOK_AGAIN  # rule: an absence is proved before it counts
+    if is_unresolved(record, seen, policy):  # rule: an absence is proved before it counts
+        return Step.LOOK_AGAIN
     if seen.replaced:
         return Step.DONE if _is_fresh(seen, now, send_deadline) else Step.LOOK_AGAIN
-    if record.needs_decision:
-        return Step.ASK  # rule: a key that needs a decision sends only after it
-    if record.sends >= policy.sends + record.granted:  # rule: one automatic second send
+    if record.needs_decision:  # rule: a key that needs a decision sends only after it
+        return Step.ASK
+    if record.sends >= policy.sends + record.granted:
         return Step.ASK if policy.asks else Step.FAIL
+    # rule: what was not applied is not sent by a retry
     if record.last in ("acknowledged", "inconclusive") or (record.last == "not_applied" and not record.cleared):
-        return Step.FAIL  # rule: what was answered and not applied is sent only after a person cleared the task
-    if not _is_fresh(seen, now, send_deadline):
-        return Step.LOOK_AGAIN  # rule: a send is permitted by what was read after the last wait
+        return Step.FAIL
+    if not _is_fresh(seen, now, send_deadline):  # rule: a send is permitted by what was read after the last wait
+        return Step.LOOK_AGAIN
     return Step.SEND
 
 

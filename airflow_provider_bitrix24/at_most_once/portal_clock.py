@@ -61,6 +61,7 @@ class PortalClock:
     def at_the_latest(self) -> float:
         """What it shows now, later rather than earlier."""
         shown, (monotonic, wall) = self._shown, self.reading()
+        # rule: the portal's clock goes on while it replies
         return shown.at + max(monotonic - shown.left[0], wall - shown.left[1])
 
     @property

@@ -137,7 +137,7 @@ class Record(RecordFields):
 
         The parameters, and the amount of what is marked as paid, are those of this send.
         """
-        if not self.possible_sends:
+        if not self.possible_sends:  # rule: snapshot of the first intent
             return self.restarted(wanted, snapshot).unasked()
         amount, currency = snapshot.amount or self.amount, snapshot.currency or self.currency
         return replace(self, parameters=wanted.parameters, amount=amount, currency=currency).unasked()
@@ -254,7 +254,7 @@ class Record(RecordFields):
         known = (self.payment_id,) if self.payment_id is not None else ()
         shown = self.decision.candidates if self.decision is not None else ()
         done = replace(
-            self._carried_out({*candidates, *shown, *known}).unasked(),
+            self._carried_out({*candidates, *shown, *known}).unasked(),  # rule: a decision that was begun still counts
             receipt=None,
             payment_id=None,
             evidence=None,
@@ -263,7 +263,7 @@ class Record(RecordFields):
         )
         last = self.last_send()
         if last is not None and last.result in ("acknowledged", "inconclusive", "not_applied"):
-            return done.absent(last.portal_message)
+            return done.absent(last.portal_message)  # rule: a decision to send again needs no clearing
         return done
 
     def abandoned(self) -> Record:

@@ -94,6 +94,7 @@ class RecordFields:
 
     def last_send(self, step: str | None = None) -> Send | None:
         """The last send that may have been executed: what certainly was not executed says nothing."""
+        # rule: what was not sent says nothing of what was
         return next((send for send in reversed(self.sends_of(step)) if send.may_have_run), None)
 
     def pending_send(self, step: str | None = None) -> Send | None:

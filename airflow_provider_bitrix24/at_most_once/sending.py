@@ -39,12 +39,9 @@ def send_one(client: ApiClient, send: Send) -> Flow[Any]:
     return call.read(replies.value("add"))
 
 
-def batches_of(sends: Mapping[str, Send]) -> list[dict[str, Send]]:
-    """Group writes so that the commands of each group fit into one batch."""
-    items, size = list(sends.items()), MOST_COMMANDS
-    if any(send.tag is not None for send in sends.values()):
-        size //= 3
-    return [dict(items[start : start + size]) for start in range(0, len(items), size)]
+def most_sends(*, with_tag: bool) -> int:
+    """How many writes fit into one batch; with a tag, each is three commands."""
+    return MOST_COMMANDS // 3 if with_tag else MOST_COMMANDS
 
 
 def send_many(client: ApiClient, sends: Mapping[str, Send]) -> Flow[dict[str, Any]]:
@@ -64,7 +61,7 @@ def send_many(client: ApiClient, sends: Mapping[str, Send]) -> Flow[dict[str, An
     deadlines = [send.deadline for send in sends.values()]
     deadline = SendDeadline(monotonic=min(one.monotonic for one in deadlines), wall=min(one.wall for one in deadlines))
     # What refers to the result of a command that failed would get all results: so the portal stops there.
-    halt = any(send.tag is not None for send in sends.values())
+    halt = any(send.tag is not None for send in sends.values())  # rule: what refers to another command halts
     try:
         reply = yield from client.batch(commands, halt=halt, effect=effect, deadline=deadline)
     except Bitrix24Error as error:
@@ -76,5 +73,5 @@ def _result(send: Send, reply: BatchReply) -> Any:
     """What the batch says about one write; its error as a value."""
     try:
         return send.call.read(reply.value(send.digest))
-    except Bitrix24Error as error:
+    except Exception as error:  # noqa: BLE001 - what nobody expected is the trouble of this write, not of the others
         return error

@@ -37,6 +37,7 @@ class TaskAttempt:
         So neither a retry nor another task sends by itself what the portal has answered and does not show.
         """
         told = [one for one in send.reported_to if one.startswith(self._rounds)]
+        # rule: another task is told before it sends
         return self.round is None or (bool(told) and self.round not in told)
 
     @property

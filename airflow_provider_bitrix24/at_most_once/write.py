@@ -91,7 +91,8 @@ def after_lost_attempt(attempt: Attempt, send: Send, method: str) -> Watch:
     clock = attempt.portal_clock
     left = attempt.settings.settle_window + CLOCK_STEP
     # A portal that does not tell its time, now or then, cannot say how much of the window is over.
-    if clock.is_told and not send.worker_clock:
+    if clock.is_told and not send.worker_clock:  # rule: times by the worker's clock tell nothing
+        # rule: absent after the settle window: later attempt
         left = max(0.0, send.settle_until - clock.at_the_earliest)
     doubt = Bitrix24OutcomeUnknown(method, text=f"{send.by} ended before one was recorded")
     return Watch(absent_after=attempt.now()[0] + left, doubt=doubt)
@@ -273,6 +274,7 @@ class Write:
 
         :return: why it cannot be believed; None if it can.
         """
+        # rule: reply before read back: a mark
         yield from self.attempt.keep(self.attempt.record.acknowledged(step=self.step))
         return None
 
@@ -320,6 +322,7 @@ def step_key(attempt: Attempt, payment_id: int, step: str) -> str:
 
     No key has a line break, so none is that of a step.
     """
+    # rule: no key of a payment is that of a step
     return f"{attempt.key}\npayment:{payment_id}:{step.replace(' ', ':')}"
 
 

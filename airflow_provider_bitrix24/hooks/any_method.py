@@ -148,10 +148,12 @@ class AnyMethod(RestMethods):
         raw: bool = False,
         check_names: bool = True,
     ) -> Iterator[Any]:
-        """Yield all rows of a list method, 50 in a request, with at most one page in memory.
+        """Yield all rows of a list method, up to 2,500 in a request, with at most one reply in memory.
 
         Methods that can filter by id are read in the order of their ids, so that no row is missed while others are
-        added. The others, and those that the registry does not know, are read by the offset that each reply names.
+        added. The first request reads 50 rows, later ones up to 50 linked pages, if the parameters mean the same in a
+        batch: True, False, None and empty values do not. The others, and those that the registry does not know, are
+        read by the offset that each reply names, 50 rows in a request.
 
         :param method: any list method.
         :param params: parameters without start, and without order where the method is read by id.
@@ -161,13 +163,10 @@ class AnyMethod(RestMethods):
         :param check_names: refuse names of filters and fields that the method does not know.
         """
         read = _reader(method, params or {}, raw, check_names)
-        while True:
-            page = self.run(self.client.page(method, params, after=after))
-            for row in page.rows:
+        reader = api.reading.ListReader(method, params, after=after)
+        while not reader.done:
+            for row in self.run(reader.read(self.client)):
                 yield read(row)
-            if page.after is None:
-                return
-            after = page.after
 
     async def aiterate(
         self,
@@ -181,13 +180,10 @@ class AnyMethod(RestMethods):
         """Async twin of `iterate`."""
         read = _reader(method, params or {}, raw, check_names)
         client = await self.aclient()
-        while True:
-            page = await self.arun(client.page(method, params, after=after))
-            for row in page.rows:
+        reader = api.reading.ListReader(method, params, after=after)
+        while not reader.done:
+            for row in await self.arun(reader.read(client)):
                 yield read(row)
-            if page.after is None:
-                return
-            after = page.after
 
 
 def _checked_call(

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_bitrix24 import api
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from datetime import datetime
 
     from airflow_provider_bitrix24.api.client import ApiClient
     from airflow_provider_bitrix24.api.io import Flow
     from airflow_provider_bitrix24.api.models import Invoice, Payment
+    from airflow_provider_bitrix24.api.paid_since import Kind, PaidRows
+    from airflow_provider_bitrix24.api.states import InvoiceStates, Owner, PaymentReader, States
     from airflow_provider_bitrix24.exceptions import Bitrix24ApiError
 
 T = TypeVar("T")
@@ -128,6 +132,57 @@ class RestMethods(ABC):
                 client, account_numbers=account_numbers, entity_id=entity_id, entity_type_id=entity_type_id
             )
         )
+
+    def read_invoice_states(self, invoice_ids: Iterable[int]) -> InvoiceStates:
+        """The state of many legacy invoices, 2,500 in a request.
+
+        https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-invoice-list.html
+
+        :return: id -> the invoice, or the error of the request or of the invoice; an id that is absent does not exist.
+        """
+        return self.run(api.states.read_invoices(self.client, list(invoice_ids)))
+
+    async def aread_invoice_states(self, invoice_ids: Iterable[int]) -> InvoiceStates:
+        """Async twin of `read_invoice_states`."""
+        return await self.arun(api.states.read_invoices(await self.aclient(), list(invoice_ids)))
+
+    def read_payment_states(self, wanted: Mapping[int, Owner | None]) -> States:
+        """The state of many payments, 2,500 in a request where the connection may use ``sale.payment.list``, else 50.
+
+        https://apidocs.bitrix24.com/api-reference/sale/payment/sale-payment-list.html
+
+        :param wanted: payment id -> entity type and id of the object it belongs to, or None.
+        :return: payment id -> the payment, or the error of the request or of the payment; an id that is absent does
+            not exist, or does not belong to the object.
+        """
+        return self.run(self._payment_reader.read(self.client, wanted))
+
+    async def aread_payment_states(self, wanted: Mapping[int, Owner | None]) -> States:
+        """Async twin of `read_payment_states`."""
+        return await self.arun(self._payment_reader.read(await self.aclient(), wanted))
+
+    def read_paid_since(self, kind: Kind, since: datetime) -> PaidRows:
+        """All payments (``sale.payment.list``) or legacy invoices (``crm.invoice.list``) marked as paid since a moment.
+
+        https://apidocs.bitrix24.com/api-reference/sale/payment/sale-payment-list.html
+
+        :param kind: ``"payment"`` or ``"invoice"``.
+        :param since: with a time zone.
+        """
+        return self.run(api.paid_since.read_paid_since(self.client, kind, since))
+
+    async def aread_paid_since(self, kind: Kind, since: datetime) -> PaidRows:
+        """Async twin of `read_paid_since`."""
+        return await self.arun(api.paid_since.read_paid_since(await self.aclient(), kind, since))
+
+    @property
+    def payments_in_a_request(self) -> int:
+        """How many payments `read_payment_states` reads in a request, as far as is known by now."""
+        return self._payment_reader.capacity
+
+    @cached_property
+    def _payment_reader(self) -> PaymentReader:
+        return api.states.PaymentReader()
 
     def list_crm_payments(
         self,

@@ -94,7 +94,8 @@ class SqlTokenStore:
     def _begin(self) -> Iterator[sa.Connection]:
         """One transaction, in which the row is there."""
         self._prepare()
-        with self._database.begin() as connection:
+        # rule: one refresh for all workers: the lock
+        with self._database.begin() as connection:  # rule: a sign-in waits for a refresh
             if self._database.dialect == "postgresql":
                 connection.execute(sa.text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}s'"))
             yield connection

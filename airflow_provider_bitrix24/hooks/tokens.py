@@ -178,7 +178,7 @@ class TokenManager:
         try:
             with self._store.exclusive() as held:
                 stored = held.read() or tokens
-                if stored.mark != tokens.mark:
+                if stored.mark != tokens.mark:  # rule: one refresh for all workers: reading again under the lock
                     return self._take(stored), False
                 issued = self._ask(protocol.refresh(self._settings, self._application, stored.refresh_token))
                 kept = self._store_unless_replaced(held, tokens, issued.tokens)
@@ -192,7 +192,7 @@ class TokenManager:
     def _store_unless_replaced(self, held: Held, old: Tokens, new: Tokens) -> Tokens:
         """Store a pair in the place of the one that it comes from; return what is stored then."""
         stored = held.read()  # once more: not every store keeps others out while the portal is asked
-        if stored is None or stored.mark == old.mark:
+        if stored is None or stored.mark == old.mark:  # rule: a refresh does not undo a sign-in
             held.save(new)
             return new
         if stored.mark != new.mark:

@@ -20,6 +20,7 @@ from airflow_provider_bitrix24.journal.protocol import KnowsNoOthers, Loaded, Sa
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
+    from airflow_provider_bitrix24.at_most_once.record import Evidence
     from airflow_provider_bitrix24.journal.commands import Verb
     from airflow_provider_bitrix24.journal.protocol import Change
 
@@ -160,7 +161,7 @@ class TaskStateJournal(KnowsNoOthers):
         noted = self._get(ATTEMPTS, patient=not first)
         known = _Attempts.of(noted) or _Attempts(lost=lost)
         self._note(replace(known, begun=(*known.begun, attempt)[-_ATTEMPTS_KEPT:]))
-        if not first and self._get(ATTEMPTS) != self._attempts.document:
+        if not first and self._get(ATTEMPTS) != self._attempts.document:  # rule: what is written is read again
             raise Bitrix24StoreError(self.name, "it does not show what was written to it a moment ago")
         return self._attempts.lost
 
@@ -200,6 +201,8 @@ class TaskStateJournal(KnowsNoOthers):
 
     def save(self, changes: Sequence[Change]) -> Mapping[str, Saved]:
         """Write each document that holds one of the keys."""
+        if len(changes) > 1 and not self._many:
+            raise ValueError("a journal of several keys needs many=True: one document holds one record")
         read = self._documents() if self._many else _Documents()
         self._read = None  # what is written is known only when all of it is
         keys: dict[int, list[str]] = {}
@@ -215,6 +218,22 @@ class TaskStateJournal(KnowsNoOthers):
             saved |= {key: Saved(outcome="saved") for key in mine}
         self._read = read
         return saved
+
+    def claims_of_others(
+        self, portal: str, payment_ids: Mapping[str, Collection[int]]
+    ) -> Mapping[str, Mapping[int, Evidence | None]]:
+        """Return the payments of the task's other keys."""
+        claims: dict[int, tuple[str, Evidence | None]] = {}
+        # rule: a task knows what its other keys have added
+        for key, document in self._documents().records() if self._many else ():
+            if _is_at(document, portal) and document.get("payment_id") is not None:
+                record = Record.read(document, where=_WHERE)
+                if record.payment_id is not None and record.evidence != "portal_state":
+                    claims[record.payment_id] = key, record.evidence
+        return {
+            key: {one: claims[one][1] for one in mine if one in claims and claims[one][0] != key}
+            for key, mine in payment_ids.items()
+        }
 
     def command(self, verb: Verb, key: str) -> str:
         """The command at a terminal about a key of this task instance."""
@@ -270,6 +289,7 @@ class TaskStateJournal(KnowsNoOthers):
     def _heard(self, record: Record, read: _Documents) -> Record:
         """The record, with what people have decided beside it."""
         if read.decisions is None:
+            # rule: decisions are missing only after several reads
             read.decisions = self._get(DECISIONS, patient=True) or []
         return with_decisions(record, read.decisions, where=_WHERE)
 
@@ -348,7 +368,7 @@ def _guarded(work: Callable[[], T]) -> T:
 
 def _is_overtaken(error: Exception) -> bool:
     """Whether Airflow itself says that it does not know this attempt any more."""
-    return reason_of(error) in _OVERTAKEN
+    return reason_of(error) in _OVERTAKEN  # rule: only Airflow says that it has given an attempt up
 
 
 def reason_of(error: Exception) -> str | None:

@@ -93,7 +93,7 @@ def business_key(value: Any, field: str = "idempotency_key") -> str | None:
     """
     if value is None:
         return None
-    text = normalised(value) if isinstance(value, str) else ""
+    text = normalised(value) if isinstance(value, str) else ""  # rule: keys that look the same are one
     hidden = hidden_character(text)
     if hidden is not None:
         raise Bitrix24ConfigError(

@@ -210,7 +210,7 @@ class PaymentOperator(LiteralText, BaseOperator):
 
     def _checked_plan(self, context: Context) -> Plan:
         leave_out_what_is_empty(self)
-        refuse_lost(self, self.were_given)
+        refuse_lost(self, self.were_given)  # rule: a guard may not be left empty
         if one_of(self.on_unknown, "on_unknown", self.unknown_answers) == "ask":
             from airflow_provider_bitrix24.operators.questions import refuse_if_nobody_can_be_asked
 

@@ -196,7 +196,7 @@ class Bitrix24CallOperator(BaseOperator):
         batch = method.lower().partition(".")[0] == "batch"  # a portal reads batch.json as batch
         if not batch and not api.methods.moves_money(method):
             return
-        if not self.unguarded:
+        if not self.unguarded:  # rule: a call by name: methods that change payments are refused
             row = api.methods.find(method)
             instead = (
                 f"Use {row.operator}, which does it once for its key" if row and row.operator else "It can happen twice"

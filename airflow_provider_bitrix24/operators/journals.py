@@ -11,7 +11,6 @@ from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_4_PLUS
 from airflow_provider_bitrix24 import options
 from airflow_provider_bitrix24.api.values import described
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Error
-from airflow_provider_bitrix24.journal import report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,6 +85,7 @@ def _iteration(context: Context) -> str:
 
     Its number, because clearing an iteration makes Airflow repeat the later ones in another region.
     """
+    # rule: each iteration of a loop has a key of its own
     return f":loop:{context['loop'].index}" if "loop" in context else ""  # type: ignore[typeddict-item]
 
 
@@ -112,7 +112,7 @@ def begin(context: Context, *, retries: int, resumed: bool, database: bool, many
     ti: Any = context["ti"]
     state = _task_state(context, many=many)
     before = begun_before(ti)
-    if before:
+    if before:  # rule: that an earlier attempt has begun is handed on
         # It was deleted when this attempt started. The one after this must see it as well.
         ti.xcom_push(key=BEGUN, value=True)
     first = is_first(ti) and not resumed
@@ -123,9 +123,9 @@ def begin(context: Context, *, retries: int, resumed: bool, database: bool, many
         repeated = "loop" in context and not database and _run_was_cleared(context)
         lost = f"{_REPEATED} {_how_to_keep()}" if repeated else ""
     elif ti.max_tries != retries:
-        lost = _lost_by_clearing(state, database=database)
+        lost = _lost_by_clearing(state, database=database)  # rule: a cleared task is no first attempt
     elif before is not False:
-        lost = _EMPTIED if before else _UNNOTED
+        lost = _EMPTIED if before else _UNNOTED  # rule: a retry whose journal is empty is no first attempt
     if state is not None:
         lost = state.begin(f"try {ti.try_number}", lost=lost, first=first)
         if not before:
@@ -179,11 +179,13 @@ def begun_before(ti: Any) -> bool | None:
     keys = getattr(getattr(ti, "_ti_context_from_server", None), "xcom_keys_to_clear", None)
     if keys is not None and BEGUN in keys:
         return True
+    # rule: a retry that is not told of its earlier attempts does not take them for none
     return None if keys is None or (AIRFLOW_V_3_4_PLUS and ti.try_number > 1) else False
 
 
 def is_first(ti: Any) -> bool:
     """Whether nothing of this task has run before: a rescheduled attempt (Airflow 3.4) keeps its number."""
+    # rule: a rescheduled attempt is no first one
     return ti.try_number == 1 and not is_rescheduled(ti) and not begun_before(ti)
 
 
@@ -257,6 +259,8 @@ def _known(context: Context, *, many: bool) -> str | None:
     if many and executed:
         done = sum(record.receipt is not None for record in executed)
         return f"Earlier attempts have sent {len(executed)} items of the list: {done} have succeeded."
+    from airflow_provider_bitrix24.journal import report
+
     known = " ".join(report.known(record) for record in executed)
     return known or (None if first else "")
 

@@ -126,11 +126,12 @@ def ask(
         )
     store: Any = context["task_state_store"]
     before = _noted(store)
+    # rule: the answer to a question whose note is gone is read before it is asked again
     if before is None and parked is not None:
         # Its note is gone; that does not mean that Airflow holds no answer to it.
         before = {"options": _options(parked, question.again, hook), "candidates": list(parked)}
         store.set(ASKED, before, retention=NEVER_EXPIRE)
-    if answer == "not asked":
+    if answer == "not asked":  # rule: a question that Airflow does not know is asked again
         before = None
     same = before is not None and before["candidates"] == list(question.candidates)
     options = before["options"] if before is not None and same else _options(question.candidates, question.again, hook)

@@ -30,4 +30,4 @@ class LiteralText:
             template.environment.handle_exception()
         if len(parts) == 1 and not isinstance(parts[0], jinja2.Undefined):
             return parts[0]
-        return "".join(map(str, parts))
+        return "".join(map(str, parts))  # rule: a text stays a text with native types

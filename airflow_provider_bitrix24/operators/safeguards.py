@@ -40,7 +40,7 @@ class Safeguards:
         :raises Bitrix24StoreError: it cannot be read.
         """
         refuse_backfill(self.context, allow_backfill=self.allow_backfill)
-        refuse_temporary_run(self.context)
+        refuse_temporary_run(self.context)  # rule: a temporary run pays nothing
         refuse_if_stopped(self.bitrix24_conn_id)
 
 
@@ -52,7 +52,7 @@ def refuse_if_stopped(bitrix24_conn_id: str, so_far: str = "This attempt read an
     :raises Bitrix24StoreError: the Variable cannot be read.
     :raises Bitrix24ConfigError: the option cannot be read.
     """
-    _refuse_if_all_are_stopped(so_far)
+    _refuse_if_all_are_stopped(so_far)  # rule: one option stops all payments
     # A connection in an environment variable is found in capitals and small letters; the Variable's name may be either.
     for conn_id in dict.fromkeys((bitrix24_conn_id, str(bitrix24_conn_id).lower())):
         _refuse_by_variable(SWITCH.format(conn_id), bitrix24_conn_id, so_far)
@@ -170,7 +170,7 @@ def _ask_airflow(key: str) -> str | None:
         if value is not None:
             return value
     if AIRFLOW_V_3_3_PLUS:
-        _refuse_if_listed(key)
+        _refuse_if_listed(key)  # rule: not found counts only if Airflow lists its Variables without it
     return None
 
 

@@ -43,7 +43,8 @@ def send_once(context: Context, method: str, send: Callable[[], T], *, retries: 
                 "trigger a new run if it is not there",
             )
         return send()
-    note = patient_read(store, NOTE)
+    note = patient_read(store, NOTE)  # rule: a creating call: its note counts as missing only after several reads
+    # rule: a creating call: a note that is not found does not prove that nothing was sent
     if note is None and not _has_sent_nothing(ti, retries):
         raise _unknown(
             method,
@@ -51,7 +52,7 @@ def send_once(context: Context, method: str, send: Callable[[], T], *, retries: 
             "trigger a new run if it is not there",
         )
     if isinstance(note, Mapping) and note.get("sending"):
-        if ti.max_tries <= note.get("max_tries", 0):
+        if ti.max_tries <= note.get("max_tries", 0):  # rule: a creating call: only a person sends it again
             raise _unknown(
                 method,
                 f"Attempt {note.get('try_number')} of this task was sending it when it ended",
@@ -60,6 +61,7 @@ def send_once(context: Context, method: str, send: Callable[[], T], *, retries: 
         log.warning(
             "Attempt %s may have sent %s; the task was cleared, so it is sent again.", note["try_number"], method
         )
+    # rule: a creating call: note before it is sent
     _write(store, {"method": method, "sending": True, "try_number": ti.try_number, "max_tries": ti.max_tries})
     # After the note: an attempt without it has not sent anything.
     ti.xcom_push(key=BEGUN, value=True)

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 
     from airflow.sdk import BaseOperatorLink, Context
 
-    from airflow_provider_bitrix24.triggers.payments import PaidTrigger
+    from airflow_provider_bitrix24.triggers.payments import WaitTrigger
+
 
 DEFERRAL_GRACE = timedelta(minutes=5)
 """How long after the trigger's own end Airflow waits for it, in case no triggerer runs."""
@@ -86,7 +87,7 @@ class PaidSensor(LiteralText, BaseSensorOperator):
         """Read the portal once."""
 
     @abstractmethod
-    def trigger(self, ids: Sequence[int], **waiting: Any) -> PaidTrigger:
+    def trigger(self, ids: Sequence[int], **waiting: Any) -> WaitTrigger:
         """Return what goes on looking in the triggerer."""
 
     @abstractmethod
@@ -249,11 +250,11 @@ class InvoicePaidSensor(PaidSensor):
         """Read all invoices and judge them."""
         return evaluate_invoices(ids, self.hook.get_invoices(invoice_ids=ids))
 
-    def trigger(self, ids: Sequence[int], **waiting: Any) -> PaidTrigger:
+    def trigger(self, ids: Sequence[int], **waiting: Any) -> WaitTrigger:
         """Return the trigger for these invoices."""
-        from airflow_provider_bitrix24.triggers.payments import InvoicePaidTrigger
+        from airflow_provider_bitrix24.triggers.payments import WaitForInvoicesTrigger
 
-        return InvoicePaidTrigger(invoice_ids=ids, **waiting)
+        return WaitForInvoicesTrigger(invoice_ids=ids, **waiting)
 
     def persist_links(self, context: Context, ids: Sequence[int]) -> None:
         """Store the invoice's link, if there is one invoice."""
@@ -269,7 +270,8 @@ class CrmPaymentPaidSensor(PaidSensor):
     """Wait until one payment of a deal or smart invoice, or all of several, are paid.
 
     REST methods ``crm.item.payment.get``, fifty in a request, or, with the object given, one ``crm.item.payment.list``
-    (https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-list.html).
+    (https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-list.html). More than fifty
+    payments are read by ``sale.payment.list``, 2,500 in a request, if the connection may use it.
 
     A payment that was deleted fails the task at once and for good; ``soft_fail=True`` turns that, like a timeout,
     into *skipped*, as Airflow does for every failure of a sensor that no retry can fix. A portal that cannot be read
@@ -324,18 +326,18 @@ class CrmPaymentPaidSensor(PaidSensor):
         """Read all payments and judge them."""
         owner = self._read_object()
         if owner is None:
-            return evaluate_payments(ids, self.hook.get_crm_payments(payment_ids=ids))
+            return evaluate_payments(ids, self.hook.read_payment_states(dict.fromkeys(ids)))
         type_id, object_id = owner
         listed = self.hook.list_crm_payments(entity_id=object_id, entity_type_id=type_id)
         where = f" of object {object_id} (entityTypeId {type_id})"
         return evaluate_payments(ids, {payment.id: payment for payment in listed}, where)
 
-    def trigger(self, ids: Sequence[int], **waiting: Any) -> PaidTrigger:
+    def trigger(self, ids: Sequence[int], **waiting: Any) -> WaitTrigger:
         """Return the trigger for these payments."""
-        from airflow_provider_bitrix24.triggers.payments import CrmPaymentPaidTrigger
+        from airflow_provider_bitrix24.triggers.payments import WaitForPaymentsTrigger
 
         type_id, object_id = self._read_object() or (None, None)
-        return CrmPaymentPaidTrigger(payment_ids=ids, entity_type_id=type_id, entity_id=object_id, **waiting)
+        return WaitForPaymentsTrigger(payment_ids=ids, entity_type_id=type_id, entity_id=object_id, **waiting)
 
     def persist_links(self, context: Context, ids: Sequence[int]) -> None:
         """Store the links of the object, and of the payment if there is one payment."""

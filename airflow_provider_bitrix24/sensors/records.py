@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from airflow_provider_bitrix24.triggers.payments import PaidTrigger
+    from airflow_provider_bitrix24.triggers.payments import WaitTrigger
 
 
 class Bitrix24RecordSensor(PaidSensor):
@@ -88,7 +88,7 @@ class Bitrix24RecordSensor(PaidSensor):
             return gone(method, error)
         return judge_record(method, result, condition, fail_when)
 
-    def trigger(self, ids: Sequence[int], **waiting: Any) -> PaidTrigger:
+    def trigger(self, ids: Sequence[int], **waiting: Any) -> WaitTrigger:
         """Return the trigger for this object."""
         method, parameters, condition, fail_when = self._checked()
         from airflow_provider_bitrix24.triggers.records import RecordTrigger

@@ -1,7 +1,7 @@
 """Wait in the triggerer until invoices or payments are paid, and report a reason. Triggers only read.
 
 A trigger may be started again from the beginning on another triggerer at any time: it keeps nothing but its arguments,
-among them the absolute end of the wait.
+among them the absolute end of the wait. All triggers of a process that use one connection are read together.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import asyncio
 import hashlib
 import time
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
@@ -23,15 +25,24 @@ from airflow_provider_bitrix24.triggers.poll_result import (
     evaluate_invoices,
     evaluate_payments,
 )
+from airflow_provider_bitrix24.triggers.shared_poll import SharedPoll, seat_in
+from airflow_provider_bitrix24.triggers.state_polls import InvoicePoll, PaymentPoll
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from airflow_provider_bitrix24.api.models import Invoice
+    from airflow_provider_bitrix24.api.states import Owner, States
+    from airflow_provider_bitrix24.triggers.shared_poll import Seat
+
+W = TypeVar("W")
+A = TypeVar("A")
 
 READ_FAILURES_ALLOWED = 10
 """How many looks in a row may fail (each after the hook's own repeats) before the wait is given up."""
 
 
-class PaidTrigger(BaseTrigger):
+class WaitTrigger(BaseTrigger):
     """Look, sleep, look again; what to look at is the subclass's.
 
     :meta private:
@@ -79,10 +90,6 @@ class PaidTrigger(BaseTrigger):
     def subject(self) -> dict[str, Any]:
         """Return the arguments that say what is waited for."""
 
-    @abstractmethod
-    async def look(self, hook: Bitrix24Hook) -> PollResult:
-        """Look once."""
-
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look until there is something to report; the portal is asked once more at the very end of the time.
 
@@ -91,27 +98,38 @@ class PaidTrigger(BaseTrigger):
         """
         hook = Bitrix24Hook(self.bitrix24_conn_id)
         failures, looks, wait = 0, 1, self._wait_after(1)  # the sensor's was the first look
-        while True:
-            await asyncio.sleep(max(0.0, min(wait, self.end_time - time.time())))
-            looks += 1
-            wait = self._wait_after(looks)
-            try:
-                result = await self.look(hook)
-                failures = 0
-            except Bitrix24ConnectionNotFound:
-                result = PollResult(reason=Reason.REFUSED, message=self._no_connection)
-            except Bitrix24Error as error:
-                failures += 1
-                result = evaluate_failure(error, failures=failures, allowed=self.read_failures_allowed)
-                if isinstance(error, Bitrix24RateLimited) and error.retry_after:
-                    wait = max(wait, error.retry_after)
-            if result.reason is not Reason.WAITING:
-                yield _event(result)
-                return
-            self.log.info("%s", result.message)
-            if time.time() >= self.end_time:
-                yield _event(PollResult(reason=Reason.TIMEOUT, message=result.message))
-                return
+        async with AsyncExitStack() as until_the_end:
+            next_look = self.looker(hook, until_the_end)
+            while True:
+                early, pause = False, 0.0
+                try:
+                    result, early = await next_look(max(0.0, min(wait, self.end_time - time.time())))
+                    failures = 0
+                except Bitrix24ConnectionNotFound:
+                    result = PollResult(reason=Reason.REFUSED, message=self._no_connection)
+                except Bitrix24Error as error:
+                    failures += 1
+                    result = evaluate_failure(error, failures=failures, allowed=self.read_failures_allowed)
+                    pause = (isinstance(error, Bitrix24RateLimited) and error.retry_after) or 0.0
+                looks += not early
+                wait = max(self._wait_after(looks), pause)
+                if result.reason is not Reason.WAITING:
+                    yield _event(result)
+                    return
+                self.log.info("%s", result.message)
+                if time.time() >= self.end_time:
+                    yield _event(PollResult(reason=Reason.TIMEOUT, message=result.message))
+                    return
+
+    @abstractmethod
+    def looker(
+        self, hook: Bitrix24Hook, until_the_end: AsyncExitStack
+    ) -> Callable[[float], Awaitable[tuple[PollResult, bool]]]:
+        """Return a function that waits so many seconds and looks; it also tells whether it has looked earlier.
+
+        :param hook: the connection.
+        :param until_the_end: what is to be left when the trigger ends.
+        """
 
     def _wait_after(self, looks: int) -> float:
         """Return the seconds until the next read, by Airflow's own rule, so that worker and triggerer wait alike."""
@@ -129,13 +147,57 @@ class PaidTrigger(BaseTrigger):
         )
 
 
-class InvoicePaidTrigger(PaidTrigger):
-    """Wait until legacy invoices are paid; REST method ``crm.invoice.list``, fifty invoices a page.
+class SharingTrigger(WaitTrigger, Generic[W, A]):
+    """A trigger that is read together with all others of its kind that use the same connection.
+
+    :meta private:
+    """
+
+    poll: ClassVar[type[SharedPoll[Any, Any]]]
+
+    @abstractmethod
+    def want(self) -> W:
+        """Return what the poll reads for this trigger."""
+
+    @abstractmethod
+    def evaluate(self, answer: A) -> PollResult:
+        """Judge what was read."""
+
+    def looker(
+        self, hook: Bitrix24Hook, until_the_end: AsyncExitStack
+    ) -> Callable[[float], Awaitable[tuple[PollResult, bool]]]:
+        """Take a seat in the poll, and look when the poll does."""
+        seat: Seat[W, A] | None = None
+
+        async def sit_down() -> Seat[W, A]:
+            taking = seat_in(self.poll, hook, self.want(), interval=self.poke_interval)
+            return await until_the_end.enter_async_context(taking)
+
+        async def wait_for_poll(seconds: float) -> tuple[PollResult, bool]:
+            nonlocal seat
+            if seat is None:
+                with suppress(Bitrix24Error):
+                    seat = await sit_down()
+            if seat is None:
+                await asyncio.sleep(seconds)
+                seconds, seat = 0.0, await sit_down()
+            look = await seat.look(seconds)
+            if isinstance(look.answer, Bitrix24Error):
+                raise look.answer.with_traceback(None)  # the same error is raised in many triggers
+            return self.evaluate(look.answer), look.early
+
+        return wait_for_poll
+
+
+class WaitForInvoicesTrigger(SharingTrigger[Sequence[int], Mapping[int, "Invoice | Bitrix24Error"]]):
+    """Wait until legacy invoices are paid; REST method ``crm.invoice.list``, 2,500 invoices in a request.
 
     https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-invoice-list.html
 
     :param invoice_ids: at least one.
     """
+
+    poll = InvoicePoll
 
     def __init__(self, *, invoice_ids: Sequence[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -145,15 +207,20 @@ class InvoicePaidTrigger(PaidTrigger):
         """Return the invoices."""
         return {"invoice_ids": self.invoice_ids}
 
-    async def look(self, hook: Bitrix24Hook) -> PollResult:
-        """Read all invoices and judge them."""
-        return evaluate_invoices(self.invoice_ids, await hook.aget_invoices(invoice_ids=self.invoice_ids))
+    def want(self) -> Sequence[int]:
+        """Return the invoices."""
+        return self.invoice_ids
+
+    def evaluate(self, answer: Mapping[int, Invoice | Bitrix24Error]) -> PollResult:
+        """Judge all invoices."""
+        return evaluate_invoices(self.invoice_ids, answer)
 
 
-class CrmPaymentPaidTrigger(PaidTrigger):
+class WaitForPaymentsTrigger(SharingTrigger[Mapping[int, "Owner | None"], "States"]):
     """Wait until payments of CRM objects are paid.
 
-    REST method ``crm.item.payment.list`` if the object is known, else ``crm.item.payment.get`` in batches of fifty.
+    REST method ``sale.payment.list``, 2,500 payments in a request, where the connection may use it. Else
+    ``crm.item.payment.list`` of 50 objects in a request, or ``crm.item.payment.get`` of 50 payments.
 
     https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-list.html
 
@@ -161,6 +228,8 @@ class CrmPaymentPaidTrigger(PaidTrigger):
     :param entity_type_id: 2 for a deal, 31 for a smart invoice; None if the object is not known.
     :param entity_id: of that object; None if it is not known.
     """
+
+    poll = PaymentPoll
 
     def __init__(
         self,
@@ -179,13 +248,20 @@ class CrmPaymentPaidTrigger(PaidTrigger):
         """Return the payments and their object."""
         return {"payment_ids": self.payment_ids, "entity_type_id": self.entity_type_id, "entity_id": self.entity_id}
 
-    async def look(self, hook: Bitrix24Hook) -> PollResult:
-        """Read all payments and judge them."""
+    def want(self) -> Mapping[int, Owner | None]:
+        """Return the payments with their object."""
+        return dict.fromkeys(self.payment_ids, self._owner)
+
+    @property
+    def _owner(self) -> Owner | None:
         if self.entity_id is None or self.entity_type_id is None:
-            return evaluate_payments(self.payment_ids, await hook.aget_crm_payments(payment_ids=self.payment_ids))
-        listed = await hook.alist_crm_payments(entity_id=self.entity_id, entity_type_id=self.entity_type_id)
-        where = f" of object {self.entity_id} (entityTypeId {self.entity_type_id})"
-        return evaluate_payments(self.payment_ids, {payment.id: payment for payment in listed}, where)
+            return None
+        return self.entity_type_id, self.entity_id
+
+    def evaluate(self, answer: States) -> PollResult:
+        """Judge all payments."""
+        where = f" of object {self.entity_id} (entityTypeId {self.entity_type_id})" if self._owner else ""
+        return evaluate_payments(self.payment_ids, answer, where)
 
 
 def _event(result: PollResult) -> TriggerEvent:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_bitrix24.exceptions import Bitrix24ApiError, Bitrix24Error, Bitrix24NotFound
+from airflow_provider_bitrix24.exceptions import Bitrix24Error, Bitrix24NotFound
 
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.models import Invoice, Payment
@@ -71,10 +71,17 @@ class PollResult:
         return result
 
 
-def evaluate_invoices(ids: Sequence[int], found: Mapping[int, Invoice]) -> PollResult:
-    """Judge legacy invoices: one that was deleted, cancelled or declined will not be paid."""
+def evaluate_invoices(ids: Sequence[int], found: Mapping[int, Invoice | Bitrix24Error]) -> PollResult:
+    """Judge legacy invoices: one that was deleted, cancelled or declined will not be paid.
+
+    :param found: by id; what is missing does not exist, an error is why it could not be read.
+    :raises Bitrix24Error: one of them could not be read.
+    """
+    invoices: dict[int, Invoice] = {}
     for invoice_id in ids:
         invoice = found.get(invoice_id)
+        if isinstance(invoice, Bitrix24Error):
+            raise invoice.with_traceback(None)  # it may be raised in many triggers
         if invoice is None:
             return PollResult(
                 reason=Reason.DELETED,
@@ -82,6 +89,7 @@ def evaluate_invoices(ids: Sequence[int], found: Mapping[int, Invoice]) -> PollR
                 "deleted, or there never was one with this id, or its user may not read it, or the number is a smart "
                 "invoice's (those have payments: use CrmPaymentPaidSensor). Waiting for it would not end.",
             )
+        invoices[invoice_id] = invoice
         if invoice.paid:
             continue
         if invoice.cancelled:
@@ -92,17 +100,15 @@ def evaluate_invoices(ids: Sequence[int], found: Mapping[int, Invoice]) -> PollR
             return PollResult(
                 reason=Reason.DECLINED, message=f"Invoice {invoice_id} was declined; it will not be paid."
             )
-    return _paid_or_waiting("invoice_id", "invoice", {invoice_id: found[invoice_id] for invoice_id in ids})
+    return _paid_or_waiting("invoice_id", "invoice", invoices)
 
 
-def evaluate_payments(
-    ids: Sequence[int], found: Mapping[int, Payment | Bitrix24ApiError], where: str = ""
-) -> PollResult:
+def evaluate_payments(ids: Sequence[int], found: Mapping[int, Payment | Bitrix24Error], where: str = "") -> PollResult:
     """Judge payments of CRM objects: one that was deleted will not be paid.
 
     :param found: by id; what is missing was not listed, an error is what the portal said to that id.
     :param where: " of deal 1", if only one object's payments were looked at.
-    :raises Bitrix24ApiError: the portal could not tell about one of them.
+    :raises Bitrix24Error: one of them could not be read.
     """
     payments: dict[int, Payment] = {}
     for payment_id in ids:
@@ -114,8 +120,8 @@ def evaluate_payments(
                 message=f"Payment {payment_id} is not among the payments{where} that this connection can see: it was "
                 f"deleted, or there never was one with this id{elsewhere}. Waiting for it would not end.",
             )
-        if isinstance(payment, Bitrix24ApiError):
-            raise payment
+        if isinstance(payment, Bitrix24Error):
+            raise payment.with_traceback(None)  # it may be raised in many triggers
         payments[payment_id] = payment
     return _paid_or_waiting("payment_id", "payment", payments)
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.api.values import plain
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24NotFound
-from airflow_provider_bitrix24.triggers.payments import PaidTrigger
+from airflow_provider_bitrix24.triggers.payments import WaitTrigger
 from airflow_provider_bitrix24.triggers.poll_result import PollResult, Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from contextlib import AsyncExitStack
+
     from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 
 
-class RecordTrigger(PaidTrigger):
+class RecordTrigger(WaitTrigger):
     """Wait until what a method returns satisfies a condition.
 
     :param method: REST method that reads one object.
@@ -46,6 +50,17 @@ class RecordTrigger(PaidTrigger):
             "condition": self.condition,
             "fail_when": self.fail_when,
         }
+
+    def looker(
+        self, hook: Bitrix24Hook, until_the_end: AsyncExitStack
+    ) -> Callable[[float], Awaitable[tuple[PollResult, bool]]]:
+        """Look alone: an object that is read by any method has no poll."""
+
+        async def wait_and_look(seconds: float) -> tuple[PollResult, bool]:
+            await asyncio.sleep(seconds)
+            return await self.look(hook), False
+
+        return wait_and_look
 
     async def look(self, hook: Bitrix24Hook) -> PollResult:
         """Read the object and judge it."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_bitrix24.api.io import Request, Reserve, Slot
+from airflow_provider_bitrix24.at_most_once.operations.pay_invoice import PayInvoice
 from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
 from airflow_provider_bitrix24.exceptions import Bitrix24NotSent, Bitrix24RateLimited
 from airflow_provider_bitrix24.journal.task_state import TaskStateJournal
@@ -53,13 +54,26 @@ class Watched:
                 self.steps.append("slot" if isinstance(command, Reserve) else f"{command.seconds:.0f} s")
             answer = yield command
 
-    def pay(self) -> dict[str, Any]:
-        journal = TaskStateJournal(self)
+    def payments(self, *, many: bool = False, **options: int) -> ScriptedPayments:
+        journal = TaskStateJournal(self, many=many)
         task = TaskAttempt(identity="dag:d:run:r:task:t:map_index:-1", try_number=1)
-        payments = ScriptedPayments(
-            self.world.client, self.run, self.world, logging.getLogger("payments"), journal=journal, task=task
+        return ScriptedPayments(
+            self.world.client,
+            self.run,
+            self.world,
+            logging.getLogger("payments"),
+            journal=journal,
+            task=task,
+            **options,
         )
-        return payments.pay_invoice(invoice_id=2, pay_system_id=31).as_dict()
+
+    def pay(self) -> dict[str, Any]:
+        return self.payments().pay_invoice(invoice_id=2, pay_system_id=31).as_dict()
+
+    def pay_list(self, *invoice_ids: int, batch_size: int = 25) -> list[str]:
+        engine = self.payments(many=True, batch_size=batch_size).engine
+        operations = [PayInvoice(portal=engine.portal, invoice_id=one, pay_system_id=31) for one in invoice_ids]
+        return [result.outcome for result in engine.run(operations)]  # type: ignore[union-attr]
 
 
 def test_a_write_waits_for_its_slot_before_the_read_that_permits_it(world: World) -> None:
@@ -69,6 +83,21 @@ def test_a_write_waits_for_its_slot_before_the_read_that_permits_it(world: World
     begun = ["save", "slot", "batch"]
     assert watched.steps == [*begun, "slot", "90 s", *read_again, "save", PAY, "save", "slot", GET, "save"]
     assert [entry["event"] for entry in world.portal.ledger] == ["invoice_paid"]
+
+
+def test_a_list_waits_for_its_slot_before_it_reads(world: World) -> None:
+    watched = Watched(world, Slot(90.0))
+    assert watched.pay_list(2, 7) == ["paid", "paid"]
+    read, send, read_back = ["slot", "batch"], ["save", "batch", "save"], ["slot", "batch", "save"]
+    assert watched.steps == ["save", "slot", "90 s", *read, *send, *read_back]
+
+
+def test_the_slot_of_a_list_that_sends_nothing_is_kept_for_the_next_chunk(world: World) -> None:
+    world.portal.act.pay_invoice(2)
+    world.portal.act.pay_invoice(7)
+    watched = Watched(world)
+    assert watched.pay_list(2, 7, *range(8, 12), batch_size=2) == ["already_paid"] * 2 + ["paid"] * 4
+    assert watched.steps.count("slot") == watched.steps.count("batch") == 7
 
 
 def test_the_second_send_has_a_wait_of_its_own_for_its_slot(world: World) -> None:

@@ -398,7 +398,7 @@ def test_one_too_many_is_noticed_by_the_attempt_after_one_that_died(
 
 def test_one_too_many_that_is_right_is_adopted(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     tell_twice(world, monkeypatch, ADD)
-    with pytest.raises(PaymentMismatch, match="If all of them are right, adopt payment 1034 by"):
+    with pytest.raises(PaymentMismatch, match="If all of them are right, use payment 1034 by"):
         add(sql(world, tmp_path / "j.db", 1))
     database = Database(sqlalchemy.engine.URL.create("sqlite", database=str(tmp_path / "j.db")), "the database")
     page = JournalPage(SqlJournal(database, "ann"), "acme.bitrix24.com", "key")

@@ -13,7 +13,7 @@ from airflow.sdk import DAG, BaseOperator
 
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.operators.payments import AddCrmPaymentOperator
-from airflow_provider_bitrix24.sensors.payments import InvoicePaidSensor
+from airflow_provider_bitrix24.sensors.payments import CrmPaymentPaidSensor, InvoicePaidSensor
 
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.sandbox.pytest_plugin import Sandbox
@@ -42,6 +42,7 @@ def test_the_code_of_a_page_runs(code: str, bitrix24_sandbox: Sandbox, monkeypat
         "hook": Bitrix24Hook(),
         "add_payment": SimpleNamespace(output={"payment_id": 1001}),
         "AddCrmPaymentOperator": AddCrmPaymentOperator,
+        "CrmPaymentPaidSensor": CrmPaymentPaidSensor,
         "InvoicePaidSensor": InvoicePaidSensor,
     }
     with DAG("example", schedule=None) as dag:

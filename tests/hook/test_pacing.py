@@ -24,7 +24,7 @@ from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Ra
 from airflow_provider_bitrix24.hooks import pacing
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.operators.payments import PayInvoiceOperator
-from airflow_provider_bitrix24.triggers.payments import CrmPaymentPaidTrigger
+from airflow_provider_bitrix24.triggers.payments import WaitForPaymentsTrigger
 from tests.hook import pacing_workers
 
 if TYPE_CHECKING:
@@ -83,10 +83,14 @@ def test_every_call_books_a_slot_unless_told_otherwise(connect: Any, tmp_path: P
     hook.batch({"one": READ, "two": READ})
     pickle.loads(pickle.dumps(hook)).call(*READ)
     asyncio.run(hook.acall(*READ))
-    trigger = CrmPaymentPaidTrigger(
+    trigger = WaitForPaymentsTrigger(
         payment_ids=[1001], bitrix24_conn_id="bitrix24_default", poke_interval=1, end_time=time.time()
     )
-    asyncio.run(trigger.look(Bitrix24Hook()))
+
+    async def run_trigger() -> None:
+        assert [event.payload["reason"] async for event in trigger.run()] == ["timeout"]
+
+    asyncio.run(run_trigger())
     [booked] = booked_here(tmp_path)
     bound = 5 * STANDARD.interval
     assert 0 < booked <= bound

@@ -201,7 +201,7 @@ def test_a_person_lets_it_be_added_again(desk: Desk) -> None:
 def test_a_person_gives_it_up(desk: Desk) -> None:
     desk.leave_open("a")
     assert desk.cli("resolve", desk.key("a"), "--conn-id", "payments", "--abandon", "--by", "Ada", "--yes")[0] == 0
-    with pytest.raises(PaymentRefused, match="Ada has given deal 1 up"):
+    with pytest.raises(PaymentRefused, match="Ada has abandoned deal 1"):
         desk.add("a")
     assert [entry for entry in desk.portal.ledger if entry["event"] == "payment_added"] == []
 
@@ -291,7 +291,7 @@ def test_the_record_says_what_became_of_each_decision(desk: Desk) -> None:
     shown = " ".join(desk.cli("show", *place)[1].split())
     assert f"Ada decides: use payment {theirs} (command line) - not carried out: Bob has decided again" in shown
     assert "Bob decides: send again (command line) - not carried out yet" in shown
-    with pytest.raises(PaymentAmbiguous, match=f"Bob decided to pay again, but meanwhile payment {theirs} appeared"):
+    with pytest.raises(PaymentAmbiguous, match=f"Bob decided to send again, but meanwhile payment {theirs} appeared"):
         desk.add("a")
     assert desk.json("show", desk.key("a"))["state"] == "needs_decision"
     desk.cli("resolve", *place, "--send-again", "--by", "Cid", "--yes")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_provider_bitrix24 import exceptions
+from tests.tools.message_samples import renderings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +40,11 @@ def texts() -> Iterator[str]:
                 yield node.value
 
 
-TEXTS = list(texts())
+RENDERED: dict[str, str] = {}
+"""By the name of its function, each message of the engine in all its forms."""
+for _name, _text in renderings():
+    RENDERED[_name] = f"{RENDERED.get(_name, '')}\n{_text}"
+TEXTS = [*texts(), *RENDERED.values()]
 
 
 def test_each_code_has_a_section_with_its_anchor() -> None:
@@ -65,15 +70,8 @@ def test_the_words_of_each_entry_are_those_of_a_message(heading: str, words: str
 
 
 def final_messages() -> Iterator[tuple[str, str]]:
-    """What is raised, or left to a person, by the engine: class and text, placeholders left out."""
-    engine = PACKAGE / "at_most_once"
-    messages = {
-        node.name: " ".join(_texts(ast.Module(node.body[1:], [])))
-        for file in (engine / "messages").glob("*.py")
-        for node in ast.parse(file.read_text()).body
-        if isinstance(node, ast.FunctionDef)
-    }
-    for file in engine.rglob("*.py"):
+    """What is raised, or left to a person, by the engine: class and text."""
+    for file in (PACKAGE / "at_most_once").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if not isinstance(node, ast.Call):
                 continue
@@ -82,13 +80,7 @@ def final_messages() -> Iterator[tuple[str, str]]:
             if name in ("PaymentAmbiguous", "PaymentNotApplied"):
                 used = [argument.func for argument in node.args if isinstance(argument, ast.Call)]
                 names = [function.attr for function in used if isinstance(function, ast.Attribute)]
-                yield from ((name, messages[one]) for one in names if one in messages)
-
-
-def _texts(node: ast.AST) -> Iterator[str]:
-    for part in ast.walk(node):
-        if isinstance(part, ast.Constant) and isinstance(part.value, str):
-            yield part.value
+                yield from ((name, RENDERED[one]) for one in names if one in RENDERED)
 
 
 @pytest.mark.parametrize(("name", "text"), [(name, text) for name, text in final_messages() if len(text) > 60])

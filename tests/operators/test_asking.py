@@ -226,7 +226,7 @@ def test_adding_again_is_refused_if_something_appeared_that_was_not_shown(world:
     assert (task["state"], task["try_number"]) == ("failed", 1)
     assert [entry["by"] for entry in world.added(3)] == ["rest", "person"]  # ours is that of "adopted"
     theirs = world.added(3)[-1]["payment_id"]
-    assert f"decided to pay again, but meanwhile payment {theirs} appeared" in world.printed
+    assert f"decided to send again, but meanwhile payment {theirs} appeared" in world.printed
     entry = world.journal("changed")
     assert (entry["state"], entry["candidates"]) == ("needs_decision", [theirs])
 
@@ -240,7 +240,7 @@ def test_what_is_given_up_is_red_and_not_retried(world: World) -> None:
     task = world.task("given_up")
     assert (task["state"], task["try_number"]) == ("failed", 1)
     assert not [e for e in world.portal.ledger if e["event"] == "payment_paid" and e["payment_id"] == 1001]
-    assert "has given payment 1001 up" in world.printed
+    assert "has abandoned payment 1001" in world.printed
 
 
 def test_a_time_out_in_the_middle_of_a_request_is_resolved_by_the_next_attempt(world: World) -> None:
@@ -316,7 +316,7 @@ def test_an_answer_that_came_too_late_is_heard_when_the_task_is_cleared(world: W
         assert "nobody has answered it within 1 second" in world.log("answered_late")
         assert world.journal("answered_late")["decisions"] == []
         return
-    assert "has given deal 2 up" in world.log("answered_late")
+    assert "has abandoned deal 2" in world.log("answered_late")
     (decision,) = world.journal("answered_late")["decisions"]
     assert (decision["what"], decision["through"]) == ("abandon", "Airflow")
 

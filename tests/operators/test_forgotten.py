@@ -198,7 +198,7 @@ def test_a_person_decides(portal: Any, stateful: Task, journal: Path, operation:
     decide(key, decision)
     discard(stateful)
     if decision == "abandon":
-        with pytest.raises(AirflowFailException, match="PaymentRefused: anna has given"):
+        with pytest.raises(AirflowFailException, match="PaymentRefused: anna has abandoned"):
             OPERATORS[operation](journal_conn_id="payments").execute(stateful.context)
     else:
         receipt = OPERATORS[operation](journal_conn_id="payments").execute(stateful.context)
@@ -444,7 +444,7 @@ def test_a_decision_at_a_terminal_is_heard_after_a_wrong_not_found(
         return get(key, default)
 
     stateful.store.get = not_found  # type: ignore[method-assign]
-    with pytest.raises(AirflowFailException, match="PaymentRefused: anna has given"):
+    with pytest.raises(AirflowFailException, match="PaymentRefused: anna has abandoned"):
         OPERATORS[operation]().execute(stateful.context)
     assert len(write_requests(portal, operation)) == 1
 

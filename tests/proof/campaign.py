@@ -19,7 +19,7 @@ from tests.proof.strikes import (
     Broken,
 )
 from tests.proof.wire import digest
-from tests.proof.world import Outcome, Strand, Worker, World
+from tests.proof.world import OTHER, Outcome, Strand, Worker, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -44,6 +44,8 @@ class Operation:
     fill: Mapping[int, int] | None = None
     inside: bool = False
     """Whether it writes in a batch."""
+    paid_before: bool = False
+    """Whether payment 1001 is paid before the task begins."""
 
 
 def _add(**options: Any) -> Callable[[ScriptedPayments], Receipt]:
@@ -68,6 +70,19 @@ OPERATIONS: Final = {
             "pay_crm_payment",
             lambda payments: payments.pay_crm_payment(payment_id=1001, allow_zero=False),
             lambda world: f"{world.name}:payment:1001",
+        ),
+        Operation(
+            "unpay",
+            "unpay_crm_payment",
+            lambda payments: payments.unpay_crm_payment(payment_id=1001),
+            lambda world: f"{world.name}:payment:1001:unpay",
+            paid_before=True,
+        ),
+        Operation(
+            "delete",
+            "delete_crm_payment",
+            lambda payments: payments.delete_crm_payment(payment_id=1001),
+            lambda world: f"{world.name}:payment:1001:delete",
         ),
     )
 }
@@ -129,6 +144,8 @@ def tell(case: Case, database: VirtualDatabase | None) -> Told:
     """
     world = World(case.journal, database)
     judge = Judge(world, case.operation.key(world), case.operation.operation)
+    if case.operation.paid_before:
+        world.portal.act.pay_payment(1001, by="person", user_id=OTHER)
     director = Strikes(case.strikes)
     world.director = director
     run = Run(world, case.operation, judge, any(strike in FREEZES for strike in case.strikes.values()))

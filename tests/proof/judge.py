@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.exceptions import Bitrix24Error
     from tests.proof.world import Outcome, World
 
-MARKED = {"pay_invoice": ("invoice_paid", "invoice_id"), "pay_crm_payment": ("payment_paid", "payment_id")}
+MARKED = {
+    "pay_invoice": ("invoice_paid", "invoice_id"),
+    "pay_crm_payment": ("payment_paid", "payment_id"),
+    "unpay_crm_payment": ("payment_unpaid", "payment_id"),
+    "delete_crm_payment": ("payment_deleted", "payment_id"),
+}
+UNDONE = {"invoice_paid": "invoice_unpaid", "payment_paid": "payment_unpaid", "payment_unpaid": "payment_paid"}
 DENIALS = re.compile(r"nothing (was|is) (sent|recorded|executed)(?! again)|sent nothing", re.IGNORECASE)
 ADMISSIONS = re.compile(r"may have been|MAY be|HAS been added|cannot tell|was added|is in the journal")
 
@@ -27,7 +33,7 @@ class Judge:
     key: str
     operation: str
     granted: int = 0
-    """How often a person has decided to pay again."""
+    """How often a person has decided to send again."""
     vouched: set[int] = field(default_factory=set)
     """Payments that a person, or the author of the DAG, has vouched for."""
 
@@ -47,8 +53,8 @@ class Judge:
         return [number for number in self.added() if number in self.world.portal.state.payments]
 
     def marks(self) -> list[dict[str, Any]]:
-        """The times that this key's requests have made something paid."""
-        return [entry for entry in self.mine if entry["event"] in ("invoice_paid", "payment_paid")]
+        """The times that this key's requests have made something paid or unpaid, or deleted it."""
+        return [entry for entry in self.mine if entry["event"] in {event for event, _ in MARKED.values()}]
 
     # -- one attempt
 
@@ -98,12 +104,16 @@ class Judge:
         number = receipt[name]
         if receipt["outcome"] == "paid" and not any(mark[name] == number for mark in self.marks()):
             raise Broken(f"green and paid, but none of our requests has paid {name} {number}")
+        if not self._shows(event, number) and not (event in UNDONE and self._undone(UNDONE[event], number)):
+            raise Broken(f"green, but {name} {number} does not show {event}")
+
+    def _shows(self, event: str, number: int) -> bool:
         state = self.world.portal.state
-        paid = (
-            state.invoices[number].payed if receipt["operation"] == "pay_invoice" else state.payments[number].paid
-        ) == "Y"
-        if not paid and not self._undone(event.replace("_paid", "_unpaid"), number):
-            raise Broken(f"green, but {name} {number} is not paid")
+        if event == "payment_deleted":
+            return number not in state.payments
+        if event == "invoice_paid":
+            return state.invoices[number].payed == "Y"
+        return (state.payments[number].paid == "Y") == (event == "payment_paid")
 
     def _undone(self, event: str, number: int) -> bool:
         name = "invoice_id" if event.startswith("invoice") else "payment_id"

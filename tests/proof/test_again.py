@@ -91,7 +91,7 @@ def test_nothing_is_sent_while_another_operation_may_still_arrive(
     world = World(journal, database)
     outcomes(world, ("first", pay))
     sends = len(world.sends)
-    world.director = Script({"reset": {3: "killed before"}})
+    world.director = Script({"reset": {4: "killed before"}})
     assert world.worker("reset", 1).attempt(unpay).killed
     assert len(world.sends) == sends
     world.portal.state.payments[1001].paid = "N"  # somebody does it by hand
@@ -99,3 +99,7 @@ def test_nothing_is_sent_while_another_operation_may_still_arrive(
     assert isinstance(error, PaymentInProgress)
     assert "may still arrive" in str(error)
     assert len(world.sends) == sends
+    world.advance(2 * world.settle_window)
+    assert world.worker("reset", 2).attempt(unpay).receipt is not None
+    assert world.worker("another", 2).attempt(work).receipt is not None  # type: ignore[arg-type]
+    assert len(world.sends) == sends + 1

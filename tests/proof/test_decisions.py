@@ -162,7 +162,7 @@ def test_paying_again_is_about_the_same_object(fill_products: bool, database: Vi
     resolve(world, "send_again")
     error = world.worker("a", 2).attempt(do(4)).error
     assert isinstance(error, PaymentMismatch)
-    assert "entity_id 1 instead of 4. bob decided to pay again for the former ones" in str(error)
+    assert "entity_id 1 instead of 4. bob decided to send again for the former ones" in str(error)
     assert writes(world) == []
     # For the same object as before it is carried out.
     assert receipt_of(world.worker("a", 3).attempt(do(1))) == ("created", "response", 1034)
@@ -177,7 +177,7 @@ def test_giving_up_in_the_database_is_not_undone_by_the_copy(database: VirtualDa
     for attempt in (2, 3):
         error = world.worker("a", attempt).attempt(do).error
         assert isinstance(error, PaymentRefused)
-        assert "bob has given deal 1 up" in str(error)
+        assert "bob has abandoned deal 1" in str(error)
 
 
 def test_what_is_adopted_in_place_of_a_returned_one_is_filled(database: VirtualDatabase) -> None:

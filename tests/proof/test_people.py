@@ -178,7 +178,7 @@ def test_a_decision_to_adopt_a_mark_is_turned_down(database: VirtualDatabase) ->
     page.write(entry.decided(decision("use_payment", payment_id=5)), lease=0)
     error = world.worker("a", 2).attempt(pay.do).error
     assert isinstance(error, PaymentAmbiguous)
-    assert "so there is nothing to adopt" in str(error)
+    assert "so there is no payment to use" in str(error)
     assert entry_of(world, key).state == "needs_decision"
 
 
@@ -257,7 +257,7 @@ def test_a_done_key_that_was_undone_can_be_given_up(
     for attempt in (2, 3):
         error = world.worker("a", attempt).attempt(made.do).error
         assert isinstance(error, PaymentRefused)
-        assert "bob has given" in str(error)
+        assert "bob has abandoned" in str(error)
     assert len(writes(world, key)) == 1
     # And taken up again.
     resolve(world, "send_again", key=key)

@@ -359,7 +359,7 @@ def test_a_person_adopts_what_is_not_there() -> None:
     world.people("deletes")
     outcome = world.worker("a", 2).attempt(adding(decision=decision("use_payment", candidate, payment_id=candidate)))
     assert isinstance(outcome.error, PaymentAmbiguous)
-    assert "anna decided to adopt payment 1033, but deal 1 has no such payment now" in str(outcome.error)
+    assert "anna decided to use payment 1033, but deal 1 has no such payment now" in str(outcome.error)
     assert writes(world) == [ADD]
 
 
@@ -388,7 +388,7 @@ def test_what_is_given_up_stays_given_up() -> None:
     for attempt, decided in ((2, decision("abandon")), (3, None)):
         outcome = world.worker("a", attempt).attempt(adding(decision=decided))
         assert isinstance(outcome.error, PaymentRefused)
-        assert "anna has given deal 1 up" in str(outcome.error)
+        assert "anna has abandoned deal 1" in str(outcome.error)
     assert writes(world) == [ADD]
 
 

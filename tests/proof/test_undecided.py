@@ -163,7 +163,7 @@ def test_who_gives_up_is_always_heard(journal: str, asked: bool, database: Virtu
             world.people("deletes")
     error = world.worker("a", 2).attempt(adding(decision=decision("abandon", 1))).error
     assert isinstance(error, PaymentRefused)
-    assert "anna has given deal 1 up" in str(error)
+    assert "anna has abandoned deal 1" in str(error)
     assert writes(world) == ([ADD] if asked else [])
     assert isinstance(world.worker("a", 3).attempt(adding()).error, PaymentRefused)
 
@@ -177,7 +177,7 @@ def test_who_adopts_what_is_gone_has_nothing_added(journal: str, database: Virtu
     late = decision("use_payment", *asked.candidates, payment_id=1034)
     first = world.worker("a", 2).attempt(adding(decision=late)).error
     assert isinstance(first, PaymentAmbiguous)
-    assert "anna decided to adopt payment 1034, but deal 1 has no such payment now" in str(first)
+    assert "anna decided to use payment 1034, but deal 1 has no such payment now" in str(first)
     assert isinstance(world.worker("a", 3).attempt(adding()).error, PaymentAmbiguous)
     assert writes(world) == [ADD]
 

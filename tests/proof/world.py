@@ -238,10 +238,12 @@ class World:
         elif what in ("pays", "the connection's user pays"):
             user = OTHER if what == "pays" else OURS
             act.pay_invoice(2, by="person", user_id=user)
-            act.pay_payment(1001, by="person", user_id=user)
+            if 1001 in state.payments:
+                act.pay_payment(1001, by="person", user_id=user)
         elif what == "takes back":
             act.unpay_invoice(2, user_id=OTHER)
-            act.unpay_payment(1001, user_id=OTHER)
+            if 1001 in state.payments:
+                act.unpay_payment(1001, user_id=OTHER)
         elif what == "deletes" and newest is not None:
             act.delete_payment(newest, user_id=OTHER)
 

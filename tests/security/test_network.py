@@ -9,6 +9,7 @@ import base64
 import json
 import socket
 import ssl
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,7 +30,7 @@ from tests.security.bait import Bait
 from tests.security.proxies import connect_proxy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
 METHOD = "crm.item.payment.add"
@@ -101,6 +102,17 @@ def test_no_header_leads_elsewhere(serve: Any, driver: Any, bait: Bait, status: 
     assert len(server.requests) == 2
 
 
+def _raise(states: dict[int, Any]) -> None:
+    """Raise the error that these methods return for what they could not read."""
+    for state in states.values():
+        if isinstance(state, Exception):
+            raise state
+
+
+async def _araise(states: Awaitable[dict[int, Any]]) -> None:
+    _raise(await states)
+
+
 HOOK_CALLS: dict[str, Callable[[Bitrix24Hook], Any]] = {
     "call": lambda hook: hook.call("profile"),
     "call_raw": lambda hook: hook.call_raw("profile"),
@@ -116,6 +128,9 @@ HOOK_CALLS: dict[str, Callable[[Bitrix24Hook], Any]] = {
     "rest: create": lambda hook: hook.rest.crm_item_payment_add(entity_id=1, entity_type_id=2),
     "get_crm_payment": lambda hook: hook.get_crm_payment(payment_id=1001),
     "get_crm_payments": lambda hook: hook.get_crm_payments(payment_ids=[1001]),
+    "read_invoice_states": lambda hook: _raise(hook.read_invoice_states([2])),
+    "read_payment_states": lambda hook: _raise(hook.read_payment_states({1001: None})),
+    "read_paid_since": lambda hook: hook.read_paid_since("payment", datetime(2026, 1, 1, tzinfo=UTC)),
     "list_crm_payments": lambda hook: hook.list_crm_payments(entity_id=4),
     "update_crm_payment": lambda hook: hook.update_crm_payment(payment_id=1001, pay_system_id=8),
 }
@@ -133,6 +148,9 @@ ASYNC_CALLS: dict[str, Callable[[Bitrix24Hook], Any]] = {
     "arest: create": lambda hook: hook.arest.crm_item_payment_add(entity_id=1, entity_type_id=2),
     "aget_crm_payment": lambda hook: hook.aget_crm_payment(payment_id=1001),
     "aget_crm_payments": lambda hook: hook.aget_crm_payments(payment_ids=[1001]),
+    "aread_invoice_states": lambda hook: _araise(hook.aread_invoice_states([2])),
+    "aread_payment_states": lambda hook: _araise(hook.aread_payment_states({1001: None})),
+    "aread_paid_since": lambda hook: hook.aread_paid_since("payment", datetime(2026, 1, 1, tzinfo=UTC)),
     "alist_crm_payments": lambda hook: hook.alist_crm_payments(entity_id=4),
     "aupdate_crm_payment": lambda hook: hook.aupdate_crm_payment(payment_id=1001, pay_system_id=8),
 }

@@ -28,7 +28,7 @@ from airflow_provider_bitrix24.sandbox.portal import Portal
 from airflow_provider_bitrix24.sandbox.pytest_plugin import Sandbox
 from airflow_provider_bitrix24.sandbox.server import SandboxServer
 from airflow_provider_bitrix24.sensors.payments import CrmPaymentPaidSensor, InvoicePaidSensor
-from airflow_provider_bitrix24.triggers.payments import CrmPaymentPaidTrigger, InvoicePaidTrigger
+from airflow_provider_bitrix24.triggers.payments import WaitForInvoicesTrigger, WaitForPaymentsTrigger
 from tests.security.needles import Needles
 
 if TYPE_CHECKING:
@@ -173,8 +173,8 @@ def test_no_frame_of_ours_shows_a_secret(everything: Everything) -> None:
 def test_triggers_take_ids_along_and_nothing_else(bitrix24_sandbox: Any) -> None:
     needles = Needles({"webhook": bitrix24_sandbox.secret})
     for trigger in (
-        InvoicePaidTrigger(bitrix24_conn_id="bitrix24_default", invoice_ids=[1], poke_interval=1, end_time=0),
-        CrmPaymentPaidTrigger(bitrix24_conn_id="bitrix24_default", payment_ids=[1], poke_interval=1, end_time=0),
+        WaitForInvoicesTrigger(bitrix24_conn_id="bitrix24_default", invoice_ids=[1], poke_interval=1, end_time=0),
+        WaitForPaymentsTrigger(bitrix24_conn_id="bitrix24_default", payment_ids=[1], poke_interval=1, end_time=0),
     ):
         assert not needles.found_in(f"{trigger!r} {trigger.serialize()!r} {vars(trigger)!r}")
 

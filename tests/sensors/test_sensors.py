@@ -19,7 +19,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_bitrix24.exceptions import Bitrix24Error, Bitrix24NoAnswer
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.sensors.payments import CrmPaymentPaidSensor, InvoicePaidSensor
-from airflow_provider_bitrix24.triggers.payments import CrmPaymentPaidTrigger, InvoicePaidTrigger
+from airflow_provider_bitrix24.triggers.payments import WaitForInvoicesTrigger, WaitForPaymentsTrigger
 
 if TYPE_CHECKING:
     from conftest import Task
@@ -90,11 +90,25 @@ def test_the_payments_of_one_object_are_read_by_one_list(portal: Any, task: Task
 
 
 @BOTH
-def test_a_thousand_in_twenty_requests(portal: Any, task: Task, kind: str) -> None:
-    # Unknown ids are looked for like any other.
+def test_a_thousand_in_one_request(portal: Any, task: Task, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", portal.connection)  # whose reads may take their time
+    if kind == "invoice":
+        ids = [portal.portal.create("invoice", {"price": "1.00", "order_topic": "One"}) for _ in range(1000)]
+    else:
+        ids = [portal.act.add_payment(2, 3, amount="1.00") for _ in range(1000)]
+    for number in ids:
+        (portal.act.pay_invoice if kind == "invoice" else portal.act.pay_payment)(number)
+    assert len(sensor(kind, ids).execute(task.context)) == 1000
+    assert len(http_requests(portal)) == 1
+
+
+@BOTH
+def test_a_thousand_that_do_not_exist(portal: Any, task: Task, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", portal.connection)
+    # A payment that the list does not show is read by its id before it counts as deleted.
     with pytest.raises(AirflowFailException):
         sensor(kind, list(range(5001, 6001))).execute(task.context)
-    assert len(http_requests(portal)) <= 20
+    assert len(http_requests(portal)) <= 21
 
 
 def test_a_thousand_payments_of_one_deal_in_one_request(portal: Any, task: Task) -> None:
@@ -306,7 +320,7 @@ def test_an_invoice_is_deferred_after_one_look(portal: Any, task: Task) -> None:
     with pytest.raises(TaskDeferred) as caught:
         sensor("invoice", [1, 2], deferrable=True, timeout=600).execute(task.context)
     trigger = caught.value.trigger
-    assert isinstance(trigger, InvoicePaidTrigger)
+    assert isinstance(trigger, WaitForInvoicesTrigger)
     assert trigger.invoice_ids == [1, 2]
     assert trigger.poke_interval == 0.05
     assert before + 600 <= trigger.end_time <= time.time() + 600
@@ -320,7 +334,7 @@ def test_a_payment_is_deferred_with_its_object(portal: Any, task: Task) -> None:
     with pytest.raises(TaskDeferred) as caught:
         sensor("payment", deferrable=True, entity_type_id="deal", entity_id="4", silent_fail=True).execute(task.context)
     trigger = caught.value.trigger
-    assert isinstance(trigger, CrmPaymentPaidTrigger)
+    assert isinstance(trigger, WaitForPaymentsTrigger)
     assert (trigger.payment_ids, trigger.entity_type_id, trigger.entity_id) == ([1001], 2, 4)
     assert trigger.read_failures_allowed is None
 
@@ -436,7 +450,7 @@ def test_how_to_wait_reaches_the_trigger(
             timeout=timeout,
         ).execute(task.context)  # fmt: skip
     trigger = caught.value.trigger
-    assert isinstance(trigger, InvoicePaidTrigger)
+    assert isinstance(trigger, WaitForInvoicesTrigger)
     assert (trigger.exponential_backoff, trigger.poke_interval) == (True, 5)
     assert trigger.max_wait == (None if max_wait is None else 90)
     assert before + 600 <= trigger.end_time <= time.time() + 600

@@ -6,28 +6,27 @@ import asyncio
 import importlib
 import json
 import time
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from airflow_provider_bitrix24.triggers.payments import CrmPaymentPaidTrigger, InvoicePaidTrigger, PaidTrigger
+from airflow_provider_bitrix24.triggers.payments import WaitForInvoicesTrigger, WaitForPaymentsTrigger, WaitTrigger
 from airflow_provider_bitrix24.triggers.poll_result import Reason
 
 WAITING: dict[str, Any] = {"bitrix24_conn_id": "bitrix24_default", "poke_interval": 0.05}
 BOTH = pytest.mark.parametrize("kind", ["invoice", "payment", "payment of an object"])
 
 
-def trigger(kind: str, ids: list[int] | None = None, *, seconds: float = 300, **options: Any) -> PaidTrigger:
+def trigger(kind: str, ids: list[int] | None = None, *, seconds: float = 300, **options: Any) -> WaitTrigger:
     waiting = {**WAITING, "end_time": time.time() + seconds, **options}
     if kind == "invoice":
-        return InvoicePaidTrigger(invoice_ids=ids or [2], **waiting)
+        return WaitForInvoicesTrigger(invoice_ids=ids or [2], **waiting)
     if kind == "payment":
-        return CrmPaymentPaidTrigger(payment_ids=ids or [1001], **waiting)
-    return CrmPaymentPaidTrigger(payment_ids=ids or [1001], entity_type_id=2, entity_id=4, **waiting)
+        return WaitForPaymentsTrigger(payment_ids=ids or [1001], **waiting)
+    return WaitForPaymentsTrigger(payment_ids=ids or [1001], entity_type_id=2, entity_id=4, **waiting)
 
 
-async def report(waiting: PaidTrigger) -> dict[str, Any]:
+async def report(waiting: WaitTrigger) -> dict[str, Any]:
     events = [event async for event in waiting.run()]
     (event,) = events
     payload = event.payload
@@ -69,17 +68,10 @@ async def test_it_reports_when_everything_is_paid(portal: Any, kind: str) -> Non
 
 
 @BOTH
-async def test_the_first_look_comes_after_poke_interval(
-    portal: Any, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_first_look_comes_after_poke_interval(portal: Any, kind: str, clock: Any) -> None:
     slept: list[tuple[float, int]] = []
-
-    async def sleep(seconds: float) -> None:
-        slept.append((seconds, looks(portal)))
-
+    clock.before_wait = lambda seconds: slept.append((seconds, looks(portal)))
     pay(portal, kind)
-    # Only the trigger's own: the portal, in another thread, sleeps as well.
-    monkeypatch.setattr("airflow_provider_bitrix24.triggers.payments.asyncio", SimpleNamespace(sleep=sleep))
     event = await report(trigger(kind, seconds=900, poke_interval=30))
     assert event["reason"] == "paid"
     assert slept == [(30, 0)]
@@ -185,11 +177,10 @@ async def test_an_error_that_no_wait_can_mend_is_reported_at_once(
 async def test_a_portal_that_says_to_come_back_later_is_left_alone_until_then(portal: Any) -> None:
     from airflow_provider_bitrix24.exceptions import Bitrix24RateLimited
 
-    class Limited(InvoicePaidTrigger):
-        async def look(self, hook: Any) -> Any:
-            first = not portal.requests
-            result = await super().look(hook)
-            if first:
+    class Limited(WaitForInvoicesTrigger):
+        def evaluate(self, answer: Any) -> Any:
+            result = super().evaluate(answer)
+            if looks(portal) == 1:
                 self.end_time = time.time() + 0.2  # from here, so that a slow machine does not use it up
                 raise Bitrix24RateLimited("OPERATION_TIME_LIMIT", 429, "crm.invoice.list", retry_after=3600)
             return result
@@ -250,7 +241,7 @@ async def test_the_event_loop_goes_on_while_the_portal_is_silent(portal: Any, ki
 
 
 def test_nothing_is_read_when_a_trigger_is_made() -> None:
-    made = InvoicePaidTrigger(invoice_ids=[1], bitrix24_conn_id="there_is_none", poke_interval=1, end_time=0)
+    made = WaitForInvoicesTrigger(invoice_ids=[1], bitrix24_conn_id="there_is_none", poke_interval=1, end_time=0)
     assert "there_is_none" in repr(made)
 
 
@@ -264,7 +255,7 @@ async def test_a_connection_that_the_triggerer_does_not_have_is_reported(portal:
 
 @pytest.mark.parametrize("kind", ["payment", "payment of an object"])
 async def test_another_payment_than_asked_for_is_not_taken_for_it(portal: Any, kind: str) -> None:
-    other = CrmPaymentPaidTrigger(payment_ids=[1001], **WAITING, end_time=time.time() + 0.3)
+    other = WaitForPaymentsTrigger(payment_ids=[1001], **WAITING, end_time=time.time() + 0.3)
     if kind == "payment of an object":
         other.entity_type_id, other.entity_id = 2, 5  # where 1002 is, and paid
     else:
@@ -279,12 +270,6 @@ async def test_another_payment_than_asked_for_is_not_taken_for_it(portal: Any, k
     assert (await report(other))["reason"] in ("timeout", "deleted")
 
 
-def let_waits_pass(monkeypatch: pytest.MonkeyPatch, wait: Any) -> None:
-    """Replace the sleep of the triggers alone: the sandbox beside them has an event loop that needs its own."""
-    names = SimpleNamespace(**{**vars(asyncio), "sleep": wait})
-    monkeypatch.setattr("airflow_provider_bitrix24.triggers.payments.asyncio", names)
-
-
 @BOTH
 @pytest.mark.parametrize(
     ("poke_interval", "max_wait", "least", "most"),
@@ -297,7 +282,7 @@ def let_waits_pass(monkeypatch: pytest.MonkeyPatch, wait: Any) -> None:
 )
 async def test_waits_grow_as_they_do_in_a_worker(
     portal: Any,
-    monkeypatch: pytest.MonkeyPatch,
+    clock: Any,
     kind: str,
     poke_interval: float,
     max_wait: float | None,
@@ -305,32 +290,26 @@ async def test_waits_grow_as_they_do_in_a_worker(
     most: list[float],
 ) -> None:
     """The clock is the test's: each wait passes at once."""
-    now, waits = time.time(), list[float]()
+    now = time.time()
 
-    async def wait(seconds: float) -> None:
-        waits.append(seconds)
-        if len(waits) == len(least):
+    def pay_in_the_last_wait(seconds: float) -> None:
+        if len(clock.waits) == len(least) - 1:
             pay(portal, kind)
 
+    clock.before_wait = pay_in_the_last_wait
     waiting = trigger(
         kind, poke_interval=poke_interval, exponential_backoff=True, max_wait=max_wait, end_time=now + 10**6
     )
-    let_waits_pass(monkeypatch, wait)
     assert (await report(waiting))["reason"] == "paid"
-    assert len(waits) == len(least)
-    for low, waited, high in zip(least, waits, most, strict=True):
+    for low, waited, high in zip(least, clock.waits, most, strict=True):
         assert low <= waited <= high
 
 
-async def test_without_back_off_each_wait_is_the_same(portal: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    waits: list[float] = []
-
-    async def wait(seconds: float) -> None:
-        waits.append(seconds)
-        if len(waits) == 4:
+async def test_without_back_off_each_wait_is_the_same(portal: Any, clock: Any) -> None:
+    def pay_in_the_last_wait(seconds: float) -> None:
+        if len(clock.waits) == 3:
             pay(portal, "invoice")
 
-    waiting = trigger("invoice", poke_interval=60.0, max_wait=5.0)
-    let_waits_pass(monkeypatch, wait)
-    assert (await report(waiting))["reason"] == "paid"
-    assert waits == [60.0] * 4
+    clock.before_wait = pay_in_the_last_wait
+    assert (await report(trigger("invoice", poke_interval=60.0, max_wait=5.0)))["reason"] == "paid"
+    assert clock.waits == [60.0] * 4

@@ -73,7 +73,7 @@ METHODS: Final = (
         any_case=True,
         result="the reply is not documented",
         errors=_NO_CODE,
-        moves_money=True,
+        moves_money=True,  # rule: what changes a legacy invoice changes whether it is paid
         page=f"{_PAGE}update",
     ),
     Method(

@@ -31,7 +31,7 @@ def what_to_do(of: str, how_to_decide: str | None) -> str:
             "the payment is there, go on with it by hand; if not, start a new run of the DAG."
         )
     return (
-        f"What to do: look at the payments of {of} in Bitrix24, and decide, to adopt one, to pay again, or to give up, "
+        f"What to do: look at the payments of {of} in Bitrix24, and decide, to use one of them, to send again, or to abandon, "
         f"by {how_to_decide}; then clear this task."
     )
 
@@ -257,7 +257,7 @@ def payment_is_gone(payment_id: int, of: str, how_to_decide: str, *, succeeded: 
         f"Payment {payment_id} of {of} {said}, and the portal does not show it now: somebody has deleted it, or it was "
         f"never kept. Nothing was sent by this attempt, and nothing is sent again automatically. Look at the "
         f"payments of "
-        f"{of} in Bitrix24: if another one has taken its place, adopt that; if one must be added again, pay again. "
+        f"{of} in Bitrix24: if another one has taken its place, use that; if one must be added again, send again. "
         f"Decide by {how_to_decide}; then clear this task."
     )
 
@@ -267,7 +267,7 @@ def one_too_many(payment_id: int, others: Collection[int], of: str, how_to_decid
     decide = (
         ""
         if how_to_decide is None
-        else (f" If all of them are right, adopt payment {payment_id} by {how_to_decide} before.")
+        else (f" If all of them are right, use payment {payment_id} by {how_to_decide} before.")
     )
     return (
         f"Payment {payment_id} HAS been added to {of}, and {payments(others)} appeared with it. One was sent, so "

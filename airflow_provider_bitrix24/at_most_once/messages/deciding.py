@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.at_most_once.record import Decision, Record
     from airflow_provider_bitrix24.journal.protocol import Saved
 
-NOTHING_TO_USE: Final = "a mark is there or not, so there is nothing to adopt"
+NOTHING_TO_USE: Final = "a mark is there or not, so there is no payment to use"
 
 
 def how_to_decide(record: Record, command: str | None, hint: str) -> str:
@@ -115,7 +115,7 @@ def decision_not_carried_out(decision: Decision, why: str, record: Record, how_t
 def abandoned(record: Record, decision: Decision, set_aside: str, how_to_decide: str) -> str:
     """A person has abandoned the key."""
     happened = (
-        f"{decision.by} has given {record.subject} up for the key {record.key!r} at {decision.at} "
+        f"{decision.by} has abandoned {record.subject} for the key {record.key!r} at {decision.at} "
         f"({decision.through}). Nothing was sent by this attempt. {known(record)}"
     )
     return (
@@ -124,4 +124,4 @@ def abandoned(record: Record, decision: Decision, set_aside: str, how_to_decide:
 
 
 def _decided(decision: Decision) -> str:
-    return f"decided to adopt payment {decision.payment_id}" if decision.payment_id else "decided to pay again"
+    return f"decided to use payment {decision.payment_id}" if decision.payment_id else "decided to send again"

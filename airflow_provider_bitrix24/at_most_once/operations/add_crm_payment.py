@@ -126,8 +126,8 @@ class Adding:
         """
         attempt, write = self.attempt, self.write
         yield from write.look_at_object()
-        yield from self._await_lost_notes()
-        yield from self._learn_from_the_overtaken()
+        yield from self._await_lost_notes()  # rule: lost notes are waited for before an add
+        yield from self._learn_from_the_overtaken()  # rule: what others were told is learned first
         candidates = yield from find_candidates(attempt.record, write.view.shown)
         shown = {payment.id for payment in write.view.shown.payments}
         decision = yield from carry_out_decision(attempt, candidates, shown)
@@ -195,7 +195,7 @@ class Adding:
             return (yield from self._return_existing())
         if attempt.record.receipt is not None:
             return write.receipt(write.payment, outcome="existing", recovered=True)
-        if attempt.record.evidence == "response":
+        if attempt.record.evidence == "response":  # rule: also by the attempt after one that died
             yield from refuse_surplus(write, write.payment.id)
         return (yield from self._go_on(write.payment))
 
@@ -211,6 +211,8 @@ class Adding:
         existing = write.existing()
         if existing is None:
             raise RuntimeError("nothing is used instead")
+        if attempt.found:  # rule: other parameters use no existing payment
+            attempt.refuse_other_parameters("No payment of it is on the portal.")
         payment, evidence = existing
         if evidence == "portal_state" and write.pay_system_id not in (None, payment.pay_system_id):
             raise PaymentMismatch(

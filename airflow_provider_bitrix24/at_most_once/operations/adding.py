@@ -115,7 +115,7 @@ class AddWrite(Write):
 
     def recorded(self) -> Recorded:
         """What the journal says; a payment that is known was acknowledged."""
-        if self.attempt.record.payment_id is not None:
+        if self.attempt.record.payment_id is not None:  # rule: what was undone is not sent again: a payment
             return Recorded(last="acknowledged")
         return super().recorded()
 
@@ -245,12 +245,16 @@ class AddWrite(Write):
         record, shown = self.attempt.record, self.view.shown
         if record.payment_id is not None:
             return None
+        if record.question is not None and record.possible_sends:
+            return None  # rule: what was sent is a person's to decide about
         if record.nothing_executed:
             tagged = [one for one in shown.payments if one.id in shown.tagged - set(record.dismissed)]
-            if len(tagged) == 1 and not shown.tagged_elsewhere - set(record.dismissed):
+            elsewhere = shown.tagged_elsewhere - set(record.dismissed)
+            if len(tagged) == 1 and not elsewhere:
                 return tagged[0], "tag"
-            if tagged or self.attempt.may_be_forgotten:
+            if tagged or elsewhere or self.attempt.may_be_forgotten:
                 return None
+        # rule: an unpaid payment counts before every send
         unpaid = self._unpaid() if self.wanted.if_unpaid_exists == "return" else []
         return (unpaid[0], "portal_state") if len(unpaid) == 1 else None
 
@@ -326,6 +330,7 @@ class AddWrite(Write):
         attempt = self.attempt
         if any(payment.id == result for payment in self.view.shown.payments):
             return Bitrix24OutcomeUnknown(METHOD, answered=True, text=messages.id_was_there_before(result))
+        # rule: reply before read back: a payment
         yield from attempt.keep(attempt.record.identified(result, "response").acknowledged())
         attempt.log.info("The portal added payment %s to %s; reading it back.", result, self.of)
         return None

@@ -120,7 +120,7 @@ class TagWrite(Write):
         record = self.attempt.record
         decided = {one for decision in record.decisions_carried_out for one in decision.candidates}
         others = sorted((found.tagged | found.tagged_elsewhere) - {self.payment.id, *record.dismissed, *decided})
-        if others:
+        if others:  # rule: one too many with our tag is noticed
             raise PaymentMismatch(messages.tag_on_others(others))
         self.shown = self.shows(found)
         yield from ()

@@ -89,7 +89,6 @@ class Mark:
     """Names of the operations that undo it."""
     alone: bool = field(init=False, default=False)
     """Whether no other operation is about the same object."""
-    apart: None = field(init=False, default=None)
     needs_rivals: bool = field(init=False, default=False)
 
     @property
@@ -106,6 +105,11 @@ class Mark:
     def subject(self) -> str:
         """The object: "invoice 2"."""
         raise NotImplementedError
+
+    @property
+    def apart(self) -> str:
+        """Pay, set back to unpaid and delete are keys of their own: one after another for one object."""
+        return self.subject  # rule: the keys of one object share no batch
 
     @property
     def ids(self) -> Mapping[str, int]:
@@ -144,7 +148,7 @@ class Mark:
         :param user_id: the connection's user.
         :param since: the portal's clock before the first send; None if it did not tell.
         """
-        if since is None or thing.paid_at is None or thing.paid_by_id != user_id:
+        if since is None or thing.paid_at is None or thing.paid_by_id != user_id:  # rule: who paid
             return False
         return bool(thing.paid_at.timestamp() >= int(since))
 
@@ -258,11 +262,11 @@ class Marking:
         attempt, write = self.attempt, self.write
         yield from write.look()
         yield from write.others.begin(shown=write.shown)
-        yield from self._await_lost_notes()
+        yield from self._await_lost_notes()  # rule: lost notes are waited for before a mark
         decision = yield from carry_out_decision(attempt, ())
         if decision is not None and decision.what == "use_payment":
             yield from refuse_decision(attempt, decision, messages.NOTHING_TO_USE, ())
-        if attempt.record.receipt is not None:
+        if attempt.record.receipt is not None:  # rule: what was undone is not sent again: a mark
             return (yield from self._done_before(attempt.record.receipt))
         if attempt.record.forgotten:
             return (yield from self._paid_or_ask())
@@ -406,7 +410,7 @@ class Marking:
         if write.watch is None or write.watch.trouble is None:
             raise RuntimeError("the portal was read")
         unreadable = PortalUnreadable(write.watch.trouble)
-        if unreadable.gone:
+        if unreadable.gone:  # rule: what was deleted while it was looked for is gone
             return PaymentNotApplied(messages.marked_object_is_gone(mark.what, doubt, mark.words))
         happened = messages.mark_unreadable(mark.what, doubt, str(unreadable), mark.words)
         if attempt.journal.durable:

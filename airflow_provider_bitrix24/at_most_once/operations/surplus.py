@@ -38,7 +38,7 @@ def refuse_surplus(write: AddWrite, payment_id: int) -> Course[None]:
         unexplained = others if attempt.sent_now else ours
     elif attempt.journal.knows_rivals and not (yield from find_rivals(record.subject)):
         unexplained = ours
-    if unexplained:
+    if unexplained:  # rule: one too many without a tag is noticed
         decide = attempt.how_to_decide() if attempt.journal.durable else None
         raise PaymentMismatch(messages.one_too_many(payment_id, unexplained, write.of, decide))
     if ours:

@@ -1,4 +1,4 @@
-"""Print what paying many invoices costs, as one list and one by one: ``python benchmarks/many.py [COUNT]``."""
+"""Print what paying many invoices costs, as one list and one by one: ``python benchmarks/many_invoices.py [COUNT]``."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Assets: what on a portal a DAG can produce, or be started by."""

@@ -1,0 +1,44 @@
+"""Assets of a portal: ``bitrix24://acme.bitrix24.com/invoice/2``, ``…/payment/1033``, ``…/invoices``, ``…/payments``.
+
+The plural ones stand for whatever is paid on the portal; watch those.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from urllib.parse import SplitResult
+
+    from airflow.sdk import Asset
+
+_PATH = re.compile(r"/(invoices|payments|(invoice|payment)/[1-9]\d{0,17})", re.ASCII)
+_PORTAL = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?", re.ASCII)
+
+
+def sanitize_uri(uri: SplitResult) -> SplitResult:
+    """Check the address of an asset; the portal is written in lower case.
+
+    :raises ValueError: it is not the address of an invoice, a payment, or all of them.
+    """
+    portal = uri.netloc.rpartition("@")[2].lower()
+    if _PORTAL.fullmatch(portal) is None or _PATH.fullmatch(uri.path) is None or uri.query:
+        raise ValueError(
+            "The URI of a Bitrix24 asset is bitrix24://PORTAL/invoice/ID, bitrix24://PORTAL/payment/ID, "
+            "bitrix24://PORTAL/invoices or bitrix24://PORTAL/payments, such as bitrix24://acme.bitrix24.com/payment/1033."
+        )
+    return uri._replace(netloc=portal)
+
+
+def create_asset(*, portal: str, path: str, extra: dict[str, Any] | None = None, **options: Any) -> Asset:
+    """Create an asset of a portal.
+
+    :param portal: its host, as in receipts (``hook.portal``).
+    :param path: ``invoice/2``, ``payment/1033``, ``invoices`` or ``payments``.
+    :param extra: what Airflow keeps with the asset.
+    :param options: other arguments of Airflow's ``Asset``, such as ``watchers``.
+    """
+    from airflow.sdk import Asset
+
+    return Asset(uri=f"bitrix24://{portal}/{path}", extra=extra or {}, **options)
