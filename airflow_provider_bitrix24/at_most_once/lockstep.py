@@ -27,7 +27,7 @@ from airflow_provider_bitrix24.at_most_once.commands import (
     Send,
     Wait,
 )
-from airflow_provider_bitrix24.at_most_once.sending import batches_of, send_many, send_one
+from airflow_provider_bitrix24.at_most_once.sending import first_batch, send_many, send_one
 from airflow_provider_bitrix24.exceptions import Bitrix24Error, Bitrix24OutcomeUnknown
 from airflow_provider_bitrix24.journal.protocol import Change
 
@@ -249,17 +249,16 @@ class Lockstep:
         return answers
 
     def _send(self, group: list[Running[Any]]) -> Mapping[str, Any]:
-        sends = {one.key: one.command for one in group if isinstance(one.command, Send)}
+        """Send one batch; what does not fit into it is sent when the replies to this one are saved."""
+        batch = first_batch({one.key: one.command for one in group if isinstance(one.command, Send)})
+        if not self._has_slot:
+            self._run(self._client.reserve())
         self._has_slot = False
-        if len(sends) == 1:
-            [(key, send)] = sends.items()
+        if len(batch) == 1:
+            [(key, send)] = batch.items()
             return {key: self._run(send_one(self._client, send))}
         begun = self._clock.monotonic()
-        answers: dict[str, Any] = {}
-        for tagged in (False, True):
-            part = {key: send for key, send in sends.items() if (send.tag is not None) is tagged}
-            for batch in batches_of(part):
-                answers |= self._run(send_many(self._client, batch))
+        answers = self._run(send_many(self._client, batch))
         unknown = any(isinstance(one, Bitrix24OutcomeUnknown) and not one.answered for one in answers.values())
         self._batch.add(unknown=unknown, seconds=self._clock.monotonic() - begun)
         return answers

@@ -41,7 +41,7 @@ class Operation(Protocol):
 
     @property
     def apart(self) -> str | None:
-        """No two operations of one batch have the same: the object, if payments are added to it. None: any may."""
+        """No two operations of one batch have the same: the object. None: any may share it."""
 
     @property
     def needs_rivals(self) -> bool:

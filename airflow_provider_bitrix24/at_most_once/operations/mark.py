@@ -89,7 +89,6 @@ class Mark:
     """Names of the operations that undo it."""
     alone: bool = field(init=False, default=False)
     """Whether no other operation is about the same object."""
-    apart: None = field(init=False, default=None)
     needs_rivals: bool = field(init=False, default=False)
 
     @property
@@ -106,6 +105,11 @@ class Mark:
     def subject(self) -> str:
         """The object: "invoice 2"."""
         raise NotImplementedError
+
+    @property
+    def apart(self) -> str:
+        """Paying, setting back and deleting one object are not sent in one batch."""
+        return self.subject
 
     @property
     def ids(self) -> Mapping[str, int]:
