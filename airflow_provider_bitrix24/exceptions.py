@@ -117,6 +117,8 @@ class Bitrix24NotSent(Bitrix24Error):
 
     code = "portal.not_sent"
     final = False
+    halted: bool = False
+    """Whether the portal stopped at an earlier command of the batch, which had failed."""
 
     def __init__(self, method: str, obstacle: str, deadline_passed: bool = False, place: str = "") -> None:
         super().__init__(method, obstacle, deadline_passed, place)

@@ -1,6 +1,6 @@
 """Bitrix24 as a protocol: no Airflow, no sockets, no clock, no sleep.
 
-The modules in here load when they are first used, as in ``api.payments.pay_invoice``: DAG files are parsed all day.
+The modules in here load when they are first used, as in ``api.payments.get_invoice``: DAG files are parsed all day.
 """
 
 from __future__ import annotations

@@ -222,7 +222,9 @@ def _numbers(value: object) -> dict[str, int]:
 def _unmentioned(method: str, effect: Effect, *, halted: bool) -> Bitrix24Error:
     """The error for a command that the response does not mention."""
     if halted:
-        return Bitrix24NotSent(method, "an earlier command of the batch failed")
+        stopped = Bitrix24NotSent(method, "an earlier command of the batch failed")
+        stopped.halted = True
+        return stopped
     if effect is Effect.READ:
         return Bitrix24NoAnswer(method, "the batch says nothing about it")
     return Bitrix24OutcomeUnknown(method, answered=True, text="the batch says nothing about it")

@@ -1,7 +1,6 @@
-"""Pay, add, find, read back: one flow for each REST method that the provider knows.
+"""Find and read invoices and payments: one flow for each REST method.
 
-Each takes the `ApiClient` of a portal and returns what a driver runs. A write here is sent as it is; who must not pay
-twice uses `once` on top.
+Each takes the `ApiClient` of a portal and returns what a driver runs.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from airflow_provider_bitrix24.api.values import entity_type_id as known_entity_
 from airflow_provider_bitrix24.api.values import positive_id
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ApiError,
-    Bitrix24ConfigError,
     Bitrix24NoAnswer,
     Bitrix24OutcomeUnknown,
 )
@@ -32,62 +30,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Found = TypeVar("Found", Invoice, Payment)
-
-
-def pay_invoice(
-    client: ApiClient,
-    *,
-    invoice_id: int,
-    pay_system_id: int | None = None,
-    bx_rest_handler: str | None = None,
-    deadline: SendDeadline | None = None,
-    idempotency: str | None = None,
-) -> Flow[None]:
-    """``sale.paysystem.pay.invoice``: record a legacy invoice as paid. Its ``true`` is no proof: read back.
-
-    https://apidocs.bitrix24.com/api-reference/pay-system/outdated/sale-pay-system-pay-invoice.html
-    """
-    params: dict[str, Any] = {"INVOICE_ID": positive_id(invoice_id, "invoice_id")}
-    if (pay_system_id is None) == (bx_rest_handler is None):
-        raise Bitrix24ConfigError("Give exactly one of pay_system_id and bx_rest_handler. Nothing was sent.")
-    if pay_system_id is not None:
-        params["PAY_SYSTEM_ID"] = positive_id(pay_system_id, "pay_system_id")
-    else:
-        params["BX_REST_HANDLER"] = bx_rest_handler
-    yield from _set(client, "sale.paysystem.pay.invoice", params, deadline, idempotency)
-
-
-def add_crm_payment(
-    client: ApiClient,
-    *,
-    entity_id: int,
-    entity_type_id: int,
-    pay_system_id: int | None = None,
-    deadline: SendDeadline | None = None,
-    idempotency: str | None = None,
-) -> Flow[int]:
-    """``crm.item.payment.add``: a new, empty payment of a deal or smart invoice.
-
-    https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-add.html
-
-    :return: id of the payment.
-    :raises Bitrix24OutcomeUnknown: among others if the portal calls it a success and returns no id.
-    """
-    params: dict[str, Any] = {
-        "entityId": positive_id(entity_id, "entity_id"),
-        "entityTypeId": known_entity_type(entity_type_id),
-    }
-    if pay_system_id is not None:
-        params["fields"] = {"paySystemId": positive_id(pay_system_id, "pay_system_id")}
-    method = "crm.item.payment.add"
-    reply = yield from client.call(
-        method, params, effect=Effect.NON_IDEMPOTENT, deadline=deadline, headers=keyed(idempotency)
-    )
-    try:
-        return positive_id(reply.result, "result")
-    except Bitrix24ConfigError:
-        pass
-    raise Bitrix24OutcomeUnknown(method, answered=True, text="a success without the id of a payment")
 
 
 def get_crm_payment(client: ApiClient, *, payment_id: int) -> Flow[Payment]:
@@ -212,17 +154,6 @@ def the_rest(
             raise Bitrix24NoAnswer(method, "the list is cut, and only goes on in the order of the ids")
         return rows
     return whole
-
-
-def pay_crm_payment(
-    client: ApiClient, *, payment_id: int, deadline: SendDeadline | None = None, idempotency: str | None = None
-) -> Flow[None]:
-    """``crm.item.payment.pay``: mark a payment as paid. Its ``true`` is no proof: read back.
-
-    https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-pay.html
-    """
-    params = {"id": positive_id(payment_id, "payment_id")}
-    yield from _set(client, "crm.item.payment.pay", params, deadline, idempotency)
 
 
 def update_crm_payment(

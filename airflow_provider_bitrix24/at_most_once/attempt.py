@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 
 from airflow_provider_bitrix24.api.io import SendDeadline
 from airflow_provider_bitrix24.at_most_once import messages
-from airflow_provider_bitrix24.at_most_once.commands import Wait, load, read_with_time, save
+from airflow_provider_bitrix24.at_most_once.commands import Wait, WaitForJournal, load, read_with_time, save
 from airflow_provider_bitrix24.at_most_once.portal_clock import Clock, PortalClock
 from airflow_provider_bitrix24.at_most_once.record import Send
 from airflow_provider_bitrix24.exceptions import (
@@ -381,7 +381,8 @@ class Attempt:
                     ended = error.telling(messages.unsaved_reply(done) if done else messages.known(record))
                     break
                 self.log.warning("%s Trying again.", error)
-            yield from self.wait(2.0 ** (SAVES - left - 1), "waiting for the journal")
+            self.observed = None
+            yield WaitForJournal(2.0 ** (SAVES - left - 1), "waiting for the journal")
         raise ended
 
     def finish(self, receipt: Receipt) -> Course[Receipt]:

@@ -80,7 +80,13 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """Reserve a slot of the portal's rate limit, and ask the safeguard whether something may be sent now."""
+    """Reserve a slot of the portal's rate limit, and ask the safeguard whether something may be sent now.
+
+    Only what fits into one request is permitted at once; the others wait until that has left and its reply is saved.
+    """
+
+    with_tag: bool
+    """Whether what is sent tags a payment in the same request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +107,11 @@ class Wait:
 
     seconds: float
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WaitForJournal(Wait):
+    """Wait before something is saved once more; nothing else is asked of the portal meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)

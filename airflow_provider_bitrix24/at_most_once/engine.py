@@ -68,9 +68,15 @@ def carry_out(attempt: Attempt, write: Write) -> Course[Step]:
 
 
 def _look_again(attempt: Attempt, write: Write) -> Course[None]:
-    """Look for the outcome of the last send; if that is known, read what permits the next one."""
+    """Look for the outcome of the last send; if that is known, read what permits the next one.
+
+    :raises Bitrix24NotSent: reading what permits it takes longer than it permits it.
+    """
     if not is_unresolved(write.recorded(), write.seen(), write.policy):
+        write.tries = write.tries or Tries(attempt.now()[0])
         yield from write.look()
+        if not (write.shown or attempt.is_fresh):
+            _refuse_if_too_late(attempt, write.tries, 0.0)
         return
     watch = write.watch = write.watch or write.watch_earlier()
     shown, found = yield from read_once(attempt, watch, write.query(), write.shows)
@@ -95,7 +101,7 @@ def _send(attempt: Attempt, write: Write) -> Course[None]:
     """
     settings, decided = attempt.settings, attempt.now()[0]
     tries = write.tries = write.tries or Tries(decided)
-    waited: float = yield Permit()
+    waited: float = yield Permit(with_tag=write.tag is not None)
     if waited:
         attempt.observed = None  # rule: what was read before the slot permits nothing
     if not attempt.is_fresh:
@@ -143,6 +149,9 @@ def _not_sent(
     """The send certainly was not executed: wait and come back, or raise."""
     wait = getattr(error, "retry_after", None) or tries.pause
     yield from _withdraw(attempt, write, error)
+    if isinstance(error, Bitrix24NotSent) and error.halted:  # rule: a halt is no failed try
+        write.tries = None  # another write of the batch has failed, and has come to its end by that
+        return
     tries.not_sent += isinstance(error, Bitrix24NotSent) and not error.deadline_passed
     patient = decided + wait <= tries.started + attempt.settings.rate_limit_wait
     if tries.not_sent >= DEADLINES or not patient or is_time_limit(error):

@@ -26,8 +26,9 @@ from airflow_provider_bitrix24.at_most_once.commands import (
     Save,
     Send,
     Wait,
+    WaitForJournal,
 )
-from airflow_provider_bitrix24.at_most_once.sending import first_batch, send_many, send_one
+from airflow_provider_bitrix24.at_most_once.sending import most_sends, send_many, send_one
 from airflow_provider_bitrix24.exceptions import Bitrix24Error, Bitrix24OutcomeUnknown
 from airflow_provider_bitrix24.journal.protocol import Change
 
@@ -40,7 +41,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ORDER: Final = (Save, Check, Load, FindClaims, FindRivals, FindOthers, FindObserved, Release, Send, Permit, Read, Wait)
+ORDER: Final = (
+    *(Save, WaitForJournal, Check, Load),  # rule: a reply is saved before the portal is asked again
+    *(FindClaims, FindRivals, FindOthers, FindObserved, Release),
+    *(Send, Permit, Read, Wait),
+)
 """What is done first."""
 TOGETHER: Final = 0.5
 """Seconds: waits that end so close to each other are one wait."""
@@ -90,7 +95,6 @@ class Lockstep:
         self._safeguard = safeguard
         self._check = check
         self._portal = tools.client.settings.portal
-        self._shared = SharedAnswers()
         self._has_slot = False
         """Whether the next send has its slot of the portal's rate limit."""
         self._stopped: dict[str, Bitrix24Error] = {}
@@ -107,6 +111,7 @@ class Lockstep:
             Send: self._send,
             Permit: self._permit,
             Read: self._read,
+            WaitForJournal: self._wait,
             Wait: self._wait,
         }
 
@@ -215,13 +220,17 @@ class Lockstep:
         return checked
 
     def _permit(self, group: list[Running[Any]]) -> Mapping[str, Any]:
+        asked = {one.key: one.command.with_tag for one in group if isinstance(one.command, Permit)}
+        with_tag = next(iter(asked.values()))
+        # rule: what is sent at once fits into one request
+        permitted = [key for key, also in asked.items() if also is with_tag][: most_sends(with_tag=with_tag)]
         waited = 0.0
         if not self._has_slot:
             waited = self._run(self._client.reserve())  # rule: a write has its slot of the rate limit
             self._has_slot = True
         if self._safeguard is not None:
             self._safeguard()  # rule: the switch is read right before each send
-        return {one.key: waited for one in group}
+        return dict.fromkeys(permitted, waited)
 
     # -- the portal
 
@@ -233,8 +242,9 @@ class Lockstep:
             found = self._run(ask(self._client, query))
             return {key: (found, self._now())}
         answers: dict[str, Any] = {}
-        for part in parts(reads, self._shared):
-            merged, own_reply = merge(part, self._shared)
+        for part in parts(reads, SharedAnswers()):
+            # Nothing is taken over from an earlier request: what permits a send is read with it.
+            merged, own_reply = merge(part, SharedAnswers())
             try:
                 reply = self._run(self._client.batch(merged))
             except Bitrix24Error as error:
@@ -249,16 +259,13 @@ class Lockstep:
         return answers
 
     def _send(self, group: list[Running[Any]]) -> Mapping[str, Any]:
-        """Send one batch; what does not fit into it is sent when the replies to this one are saved."""
-        batch = first_batch({one.key: one.command for one in group if isinstance(one.command, Send)})
-        if not self._has_slot:
-            self._run(self._client.reserve())
+        sends = {one.key: one.command for one in group if isinstance(one.command, Send)}
         self._has_slot = False
-        if len(batch) == 1:
-            [(key, send)] = batch.items()
+        if len(sends) == 1:
+            [(key, send)] = sends.items()
             return {key: self._run(send_one(self._client, send))}
         begun = self._clock.monotonic()
-        answers = self._run(send_many(self._client, batch))
+        answers = self._run(send_many(self._client, sends))
         unknown = any(isinstance(one, Bitrix24OutcomeUnknown) and not one.answered for one in answers.values())
         self._batch.add(unknown=unknown, seconds=self._clock.monotonic() - begun)
         return answers

@@ -41,7 +41,7 @@ class Operation(Protocol):
 
     @property
     def apart(self) -> str | None:
-        """No two operations of one batch have the same: the object. None: any may share it."""
+        """No two operations of one batch have the same: the object that is written to. None: any may."""
 
     @property
     def needs_rivals(self) -> bool:

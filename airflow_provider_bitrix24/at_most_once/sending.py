@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.api.batch import MOST_COMMANDS
 from airflow_provider_bitrix24.api.client import keyed
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.client import ApiClient
     from airflow_provider_bitrix24.api.io import Flow
     from airflow_provider_bitrix24.at_most_once.commands import Send
-
-COMMANDS_OF_A_TAGGED_ADD: Final = 3
-"""Add, read the pay system, and tag."""
 
 
 def send_one(client: ApiClient, send: Send) -> Flow[Any]:
@@ -42,14 +39,9 @@ def send_one(client: ApiClient, send: Send) -> Flow[Any]:
     return call.read(replies.value("add"))
 
 
-def first_batch(sends: Mapping[str, Send]) -> dict[str, Send]:
-    """Return the writes that fit into one batch.
-
-    Linked ones, of which the portal stops at the first error, travel only with each other.
-    """
-    plain = {key: send for key, send in sends.items() if send.tag is None}
-    chosen, size = (plain, MOST_COMMANDS) if plain else (sends, MOST_COMMANDS // COMMANDS_OF_A_TAGGED_ADD)
-    return dict(list(chosen.items())[:size])
+def most_sends(*, with_tag: bool) -> int:
+    """How many writes fit into one batch; with a tag, each is three commands."""
+    return MOST_COMMANDS // 3 if with_tag else MOST_COMMANDS
 
 
 def send_many(client: ApiClient, sends: Mapping[str, Send]) -> Flow[dict[str, Any]]:

@@ -20,6 +20,7 @@ from airflow_provider_bitrix24.journal.protocol import KnowsNoOthers, Loaded, Sa
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
+    from airflow_provider_bitrix24.at_most_once.record import Evidence
     from airflow_provider_bitrix24.journal.commands import Verb
     from airflow_provider_bitrix24.journal.protocol import Change
 
@@ -200,6 +201,8 @@ class TaskStateJournal(KnowsNoOthers):
 
     def save(self, changes: Sequence[Change]) -> Mapping[str, Saved]:
         """Write each document that holds one of the keys."""
+        if len(changes) > 1 and not self._many:
+            raise ValueError("a journal of several keys needs many=True: one document holds one record")
         read = self._documents() if self._many else _Documents()
         self._read = None  # what is written is known only when all of it is
         keys: dict[int, list[str]] = {}
@@ -215,6 +218,22 @@ class TaskStateJournal(KnowsNoOthers):
             saved |= {key: Saved(outcome="saved") for key in mine}
         self._read = read
         return saved
+
+    def claims_of_others(
+        self, portal: str, payment_ids: Mapping[str, Collection[int]]
+    ) -> Mapping[str, Mapping[int, Evidence | None]]:
+        """Return the payments of the task's other keys."""
+        claims: dict[int, tuple[str, Evidence | None]] = {}
+        # rule: a task knows what its other keys have added
+        for key, document in self._documents().records() if self._many else ():
+            if _is_at(document, portal) and document.get("payment_id") is not None:
+                record = Record.read(document, where=_WHERE)
+                if record.payment_id is not None and record.evidence != "portal_state":
+                    claims[record.payment_id] = key, record.evidence
+        return {
+            key: {one: claims[one][1] for one in mine if one in claims and claims[one][0] != key}
+            for key, mine in payment_ids.items()
+        }
 
     def command(self, verb: Verb, key: str) -> str:
         """The command at a terminal about a key of this task instance."""

@@ -9,8 +9,17 @@ import pendulum
 import pytest
 
 from airflow_provider_bitrix24.api import payments
+from airflow_provider_bitrix24.api.calls.pay_systems import sale_paysystem_pay_invoice
+from airflow_provider_bitrix24.api.calls.payments import (
+    crm_item_payment_add,
+    crm_item_payment_delete,
+    crm_item_payment_pay,
+    crm_item_payment_unpay,
+)
 from airflow_provider_bitrix24.api.io import Effect, SendDeadline, Unknown
 from airflow_provider_bitrix24.api.models import Money
+from airflow_provider_bitrix24.at_most_once.commands import Send
+from airflow_provider_bitrix24.at_most_once.sending import send_one
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ConfigError,
     Bitrix24NoAnswer,
@@ -55,28 +64,26 @@ def batched(results: Any, errors: Any = ()) -> Any:
     return {"result": results, "result_error": errors}
 
 
+def sends(call: Any) -> Any:
+    """The flow that sends a write for a key."""
+    return lambda one: send_one(one, Send(call=call, digest="k", deadline=DEADLINE))
+
+
 def test_pay_invoice_sends_the_documented_parameters() -> None:
-    played = plays(
-        lambda one: payments.pay_invoice(one, invoice_id=2, pay_system_id=31, deadline=DEADLINE, idempotency="k"), True
-    )
+    played = plays(sends(sale_paysystem_pay_invoice(invoice_id=2, pay_system_id=31)), True)
     (request,) = played.requests
     assert (request.method, request.params) == ("sale.paysystem.pay.invoice", {"INVOICE_ID": 2, "PAY_SYSTEM_ID": 31})
     assert (request.effect, request.not_after, request.headers["Idempotency-Key"]) == (Effect.IDEMPOTENT, DEADLINE, "k")
-    played = plays(lambda one: payments.pay_invoice(one, invoice_id=2, bx_rest_handler="h"), True)
+    played = plays(sends(sale_paysystem_pay_invoice(invoice_id=2, bx_rest_handler="h")), True)
     assert played.requests[0].params == {"INVOICE_ID": 2, "BX_REST_HANDLER": "h"}
-    assert played.value is None
-
-
-@pytest.mark.parametrize("options", [{}, {"pay_system_id": 1, "bx_rest_handler": "h"}])
-def test_pay_invoice_wants_exactly_one_way(options: Any) -> None:
-    error = plays(lambda one: payments.pay_invoice(one, invoice_id=2, **options)).error
-    assert isinstance(error, Bitrix24ConfigError)
-    assert "exactly one of pay_system_id and bx_rest_handler" in str(error)
+    assert played.value is True
 
 
 WRITES = {
-    "pay_invoice": lambda one: payments.pay_invoice(one, invoice_id=2, pay_system_id=31),
-    "pay_crm_payment": lambda one: payments.pay_crm_payment(one, payment_id=2),
+    "pay_invoice": sends(sale_paysystem_pay_invoice(invoice_id=2, pay_system_id=31)),
+    "pay_crm_payment": sends(crm_item_payment_pay(id=2)),
+    "unpay_crm_payment": sends(crm_item_payment_unpay(id=2)),
+    "delete_crm_payment": sends(crm_item_payment_delete(id=2)),
     "update_crm_payment": lambda one: payments.update_crm_payment(one, payment_id=2, pay_system_id=8),
 }
 
@@ -97,18 +104,18 @@ def test_update_and_pay_send_the_documented_parameters() -> None:
 
 
 def test_add_returns_the_id() -> None:
-    played = plays(lambda one: payments.add_crm_payment(one, entity_id="13123", entity_type_id="deal"), 1033)
+    played = plays(sends(crm_item_payment_add(entity_id="13123", entity_type_id=2)), 1033)
     assert played.value == 1033
     assert played.requests[0].params == {"entityId": 13123, "entityTypeId": 2}
     assert played.requests[0].effect is Effect.NON_IDEMPOTENT
-    played = plays(lambda one: payments.add_crm_payment(one, entity_id=1, entity_type_id=31, pay_system_id=6), "1034")
+    played = plays(sends(crm_item_payment_add(entity_id=1, entity_type_id=31, fields={"paySystemId": 6})), "1034")
     assert played.value == 1034
     assert played.requests[0].params["fields"] == {"paySystemId": 6}
 
 
 @pytest.mark.parametrize("result", [0, None, True, -1, [], {"id": 1}, "x", Decimal("1.5")])
 def test_an_add_without_an_id_is_an_unknown_outcome(result: Any) -> None:
-    flow = payments.add_crm_payment(client(), entity_id=1, entity_type_id=2)
+    flow = sends(crm_item_payment_add(entity_id=1, entity_type_id=2))(client())
     body = f'{{"result": {result}}}'.encode() if isinstance(result, Decimal) else {"result": result}
     error = play(flow, json_response(body)).error
     assert isinstance(error, Bitrix24OutcomeUnknown)
@@ -239,10 +246,10 @@ def test_invoices_that_were_not_asked_for_are_no_answer() -> None:
 IDS = {
     "invoice_id": lambda one, value: payments.get_invoice(one, invoice_id=value),
     "invoice_ids": lambda one, value: payments.get_invoices(one, invoice_ids=[value]),
-    "payment_id": lambda one, value: payments.pay_crm_payment(one, payment_id=value),
+    "payment_id": lambda one, value: payments.get_crm_payment(one, payment_id=value),
     "payment_ids": lambda one, value: payments.get_crm_payments(one, payment_ids=[value]),
     "entity_id": lambda one, value: payments.list_crm_payments(one, entity_id=value, entity_type_id=2),
-    "entity_type_id": lambda one, value: payments.add_crm_payment(one, entity_id=1, entity_type_id=value),
+    "entity_type_id": lambda one, value: payments.list_crm_payments(one, entity_id=1, entity_type_id=value),
     "pay_system_id": lambda one, value: payments.update_crm_payment(one, payment_id=1, pay_system_id=value),
 }
 
@@ -256,9 +263,7 @@ def test_wrong_ids_are_refused_by_name_before_sending(field: str, value: Any) ->
 
 
 def test_a_lost_write_is_an_unknown_outcome() -> None:
-    error = play(payments.pay_invoice(client(), invoice_id=2, pay_system_id=1), Unknown("reset")).error
+    error = play(WRITES["pay_invoice"](client()), Unknown("reset")).error
     assert isinstance(error, Bitrix24OutcomeUnknown)
-    error = play(
-        payments.pay_crm_payment(client(), payment_id=2), error_response(0, "Payment has not been found")
-    ).error
+    error = play(WRITES["pay_crm_payment"](client()), error_response(0, "Payment has not been found")).error
     assert isinstance(error, Bitrix24NotFound)

@@ -309,6 +309,16 @@ def test_a_portal_that_is_away_is_not_asked_for_each_chunk(portal: Any, task: Ta
     assert len(changes(portal, "invoices")) == 40
 
 
+@pytest.mark.bitrix24_sandbox(operating_limit=1.0, operating_costs={"sale.paysystem.pay.invoice": 0.3})
+def test_a_list_comes_back_when_the_portals_time_limit_ends(portal: Any, task: Task) -> None:
+    ids = make(portal, "invoices", 12)
+    with pytest.raises(PaymentListUnfinished, match="not_started") as caught:
+        operator("invoices", ids, batch_size=2).execute(task.context)
+    assert caught.value.retry_after is not None
+    assert caught.value.retry_after > 0
+    assert 0 < len(changes(portal, "invoices")) < 12
+
+
 # -- receipts in a file
 
 

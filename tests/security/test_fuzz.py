@@ -17,11 +17,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_bitrix24.api import connection_test, payments, preflight, products
+from airflow_provider_bitrix24.api import calls, connection_test, payments, preflight, products
 from airflow_provider_bitrix24.api.client import ApiClient
 from airflow_provider_bitrix24.api.envelope import ErrorReply, Redirect, Reply, UnusableReply, open_envelope
-from airflow_provider_bitrix24.api.io import Effect, Response
+from airflow_provider_bitrix24.api.io import Effect, Response, SendDeadline
 from airflow_provider_bitrix24.api.models import Invoice, PayableProduct, Payment, PaySystem, ProductRow, Profile
+from airflow_provider_bitrix24.at_most_once.commands import Send
+from airflow_provider_bitrix24.at_most_once.sending import send_one
 from airflow_provider_bitrix24.exceptions import Bitrix24OutcomeUnknown, PaymentNotApplied
 from tests.core.scripted import SECRET, Play, portal
 
@@ -247,10 +249,17 @@ READS: dict[str, tuple[Callable[[ApiClient], Any], Any]] = {
         },
     ),
 }
+
+
+def sends(call: Any) -> Callable[[ApiClient], Any]:
+    """The flow that sends a write for a key."""
+    return lambda c: send_one(c, Send(call=call, digest="k", deadline=SendDeadline(monotonic=1, wall=1)))
+
+
 WRITES: dict[str, tuple[Callable[[ApiClient], Any], Any]] = {
-    "add_crm_payment": (lambda c: payments.add_crm_payment(c, entity_id=1, entity_type_id=2), 1033),
-    "pay_crm_payment": (lambda c: payments.pay_crm_payment(c, payment_id=7), True),
-    "pay_invoice": (lambda c: payments.pay_invoice(c, invoice_id=7, pay_system_id=31), True),
+    "add_crm_payment": (sends(calls.crm_item_payment_add(entity_id=1, entity_type_id=2)), 1033),
+    "pay_crm_payment": (sends(calls.crm_item_payment_pay(id=7)), True),
+    "pay_invoice": (sends(calls.sale_paysystem_pay_invoice(invoice_id=7, pay_system_id=31)), True),
     "update_crm_payment": (lambda c: payments.update_crm_payment(c, payment_id=7, pay_system_id=8), True),
     "add_payment_product": (lambda c: products.add_payment_product(c, payment_id=7, row_id=1, quantity=1), 5),
 }

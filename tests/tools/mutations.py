@@ -56,6 +56,7 @@ PAY_CRM_PAYMENT = "tests/at_most_once/test_pay_crm_payment.py"
 RECOVERY = "tests/at_most_once/test_recovery.py"
 STEPS = "tests/at_most_once/test_next_step.py"
 MANY = "tests/at_most_once/test_lists.py"
+LOCKSTEP = "tests/at_most_once/test_lockstep.py"
 MANY_WORKERS = "tests/oauth/test_many_workers.py"
 VARIABLE = "tests/oauth/test_variable.py"
 TROUBLE = "tests/oauth/test_trouble.py"
@@ -545,6 +546,48 @@ MUTATIONS = [
         "halt = False",
         "test_tagged_payments_are_added_in_linked_batches",
         MANY,
+    ),
+    Mutation(
+        "what is sent at once fits into one request",
+        "permitted = list(asked)",
+        "test_replies_to_one_batch or test_each_batch_has_its_slot",
+        LOCKSTEP,
+    ),
+    Mutation(
+        "a reply is saved before the portal is asked again",
+        "*(Save, Check, Load),",
+        "test_a_reply_that_cannot_be_saved_is_tried_again",
+        LOCKSTEP,
+    ),
+    Mutation(
+        "a task knows what its other keys have added",
+        "for key, document in ():",
+        "test_two_keys_of_one_task_never_share_a_payment",
+        LOCKSTEP,
+    ),
+    Mutation(
+        "a halt is no failed try",
+        "if False:",
+        "test_others_that_halt_a_batch",
+        LOCKSTEP,
+    ),
+    Mutation(
+        "other parameters use no existing payment",
+        "if False:",
+        "test_other_parameters_are_refused_before",
+        LOCKSTEP,
+    ),
+    Mutation(
+        "what was sent is a person's to decide about",
+        "pass",
+        "test_a_key_that_needs_a_decision_does_not_return",
+        LOCKSTEP,
+    ),
+    Mutation(
+        "the keys of one object share no batch",
+        "return self.key",
+        "test_operations_on_one_payment",
+        LOCKSTEP,
     ),
     Mutation(
         "a redirect does not deny a write",

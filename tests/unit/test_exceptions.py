@@ -30,6 +30,7 @@ RETRIED = {
     "Bitrix24NoAnswer",
     "Bitrix24RateLimited",
     "Bitrix24ServerError",
+    "PaymentListUnfinished",
     "Bitrix24StoreError",
     "Bitrix24TokenError",
     "PaymentInProgress",

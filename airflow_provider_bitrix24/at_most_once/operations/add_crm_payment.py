@@ -211,6 +211,8 @@ class Adding:
         existing = write.existing()
         if existing is None:
             raise RuntimeError("nothing is used instead")
+        if attempt.found:  # rule: other parameters use no existing payment
+            attempt.refuse_other_parameters("No payment of it is on the portal.")
         payment, evidence = existing
         if evidence == "portal_state" and write.pay_system_id not in (None, payment.pay_system_id):
             raise PaymentMismatch(

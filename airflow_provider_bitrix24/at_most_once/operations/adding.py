@@ -245,11 +245,14 @@ class AddWrite(Write):
         record, shown = self.attempt.record, self.view.shown
         if record.payment_id is not None:
             return None
+        if record.question is not None and record.possible_sends:
+            return None  # rule: what was sent is a person's to decide about
         if record.nothing_executed:
             tagged = [one for one in shown.payments if one.id in shown.tagged - set(record.dismissed)]
-            if len(tagged) == 1 and not shown.tagged_elsewhere - set(record.dismissed):
+            elsewhere = shown.tagged_elsewhere - set(record.dismissed)
+            if len(tagged) == 1 and not elsewhere:
                 return tagged[0], "tag"
-            if tagged or self.attempt.may_be_forgotten:
+            if tagged or elsewhere or self.attempt.may_be_forgotten:
                 return None
         # rule: an unpaid payment counts before every send
         unpaid = self._unpaid() if self.wanted.if_unpaid_exists == "return" else []

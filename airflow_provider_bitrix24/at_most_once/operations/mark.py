@@ -108,8 +108,8 @@ class Mark:
 
     @property
     def apart(self) -> str:
-        """Paying, setting back and deleting one object are not sent in one batch."""
-        return self.subject
+        """Pay, set back to unpaid and delete are keys of their own: one after another for one object."""
+        return self.subject  # rule: the keys of one object share no batch
 
     @property
     def ids(self) -> Mapping[str, int]:
