@@ -223,7 +223,7 @@ def test_the_replies_of_one_batch_are_saved_before_the_next_one(run: Run) -> Non
     assert outcomes(run.engine(journal=journal).run(adds(run.deals(20), tag=True))) == ["created"] * 20
     sent = [number for number, step in enumerate(steps) if step == "send"]
     assert len(sent) == 2
-    assert steps[sent[0] + 1 : sent[1]] == ["save"]
+    assert steps[sent[0] + 1 : sent[1]] == ["save", "save"]  # the replies, and the intents of the next batch
     assert steps[sent[1] + 1] == "save"
 
 
