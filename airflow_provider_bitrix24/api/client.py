@@ -103,7 +103,8 @@ class ApiClient:
         )
         if result.error is not None:
             raise result.error
-        assert result.reply is not None  # noqa: S101 - a result without error has a reply
+        if result.reply is None:
+            raise RuntimeError(f"{method} ended with neither a reply nor an error")
         return result.reply
 
     def batch(

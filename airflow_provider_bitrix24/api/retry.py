@@ -152,7 +152,8 @@ def send_with_retries(
                 retries.queued += yield from wait_for_slot(request.method, within=left, drained=busy)
             has_slot = not paced
             outcome = yield request
-            assert not isinstance(outcome, Slot | None)  # noqa: S101 - a driver answers every request
+            if isinstance(outcome, Slot | None):
+                raise TypeError("the driver has not answered a request")
             state.set_result(retries.classify(outcome))
         elif isinstance(step, DoSleep):
             state.prepare_for_next_attempt()
@@ -173,7 +174,8 @@ def wait_for_slot(method: str, *, within: float, drained: bool = False) -> Flow[
     :raises Bitrix24RateLimited: the next free slot is later than that.
     """
     slot = yield Reserve(within=max(0.0, within), drained=drained)
-    assert isinstance(slot, Slot)  # noqa: S101 - a driver answers every reservation
+    if not isinstance(slot, Slot):
+        raise TypeError("the driver has not answered a reservation")
     if not slot.granted:  # rule: without a slot nothing is sent
         words = (
             f"Not sent: the portal's rate limit. {method} would have to wait {slot.wait:.0f} s behind other requests, "

@@ -16,6 +16,7 @@ from airflow_provider_bitrix24.at_most_once.operation import Failure
 from airflow_provider_bitrix24.at_most_once.operations.add_crm_payment import AddCrmPayment
 from airflow_provider_bitrix24.at_most_once.operations.pay_crm_payment import PayCrmPayment
 from airflow_provider_bitrix24.at_most_once.operations.pay_invoice import PayInvoice
+from airflow_provider_bitrix24.at_most_once.operations.unpay_crm_payment import UnpayCrmPayment
 from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24NotSent,
@@ -202,6 +203,36 @@ def test_untagged_payments_travel_alone_where_the_journal_does_not_know_the_othe
     assert outcomes(run.engine(journal=journal).run(adds(deals, tag=tag))) == ["created"] * 3
     assert run.added() == Counter(deals)
     assert (ADD in run.world.sent) is not tag
+
+
+def test_the_replies_of_one_batch_are_saved_before_the_next_one(run: Run) -> None:
+    """Three commands for each tagged payment: 20 of them do not fit into one batch."""
+    journal, steps = SqlJournal(run.database, "watched"), list[str]()
+    save, answer = journal.save, run.world._answer
+
+    def saves(changes: Sequence[Change]) -> Any:
+        steps.append("save")
+        return save(changes)
+
+    def answers(request: Any) -> Any:
+        steps.append("read" if request.not_after is None else "send")
+        return answer(request)
+
+    journal.save = saves  # type: ignore[method-assign]
+    run.world._answer = answers  # type: ignore[method-assign]
+    assert outcomes(run.engine(journal=journal).run(adds(run.deals(20), tag=True))) == ["created"] * 20
+    sent = [number for number, step in enumerate(steps) if step == "send"]
+    assert len(sent) == 2
+    assert steps[sent[0] + 1 : sent[1]] == ["save", "save"]  # the replies, and the intents of the next batch
+    assert steps[sent[1] + 1] == "save"
+
+
+def test_operations_on_one_payment_are_not_sent_in_one_batch(run: Run) -> None:
+    pay = PayCrmPayment(portal=PORTAL, payment_id=1001)
+    unpay = UnpayCrmPayment(portal=PORTAL, payment_id=1001)
+    chunks = list(run.engine().run_in_chunks([pay, unpay, *pays(run.invoices(2))]))
+    assert [sorted(chunk) for chunk in chunks] == [[0, 2, 3], [1]]
+    assert outcomes([chunks[0][0], chunks[1][1]]) == ["paid", "unpaid"]
 
 
 def test_tagged_payments_are_added_in_linked_batches(run: Run) -> None:

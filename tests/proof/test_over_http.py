@@ -9,12 +9,17 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy
 
 from airflow_provider_bitrix24 import drivers
 from airflow_provider_bitrix24.api.client import ApiClient
 from airflow_provider_bitrix24.api.settings import Settings
+from airflow_provider_bitrix24.at_most_once.engine import PaymentEngine
+from airflow_provider_bitrix24.at_most_once.operations.pay_invoice import PayInvoice
 from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
+from airflow_provider_bitrix24.journal.sql import SqlJournal
 from airflow_provider_bitrix24.journal.task_state import TaskStateJournal
+from airflow_provider_bitrix24.sql import Database
 from tests.proof.campaign import OPERATIONS, Operation
 from tests.proof.judge import Judge
 from tests.proof.strikes import Killed
@@ -22,6 +27,8 @@ from tests.proof.world import Outcome
 from tests.tools.payments import ScriptedPayments
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from airflow_provider_bitrix24.sandbox.pytest_plugin import Sandbox
 
 TERMS = {
@@ -126,3 +133,37 @@ def test_a_lost_answer_and_a_killed_worker(
     else:
         assert outcome.receipt is not None, outcome
         assert len(judge.added()) + len(judge.marks()) == 1
+
+
+@pytest.mark.parametrize("trouble", ["", "drop_after", "drop_before", "html"])
+def test_a_list_over_http_is_paid_once_each(
+    bitrix24_sandbox: Sandbox, trouble: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Real sockets, a real database, real time: two chunks, and trouble when the first one is sent."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    portal = bitrix24_sandbox.portal
+    invoices = [int(str(portal.create("invoice", {"price": "10.00"}))) for _ in range(30)]
+    if trouble:
+        # What is the same for all fills the first request; the second one is the send.
+        options = {"when": "after"} if trouble == "html" else {}
+        bitrix24_sandbox.fault(trouble, "batch", occurrence=2, **options)
+    values = json.loads(bitrix24_sandbox.connection)
+    settings = Settings.from_connection_values(
+        **{name: values[name] for name in ("host", "login", "password", "port", "schema") if name in values},
+        extra={**TERMS, "portal_id": "acme"},
+    )
+    database = Database(sqlalchemy.URL.create("sqlite", database=str(tmp_path / "journal.db")), "the database")
+    with drivers.make_session(settings) as session:
+        engine = PaymentEngine(
+            ApiClient(settings),
+            lambda flow: drivers.run(flow, session),
+            time,
+            logging.getLogger("proof.http"),
+            journal=SqlJournal(database, "a"),
+            task=TaskAttempt(identity="a"),
+            batch_size=20,
+        )
+        results = engine.run([PayInvoice(portal="acme", invoice_id=one, pay_system_id=31) for one in invoices])
+    assert [getattr(result, "outcome", result) for result in results] == ["paid"] * 30
+    paid = [entry["invoice_id"] for entry in portal.ledger if entry["event"] == "invoice_paid"]
+    assert sorted(paid) == invoices

@@ -31,7 +31,7 @@ def what_to_do(of: str, how_to_decide: str | None) -> str:
             "the payment is there, go on with it by hand; if not, start a new run of the DAG."
         )
     return (
-        f"What to do: look at the payments of {of} in Bitrix24, and decide, to use one of them, to send again, or to abandon, "
+        f"What to do: look at the payments of {of} in Bitrix24, and decide: use one of them, send again, or abandon, "
         f"by {how_to_decide}; then clear this task."
     )
 
