@@ -130,7 +130,7 @@ package: ## Wheel and source distribution in dist/, checked as the registry will
 	.venv-package/bin/twine check --strict dist/*
 	.venv-package/bin/check-wheel-contents dist/*.whl
 
-bench: dev ## The figures of the README
+bench: dev ## The figures of docs/cost.md
 	@PATH="$(BIN):$$PATH" $(BIN)/python benchmarks/run.py
 
 dev: $(VENV)/.dev

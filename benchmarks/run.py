@@ -1,4 +1,4 @@
-"""Print all figures as tables: `make bench`. First those of the README, then what safety costs, side by side, many.
+"""Print all figures as tables: `make bench`. First those of docs/cost.md, then what safety costs, side by side, many.
 
 `--figures` prints the first table alone; `cost.py`, `side_by_side.py` and `waiting_and_reading.py` are the commands of
 the others.
@@ -44,7 +44,7 @@ def figures() -> list[Figure]:
 def main() -> None:
     """Print Markdown tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--figures", action="store_true", help="only those of the README")
+    parser.add_argument("--figures", action="store_true", help="only the first table")
     arguments = parser.parse_args()
     rows = [Figure("", "measured", "wanted"), Figure("---", "---", "---"), *figures()]
     for row in rows:

@@ -1,16 +1,13 @@
-"""What README and docs say exists: files, exceptions, extras of the connection, and the code of their examples."""
+"""What README and docs say exists: files, extras of the connection, and the DAG of the README."""
 
 from __future__ import annotations
 
 import re
-from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from airflow.sdk import DAG, BaseOperator
+from airflow.sdk import DAG
 
-from airflow_provider_bitrix24 import exceptions
 from airflow_provider_bitrix24.api.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,26 +20,6 @@ PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 def test_links_lead_to_files(page: Path) -> None:
     missing = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
     assert missing == []
-
-
-def test_every_exception_has_its_advice() -> None:
-    headings = set(re.findall(r"^### (\w+)$", (ROOT / "docs" / "errors.md").read_text(), re.MULTILINE))
-    classes = {
-        name: value
-        for name, value in vars(exceptions).items()
-        if isinstance(value, type) and issubclass(value, exceptions.Bitrix24Error)
-    }
-    assert headings == set(classes)
-
-
-@pytest.mark.parametrize(
-    "name", [n for n, c in vars(exceptions).items() if isinstance(c, type) and issubclass(c, exceptions.Bitrix24Error)]
-)
-def test_the_advice_says_whether_airflow_retries(name: str) -> None:
-    text = (ROOT / "docs" / "errors.md").read_text()
-    entry = text.partition(f"### {name}\n")[2].split("\n#")[0]
-    if name not in ("Bitrix24Error", "Bitrix24ApiError"):
-        assert entry.strip().startswith("*Final.*" if getattr(exceptions, name).final else "Retried."), entry
 
 
 def test_every_extra_of_the_connection_is_explained_with_its_default() -> None:
@@ -63,22 +40,3 @@ def test_the_example_of_the_readme_is_a_dag() -> None:
     assert isinstance(dag, DAG)
     assert set(dag.task_ids) == {"pay", "add", "wait"}
     assert dag.get_task("wait").upstream_task_ids == {"add"}
-
-
-@pytest.mark.parametrize(
-    "page",
-    [
-        "operators/call.md",
-        "operators/payment_link.md",
-        "operators/unpay_crm_payment.md",
-        "operators/delete_crm_payment.md",
-        "operators/pay_payment.md",
-        "sensors/record.md",
-    ],
-)
-def test_the_example_of_a_page_is_a_task(page: str) -> None:
-    (code,) = PYTHON.findall((ROOT / "docs" / page).read_text())
-    add_payment = SimpleNamespace(output={"payment_id": 1034})
-    with DAG("example", schedule=None) as dag:
-        exec(code, {"timedelta": timedelta, "add_payment": add_payment})
-    assert [isinstance(one, BaseOperator) for one in dag.tasks] == [True]

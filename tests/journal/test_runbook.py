@@ -1,4 +1,4 @@
-"""The runbook has an entry for each error, found by the words of its messages."""
+"""The runbook has a section for each code of an error, and entries found by the words of the messages."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ FOLDERS = ("at_most_once", "journal", "operators")
 ERRORS = [
     name
     for name, found in vars(exceptions).items()
-    if isinstance(found, type) and issubclass(found, exceptions.Bitrix24Error) and name != "Bitrix24Error"
+    if isinstance(found, type) and issubclass(found, exceptions.Bitrix24Error)
 ]
-HEADINGS = re.findall(r"^## (.*)$", RUNBOOK, re.MULTILINE)
+HEADINGS = re.findall(r"^### (.*)$", RUNBOOK, re.MULTILINE)
+SECTIONS = re.findall(r"^\(([\w-]+)\)=\n## (\S+): (\w+)$", RUNBOOK, re.MULTILINE)
 QUOTED = [(heading, words) for heading in HEADINGS for words in re.findall(r'"([^"]+)"', heading)]
 
 
@@ -46,9 +47,21 @@ for _name, _text in renderings():
 TEXTS = [*texts(), *RENDERED.values()]
 
 
-@pytest.mark.parametrize("name", ERRORS)
-def test_each_error_is_in_the_runbook(name: str) -> None:
-    assert re.search(rf"\b{name}\b", RUNBOOK)
+def test_each_code_has_a_section_with_its_anchor() -> None:
+    codes = {name: getattr(exceptions, name).code for name in ERRORS}
+    assert sorted(SECTIONS) == sorted((re.sub(r"[._]", "-", code), code, name) for name, code in codes.items())
+
+
+@pytest.mark.parametrize("name", [name for name in ERRORS if name not in ("Bitrix24Error", "Bitrix24ApiError")])
+def test_each_section_says_first_whether_airflow_retries(name: str) -> None:
+    section = RUNBOOK.partition(f": {name}\n")[2].strip()
+    assert section.startswith("*Final.*" if getattr(exceptions, name).final else "Retried."), section[:80]
+
+
+@pytest.mark.parametrize("heading", HEADINGS)
+def test_each_entry_is_below_the_section_of_its_class(heading: str) -> None:
+    before = RUNBOOK.partition(f"### {heading}\n")[0]
+    assert re.findall(r"^## \S+: (\w+)$", before, re.MULTILINE)[-1] == heading.partition(":")[0]
 
 
 @pytest.mark.parametrize(("heading", "words"), QUOTED)

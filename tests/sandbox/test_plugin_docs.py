@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).parents[2] / "docs" / "sandbox.md"
+DOCS = Path(__file__).parents[2] / "docs" / "guides" / "test-your-dags.md"
 PLUGIN = "airflow_provider_bitrix24.sandbox.pytest_plugin"
 
 

@@ -114,7 +114,7 @@ WORDS: Final[dict[str, Any]] = {
     "denial": messages.NOT_SENT,
     "not_sent": messages.NOT_BY_THIS_ATTEMPT,
     "known": f"{_TASK}:try:1 has sent a write for deal 4, which MAY be on the books of the portal.",
-    "trouble": "crm.invoice.get: no usable answer, the connection ended",
+    "trouble": "crm.invoice.get: no usable response, the connection ended",
     "how_to_decide": _DECIDE,
     "command": "bitrix24-airflow journal resolve order-17 --conn-id payments",
     "show": "bitrix24-airflow journal show order-18 --conn-id payments",
