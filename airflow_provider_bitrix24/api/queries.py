@@ -27,8 +27,9 @@ T = TypeVar("T")
 Command: TypeAlias = "tuple[str, Mapping[str, Any]]"
 """REST method and parameters."""
 
-SAME_FOR_ALL: Final = ("scope", "profile", "sale.paysystem.list", "sale.paysystem.handler.list")
-"""Methods that say nothing about one object: a list of operations asks each of them once."""
+SAME_FOR_ALL: Final = ("scope", "sale.paysystem.handler.list")
+"""Methods that a list of operations asks once: what they say about a call, its own reply or the read-back says as well.
+The user and the pay systems permit a send, so they are read with every object."""
 
 
 class Query(Protocol[T_co]):

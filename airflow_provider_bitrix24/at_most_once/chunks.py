@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 BATCH_SIZE: Final = 25
 """How many operations share a request: the cloud ends a request after 60 s, and runs commands one after another."""
+MOST_IN_A_CHUNK: Final = MOST_COMMANDS - 2
+"""So that one request reads a chunk: its objects, the user, and the pay systems."""
 LONG: Final = 30.0
 """Seconds: a batch that took longer is followed by smaller ones."""
 
@@ -42,7 +44,7 @@ class ChunkSize:
     """
 
     def __init__(self, most: int) -> None:
-        self.most = max(1, min(most, MOST_COMMANDS))
+        self.most = max(1, min(most, MOST_IN_A_CHUNK))
         self.now = self.most
 
     def adapt(self, batch: LastBatch) -> None:

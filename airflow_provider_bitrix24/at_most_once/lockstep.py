@@ -95,6 +95,7 @@ class Lockstep:
         self._safeguard = safeguard
         self._check = check
         self._portal = tools.client.settings.portal
+        self._shared = SharedAnswers()
         self._has_slot = False
         """Whether the next send has its slot of the portal's rate limit."""
         self._stopped: dict[str, Bitrix24Error] = {}
@@ -242,9 +243,8 @@ class Lockstep:
             found = self._run(ask(self._client, query))
             return {key: (found, self._now())}
         answers: dict[str, Any] = {}
-        for part in parts(reads, SharedAnswers()):
-            # Nothing is taken over from an earlier request: what permits a send is read with it.
-            merged, own_reply = merge(part, SharedAnswers())
+        for part in parts(reads, self._shared):
+            merged, own_reply = merge(part, self._shared)
             try:
                 reply = self._run(self._client.batch(merged))
             except Bitrix24Error as error:

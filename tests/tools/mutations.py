@@ -33,6 +33,7 @@ TESTS = "tests/proof/test_rules.py"
 PEOPLE = "tests/proof/test_people.py"
 TERMINAL = "tests/proof/test_terminal.py"
 DECISIONS = "tests/proof/test_decisions.py"
+TWO_JOURNALS = "tests/proof/test_two_journals.py"
 DEATH = "tests/proof/test_death_before_red.py"
 HALF_KNOWN = "tests/proof/test_half_known.py"
 PACING = "tests/at_most_once/test_pacing.py"
@@ -206,7 +207,8 @@ MUTATIONS = [
     Mutation(
         "claims",
         "if False:",
-        "test_a_payment_of_another_key_is_not_claimed or test_what_another_key",
+        "claimed",
+        TWO_JOURNALS,
     ),
     Mutation(
         "rivals",
