@@ -143,7 +143,16 @@ def receipts_of(airflow: LocalAirflow, runs: dict[str, str]) -> Iterator[dict[st
             if task["task_id"] in ("pay_invoice", "pay_invoices", "add_payment", "wait_until_paid", "mark_as_paid"):
                 value = airflow.result(dag_id, run_id, task)
                 if value is not None:
-                    yield value
+                    yield from _receipts_in(value)
+
+
+def _receipts_in(value: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the receipt of one payment, or those of a list, which are in the summary or in a file."""
+    if "receipts_path" in value:
+        lines = Path(value["receipts_path"]).read_text().splitlines()
+        yield from (line["receipt"] for line in map(json.loads, lines) if "receipt" in line)
+    else:
+        yield from value.get("receipts", [value])
 
 
 def claim(receipt: dict[str, Any]) -> Row:
