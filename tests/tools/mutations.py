@@ -655,7 +655,7 @@ MUTATIONS = [
     ),
     Mutation(
         "one refresh for all workers: reading again under the lock",
-        "if False:",
+        "if (stored := tokens) is None:",
         "test_one_refresh_for_each_expiry",
         MANY_WORKERS,
     ),
