@@ -462,3 +462,26 @@ class Store(dict[str, Any]):
 
     def set(self, key: str, value: Any, *, retention: Any = None) -> None:
         self[key] = value
+
+
+def test_an_entry_that_cannot_be_read_stops_its_own_key_alone(run: Run) -> None:
+    invoices = run.invoices(3)
+    run.engine("other").run(pays(invoices[:1], max_amount=0))  # refused: the row is there
+    with run.database.begin() as connection:
+        connection.execute(sqlalchemy.text("update bitrix24_journal set document = '{}'"))
+    results = run.engine().run(pays(invoices))
+    assert outcomes(results) == ["config.invalid", "paid", "paid"]
+    assert run.paid() == Counter(invoices[1:])
+
+
+def test_a_failure_as_data_says_what_the_exception_says(run: Run) -> None:
+    [deal] = run.deals(1)
+    run.world.before[ADD] = lambda: run.world.fault("drop_after", ADD, times=1)
+    journal = TaskStateJournal(Store())
+    result = run.engine(journal=journal).run_one(adds([deal])[0])
+    assert isinstance(result, Failure)
+    assert (result.code, result.sent, result.subject) == ("payment.ambiguous", "unknown", f"deal {deal}")
+    assert result.candidates == (1033,)
+    assert result.command is not None
+    assert result.command.startswith("bitrix24-airflow journal resolve ")
+    assert result.retry_after is None

@@ -51,6 +51,9 @@ def test_nothing_is_sent_until_somebody_clears_the_task(
     database: VirtualDatabase,
 ) -> None:
     operation = OPERATIONS[name]
+    if (name, journal) == ("payment", "sql"):
+        # Before a payment is marked, the journal is asked for the other keys of it.
+        sent, written = sent + 1, written + 1
     told = tell(Case(operation, journal, {sent: answer}), database)
     assert (told.effects[sent], told.effects[written], told.ended) == ("send", "journal.write", ended)
     killed = tell(Case(operation, journal, {sent: answer, written: "killed after"}), database)

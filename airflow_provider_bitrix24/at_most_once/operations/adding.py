@@ -115,7 +115,7 @@ class AddWrite(Write):
 
     def recorded(self) -> Recorded:
         """What the journal says; a payment that is known was acknowledged."""
-        if self.attempt.record.payment_id is not None:  # rule: what was undone is not sent again: a payment
+        if self.attempt.record.payment_id is not None:
             return Recorded(last="acknowledged")
         return super().recorded()
 
