@@ -412,9 +412,8 @@ class AddCrmPaymentsOperator(PaymentListOperator):
         key = business_key(given_key, row.named("idempotency_key"))
         if named_journal(self.journal_conn_id) is None and not self.tag:
             raise Bitrix24ConfigError(
-                f"{row.named('idempotency_key')} {shown(key)} promises one payment in all runs, but nothing would "
-                "remember it there. Give journal_conn_id or tag=True, or leave idempotency_key out for one payment in "
-                "each run. Nothing was sent."
+                f"{row.named('idempotency_key')} {shown(key)} needs a journal that all runs share. Nothing was sent. "
+                "Set journal_conn_id or tag=True, or leave idempotency_key out for one payment in each run."
             )
         return f"key:{key}"
 
