@@ -39,6 +39,7 @@ IfPaidInList = Literal["succeed", "fail"]
 IF_PAID_IN_LIST: Final[tuple[IfPaidInList, ...]] = get_args(IfPaidInList)
 BATCH_SIZE: Final = 25
 LARGEST_BATCH: Final = 50
+"""The largest `batch_size`; the engine takes at most 48 items into a request, which leaves room for two reads."""
 PROGRESS: Final = "bitrix24_progress"
 """Name of the progress document in the Storage tab."""
 REQUESTS_IN_CHUNK: Final = 3
@@ -184,7 +185,9 @@ class PaymentListOperator(PaymentOperator):
 
     def _estimate(self, count: int, size: int) -> str:
         """How long sending takes at least, by the portal's rate limit."""
-        requests = math.ceil(count / size) * REQUESTS_IN_CHUNK
+        from airflow_provider_bitrix24.at_most_once.chunks import MOST_IN_A_CHUNK
+
+        requests = math.ceil(count / min(size, MOST_IN_A_CHUNK)) * REQUESTS_IN_CHUNK
         limits = self.hook.settings.rate_limit
         if limits.off or not requests:
             return f"; about {requests} requests"

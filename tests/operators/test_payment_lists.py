@@ -149,7 +149,7 @@ class Lazy:
         ("payments", [1001, True], {}, r"payments\[1\]: payment_id must be a whole positive number"),
         ("adds", [1, 2, 1], {}, r"items\[0\] and items\[2\] both name deal 1\. For two payments of one object"),
         ("adds", [{"entity_id": 1, "entity_type_id": "lead"}], {}, r"items\[0\]: entity_type_id must be 2 or 'deal'"),
-        ("adds", [{"entity_id": 1, "idempotency_key": "a"}], {}, r"items\[0\]: idempotency_key 'a' promises one"),
+        ("adds", [{"entity_id": 1, "idempotency_key": "a"}], {}, r"items\[0\]: idempotency_key 'a' needs a journal"),
         (
             "adds",
             [{"entity_id": 1, "idempotency_key": 5}],
