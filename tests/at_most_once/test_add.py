@@ -219,7 +219,7 @@ def test_one_new_payment_is_a_candidate_and_no_proof(world: World, fault: str) -
     assert world.writes() == [ADD]
 
 
-def test_one_new_payment_is_adopted_if_the_author_vouches(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_one_new_payment_is_adopted_with_adopt(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.fault("drop_after", ADD, times=1)
     receipt = add(world, entity_id=4, on_unknown="adopt")
     assert (receipt["outcome"], receipt["payment_id"], receipt["evidence"]) == ("created", 1033, "only_new_payment")

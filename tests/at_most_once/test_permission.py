@@ -359,7 +359,7 @@ def test_two_payments_with_our_tag_fail_and_are_named(job: Job, monkeypatch: pyt
     assert job.add(tag=True)["payment_id"] == 1034
 
 
-def test_one_too_many_of_ours_fails_if_the_author_vouches(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_too_many_of_ours_fails_with_adopt(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     tell_twice(world, monkeypatch, ADD)
     with pytest.raises(PaymentMismatch, match=r"Payment 1034 HAS been added to deal 1, and payment 1033 appeared"):
         add(world.payments, on_unknown="adopt")

@@ -157,7 +157,7 @@ def test_a_connection_that_is_not_found_is_retried_and_denies_nothing(portal: An
     assert caught.value.__context__ is None
 
 
-def test_a_brake_names_what_an_earlier_attempt_has_made(
+def test_a_safeguard_names_what_an_earlier_attempt_has_made(
     portal: Any, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = OPERATORS["add_crm_payment"]().execute(task.context)["payment_id"]

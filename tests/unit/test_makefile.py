@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-LISTS = ("WITH_AIRFLOW", "NEWEST_ONLY", "LIBRARIES_ALONE", "WITH_LIBRARIES", "WITH_TASK_STATE", "NOT_IN_3_1_0", "CANARY")
+LISTS = (
+    "WITH_AIRFLOW",
+    "NEWEST_ONLY",
+    "LIBRARIES_ALONE",
+    "WITH_LIBRARIES",
+    "WITH_TASK_STATE",
+    "NOT_IN_3_1_0",
+    "CANARY",
+)
 
 
 def names(variable: str) -> list[str]:
