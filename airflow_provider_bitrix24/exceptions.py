@@ -25,6 +25,7 @@
     ├── PaymentNotApplied            the portal responded, but does not show the payment                          final
     ├── PaymentAmbiguous             several payments may be this key's, or none is proved                        final
     ├── PaymentMismatch              amount, currency or parameters differ from what was expected                 final
+    ├── PaymentNotStarted            an item of a list was not reached; nothing was sent for it                    retry
     ├── PaymentListFailed            items of a list have failed, and repeating the task cannot help              final
     └── PaymentListUnfinished        items of a list are not done yet; the next attempt goes on with them         retry
 
@@ -469,6 +470,13 @@ class PaymentMismatch(Bitrix24Error):
     """Amount, currency or parameters differ from what was expected."""
 
     code = "payment.mismatch"
+
+
+class PaymentNotStarted(Bitrix24Error):
+    """An item of a list that the task did not reach; only in the summary of the list, never raised."""
+
+    code = "payment.not_started"
+    final = False
 
 
 class PaymentListFailed(Bitrix24Error):

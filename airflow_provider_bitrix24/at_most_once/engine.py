@@ -158,7 +158,7 @@ def _not_sent(
         raise error
     tries.pause = min(2 * tries.pause, LONGEST_PAUSE)
     attempt.log.warning("Not executed (%s). Reading the portal, then trying again.", error.reason)
-    yield from attempt.wait(wait, "waiting for a new lease")
+    yield from attempt.wait(wait, "waiting before the next try")
 
 
 def _withdraw(attempt: Attempt, write: Write, error: Bitrix24Error) -> Course[None]:
@@ -192,7 +192,7 @@ class PaymentEngine:
     :param safeguard: raises if nothing may be sent now; asked right before each send. By default nothing is asked.
     :param check: raises if the attempt must stop; asked after the journal has noted that the work has begun, and before
         the portal is read. So a later attempt knows that a stopped one has sent nothing.
-    :param batch_size: how many operations of a list share a request, 50 at most.
+    :param batch_size: how many operations of a list share a request, 48 at most.
     """
 
     def __init__(
@@ -325,9 +325,7 @@ class PaymentEngine:
         )
 
     def _course(self, operation: Operation, decision: Decision | None, *, patient: bool) -> Course[Receipt]:
-        """One operation from the journal to its end; once more if another attempt was faster before anything was "
-        "sent.
-        """
+        """Carry out one operation to its end; once more if another attempt was faster before anything was sent."""
         again = False
         while True:
             attempt = Attempt(self._tools, self._wanted(operation), patient=patient)
@@ -349,5 +347,5 @@ class PaymentEngine:
                 raise ended
             if attempt.holds_lease:
                 yield Release()
-            self._tools.log.info("Somebody else was faster with %s. Reading the journal again.", operation.key)
+            self._tools.log.info("Another attempt has worked on key %s. Reading the journal again.", operation.key)
             again = True

@@ -30,7 +30,7 @@ class RecordFields:
     key: str
     portal: str
     operation: str
-    """Name of the operation in the registry of operations: "pay_invoice"."""
+    """Name of the operation: "pay_invoice"."""
     subject: str
     """The object, for people and for finding other keys that write to it: "deal 4", "invoice 2"."""
     parameters: Mapping[str, Parameter]

@@ -68,7 +68,7 @@ class Plan:
 
 
 class PaymentOperator(LiteralText, BaseOperator):
-    """What the three operators share.
+    """What the operators for payments share.
 
     :meta private:
     """

@@ -39,12 +39,13 @@ IfPaidInList = Literal["succeed", "fail"]
 IF_PAID_IN_LIST: Final[tuple[IfPaidInList, ...]] = get_args(IfPaidInList)
 BATCH_SIZE: Final = 25
 LARGEST_BATCH: Final = 50
+"""The largest `batch_size`; the engine takes at most 48 items into a request, which leaves room for two reads."""
 PROGRESS: Final = "bitrix24_progress"
 """Name of the progress document in the Storage tab."""
 REQUESTS_IN_CHUNK: Final = 3
 """Read, send, read back."""
 HOPELESS: Final = 10
-"""After how many items in a row that fail for a reason that is not theirs the others are not started."""
+"""After how many items in a row that fail for a general reason, such as no connection, the task stops."""
 _STORE: Final = "task_state_store"
 
 
@@ -175,15 +176,18 @@ class PaymentListOperator(PaymentOperator):
             return
         above = foresight.above(max_total)
         if above or len(foresight.amounts) > 1:
-            why = "is above" if above else "is in several currencies, and there is one"
+            why = "" if above else " The list has several currencies, and max_total is for one."
+            advice = "raise max_total or split the list" if above else "split it by currency"
             raise PaymentRefused(
-                f"The list adds up to {', '.join(sums)}, which {why} max_total, {max_total}. Nothing was sent. Check "
-                "the list; if it is right, raise max_total or split the list, and clear the task."
+                f"The list adds up to {', '.join(sums)}; max_total is {max_total}.{why} Nothing was sent. Check the "
+                f"list; if it is right, {advice}, and clear the task."
             )
 
     def _estimate(self, count: int, size: int) -> str:
         """How long sending takes at least, by the portal's rate limit."""
-        requests = math.ceil(count / size) * REQUESTS_IN_CHUNK
+        from airflow_provider_bitrix24.at_most_once.chunks import MOST_IN_A_CHUNK
+
+        requests = math.ceil(count / min(size, MOST_IN_A_CHUNK)) * REQUESTS_IN_CHUNK
         limits = self.hook.settings.rate_limit
         if limits.off or not requests:
             return f"; about {requests} requests"
@@ -202,8 +206,8 @@ class PaymentListOperator(PaymentOperator):
             hopeless = hopeless + len(results) if blocked else 0
             if report.remaining and hopeless >= min(HOPELESS, len(report.items)):
                 self.log.warning(
-                    "The last %s %ss have failed for the same kind of reason, which is not theirs: the other %s are "
-                    "not started.",
+                    "The last %s %ss have failed for a general reason, such as no connection. The other %s are not "
+                    "started.",
                     hopeless,
                     self.noun,
                     report.remaining,

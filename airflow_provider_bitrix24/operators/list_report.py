@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from airflow_provider_bitrix24.api.models import Money
 from airflow_provider_bitrix24.api.values import described
 from airflow_provider_bitrix24.at_most_once.operation import Failure
-from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, PaymentListFailed, PaymentListUnfinished
+from airflow_provider_bitrix24.exceptions import (
+    Bitrix24ConfigError,
+    PaymentListFailed,
+    PaymentListUnfinished,
+    PaymentNotStarted,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -156,7 +161,7 @@ class Report:
             }
             if result is None:
                 line["error"] = {
-                    "code": "payment.not_started",
+                    "code": PaymentNotStarted.code,
                     "sent": "no",
                     "message": "This attempt did not reach it.",
                 }

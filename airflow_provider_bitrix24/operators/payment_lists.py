@@ -55,7 +55,8 @@ class PayInvoicesOperator(PaymentListOperator):
     :param max_amount: (templated) refuse each invoice for more than this; text such as "5000.00". By default the option
         ``[bitrix24] max_amount`` of Airflow's configuration.
     :param max_total: (templated) send nothing if the unpaid invoices of the list add up to more than this.
-    :param batch_size: how many invoices share a request, 50 at most; it is halved after trouble, and grows again.
+    :param batch_size: how many invoices share a request: 1 to 50, where 49 and 50 mean 48; it is halved after trouble,
+        and grows again.
     :param fail_on: when the task fails: "any" item failed, the outcome of one is "unknown" (or one is not started),
         "never", or above a share of failed items such as 0.05.
     :param receipts_path: (templated) JSONL file for the results of all items, such as ``s3://bucket/{{ ds }}.jsonl``;
@@ -185,7 +186,8 @@ class PayCrmPaymentsOperator(PaymentListOperator):
     :param max_amount: (templated) refuse each payment of more than this; text such as "5000.00". By default the option
         ``[bitrix24] max_amount`` of Airflow's configuration.
     :param max_total: (templated) send nothing if the unpaid payments of the list add up to more than this.
-    :param batch_size: how many payments share a request, 50 at most; it is halved after trouble, and grows again.
+    :param batch_size: how many payments share a request: 1 to 50, where 49 and 50 mean 48; it is halved after trouble,
+        and grows again.
     :param fail_on: when the task fails: "any" item failed, the outcome of one is "unknown" (or one is not started),
         "never", or above a share of failed items such as 0.05.
     :param receipts_path: (templated) JSONL file for the results of all items, such as ``s3://bucket/{{ ds }}.jsonl``;
@@ -300,7 +302,8 @@ class AddCrmPaymentsOperator(PaymentListOperator):
         option ``[bitrix24] max_amount`` of Airflow's configuration.
     :param max_total: (templated) send nothing if the product rows that the list would put in add up to more than this,
         whatever their currencies. Needs ``fill_products`` or ``products`` in each row.
-    :param batch_size: how many payments share a request, 50 at most; it is halved after trouble, and grows again.
+    :param batch_size: how many payments share a request: 1 to 50, where 49 and 50 mean 48; it is halved after trouble,
+        and grows again.
     :param fail_on: when the task fails: "any" item failed, the outcome of one is "unknown" (or one is not started),
         "never", or above a share of failed items such as 0.05.
     :param receipts_path: (templated) JSONL file for the results of all items, such as ``s3://bucket/{{ ds }}.jsonl``;
@@ -412,9 +415,8 @@ class AddCrmPaymentsOperator(PaymentListOperator):
         key = business_key(given_key, row.named("idempotency_key"))
         if named_journal(self.journal_conn_id) is None and not self.tag:
             raise Bitrix24ConfigError(
-                f"{row.named('idempotency_key')} {shown(key)} promises one payment in all runs, but nothing would "
-                "remember it there. Give journal_conn_id or tag=True, or leave idempotency_key out for one payment in "
-                "each run. Nothing was sent."
+                f"{row.named('idempotency_key')} {shown(key)} needs a journal that all runs share. Nothing was sent. "
+                "Set journal_conn_id or tag=True, or leave idempotency_key out for one payment in each run."
             )
         return f"key:{key}"
 

@@ -379,11 +379,10 @@ class AddCrmPaymentOperator(PaymentOperator):
         durable = named_journal(self.journal_conn_id) is not None
         if not durable and not tag:
             raise Bitrix24ConfigError(
-                f"idempotency_key {shown(key)} promises one payment in all runs, but nothing would remember it there: "
-                "Airflow's own task state is that of one run. Nothing was sent. Give journal_conn_id, or set "
-                "[bitrix24] journal_conn_id: the Airflow connection of a database (postgres, mysql, sqlite). Or give "
-                "tag=True (scope sale, an administrator's webhook), or leave idempotency_key out for one payment in "
-                "each run."
+                f"idempotency_key {shown(key)} needs a journal that all runs share; Airflow's own task state is that "
+                "of one run. Nothing was sent. Set journal_conn_id or [bitrix24] journal_conn_id: the Airflow "
+                "connection of a database (postgres, mysql, sqlite). Or set tag=True (scope sale, an administrator's "
+                "webhook), or leave idempotency_key out for one payment in each run."
             )
         if not durable:
             self.log.info(

@@ -358,8 +358,8 @@ def _key_in_portal(context: Context, idempotency_key: Any, part: Any, *, tag: bo
         raise Bitrix24ConfigError("Give idempotency_key or part, not both. Nothing was sent.")
     if named_journal(journal) is None and not tag:
         raise Bitrix24ConfigError(
-            f"idempotency_key {shown(key)} promises one payment in all runs, but nothing would remember it there: "
-            "Airflow's own task state is that of one run. Nothing was sent. Give journal_conn_id or tag=True; or give "
-            "part instead, for one payment in each run."
+            f"idempotency_key {shown(key)} needs a journal that all runs share; Airflow's own task state is that of "
+            "one run. Nothing was sent. Set journal_conn_id or tag=True; or give part instead, for one payment in "
+            "each run."
         )
     return f"key:{key}"

@@ -128,7 +128,7 @@ def test_the_missing_scope_is_named(world: World) -> None:
 
 def test_an_object_with_an_order_is_warned_about(world: World, caplog: pytest.LogCaptureFixture) -> None:
     add(world, entity_id=4)
-    assert "deal 4 has order 1 already" in caplog.text
+    assert "Deal 4 has order 1 already" in caplog.text
     assert "rewrites that order" in caplog.text
 
 
@@ -140,7 +140,7 @@ def test_an_object_without_an_order_is_not_warned_about(world: World, caplog: py
 def test_an_order_that_may_not_be_seen_is_warned_about(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.fault("error", "crm.orderentity.list", code="200040300010", text="Access Denied")
     add(world, entity_id=4)
-    assert "deal 4 has an order already" in caplog.text
+    assert "Deal 4 has an order already" in caplog.text
 
 
 # -- an unpaid payment is there already
@@ -178,7 +178,7 @@ def test_unpaid_return_with_another_pay_system_is_a_mismatch(world: World) -> No
 
 
 def test_unpaid_fail(world: World) -> None:
-    with pytest.raises(PaymentRefused, match=r"deal 4 has an unpaid payment already \(1001 of 350\.00 EUR\)"):
+    with pytest.raises(PaymentRefused, match=r"Deal 4 has an unpaid payment already \(1001 of 350\.00 EUR\)"):
         add(world, entity_id=4, if_unpaid_exists="fail")
     assert world.writes() == []
 
@@ -219,7 +219,7 @@ def test_one_new_payment_is_a_candidate_and_no_proof(world: World, fault: str) -
     assert world.writes() == [ADD]
 
 
-def test_one_new_payment_is_adopted_if_the_author_vouches(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_one_new_payment_is_adopted_with_adopt(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.fault("drop_after", ADD, times=1)
     receipt = add(world, entity_id=4, on_unknown="adopt")
     assert (receipt["outcome"], receipt["payment_id"], receipt["evidence"]) == ("created", 1033, "only_new_payment")

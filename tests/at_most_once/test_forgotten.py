@@ -201,7 +201,10 @@ def test_an_answer_that_cannot_be_kept_is_told(
     world: World, operation: str, said: dict[str, Any], kind: type[Bitrix24Error]
 ) -> None:
     state = NotKept(said, times=99)
-    with pytest.raises(kind, match="y its answer the money is recorded") as caught:
+    recorded = (
+        "the payment is there: do not add" if operation == "add_crm_payment" else "the money is recorded: do not mark"
+    )
+    with pytest.raises(kind, match=f"By its answer {recorded}") as caught:
         WORK[operation](attempt(world, TaskStateJournal(state), 1, lost=""))
     done = {
         "pay_invoice": "invoice 2 was marked as paid",

@@ -147,7 +147,7 @@ def test_an_unpaid_payment_that_appears_during_a_wait_is_seen(world: World, mome
             world.before[ADD] = lambda: another(world)
 
     waits()
-    with pytest.raises(PaymentRefused, match=r"deal 1 has an unpaid payment already \(1033"):
+    with pytest.raises(PaymentRefused, match=r"Deal 1 has an unpaid payment already \(1033"):
         add(world.payments, if_unpaid_exists="fail")
     world.portal.act.delete_payment(1033)
     waits()
@@ -359,7 +359,7 @@ def test_two_payments_with_our_tag_fail_and_are_named(job: Job, monkeypatch: pyt
     assert job.add(tag=True)["payment_id"] == 1034
 
 
-def test_one_too_many_of_ours_fails_if_the_author_vouches(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_too_many_of_ours_fails_with_adopt(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     tell_twice(world, monkeypatch, ADD)
     with pytest.raises(PaymentMismatch, match=r"Payment 1034 HAS been added to deal 1, and payment 1033 appeared"):
         add(world.payments, on_unknown="adopt")
@@ -533,7 +533,7 @@ def test_a_journal_that_dies_after_the_reply_does_not_hide_the_payment(job: Job)
     with pytest.raises(Bitrix24StoreError) as caught:
         job.add()
     assert "The portal answered that payment 1033 was added to deal 1" in str(caught.value)
-    assert "the money is recorded" in str(caught.value)
+    assert "By its answer the payment is there: do not add it a second time." in str(caught.value)
     assert not caught.value.final
 
 

@@ -296,7 +296,7 @@ def test_where_there_is_nothing_to_decide_nobody_is_asked(portal: Any, task: Tas
     for _ in range(2):
         portal.act.add_payment(2, 1, amount="5.00")
     operator = AddCrmPaymentOperator(task_id="add", entity_id=1, if_unpaid_exists="return", on_unknown="ask")
-    with pytest.raises(AirflowFailException, match="PaymentAmbiguous: The deal 1 has 2 unpaid payments"):
+    with pytest.raises(AirflowFailException, match="PaymentAmbiguous: Deal 1 has 2 unpaid payments"):
         operator.execute(task.context)
 
 

@@ -137,7 +137,7 @@ def test_two_airflows_that_share_a_database_are_two_owners(task: Task, database:
 def test_an_authors_key_that_nobody_would_remember_is_refused(
     portal: Any, task: Task, forgetful_task: Task, journal: bool
 ) -> None:
-    with pytest.raises(AirflowFailException, match="nothing would remember it there") as caught:
+    with pytest.raises(AirflowFailException, match="needs a journal that all runs share") as caught:
         add(idempotency_key="order-4711").execute((task if journal else forgetful_task).context)
     for words in ("journal_conn_id", "tag=True", "Nothing was sent"):
         assert words in str(caught.value)

@@ -75,7 +75,7 @@ def test_a_second_attempt_returns_the_payment_of_the_first(portal: Any, task: Ta
 def test_a_second_attempt_with_other_arguments_is_refused(portal: Any, task: Task) -> None:
     OPERATORS["add_crm_payment"]().execute(task.context)
     task.again()
-    with pytest.raises(AirflowFailException, match=r"PaymentMismatch: .*was used before.*entity_id 1 instead of 2"):
+    with pytest.raises(AirflowFailException, match=r"PaymentMismatch: .*was used before.*entity_id was 1, now 2"):
         OPERATORS["add_crm_payment"](entity_id=2).execute(task.context)
     assert len(write_requests(portal, "add_crm_payment")) == 1
 
@@ -157,7 +157,7 @@ def test_a_connection_that_is_not_found_is_retried_and_denies_nothing(portal: An
     assert caught.value.__context__ is None
 
 
-def test_a_brake_names_what_an_earlier_attempt_has_made(
+def test_a_safeguard_names_what_an_earlier_attempt_has_made(
     portal: Any, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = OPERATORS["add_crm_payment"]().execute(task.context)["payment_id"]

@@ -103,7 +103,7 @@ def test_products_are_filled_in(portal: Any, task: Task) -> None:
 
 
 def adopting(operation: str) -> dict[str, str]:
-    """The arguments with which the author vouches that a new payment is ours, where there is something to vouch."""
+    """The argument that takes a new payment for ours, for the operation that has it."""
     return {"on_unknown": "adopt"} if operation == "add_crm_payment" else {}
 
 

@@ -84,7 +84,7 @@ def test_an_argument_wins(
 def test_one_task_may_keep_its_journal_in_the_task_state(portal: Any, task: Task, database: Path) -> None:
     OPERATORS["pay_invoice"](journal_conn_id="task_state").execute(task.context)
     assert not database.exists()
-    with pytest.raises(AirflowFailException, match="nothing would remember it there") as caught:
+    with pytest.raises(AirflowFailException, match="needs a journal that all runs share") as caught:
         OPERATORS["add_crm_payment"](journal_conn_id="task_state", idempotency_key="order-4711").execute(task.context)
     assert "[bitrix24] journal_conn_id" in str(caught.value)
 

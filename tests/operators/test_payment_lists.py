@@ -149,7 +149,7 @@ class Lazy:
         ("payments", [1001, True], {}, r"payments\[1\]: payment_id must be a whole positive number"),
         ("adds", [1, 2, 1], {}, r"items\[0\] and items\[2\] both name deal 1\. For two payments of one object"),
         ("adds", [{"entity_id": 1, "entity_type_id": "lead"}], {}, r"items\[0\]: entity_type_id must be 2 or 'deal'"),
-        ("adds", [{"entity_id": 1, "idempotency_key": "a"}], {}, r"items\[0\]: idempotency_key 'a' promises one"),
+        ("adds", [{"entity_id": 1, "idempotency_key": "a"}], {}, r"items\[0\]: idempotency_key 'a' needs a journal"),
         (
             "adds",
             [{"entity_id": 1, "idempotency_key": 5}],
@@ -213,9 +213,7 @@ def test_an_empty_list_is_no_failure(portal: Any, task: Task) -> None:
 def test_a_list_above_max_total_sends_nothing(portal: Any, task: Task, kind: str) -> None:
     ids = {"invoices": [2, 7], "payments": [1001, 1002], "adds": [1, 2]}[kind]
     options = {"fill_products": True} if kind == "adds" else {}
-    with pytest.raises(
-        AirflowFailException, match=r"The list adds up to [0-9.]+.*above max_total, 10\. Nothing was sent"
-    ):
+    with pytest.raises(AirflowFailException, match=r"The list adds up to [0-9.]+.*max_total is 10\. Nothing was sent"):
         operator(kind, ids, max_total="10", **options).execute(task.context)
     assert changes(portal, kind) == []
     assert operator(kind, ids, max_total="100000", **options).execute(task.context)["succeeded"] == 2
@@ -231,7 +229,7 @@ def test_max_total_does_not_count_what_is_paid_or_refused(portal: Any, task: Tas
 
 def test_max_total_is_for_one_currency(portal: Any, task: Task) -> None:
     dollars = portal.portal.create("invoice", {"price": "5.00", "currency": "USD"})
-    with pytest.raises(AirflowFailException, match="which is in several currencies, and there is one max_total"):
+    with pytest.raises(AirflowFailException, match="The list has several currencies, and max_total is for one"):
         operator("invoices", [2, dollars], max_total="100000").execute(task.context)
     assert changes(portal, "invoices") == []
 

@@ -115,7 +115,7 @@ def test_one_key_stands_for_one_choice(
     keyed: Any = {"idempotency_key": "order-1", "journal_conn_id": "journal"}
     first = add(CHOSEN, **keyed).execute(task.context)
     assert add([{"row_id": "1", "quantity": 1}], **keyed).execute(task.context)["payment_id"] == first["payment_id"]
-    with pytest.raises(AirflowFailException, match=r"products \{'1': 1\} instead of \{'1': 2\}"):
+    with pytest.raises(AirflowFailException, match=r"products was \{'1': 1\}, now \{'1': 2\}"):
         add([{"row_id": 1, "quantity": 2}], **keyed).execute(task.context)
     assert put(portal) == ["crm.item.payment.add", "crm.item.payment.product.add"]
 

@@ -69,7 +69,7 @@ def test_a_retry_sends_nothing_more(portal: Any, running: Task, name: str) -> No
     before = len(portal.ledger)
     again(running)
     if name == "add_crm_payment" and not AIRFLOW_V_3_3_PLUS:
-        with pytest.raises(AirflowFailException):  # nothing would remember it there
+        with pytest.raises(AirflowFailException):  # needs a journal that all runs share there
             CALLS[name](Bitrix24Hook().payments)
     else:
         assert CALLS[name](Bitrix24Hook().payments)["idempotency_key"] == first["idempotency_key"]
@@ -132,7 +132,7 @@ def test_a_second_payment_of_one_task_needs_a_part_of_its_own(portal: Any, runni
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"idempotency_key": "order-1"}, "nothing would remember it"),
+        ({"idempotency_key": "order-1"}, "needs a journal that all runs share"),
         ({"idempotency_key": "order-1", "part": "rest", "tag": True}, "not both"),
         ({"part": ""}, "part must be a text"),
         ({"products": [{"row_id": 1, "quantity": 1}], "fill_products": True}, "not both"),

@@ -34,8 +34,8 @@ class Judge:
     operation: str
     granted: int = 0
     """How often a person has decided to send again."""
-    vouched: set[int] = field(default_factory=set)
-    """Payments that a person, or the author of the DAG, has vouched for."""
+    accepted: set[int] = field(default_factory=set)
+    """Payments that a person, or the author of the DAG, has accepted as this key's."""
 
     @property
     def mine(self) -> list[dict[str, Any]]:
@@ -87,7 +87,7 @@ class Judge:
 
     def _green_added(self, receipt: dict[str, Any], fill: dict[int, int] | None) -> None:
         number = receipt["payment_id"]
-        if number not in self.added() and number not in self.vouched:
+        if number not in self.added() and number not in self.accepted:
             raise Broken(f"green for payment {number}, which is not ours: ours are {self.added()}")
         if number not in self.world.portal.state.payments and not self._undone("payment_deleted", number):
             raise Broken(f"green for payment {number}, which is not on the books")
@@ -125,7 +125,7 @@ class Judge:
     def _red(self, error: Bitrix24Error) -> None:
         """A message must not deny what is on the books, and must name what can be known."""
         message, candidates = str(error), tuple(getattr(error, "candidates", ()))
-        ours = [number for number in self.standing() if number not in self.vouched]
+        ours = [number for number in self.standing() if number not in self.accepted]
         untold = [number for number in ours if str(number) not in message and number not in candidates]
         # Whoever cannot read the journal knows nothing: it may be silent, and only must not deny.
         if untold and not ADMISSIONS.search(message) and not isinstance(error, Bitrix24StoreError):

@@ -239,7 +239,7 @@ class Portal(RuleBasedStateMachine):
             self.zombies.remove(running)
             outcome = Outcome()  # nobody listens to it
         if outcome.receipt is not None and running.decided and running.decided.payment_id:
-            self.judges[job.key].vouched.add(running.decided.payment_id)
+            self.judges[job.key].accepted.add(running.decided.payment_id)
         self.judges[job.key].attempt(outcome, fill=job.fill)
 
     @invariant()

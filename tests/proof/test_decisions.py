@@ -162,7 +162,7 @@ def test_paying_again_is_about_the_same_object(fill_products: bool, database: Vi
     resolve(world, "send_again")
     error = world.worker("a", 2).attempt(do(4)).error
     assert isinstance(error, PaymentMismatch)
-    assert "entity_id 1 instead of 4. bob decided to send again for the former ones" in str(error)
+    assert "entity_id was 1, now 4. bob decided to send again for the former ones" in str(error)
     assert writes(world) == []
     # For the same object as before it is carried out.
     assert receipt_of(world.worker("a", 3).attempt(do(1))) == ("created", "response", 1034)

@@ -215,7 +215,7 @@ def test_other_parameters_are_refused(database: VirtualDatabase) -> None:
     assert world.worker("a", 1).attempt(adding()).receipt is not None
     outcome = world.worker("b", 1).attempt(adding(fill_products=True))
     assert isinstance(outcome.error, PaymentMismatch)
-    assert "fill_products False instead of True" in str(outcome.error)
+    assert "fill_products was False, now True" in str(outcome.error)
     assert writes(world) == [ADD]
 
 

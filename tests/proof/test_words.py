@@ -129,7 +129,7 @@ def test_somebody_elses_mark_is_not_called_ours(database: VirtualDatabase) -> No
     world.director = Script({"a": {3: "drop_before", 4: by_hand}})
     error = world.worker("a", 1).attempt(pay.do).error
     assert isinstance(error, PaymentMismatch)
-    assert "It is paid, apparently by somebody else. Somebody changed it in between" in str(error)
+    assert "Somebody else seems to have marked it as paid. Somebody changed it in between" in str(error)
     assert "HAS been marked" not in str(error)
 
 

@@ -275,7 +275,7 @@ def test_no_extra_turns_the_check_off(monkeypatch: pytest.MonkeyPatch, extra: di
 
 @pytest.fixture
 def tls(tmp_path: Path) -> tuple[ssl.SSLContext, Path]:
-    """A server's side of TLS for this machine, and the file of the authority that vouches for it."""
+    """A server's side of TLS for this machine, and the file of the authority that signed it."""
     files = make_certificates(tmp_path / "tls")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(files.certificate, files.key)

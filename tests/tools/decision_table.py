@@ -44,10 +44,10 @@ _STEPS: Final = {
     Step.RETRY_LATER: "leave it to the next attempt",
 }
 _POLICIES: Final = {
-    "A payment or an invoice is marked as paid": PAYMENT,
+    "A payment or an invoice is marked as paid; a payment is set back to unpaid, or deleted": PAYMENT,
     "A payment is added": ADDED_PAYMENT,
     "A product row is put into a payment": PRODUCT_ROW,
-    "A tag or a pay system is set (in this attempt)": SETTING,
+    "A tag or a pay system is set; a paid payment is set back before it is deleted (in this attempt)": SETTING,
 }
 _HEAD: Final = """# Decision table
 
@@ -57,9 +57,10 @@ One function decides whether something is sent: `next_step` in `at_most_once/nex
 output. It gets what the journal says of the last send, what the portal has shown, and the rules for this kind of write.
 These tables are its decisions.
 
-"Shown" means that the portal shows the payment or the status "paid". "Not shown" counts only after the reads of the
-second column: each begins when nothing of the send can arrive any more. A send needs an observation that is not older
-than the `send_deadline` of the connection, with no wait since; otherwise the portal is read again first.
+"Shown" means that the portal shows what the write is for: the payment, its status "paid" or "unpaid", or that it is
+deleted. "Not shown" counts only after the reads of the second column: each begins when nothing of the send can arrive
+any more. A send needs an observation that is not older than the `send_deadline` of the connection, with no wait since;
+otherwise the portal is read again first.
 """
 _FOOT: Final = """
 In addition, for each of them:

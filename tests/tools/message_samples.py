@@ -35,7 +35,7 @@ def _send(result: Any, said: str | None = None) -> Send:
 
 
 def _record(operation: str = "add_crm_payment", **facts: Any) -> Record:
-    subject = {"add_crm_payment": "deal 4"}.get(operation, "invoice 2")
+    subject = {"add_crm_payment": "deal 4", "pay_invoice": "invoice 2"}.get(operation, "payment 2")
     return Record(
         key="order-17",
         portal="acme.bitrix24.com",
@@ -65,6 +65,14 @@ _ASIDE: Final = Decision(what="send_again", by="anna", at="2026-11-27", through=
 _DOUBT: Final = Bitrix24OutcomeUnknown("crm.item.payment.add", text="the connection ended")
 _UNCLEAR: Final = Bitrix24OutcomeUnknown("crm.item.payment.add", answered=True, code="0", text="Strange")
 _PENDING: Final = _record(sends=(_send("pending"),))
+_OPERATIONS: Final = ("add_crm_payment", "pay_invoice", "unpay_crm_payment", "delete_crm_payment")
+_DONE_BY_REPLY: Final = [
+    messages.done_by_reply(
+        _record(one, sends=(_send("acknowledged"),), payment_id=1033 if one == "add_crm_payment" else None),
+        _record(one, sends=(_send("pending"),)),
+    )
+    for one in _OPERATIONS
+]
 _ACKNOWLEDGED: Final = _record(sends=(_send("acknowledged"),), payment_id=1033, evidence="response")
 
 SAMPLES: Final[dict[str, list[Any]]] = {
@@ -99,7 +107,7 @@ SAMPLES: Final[dict[str, list[Any]]] = {
     "Mapping[int, int]": [{7: 2, 8: 1}],
     "Sequence[int]": [[1034], [1034, 1035]],
     "Collection[int]": [[1034], [1034, 1035]],
-    "tuple[str, str]": [("payment 1033 was added to deal 4", "add")],
+    "tuple[str, str]": _DONE_BY_REPLY,
     "bool": [True, False],
     "float": [7.0, 0.0],
     "int": [1033],
@@ -150,6 +158,8 @@ SENTENCES: Final = (
     "payment_in_journal",
 )
 """Messages that go on after a whole sentence."""
+PARTS: Final = ("done_by_reply", "how_often", "sentence")
+"""They are shown in the messages that use them."""
 
 
 def _values(parameter: inspect.Parameter) -> list[Any]:
@@ -165,7 +175,7 @@ def renderings() -> Iterator[tuple[str, str]]:
     """Each message: its name, and the text for one choice of facts; facts are varied one after another."""
     for name, function in sorted(vars(messages).items()):
         ours = inspect.isfunction(function) and function.__module__.startswith(messages.__name__)
-        if not ours or name == "done_by_reply":
+        if not ours or name in PARTS:
             continue
         values = {one.name: _values(one) for one in inspect.signature(function).parameters.values()}
         seen: list[str] = []

@@ -31,6 +31,7 @@ RETRIED = {
     "Bitrix24RateLimited",
     "Bitrix24ServerError",
     "PaymentListUnfinished",
+    "PaymentNotStarted",
     "Bitrix24StoreError",
     "Bitrix24TokenError",
     "PaymentInProgress",

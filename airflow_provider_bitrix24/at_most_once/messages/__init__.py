@@ -1,4 +1,4 @@
-"""What people read: every message of the engine, made of facts. Nothing else writes, edits or parses one.
+"""What people read: the messages of the engine, made of facts.
 
 Each says what happened to which object, whether money may have been recorded, and what to do next.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_bitrix24.at_most_once.messages.common import payments, reply_words
+from airflow_provider_bitrix24.at_most_once.messages.common import how_often, payments, reply_words, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -60,23 +60,23 @@ def earlier_add_unknown(task: TaskAttempt, of: str) -> str:
 
 def unpaid_exists(of: str, unpaid: Sequence[Payment], denial: str) -> str:
     """The object has an unpaid payment, and that is to be an error."""
-    return f"The {of} has an unpaid payment already ({_listed(unpaid)}), and if_unpaid_exists is 'fail'. {denial}"
+    return f"{sentence(of)} has an unpaid payment already ({_listed(unpaid)}), and if_unpaid_exists is 'fail'. {denial}"
 
 
 def several_unpaid(of: str, unpaid: Sequence[Payment], denial: str) -> str:
     """The object has several unpaid payments, and one is to be returned."""
     return (
-        f"The {of} has {len(unpaid)} unpaid payments ({_listed(unpaid)}), and if_unpaid_exists='return' can return "
-        f"only "
-        f"one. {denial} Delete in Bitrix24 those that are not needed."
+        f"{sentence(of)} has {len(unpaid)} unpaid payments ({_listed(unpaid)}), and if_unpaid_exists='return' can "
+        f"return only one. {denial} Delete in Bitrix24 those that are not needed."
     )
 
 
 def existing_with_other_pay_system(of: str, payment: Payment, wanted: int | None, denial: str) -> str:
     """The unpaid payment has another pay system."""
     return (
-        f"The {of} has the unpaid payment {payment.id} of {payment.money}, but with pay system {payment.pay_system_id} "
-        f"{payment.pay_system_name!r} instead of {wanted}. {denial} Change it in Bitrix24, or ask for its pay system."
+        f"{sentence(of)} has the unpaid payment {payment.id} of {payment.money}, but with pay system "
+        f"{payment.pay_system_id} {payment.pay_system_name!r} instead of {wanted}. {denial} Change it in Bitrix24, or "
+        "ask for its pay system."
     )
 
 
@@ -180,9 +180,8 @@ def added_too_often(of: str, record: Record) -> str:
     sends = record.possible_sends
     said = (sends[-1].portal_message if sends else None) or "no response"
     return (
-        f"A payment for {of} was sent {len(sends)} times for one key, and the portal shows none that may be its own "
-        f"(the "
-        f"last time: {said})"
+        f"A payment for {of} was sent {how_often(len(sends))} for one key, and the portal shows none that may be its "
+        f"own (the last time: {said})"
     )
 
 

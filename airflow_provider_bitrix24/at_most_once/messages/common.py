@@ -31,6 +31,16 @@ def payments(payment_ids: Collection[int]) -> str:
     return f"payment{'s' if len(payment_ids) > 1 else ''} {', '.join(map(str, payment_ids))}"
 
 
+def sentence(text: str) -> str:
+    """Return a text as the beginning of a sentence; only its first letter changes."""
+    return f"{text[:1].upper()}{text[1:]}"
+
+
+def how_often(times: int) -> str:
+    """Return "once", or "2 times"."""
+    return "once" if times == 1 else f"{times} times"
+
+
 def known(record: Record) -> str:
     """What is known of a key without the portal; empty if certainly nothing was executed."""
     if record.nothing_executed:
@@ -72,7 +82,7 @@ def other_parameters(
     record: Record, differing: Mapping[str, tuple[Parameter, Parameter]], happened: str, not_sent: str
 ) -> str:
     """The key was used for something else."""
-    listed = "; ".join(f"{name} {has!r} instead of {wanted!r}" for name, (has, wanted) in differing.items())
+    listed = "; ".join(f"{name} was {has!r}, now {wanted!r}" for name, (has, wanted) in differing.items())
     return (
         f"The key {record.key!r} was used before, by {record.task}, with other parameters: {listed}. {happened} "
         f"{not_sent} One key stands for one payment: give the other one a key of its own, or ask for the same as "
@@ -89,7 +99,7 @@ def portal_cannot_be_read(known: str, trouble: str, not_sent: str) -> str:
     """The portal cannot be read, and something of the key may be there."""
     return (
         f"{known} The portal cannot be asked about it now ({trouble}). {not_sent} When the portal answers again, clear "
-        "this task: it reads first and does not pay twice."
+        "this task: it reads first and does nothing twice."
     )
 
 
@@ -113,7 +123,7 @@ def refused(why: str, denial: str) -> str:
 
 
 def done_by_reply(record: Record, before: Record) -> tuple[str, str] | None:
-    """What the portal has done, by a reply that is not saved yet, and the verb for it; None if there is no such reply.
+    """What the portal has done, by a reply that is not saved yet, and what follows; None if there is no such reply.
 
     :param record: what is to be saved.
     :param before: what is saved.
@@ -122,27 +132,24 @@ def done_by_reply(record: Record, before: Record) -> tuple[str, str] | None:
     if last is None or last.result != "acknowledged" or before.pending_send() is None:
         return None
     if record.operation == "add_crm_payment":
-        return f"payment {record.payment_id} was added to {record.subject}", "add"
+        follows = "By its answer the payment is there: do not add it a second time."
+        return f"payment {record.payment_id} was added to {record.subject}", follows
     words = {"unpay_crm_payment": UNPAYING, "delete_crm_payment": DELETING}.get(record.operation, PAYING)
-    return f"{record.subject} was {words.done}", words.again
+    return f"{record.subject} was {words.done}", words.after_reply
 
 
 def overtaken_after_reply(overtaken: str, done: tuple[str, str]) -> str:
     """The attempt was overtaken with the portal's reply in its hands."""
-    what, verb = done
-    return (
-        f"{overtaken} The portal answered that {what}: by its answer the money is recorded, so do not {verb} it a "
-        f"second "
-        "time."
-    )
+    what, follows = done
+    return f"{overtaken} The portal answered that {what}. {follows}"
 
 
 def unsaved_reply(done: tuple[str, str]) -> str:
     """The portal's reply could not be saved."""
-    what, verb = done
+    what, follows = done
     return (
-        f"The portal answered that {what}, and that could not be written down. By its answer the money is recorded: do "
-        f"not {verb} it a second time. The next attempt reads the portal first."
+        f"The portal answered that {what}, and that could not be written down. {follows} The next attempt reads the "
+        "portal first."
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_bitrix24.at_most_once.messages.common import in_brackets, payments
+from airflow_provider_bitrix24.at_most_once.messages.common import how_often, in_brackets, payments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -138,6 +138,6 @@ def row_is_not_in(
     then = (
         ""
         if last is None or doubt is not None
-        else (f", and it was sent {times} times, the last time by {last.by} ({last.portal_message or 'true'})")
+        else (f", and it was sent {how_often(times)}, the last time by {last.by} ({last.portal_message or 'true'})")
     )
     return f"{what} is not in it{in_brackets(doubt)}{then}"

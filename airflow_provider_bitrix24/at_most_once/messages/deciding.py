@@ -44,11 +44,12 @@ def claimed(
     first = ""
     if abandon_first:
         first = " (first --abandon, which releases a payment that the portal has not proved to be its own)"
+    evidence = f" ({record.evidence})" if record.evidence else ""
     return (
-        f"Payment {saved.payment_id} ({record.evidence}) looks like that of the key {record.key!r}, but the key "
-        f"{saved.claimed_by!r} has claimed it: one of them claims the other's. {NOT_AGAIN} `{show}` shows why. If the "
-        f"claim is wrong, `{decide} --abandon` ends it; if it is right, decide again about this key by "
-        f"{how_to_decide}{first}. Then clear this task."
+        f"Payment {saved.payment_id}{evidence} looks like that of the key {record.key!r}, but the key "
+        f"{saved.claimed_by!r} has claimed it. It belongs to one of the two keys at most. {NOT_AGAIN} `{show}` shows "
+        f"why. If the claim of {saved.claimed_by!r} is wrong, `{decide} --abandon` ends it; if it is right, decide "
+        f"again about {record.key!r} by {how_to_decide}{first}. Then clear this task."
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_bitrix24.at_most_once.messages.common import NOT_AGAIN, reply_words
+from airflow_provider_bitrix24.at_most_once.messages.common import NOT_AGAIN, how_often, reply_words, sentence
 
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.models import Money
@@ -42,7 +42,7 @@ def marked(words: Wording) -> str:
 
 def marked_by_another(words: Wording) -> str:
     """The portal shows it, and it is not known that this key has done it."""
-    return f"It is {words.state}, apparently by somebody else."
+    return f"Somebody else seems to have {words.did.format('it')}."
 
 
 def marked_already(words: Wording) -> str:
@@ -90,7 +90,7 @@ def not_marked_any_more(what: str, when: object, task: str, where: str, how_to_d
     then = f"{when}, by {task}" if when else f"by {task}"
     return (
         f"{what} was {words.state} before ({then}), and is not {words.state} any more: somebody has {words.undone}. "
-        f"Nothing was sent by this attempt, and nothing is sent again automatically. {where.capitalize()}. If that is "
+        f"Nothing was sent by this attempt, and nothing is sent again automatically. {sentence(where)}. If that is "
         f"right, mark this task as successful. Else decide by {how_to_decide}; then clear this task."
     )
 
@@ -143,8 +143,8 @@ def marked_too_often(what: str, record: Record, where: str, how_to_decide: str |
     if how_to_decide is not None:
         decide = f"then decide by {how_to_decide}, and clear this task"
     return (
-        f"{what} was {words.done} {len(sends)} times for this key, and the portal does not show it: {_EITHER}. The "
-        f"last time: {sends[-1].portal_message or 'it answered true'}. {NOT_AGAIN} What to do: {where}; {decide}."
+        f"{what} was {words.done} {how_often(len(sends))} for this key, and the portal does not show it: {_EITHER}. "
+        f"The last time: {sends[-1].portal_message or 'it answered true'}. {NOT_AGAIN} What to do: {where}; {decide}."
     )
 
 
@@ -176,14 +176,14 @@ def mark_in_journal(happened: str, journal: str) -> str:
     return (
         f"{happened} It is in the journal ({journal}): the next attempt reads the outcome before anything else. If "
         f"there "
-        "is none, clear this task when the portal is back: it will not pay twice."
+        "is none, clear this task when the portal is back: it does nothing twice."
     )
 
 
 def undone_since(subject: str, words: Wording, denial: str) -> str:
     """Another operation of ours has undone what this task did, and the task runs again."""
     return (
-        f"This task has {words.done} {subject} before, and another operation has undone that since. {denial} A task "
+        f"This task {words.did.format(subject)} earlier; another operation has undone that since. {denial} A task "
         "that runs again does not repeat what was undone. What to do: if it is to be done once more, do it in a task "
         "or run of its own."
     )

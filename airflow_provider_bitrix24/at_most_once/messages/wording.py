@@ -18,10 +18,12 @@ class Wording:
     """The object was "marked as paid"."""
     noun: str
     """The call is "the mark"."""
+    did: str
+    """Somebody has "marked {} as paid"."""
     undone: str
     """Somebody has "set it back to unpaid"."""
-    again: str
-    """A second call would "mark" it a second time."""
+    after_reply: str
+    """What a reply that could not be saved means, and what a person must not do."""
 
 
 PAYING: Final = Wording(
@@ -29,22 +31,25 @@ PAYING: Final = Wording(
     otherwise="unpaid",
     done="marked as paid",
     noun="mark",
+    did="marked {} as paid",
     undone="set it back to unpaid",
-    again="mark",
+    after_reply="By its answer the money is recorded: do not mark it as paid a second time.",
 )
 UNPAYING: Final = Wording(
     state="unpaid",
     otherwise="paid",
     done="set back to unpaid",
     noun="reset",
+    did="set {} back to unpaid",
     undone="marked it as paid",
-    again="set back",
+    after_reply="By its answer the money is not recorded any more: do not set it back to unpaid a second time.",
 )
 DELETING: Final = Wording(
     state="deleted",
     otherwise="still there",
     done="deleted",
     noun="deletion",
+    did="deleted {}",
     undone="restored it",
-    again="delete",
+    after_reply="By its answer it is not there any more: do not delete it a second time.",
 )

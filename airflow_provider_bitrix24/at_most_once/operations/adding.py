@@ -304,10 +304,10 @@ class AddWrite(Write):
             return
         order = f"order {view.order_ids[0]}" if view.order_ids else "an order"
         self.attempt.log.warning(
-            "The %s has %s already. By adding a payment through REST, Bitrix24 rewrites that order: its responsible "
+            "%s has %s already. By adding a payment through REST, Bitrix24 rewrites that order: its responsible "
             "user becomes the webhook's user, and its client may be cleared. Check the order if people or automation "
             "rules rely on either.",
-            self.of,
+            messages.sentence(self.of),
             order,
         )
 
