@@ -247,7 +247,7 @@ def test_a_time_out_in_the_middle_of_a_request_is_resolved_by_the_next_attempt(w
     task, receipt = world.task("timed_out"), world.receipt("timed_out")
     assert task["state"] == "success"
     assert task["try_number"] > 1
-    assert (receipt["outcome"], receipt["evidence"], receipt["recovered"]) == ("created", "difference", True)
+    assert (receipt["outcome"], receipt["evidence"], receipt["recovered"]) == ("created", "only_new_payment", True)
     assert len(world.added(1)) == 1
     assert float(receipt["amount"]) > 0
 
@@ -261,7 +261,7 @@ def test_what_was_left_red_is_settled_at_a_terminal(world: World) -> None:
     place = ("--dag", "left_red", "--run", world.runs["left_red"])
     listed = world.cli("list", *place)
     assert listed.returncode == 0, listed.stderr
-    assert "parked       smart invoice 101" in listed.stdout
+    assert "needs_decision   smart invoice 101" in listed.stdout
     assert listed.stdout.endswith("1 key\n")
     shown = world.cli("show", *place, "--task", "pay", "--map-index", "-1")
     assert f"candidates  {ours['payment_id']}" in shown.stdout
