@@ -83,7 +83,7 @@ def add_executed_task_killed(scene: Scene) -> None:
     run, _ = scene.start_held(ADD, ran=True)
     run.kill_task()
     receipt = run.succeeds()
-    assert (receipt["recovered"], receipt["evidence"]) == (True, "difference")
+    assert (receipt["recovered"], receipt["evidence"]) == (True, "only_new_payment")
     scene.only_effect(receipt)
     assert scene.asked(ADD) == 1
     stays(scene, run, other_runs=True)
