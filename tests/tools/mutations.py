@@ -870,6 +870,7 @@ def _red(folder: Path, where: str, selection: str) -> tuple[list[str], str]:
 
     os.chdir(folder)
     sys.path.insert(0, str(folder))
+    os.environ["PYTHONPATH"] = str(folder)  # of the processes that tests start
     output = folder / "output"
     with output.open("w") as file:
         os.dup2(file.fileno(), 1)
