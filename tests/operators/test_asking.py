@@ -314,7 +314,7 @@ def test_an_answer_that_came_too_late_is_heard_when_the_task_is_cleared(world: W
     assert len(world.added(2)) == 1  # that of "added_again"
     if AIRFLOW_V_3_4_PLUS:
         assert "nobody has answered it within 1 second" in world.log("answered_late")
-        assert world.journal("answered_late")["decisions"] == []
+        assert "decisions" not in world.journal("answered_late")
         return
     assert "has abandoned deal 2" in world.log("answered_late")
     (decision,) = world.journal("answered_late")["decisions"]
