@@ -54,7 +54,8 @@ def test_importing_loads_only_our_own_modules(module: str) -> None:
     before, added = printed_json(done.stdout)
     assert module in added
     packages, known = ({name.partition(".")[0] for name in names} for names in (added, before))
-    assert packages - known - sys.stdlib_module_names <= {"airflow_provider_bitrix24"}, added
+    airflows = {"tenacity", "tornado"} if ".triggers." in module else set[str]()  # of Airflow 3.4's own triggers
+    assert packages - known - sys.stdlib_module_names <= {"airflow_provider_bitrix24"} | airflows, added
     assert "requests" not in packages  # nor has Airflow loaded it already, from 3.1.1 on
     assert not [name for name in added if name.startswith("airflow_provider_bitrix24.sandbox")]
     if ".operators." in module or ".sensors." in module:
