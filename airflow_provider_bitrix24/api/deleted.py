@@ -75,7 +75,7 @@ class PaymentIfThereBefore:
         return {**preflight.commands_before_mark(self.payment_id), **_commands(self.payment_id)}
 
     def read(self, client: ApiClient, reply: BatchReply) -> Flow[LookupView]:
-        """See `preflight.read_before_mark`, but None instead of an error for a payment that is deleted."""
+        """See `preflight.payment_view_in`, but None instead of an error for a payment that is deleted."""
         yield from ()
         gone = _is_gone(reply)
         profile = preflight.profile_in(client, reply, needed=("crm",))

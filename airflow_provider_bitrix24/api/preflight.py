@@ -199,28 +199,18 @@ class ObjectView:
     pay_systems: PaySystems
 
 
-def read_before_invoice(client: ApiClient, *, invoice_id: int) -> Flow[InvoiceView]:
-    """Read a legacy invoice, who we are, and the pay systems.
-
-    REST methods ``batch`` of ``scope``, ``profile``, ``crm.invoice.get``, ``sale.paysystem.list`` and
-    ``sale.paysystem.handler.list``
-    (https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-invoice-get.html).
-
-    :raises Bitrix24ConfigError: the webhook or application lacks a scope.
-    :raises PaymentRefused: there is no such legacy invoice, or it cannot be read and a smart invoice has this number.
-    :raises Bitrix24ApiError: it cannot be read.
-    """
-    reply = yield from client.batch(commands_before_invoice(invoice_id))
-    return (yield from invoice_view_in(client, reply, invoice_id))
-
-
 def commands_before_invoice(invoice_id: int) -> Commands:
     """Return the commands whose reply :func:`invoice_view_in` reads."""
     return {**_WHO_AM_I, "invoice": ("crm.invoice.get", {"id": invoice_id}), **_PAY_SYSTEMS}
 
 
 def invoice_view_in(client: ApiClient, reply: BatchReply, invoice_id: int) -> Flow[InvoiceView]:
-    """Read the reply to :func:`commands_before_invoice`; raises what :func:`read_before_invoice` raises."""
+    """Read the reply to :func:`commands_before_invoice`.
+
+    :raises Bitrix24ConfigError: the webhook or application lacks a scope.
+    :raises PaymentRefused: there is no such legacy invoice, or it cannot be read and a smart invoice has this number.
+    :raises Bitrix24ApiError: it cannot be read.
+    """
     _check_scopes(client, reply, needed=("crm", "pay_system"))
     trouble = reply.errors.get("invoice")
     if trouble and trouble.final:
@@ -272,19 +262,6 @@ def read_before_marks(client: ApiClient, *, payment_ids: Collection[int]) -> Flo
     }
 
 
-def read_before_mark(client: ApiClient, *, payment_id: int) -> Flow[PaymentView]:
-    """Read a payment and who we are.
-
-    REST methods ``batch`` of ``scope``, ``profile`` and ``crm.item.payment.get``
-    (https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-get.html).
-
-    :raises Bitrix24ConfigError: the webhook or application lacks a scope.
-    :raises PaymentRefused: there is no such payment.
-    """
-    reply = yield from client.batch(commands_before_mark(payment_id))
-    return payment_view_in(client, reply, payment_id)
-
-
 def commands_before_mark(payment_id: int, *, with_pay_systems: bool = False) -> Commands:
     """Return the commands whose reply :func:`payment_view_in` reads."""
     systems = _PAY_SYSTEMS if with_pay_systems else {}
@@ -294,7 +271,11 @@ def commands_before_mark(payment_id: int, *, with_pay_systems: bool = False) -> 
 def payment_view_in(
     client: ApiClient, reply: BatchReply, payment_id: int, *, with_pay_systems: bool = False
 ) -> PaymentView:
-    """Read the reply to :func:`commands_before_mark`; raises what :func:`read_before_mark` raises."""
+    """Read the reply to :func:`commands_before_mark`.
+
+    :raises Bitrix24ConfigError: the webhook or application lacks a scope.
+    :raises PaymentRefused: there is no such payment.
+    """
     _check_scopes(client, reply, needed=("crm", "pay_system") if with_pay_systems else ("crm",))
     if isinstance(reply.errors.get("payment"), Bitrix24NotFound):
         raise PaymentRefused(
@@ -318,51 +299,6 @@ def profile_in(client: ApiClient, reply: BatchReply, *, needed: Collection[str])
     """
     _check_scopes(client, reply, needed=needed)
     return read("profile", Profile.from_wire, reply.value("profile"))
-
-
-def read_before_add(
-    client: ApiClient,
-    *,
-    entity_id: int,
-    entity_type_id: int,
-    with_rows: bool,
-    with_pay_systems: bool,
-    with_orders: bool = True,
-    tag: str | None = None,
-    known: Collection[int] = (),
-) -> Flow[ObjectView]:
-    """Read an object, its payments and orders, and, if wanted, its product rows, the pay systems and who has a tag.
-
-    REST methods ``batch`` of ``scope``, ``profile``, ``crm.item.get``, ``crm.item.payment.list``,
-    ``crm.orderentity.list``, ``crm.item.productrow.getAvailableForPayment`` and ``sale.paysystem.list``
-    (https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-list.html).
-
-    :param known: payments that were on the object before.
-    :raises Bitrix24ConfigError: the webhook or application lacks a scope.
-    :raises PaymentRefused: there is no such object.
-    :raises Bitrix24NoAnswer: among others if a list is not complete.
-    """
-    reply = yield from client.batch(
-        commands_before_add(
-            entity_id=entity_id,
-            entity_type_id=entity_type_id,
-            with_rows=with_rows,
-            with_pay_systems=with_pay_systems,
-            with_orders=with_orders,
-            tag=tag,
-        )
-    )
-    return (
-        yield from object_view_in(
-            client,
-            reply,
-            entity_id=entity_id,
-            entity_type_id=entity_type_id,
-            with_rows=with_rows,
-            tag=tag,
-            known=known,
-        )
-    )
 
 
 def commands_before_add(
@@ -401,7 +337,13 @@ def object_view_in(
     tag: str | None,
     known: Collection[int],
 ) -> Flow[ObjectView]:
-    """Read the reply to :func:`commands_before_add`; raises what :func:`read_before_add` raises."""
+    """Read the reply to :func:`commands_before_add`.
+
+    :param known: payments that were on the object before.
+    :raises Bitrix24ConfigError: the webhook or application lacks a scope.
+    :raises PaymentRefused: there is no such object.
+    :raises Bitrix24NoAnswer: among others if a list is not complete.
+    """
     owner = {"entityId": entity_id, "entityTypeId": entity_type_id}
     _check_scopes(client, reply, needed=("crm",) if tag is None else ("crm", "sale"))
     if isinstance(reply.errors.get("object"), Bitrix24NotFound):

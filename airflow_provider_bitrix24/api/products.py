@@ -7,16 +7,12 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bitrix24.api.batch import MOST_COMMANDS
-from airflow_provider_bitrix24.api.client import keyed
-from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.models import PayableProduct, Payment, ProductRow
 from airflow_provider_bitrix24.api.payments import chunks, read_rows, read_the_one, the_rest
-from airflow_provider_bitrix24.api.values import DEAL, SMART_INVOICE, positive_id
+from airflow_provider_bitrix24.api.values import DEAL, SMART_INVOICE
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ApiError,
-    Bitrix24ConfigError,
     Bitrix24NoAnswer,
-    Bitrix24OutcomeUnknown,
     PaymentRefused,
 )
 
@@ -25,7 +21,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_bitrix24.api.batch import BatchReply, Commands
     from airflow_provider_bitrix24.api.client import ApiClient
-    from airflow_provider_bitrix24.api.io import Flow, SendDeadline
+    from airflow_provider_bitrix24.api.io import Flow
 
 
 OWNER_TYPES: Final = {DEAL: "D", SMART_INVOICE: "SI"}
@@ -109,37 +105,6 @@ def sum_of(rows: Iterable[ProductRow]) -> Decimal:
     return sum((row.price * row.quantity for row in rows if row.quantity > 0), Decimal(0))
 
 
-def add_payment_product(
-    client: ApiClient,
-    *,
-    payment_id: int,
-    row_id: int,
-    quantity: int,
-    deadline: SendDeadline | None = None,
-    idempotency: str | None = None,
-) -> Flow[int]:
-    """Put one product row into a payment. Repeating it adds another line if quantity is left.
-
-    REST method ``crm.item.payment.product.add``
-    (https://apidocs.bitrix24.com/api-reference/crm/universal/payment/products-in-payment/crm-item-payment-product-add.html).
-
-    :return: id of the line in the payment.
-    :raises Bitrix24OutcomeUnknown: the response is missing, or is not an id.
-    """
-    reply = yield from client.call(
-        "crm.item.payment.product.add",
-        {"paymentId": payment_id, "rowId": row_id, "quantity": quantity},
-        effect=Effect.NON_IDEMPOTENT,
-        deadline=deadline,
-        headers=keyed(idempotency),
-    )
-    try:
-        return positive_id(reply.result, "result")
-    except Bitrix24ConfigError:
-        pass
-    raise Bitrix24OutcomeUnknown("crm.item.payment.product.add", answered=True, text="a success without an id")
-
-
 def ask_for_available(entity_type_id: int, entity_id: int) -> tuple[str, dict[str, Any]]:
     """Return the batch command whose result :func:`available_in` reads."""
     return _AVAILABLE, {"ownerType": OWNER_TYPES[entity_type_id], "ownerId": entity_id}
@@ -181,19 +146,6 @@ def read_available_of_many(
     return found
 
 
-def read_contents(client: ApiClient, *, payment_id: int, prices_of: tuple[int, int] | None = None) -> Flow[Contents]:
-    """Read a payment and the product rows in it, in one request.
-
-    REST methods ``batch`` of ``crm.item.payment.get`` and ``crm.item.payment.product.list``
-    (https://apidocs.bitrix24.com/api-reference/crm/universal/payment/products-in-payment/crm-item-payment-product-list.html).
-
-    :param prices_of: type and id of the object whose product rows that are still available are to be read as well.
-    :raises Bitrix24NoAnswer: among others if the portal shows another payment, or what is in another one.
-    """
-    reply = yield from client.batch(commands_of_contents(payment_id, prices_of))
-    return (yield from contents_in(client, reply, payment_id, prices_of))
-
-
 def commands_of_contents(payment_id: int, prices_of: tuple[int, int] | None) -> Commands:
     """Return the commands whose reply :func:`contents_in` reads."""
     commands: dict[str, tuple[str, dict[str, Any]]] = {
@@ -208,7 +160,10 @@ def commands_of_contents(payment_id: int, prices_of: tuple[int, int] | None) -> 
 def contents_in(
     client: ApiClient, reply: BatchReply, payment_id: int, prices_of: tuple[int, int] | None
 ) -> Flow[Contents]:
-    """Read the reply to :func:`commands_of_contents`; raises what :func:`read_contents` raises."""
+    """Read the reply to :func:`commands_of_contents`.
+
+    :raises Bitrix24NoAnswer: among others if the portal shows another payment, or what is in another one.
+    """
     listed = reply.value("products")
     cut = isinstance(listed, list) and reply.may_be_cut("products", len(listed))
     rows = yield from the_rest(

@@ -164,7 +164,12 @@ def _own_reply(query: Query[Any], names: Mapping[str, str], reply: BatchReply, s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvoiceBeforePaying:
-    """A legacy invoice, who we are, and the pay systems."""
+    """A legacy invoice, the connection's user, and the pay systems.
+
+    REST methods ``batch`` of ``scope``, ``profile``, ``crm.invoice.get``, ``sale.paysystem.list`` and
+    ``sale.paysystem.handler.list``
+    (https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-invoice-get.html).
+    """
 
     invoice_id: int
 
@@ -173,7 +178,7 @@ class InvoiceBeforePaying:
         return preflight.commands_before_invoice(self.invoice_id)
 
     def read(self, client: ApiClient, reply: BatchReply) -> Flow[InvoiceView]:
-        """See `preflight.read_before_invoice`."""
+        """See `preflight.invoice_view_in`."""
         return (yield from preflight.invoice_view_in(client, reply, self.invoice_id))
 
 
@@ -195,7 +200,11 @@ class OneInvoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentBeforePaying:
-    """A payment, and who we are."""
+    """A payment, and the connection's user.
+
+    REST methods ``batch`` of ``scope``, ``profile`` and ``crm.item.payment.get``
+    (https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-get.html).
+    """
 
     payment_id: int
     with_pay_systems: bool = False
@@ -205,7 +214,7 @@ class PaymentBeforePaying:
         return preflight.commands_before_mark(self.payment_id, with_pay_systems=self.with_pay_systems)
 
     def read(self, client: ApiClient, reply: BatchReply) -> Flow[PaymentView]:
-        """See `preflight.read_before_mark`."""
+        """See `preflight.payment_view_in`."""
         yield from ()
         return preflight.payment_view_in(client, reply, self.payment_id, with_pay_systems=self.with_pay_systems)
 
@@ -228,7 +237,12 @@ class OnePayment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectBeforeAdding:
-    """An object with its payments and orders, and what else is needed before a payment is added to it."""
+    """An object with its payments and orders, and what else is needed before a payment is added to it.
+
+    REST methods ``batch`` of ``scope``, ``profile``, ``crm.item.get``, ``crm.item.payment.list``,
+    ``crm.orderentity.list``, ``crm.item.productrow.getAvailableForPayment`` and ``sale.paysystem.list``
+    (https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-list.html).
+    """
 
     entity_id: int
     entity_type_id: int
@@ -251,7 +265,7 @@ class ObjectBeforeAdding:
         )
 
     def read(self, client: ApiClient, reply: BatchReply) -> Flow[ObjectView]:
-        """See `preflight.read_before_add`."""
+        """See `preflight.object_view_in`."""
         return (
             yield from preflight.object_view_in(
                 client,
@@ -267,7 +281,11 @@ class ObjectBeforeAdding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """All payments of an object, and which of them may be ours."""
+    """All payments of an object, and which of them may be this key's.
+
+    REST methods ``batch`` of ``crm.item.payment.list`` and, with a tag, ``sale.payment.list``
+    (https://apidocs.bitrix24.com/api-reference/sale/payment/sale-payment-list.html).
+    """
 
     entity_id: int
     entity_type_id: int
@@ -284,7 +302,7 @@ class Evidence:
         )
 
     def read(self, client: ApiClient, reply: BatchReply) -> Flow[Shown]:
-        """See `tags.read_evidence`."""
+        """See `tags.shown_in`."""
         return (yield from tags.shown_in(client, reply, self._owner, tag=self.tag, known=self.known))
 
     @property
@@ -325,7 +343,11 @@ class PaymentsOfObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContentsOfPayment:
-    """A payment and the product rows in it."""
+    """A payment and the product rows in it.
+
+    REST methods ``batch`` of ``crm.item.payment.get`` and ``crm.item.payment.product.list``
+    (https://apidocs.bitrix24.com/api-reference/crm/universal/payment/products-in-payment/crm-item-payment-product-list.html).
+    """
 
     payment_id: int
     prices_of: tuple[int, int] | None = None
@@ -336,5 +358,5 @@ class ContentsOfPayment:
         return products.commands_of_contents(self.payment_id, self.prices_of)
 
     def read(self, client: ApiClient, reply: BatchReply) -> Flow[Contents]:
-        """See `products.read_contents`."""
+        """See `products.contents_in`."""
         return (yield from products.contents_in(client, reply, self.payment_id, self.prices_of))

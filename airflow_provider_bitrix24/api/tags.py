@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from airflow_provider_bitrix24.api.batch import Reference
-from airflow_provider_bitrix24.api.client import keyed
 from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.models import Payment
 from airflow_provider_bitrix24.api.payments import read_rows, the_rest
@@ -20,7 +19,6 @@ from airflow_provider_bitrix24.exceptions import (
     Bitrix24ApiError,
     Bitrix24ConfigError,
     Bitrix24NoAnswer,
-    Bitrix24OutcomeUnknown,
 )
 
 if TYPE_CHECKING:
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_bitrix24.api.batch import BatchReply, Commands
     from airflow_provider_bitrix24.api.client import ApiClient
-    from airflow_provider_bitrix24.api.io import Flow, SendDeadline
+    from airflow_provider_bitrix24.api.io import Flow
 
 
 _LIST: Final = "crm.item.payment.list"
@@ -93,39 +91,18 @@ def shown_in(
     )
 
 
-def read_evidence(
-    client: ApiClient,
-    *,
-    entity_id: int,
-    entity_type_id: int,
-    user_id: int,
-    since: float,
-    until: float,
-    tag: str | None,
-    known: Collection[int] = (),
-) -> Flow[Shown]:
-    """Read the payments of an object, and which of them may be ours, in one request.
+def commands_of_evidence(
+    owner: Mapping[str, int], *, user_id: int, since: float, until: float, tag: str | None
+) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Return the commands that :func:`shown_in` reads: all payments, a tag's, and those that may be ours.
 
     A new payment has its creator as the responsible user, and, until something else is written there, an ``xmlId`` that
-    tells when it was made: ``bx_`` and the time in hexadecimal digits.
-
-    REST methods ``batch`` of ``crm.item.payment.list`` and, with a tag, ``sale.payment.list``
-    (https://apidocs.bitrix24.com/api-reference/sale/payment/sale-payment-list.html).
+    tells when it was created: ``bx_`` and the time in hexadecimal digits.
 
     :param user_id: the connection's user.
     :param since: seconds since the epoch, by the portal's clock.
     :param until: the same.
-    :param known: payments that were on the object before that time.
     """
-    owner = {"entityId": entity_id, "entityTypeId": entity_type_id}
-    reply = yield from client.batch(commands_of_evidence(owner, user_id=user_id, since=since, until=until, tag=tag))
-    return (yield from shown_in(client, reply, owner, tag=tag, known=known))
-
-
-def commands_of_evidence(
-    owner: Mapping[str, int], *, user_id: int, since: float, until: float, tag: str | None
-) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Return the commands that :func:`shown_in` reads: all payments, a tag's, and those that may be ours."""
     fits = {
         "=empResponsibleId": user_id,
         ">=xmlId": f"bx_{int(since) - 1:08x}",
@@ -137,42 +114,6 @@ def commands_of_evidence(
         "fitting": (_LIST, {**owner, "filter": fits}),
         "nothing": (_LIST, {**owner, "filter": nothing}),
     }
-
-
-def add_tagged_crm_payment(
-    client: ApiClient,
-    *,
-    entity_id: int,
-    entity_type_id: int,
-    pay_system_id: int | None,
-    tag: str,
-    deadline: SendDeadline | None = None,
-    idempotency: str | None = None,
-) -> Flow[int]:
-    """Add a payment and tag it, in one request that stops at the first error.
-
-    REST methods ``batch`` of ``crm.item.payment.add``, ``crm.item.payment.get`` and ``sale.payment.update``
-    (https://apidocs.bitrix24.com/api-reference/sale/payment/sale-payment-update.html).
-
-    :return: id of the payment; whether it carries the tag is to be read.
-    :raises Bitrix24OutcomeUnknown: the response is missing, or is no id.
-    :raises Bitrix24Error: the payment was not added.
-    """
-    params: dict[str, Any] = {"entityId": entity_id, "entityTypeId": entity_type_id}
-    if pay_system_id is not None:
-        params["fields"] = {"paySystemId": pay_system_id}
-    reply = yield from client.batch(
-        {"add": ("crm.item.payment.add", params), **commands_of_tagging(tag)},
-        halt=True,
-        effect=Effect.NON_IDEMPOTENT,
-        deadline=deadline,
-        headers=keyed(idempotency),
-    )
-    try:
-        return positive_id(reply.value("add"), "result")
-    except Bitrix24ConfigError:
-        pass
-    raise Bitrix24OutcomeUnknown("crm.item.payment.add", answered=True, text="a success without the id of a payment")
 
 
 def commands_of_tagging(tag: str, *, add: str = "add", get: str = "get", name: str = "tag") -> Commands:
@@ -188,28 +129,6 @@ def commands_of_tagging(tag: str, *, add: str = "add", get: str = "get", name: s
         get: ("crm.item.payment.get", {"id": added}),
         name: ("sale.payment.update", {"id": added, "fields": fields}),
     }
-
-
-def tag_crm_payment(
-    client: ApiClient,
-    *,
-    payment_id: int,
-    pay_system_id: int,
-    tag: str,
-    deadline: SendDeadline | None = None,
-    idempotency: str | None = None,
-) -> Flow[None]:
-    """``sale.payment.update``: give a payment its tag. Whether it has it is to be read.
-
-    https://apidocs.bitrix24.com/api-reference/sale/payment/sale-payment-update.html
-    """
-    yield from client.call(
-        "sale.payment.update",
-        {"id": payment_id, "fields": {"paySystemId": pay_system_id, "xmlId": tag}},
-        effect=Effect.IDEMPOTENT,
-        deadline=deadline,
-        headers=keyed(idempotency),
-    )
 
 
 def _refuse_if_lost(client: ApiClient, owner: Mapping[str, int], lost: Collection[int]) -> Flow[None]:

@@ -8,9 +8,11 @@ from urllib.parse import unquote
 
 import pytest
 
-from airflow_provider_bitrix24.api import tags
+from airflow_provider_bitrix24.api import calls, queries, tags
 from airflow_provider_bitrix24.api.batch import Reference
 from airflow_provider_bitrix24.api.io import Effect, SendDeadline, Unknown
+from airflow_provider_bitrix24.at_most_once.commands import Send
+from airflow_provider_bitrix24.at_most_once.sending import send_one
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ConfigError,
     Bitrix24InvalidRequest,
@@ -23,7 +25,6 @@ from tests.core.scripted import Play, client, json_response, play
 DEADLINE = SendDeadline(monotonic=1, wall=1)
 TAG = tags.tag_of("acme.bitrix24.com", "order-17")
 PAYMENT = {"paid": "N", "datePaid": None, "empPaidId": None, "paySystemId": 6, "sum": 0, "currency": "EUR"}
-ADD = {"entity_id": 4, "entity_type_id": 2, "tag": TAG}
 
 
 def payment(number: int) -> dict[str, Any]:
@@ -35,10 +36,16 @@ def answer(results: Any, errors: Any = ()) -> Any:
 
 
 def read(results: Any, errors: Any = (), tag: str | None = TAG) -> Play:
-    flow = tags.read_evidence(
-        client(), entity_id=4, entity_type_id=2, user_id=1, since=1_763_800_000.9, until=1_763_800_155.0, tag=tag
+    query = queries.Evidence(
+        entity_id=4, entity_type_id=2, user_id=1, since=1_763_800_000.9, until=1_763_800_155.0, tag=tag
     )
-    return play(flow, answer(results, errors))
+    return play(queries.ask(client(), query), answer(results, errors))
+
+
+def adds_tagged(outcome: Any, **more: Any) -> Play:
+    """Add a payment with a tag, as the engine does."""
+    call = calls.crm_item_payment_add(entity_id=4, entity_type_id=2, **more)
+    return play(send_one(client(), Send(call=call, digest="k", deadline=DEADLINE, tag=TAG)), outcome)
 
 
 def commands(played: Play) -> dict[str, str]:
@@ -52,8 +59,8 @@ def test_a_tag_is_short_and_says_nothing_about_its_key() -> None:
 
 
 def test_the_payment_is_tagged_in_the_request_that_adds_it() -> None:
-    flow = tags.add_tagged_crm_payment(client(), **ADD, pay_system_id=8, deadline=DEADLINE, idempotency="k")
-    played = play(flow, answer({"add": 1033, "get": payment(1033), "tag": {"payment": {"id": 1033}}}))
+    done = answer({"add": 1033, "get": payment(1033), "tag": {"payment": {"id": 1033}}})
+    played = adds_tagged(done, fields={"paySystemId": 8})
     assert played.value == 1033
     [request] = played.requests
     assert (request.method, request.effect, request.not_after) == ("batch", Effect.NON_IDEMPOTENT, DEADLINE)
@@ -67,9 +74,8 @@ def test_the_payment_is_tagged_in_the_request_that_adds_it() -> None:
 
 
 def test_the_id_counts_whatever_became_of_the_tag() -> None:
-    flow = tags.add_tagged_crm_payment(client(), **ADD, pay_system_id=None)
     refused = {"tag": {"error": "200040300020", "error_description": "Access Denied"}}
-    assert play(flow, answer({"add": "1033", "get": payment(1033)}, refused)).value == 1033
+    assert adds_tagged(answer({"add": "1033", "get": payment(1033)}, refused)).value == 1033
 
 
 @pytest.mark.parametrize(
@@ -84,15 +90,7 @@ def test_the_id_counts_whatever_became_of_the_tag() -> None:
     ],
 )
 def test_what_is_no_id_is_an_error(outcome: Any, error: type[Exception]) -> None:
-    played = play(tags.add_tagged_crm_payment(client(), **ADD, pay_system_id=None), outcome)
-    assert type(played.error) is error
-
-
-def test_a_tag_is_written_later_on() -> None:
-    flow = tags.tag_crm_payment(client(), payment_id=1033, pay_system_id=6, tag=TAG, deadline=DEADLINE, idempotency="k")
-    [request] = play(flow, json_response({"result": {"payment": {}}})).requests
-    assert (request.method, request.effect, request.not_after) == ("sale.payment.update", Effect.IDEMPOTENT, DEADLINE)
-    assert request.params == {"id": 1033, "fields": {"paySystemId": 6, "xmlId": TAG}}
+    assert type(adds_tagged(outcome).error) is error
 
 
 @pytest.mark.parametrize("stranger", [{"id": 1034, "xmlId": "bx_1"}, {"id": 1035}])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bitrix24.api import payments, preflight, products, tags
+from airflow_provider_bitrix24.api import payments, preflight, queries
 from airflow_provider_bitrix24.exceptions import Bitrix24NoAnswer, PaymentRefused
 from tests.core.scripted import Play, client, json_response, play
 
@@ -142,10 +142,8 @@ def batch(results: Any, **more: Any) -> Any:
 
 
 def evidence(results: Any, *outcomes: Any, known: Any = (), tag: str | None = None, **more: Any) -> Play:
-    flow = tags.read_evidence(
-        client(), entity_id=4, entity_type_id=2, user_id=1, since=100.0, until=200.0, tag=tag, known=known
-    )
-    return play(flow, batch(results, **more), *outcomes)
+    query = queries.Evidence(entity_id=4, entity_type_id=2, user_id=1, since=100.0, until=200.0, tag=tag, known=known)
+    return play(queries.ask(client(), query), batch(results, **more), *outcomes)
 
 
 @pytest.mark.parametrize("said", [{}, {"result_next": {"payments": 50}}, {"result_total": {"payments": "60"}}])
@@ -188,7 +186,7 @@ def test_not_all_payments_with_a_tag_are_no_answer() -> None:
 
 
 def contents(results: Any, *outcomes: Any, **more: Any) -> Play:
-    flow = products.read_contents(client(), payment_id=8, prices_of=(2, 4))
+    flow = queries.ask(client(), queries.ContentsOfPayment(payment_id=8, prices_of=(2, 4)))
     return play(flow, batch({"payment": payment(8), "rows": [], **results}, **more), *outcomes)
 
 
@@ -231,7 +229,7 @@ def pay_systems(systems: Any, handlers: Any, **more: Any) -> preflight.PaySystem
         "handlers": handlers,
     }
     shown: preflight.PaySystems = play(
-        preflight.read_before_invoice(client(), invoice_id=2), batch(found, **more)
+        queries.ask(client(), queries.InvoiceBeforePaying(invoice_id=2)), batch(found, **more)
     ).value.pay_systems
     return shown
 

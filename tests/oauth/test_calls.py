@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_bitrix24 import drivers
-from airflow_provider_bitrix24.api import preflight
+from airflow_provider_bitrix24.api import queries
 from airflow_provider_bitrix24.api import tokens as protocol
 from airflow_provider_bitrix24.api.io import Effect, SendDeadline
 from airflow_provider_bitrix24.exceptions import (
@@ -207,7 +207,7 @@ def test_nobody_speaks_of_a_webhook(
             hook.batch({"one": ("sale.paysystem.list", {})}).value("one")
         said[kind].append(str(caught.value))
         with pytest.raises(Bitrix24Error) as caught:
-            hook.run(preflight.read_before_invoice(hook.client, invoice_id=2))
+            hook.run(queries.ask(hook.client, queries.InvoiceBeforePaying(invoice_id=2)))
         said[kind].append(str(caught.value))
         said[kind].append(hook.test_connection()[1])
     other = {"application": "webhook", "webhook": "application"}

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_bitrix24.api import calls, connection_test, payments, preflight, products
+from airflow_provider_bitrix24.api import calls, connection_test, payments, queries
 from airflow_provider_bitrix24.api.client import ApiClient
 from airflow_provider_bitrix24.api.envelope import ErrorReply, Redirect, Reply, UnusableReply, open_envelope
 from airflow_provider_bitrix24.api.io import Effect, Response, SendDeadline
@@ -219,6 +219,11 @@ def test_a_model_is_read_or_refused(model: Any, data: Any) -> None:
         assert len(made.money.amount_text) < 300
 
 
+def reads(query: queries.Query[Any]) -> Callable[[ApiClient], Any]:
+    """The flow that reads what an operation needs."""
+    return lambda c: queries.ask(c, query)
+
+
 WHO = {"scope": ["crm", "pay_system"], "profile": PROFILE}
 READS: dict[str, tuple[Callable[[ApiClient], Any], Any]] = {
     "get_crm_payment": (lambda c: payments.get_crm_payment(c, payment_id=7), PAYMENT),
@@ -231,14 +236,18 @@ READS: dict[str, tuple[Callable[[ApiClient], Any], Any]] = {
         connection_test.check,
         WHO | {"clock": "2026-11-22T10:00:00+02:00", "crm_item_payment_get": {"isExisting": True}},
     ),
-    "read_contents": (lambda c: products.read_contents(c, payment_id=7), {"payment": PAYMENT, "products": [LINE]}),
-    "read_before_invoice": (
-        lambda c: preflight.read_before_invoice(c, invoice_id=7),
+    "contents": (reads(queries.ContentsOfPayment(payment_id=7)), {"payment": PAYMENT, "products": [LINE]}),
+    "before_invoice": (
+        reads(queries.InvoiceBeforePaying(invoice_id=7)),
         WHO | {"invoice": INVOICE, "pay_systems": [PAY_SYSTEM], "handlers": [{"CODE": "bank"}]},
     ),
-    "read_before_mark": (lambda c: preflight.read_before_mark(c, payment_id=7), WHO | {"payment": PAYMENT}),
-    "read_before_add": (
-        lambda c: preflight.read_before_add(c, entity_id=1, entity_type_id=2, with_rows=True, with_pay_systems=True),
+    "before_mark": (reads(queries.PaymentBeforePaying(payment_id=7)), WHO | {"payment": PAYMENT}),
+    "before_add": (
+        reads(
+            queries.ObjectBeforeAdding(
+                entity_id=1, entity_type_id=2, with_rows=True, with_pay_systems=True, tag=None, known=()
+            )
+        ),
         WHO
         | {
             "object": {"item": {"id": 1}},
@@ -261,7 +270,7 @@ WRITES: dict[str, tuple[Callable[[ApiClient], Any], Any]] = {
     "pay_crm_payment": (sends(calls.crm_item_payment_pay(id=7)), True),
     "pay_invoice": (sends(calls.sale_paysystem_pay_invoice(invoice_id=7, pay_system_id=31)), True),
     "update_crm_payment": (lambda c: payments.update_crm_payment(c, payment_id=7, pay_system_id=8), True),
-    "add_payment_product": (lambda c: products.add_payment_product(c, payment_id=7, row_id=1, quantity=1), 5),
+    "add_payment_product": (sends(calls.crm_item_payment_product_add(payment_id=7, row_id=1, quantity=1)), 5),
 }
 
 
