@@ -68,7 +68,7 @@ CLIENTS: dict[Kind, list[Client]] = {
 
 @dataclass
 class Tally:
-    """What came of all intents of one client."""
+    """The outcome of all intents of one client."""
 
     client: str
     intents: int = 0
@@ -183,7 +183,7 @@ def run_all(
 
 
 def print_table(kind: Kind, tallies: Sequence[Tally], seed: int) -> None:
-    """Print what came of one kind of intent, as Markdown."""
+    """Print the outcome of one kind of intent, as Markdown."""
     intents = tallies[0].intents
     deals = f" on {-(-intents // INTENTS_PER_DEAL):,} deals" if kind == "add" else ""
     what = f"{intents:,} payments to add{deals}" if kind == "add" else f"{intents:,} invoices to mark as paid"

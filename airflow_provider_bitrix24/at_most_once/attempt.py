@@ -270,7 +270,7 @@ class Attempt:
     def refuse_other_parameters(self, happened: str) -> None:
         """Refuse to go on with a key that was used for something else.
 
-        :param happened: what became of it then, as a sentence.
+        :param happened: its outcome then, as a sentence.
         :raises PaymentMismatch: the parameters differ.
         """
         differing = self.record.differing(self.wanted.parameters)

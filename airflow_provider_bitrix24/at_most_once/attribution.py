@@ -83,7 +83,7 @@ def attribute(attempt: Attempt, shown: Shown, on_unknown: OnUnknown, happened: s
     """Judge what the portal shows when everything that was sent must have ended.
 
     :param on_unknown: "adopt" if the author says that nobody else adds payments to this object.
-    :param happened: what became of the send, as the beginning of a sentence.
+    :param happened: the outcome of the send, as the beginning of a sentence.
     :param of: the object.
     """
     record = attempt.record

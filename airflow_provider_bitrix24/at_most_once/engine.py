@@ -138,7 +138,7 @@ def _send(attempt: Attempt, write: Write) -> Course[None]:
         yield from attempt.keep(attempt.record.inconclusive(doubt.words, step=write.step))
         return
     window = settings.settle_window
-    attempt.log.warning("%s. Reading for up to %.0f s what became of it.", doubt.reason, window)
+    attempt.log.warning("%s. Reading for its outcome for up to %.0f s.", doubt.reason, window)
     # rule: absent after the settle window: same attempt
     write.watch = Watch(absent_after=decided + window, doubt=doubt)
 

@@ -150,7 +150,7 @@ def read_code(answer: str, settings: Settings, state: str | None) -> str:
     if state is not None and "state" in found and found["state"] != [state]:
         raise Bitrix24ConfigError(
             "That is the answer to another request (its state is not ours). Nothing was stored. Open the address that "
-            "was printed, and paste what comes of it."
+            "was printed, and paste what the browser shows then."
         )
     if not same_host(found.get("domain", [settings.host])[-1], settings.host):
         raise Bitrix24ConfigError(

@@ -48,7 +48,7 @@ _STORE_AGAIN: Final = (1.0, 2.0, 5.0)
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """What came of the wish for another access token.
+    """The outcome of a request for another access token.
 
     :param access_token: the token; None if there is none.
     :param fresh: whether it was made just now, by us.

@@ -55,7 +55,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saved:
-    """What became of one change.
+    """The outcome of one change.
 
     ``saved``: it is kept. Its payment, and no other, is claimed for its key.
     ``exists``: the key was to be opened, and another attempt has done so: load it.

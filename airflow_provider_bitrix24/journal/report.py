@@ -110,7 +110,7 @@ def _decided(decision: Decision) -> str:
 
 
 def _became(decision: Decision) -> str:
-    """What became of a decision."""
+    """Whether a decision was carried out."""
     if decision.refused is not None:
         return f"not carried out: {decision.refused}"
     aside = f"; set aside: {', '.join(map(str, decision.set_aside))}" if decision.set_aside else ""
@@ -131,23 +131,3 @@ def _field(name: str, text: Any) -> Sequence[str]:
 
 def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def known(record: Record) -> str:
-    """What is known of a key without the portal, as sentences; nothing, if certainly nothing was executed."""
-    if record.nothing_executed:
-        return ""
-    if record.receipt is not None:
-        what = f", with payment {record.payment_id}" if record.payment_id else ""
-        return f"{record.task} has succeeded for {record.subject}{what}."
-    if record.payment_id is not None:
-        return f"Payment {record.payment_id} of {record.subject} is this key's, and may not be complete yet."
-    last = record.last_send()
-    if last is None:
-        return (
-            f"The journal has lost what earlier attempts of {record.task} noted: a write for {record.subject} MAY be "
-            "on the books of the portal."
-        )
-    if last.result in ("absent", "not_applied"):
-        return f"{last.by} has sent a write for {record.subject}, and the portal did not show it then."
-    return f"{last.by} has sent a write for {record.subject}, which MAY be on the books of the portal."

@@ -313,7 +313,7 @@ def _is_at(document: Any, portal: str) -> bool:
 
 def _other_work(record: Record, portal: str, keys: Collection[str]) -> Bitrix24ConfigError:
     """Say that the task instance has worked on something else than it is asked for now."""
-    advice = "Look what became of the first one; for another payment, start a new run."
+    advice = "Look at the outcome of the first one; for another payment, start a new run."
     if record.portal != portal:
         advice = (
             f"If the portal was renamed, set the connection's extra portal_id to {record.portal!r}, so that all "

@@ -139,7 +139,7 @@ class PaymentOperator(LiteralText, BaseOperator):
 
         :raises AirflowFailException: an error that no retry can fix.
         :raises AirflowSkipException: it was paid before this task, and ``if_paid="skip"``.
-        :raises TaskAwaitingInput: it cannot be known what became of it, and ``on_unknown="ask"``.
+        :raises TaskAwaitingInput: the outcome is unknown, and ``on_unknown="ask"``.
         :raises Bitrix24Error: a passing error; nothing of it needs a person.
         """
         return self._work(context)

@@ -259,9 +259,9 @@ def _known(context: Context, *, many: bool) -> str | None:
     if many and executed:
         done = sum(record.receipt is not None for record in executed)
         return f"Earlier attempts have sent {len(executed)} items of the list: {done} have succeeded."
-    from airflow_provider_bitrix24.journal import report
+    from airflow_provider_bitrix24.at_most_once import messages
 
-    known = " ".join(report.known(record) for record in executed)
+    known = " ".join(messages.known(record) for record in executed)
     return known or (None if first else "")
 
 

@@ -1,4 +1,4 @@
-"""What became of the items of a list: statuses, summary, file of receipts, and whether the task fails."""
+"""The results of the items of a list: statuses, summary, file of receipts, and whether the task fails."""
 
 from __future__ import annotations
 
@@ -222,7 +222,7 @@ class Report:
         return error
 
     def _happened(self) -> str:
-        """What became of the list, with the first failures."""
+        """What happened to the list, with the first failures."""
         counts = ", ".join(f"{many} {status}" for status, many in self.statuses().items())
         failed = [line for line in self.lines() if line["status"] not in SUCCEEDED and line["index"] in self.results]
         failed.sort(key=lambda line: line["status"] != "unknown")

@@ -152,7 +152,7 @@ def ask(
         upsert_hitl_detail(
             ti_id=context["ti"].id,
             options=list(options),
-            subject=f"{question.name[:1].upper()}{question.name[1:]}: what has become of the payment?",
+            subject=f"{question.name[:1].upper()}{question.name[1:]}: is the payment on the portal?",
             body=question.body(hook.settings.origin),
             multiple=False,
             params={},
@@ -238,7 +238,7 @@ def decision_of(event: Any, asked: Mapping[str, Any]) -> Decision | None:
         command = asked.get("command", f"{PROGRAM} resolve")
         what = f"Airflow handed over no answer to it ({chosen})" if chosen else "nobody has answered it"
         raise PaymentAmbiguous(
-            f"A person was asked what has become of the payment, and {what} within {asked['timeout']}. Nothing was "
+            f"A person was asked about the outcome of the payment, and {what} within {asked['timeout']}. Nothing was "
             f"sent by this task since. A decision in the Airflow UI from now on has no effect{_LATE} Or decide by "
             f"`{command}` with --use-payment ID, --send-again or --abandon, and clear it then.",
             tuple(asked["candidates"]),

@@ -35,7 +35,7 @@ class NotGood(AssertionError):
 
 @dataclass
 class Played:
-    """What became of a combination: its task instances and the ledger's entries, before and after it was cleared."""
+    """The outcome of a combination: its task instances and the ledger's entries, before and after it was cleared."""
 
     before: list[dict[str, Any]]
     paid_before: list[dict[str, Any]]

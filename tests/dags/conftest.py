@@ -27,7 +27,7 @@ RUN_DAG = ROOT / "tests" / "tools" / "run_dag.py"
 
 @dataclass
 class Outcome:
-    """What came of a run of a DAG."""
+    """The outcome of a run of a DAG."""
 
     state: str
     tasks: list[dict[str, Any]]

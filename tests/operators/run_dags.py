@@ -1,4 +1,4 @@
-"""Run DAGs of the DAGs folder through real Airflow (`dag.test`), one after another, and print what became of them.
+"""Run DAGs of the DAGs folder through real Airflow (`dag.test`), one after another, and print their outcome.
 
 Usage: run_dags.py DAG_ID... ; a line is JSON: for each DAG and task a list with one entry for each map index:
 state, try_number and xcoms.

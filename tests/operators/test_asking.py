@@ -55,7 +55,7 @@ ANSWERS = {
 
 @dataclass
 class World:
-    """What became of all DAGs, what was asked, and the portal that they worked on."""
+    """The outcome of all DAGs, what was asked, and the portal that they worked on."""
 
     airflow: LocalAirflow
     portal: Portal
@@ -202,7 +202,7 @@ def test_a_person_adopts_the_payment(world: World) -> None:
 
 def test_the_question_is_for_a_person_at_night(world: World) -> None:
     question, mark = world.asked["adopted"], world.asked["marked_again"]
-    assert question["subject"] == "Deal 3: what has become of the payment?"
+    assert question["subject"] == "Deal 3: is the payment on the portal?"
     # What may pay twice is last, and says so.
     assert question["options"] == ["Use payment 1033 (0.00 EUR)", "Give up", "Add again (may pay twice)"]
     for words in ("deal 3", "/crm/deal/details/3/", "**Add again (may pay twice)** sends the call", "within 1 day the"):

@@ -47,7 +47,7 @@ DAGS = [
 
 @dataclass
 class World:
-    """What became of all DAGs, what was printed, and the portal that they worked on."""
+    """The outcome of all DAGs, what was printed, and the portal that they worked on."""
 
     dags: dict[str, Any]
     printed: str

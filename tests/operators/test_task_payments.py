@@ -150,7 +150,7 @@ def test_what_must_not_be_sent_is_refused(portal: Any, running: Task, arguments:
 
 
 class Ran(SimpleNamespace):
-    """What became of all DAGs, and the portal that they worked on."""
+    """The outcome of all DAGs, and the portal that they worked on."""
 
     dags: dict[str, Any]
     portal: Portal

@@ -22,7 +22,7 @@ EVERYWHERE = {
     r"anew": "again",
     r"be it": "whether, even, or a colon",
     r"in case that": "if",
-    r"what came of (it|them)": "the outcome",
+    r"what (has |had )?(become|became|came|comes) of": "the outcome of",
     r"we promise|the sentence we keep": "we guarantee",
     r"our user": "the connection's user",
     r"(usable|complete) answers?": "response",

@@ -113,7 +113,7 @@ def id_was_there_before(payment_id: int) -> str:
 
 
 def reply_to_add(doubt: Bitrix24OutcomeUnknown | None, of: str, by: str) -> str:
-    """What became of the call, as the beginning of a sentence.
+    """The outcome of the call, as the beginning of a sentence.
 
     :param by: the earlier attempt that sent it; empty if it was this one.
     """

@@ -351,7 +351,7 @@ class AddWrite(Write):
 
     @property
     def happened(self) -> str:
-        """What became of the send, as the beginning of a sentence."""
+        """The outcome of the send, as the beginning of a sentence."""
         last = self.last
         by = "" if self.attempt.sent_now or last is None else last.by
         return messages.reply_to_add(self.doubt, self.of, by)

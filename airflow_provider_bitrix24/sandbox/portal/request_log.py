@@ -1,4 +1,4 @@
-"""The request log: what clients asked and what became of it, with every secret blacked out."""
+"""The request log: what clients asked and the outcome, with every secret blacked out."""
 
 from __future__ import annotations
 
