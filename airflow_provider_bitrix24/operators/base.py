@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from abc import abstractmethod
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,23 +9,19 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NoReturn, get_args
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS, AIRFLOW_V_3_4_PLUS
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
-from airflow_provider_bitrix24 import options
 from airflow_provider_bitrix24.exceptions import PaymentAmbiguous, PaymentRefused
 from airflow_provider_bitrix24.failures import fail_if_final, failure_of
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
-from airflow_provider_bitrix24.operators import safeguards
 from airflow_provider_bitrix24.operators.arguments import (
     leave_out_what_is_empty,
     one_of,
-    optional_amount,
     refuse_lost,
-    switch,
     time_span,
 )
+from airflow_provider_bitrix24.operators.engines import amount_limit, engine_of, may_backfill
 from airflow_provider_bitrix24.operators.journals import (
-    KEEP_STATE,
     begin,
     identity,
     journal_of,
@@ -119,13 +114,7 @@ class PaymentOperator(LiteralText, BaseOperator):
 
     def limit(self) -> Decimal | None:
         """The largest amount to send: the argument, else the option; None if there is none."""
-        limit = optional_amount(self.max_amount, "max_amount")
-        return optional_amount(options.read("max_amount"), options.name_of("max_amount")) if limit is None else limit
-
-    def _may_backfill(self) -> bool:
-        if self.allow_backfill is None:
-            return options.switch("allow_backfill")
-        return switch(self.allow_backfill, "allow_backfill")
+        return amount_limit(self.max_amount)
 
     def conclude(self, context: Context, receipt: Receipt, *, remembers: bool) -> bool:
         """Judge the outcome, and return whether the task is to be skipped.
@@ -216,31 +205,22 @@ class PaymentOperator(LiteralText, BaseOperator):
 
             refuse_if_nobody_can_be_asked()
         time_span(self.ask_timeout, "ask_timeout")
-        self._may_backfill()
+        may_backfill(self.allow_backfill)
         return self.plan(context)
 
-    def _engine(self, context: Context, journal: Journal, lost: str = "", **options: int) -> PaymentEngine:
-        from airflow_provider_bitrix24.at_most_once.engine import PaymentEngine
-        from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
-
+    def _engine(self, context: Context, journal: Journal, lost: str = "", **sizes: int) -> PaymentEngine:
         # Not where it asks already, and not where nobody can be asked.
-        hint = ASK_INSTEAD if self.can_ask and AIRFLOW_V_3_3_PLUS and self.on_unknown != "ask" else ""
-        if AIRFLOW_V_3_4_PLUS and named_journal(self.journal_conn_id) is None:
-            hint += KEEP_STATE
-        ti = context["ti"]
-        task = TaskAttempt(
-            identity=identity(context), try_number=ti.try_number, max_tries=ti.max_tries, lost=lost, hint=hint
-        )
-        return PaymentEngine(
-            self.hook.client,
-            self.hook.run,
-            time,
+        asks_instead = self.can_ask and AIRFLOW_V_3_3_PLUS and self.on_unknown != "ask"
+        return engine_of(
+            context,
+            self.hook,
+            journal,
             self.log,
-            journal=journal,
-            task=task,
-            safeguard=lambda: safeguards.refuse_if_stopped(self.bitrix24_conn_id, "Nothing was sent."),
-            check=safeguards.Safeguards(context, self.bitrix24_conn_id, self._may_backfill()).check,
-            **options,
+            lost=lost,
+            database=named_journal(self.journal_conn_id) is not None,
+            backfill=may_backfill(self.allow_backfill),
+            hint=ASK_INSTEAD if asks_instead else "",
+            **sizes,
         )
 
     def _ask(

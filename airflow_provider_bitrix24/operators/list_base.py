@@ -21,6 +21,7 @@ from airflow_provider_bitrix24.failures import fail_if_final
 from airflow_provider_bitrix24.operators import safeguards
 from airflow_provider_bitrix24.operators.arguments import leave_out_what_is_empty, one_of, optional_amount, refuse_lost
 from airflow_provider_bitrix24.operators.base import PaymentOperator, Plan
+from airflow_provider_bitrix24.operators.engines import may_backfill
 from airflow_provider_bitrix24.operators.journals import begin, named_journal, note_begun, with_what_is_known
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class PaymentListOperator(PaymentOperator):
         refuse_lost(self, self.were_given)
         fail_on, size, max_total = read_fail_on(self.fail_on), self._size(), self._most_in_all()
         one_of(self.if_paid, "if_paid", IF_PAID_IN_LIST)
-        self._may_backfill()
+        backfill = may_backfill(self.allow_backfill)
         items = self.checked_items(context)
         self._refuse_without_file(items)
         operations = [item.operation for item in items]
@@ -120,7 +121,7 @@ class PaymentListOperator(PaymentOperator):
             engine.open(operations)
         note_begun(context, journal)
         self._warn_of_short_timeout()
-        safeguards.Safeguards(context, self.bitrix24_conn_id, self._may_backfill()).check()
+        safeguards.Safeguards(context, self.bitrix24_conn_id, backfill).check()
         alone = not journal.knows_rivals and any(operation.needs_rivals for operation in operations)
         self._foresee(items, max_total, 1 if alone else size)
         return fail_on, Report(items, self.noun), engine, journal

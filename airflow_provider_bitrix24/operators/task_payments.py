@@ -6,28 +6,22 @@ state keeps a record for each key.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_4_PLUS
-
-from airflow_provider_bitrix24 import options
 from airflow_provider_bitrix24.api.values import entity_type_id as read_entity_type_id
 from airflow_provider_bitrix24.api.values import positive_id, shown
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
 from airflow_provider_bitrix24.failures import fail_if_final
-from airflow_provider_bitrix24.operators import safeguards
 from airflow_provider_bitrix24.operators.arguments import (
     business_key,
     chosen_products,
     expected_money,
     one_of,
-    optional_amount,
     optional_id,
     switch,
 )
+from airflow_provider_bitrix24.operators.engines import amount_limit, engine_of, may_backfill
 from airflow_provider_bitrix24.operators.journals import (
-    KEEP_STATE,
     begin,
     identity,
     journal_of,
@@ -93,7 +87,7 @@ class TaskPayments:
                 pay_system_id=optional_id(pay_system_id, "pay_system_id"),
                 bx_rest_handler=bx_rest_handler,
                 expected=expected_money(expected_amount, expected_currency),
-                max_amount=_limit(max_amount),
+                max_amount=amount_limit(max_amount),
             )
 
         return self._carry_out(operation, allow_backfill, journal_conn_id)
@@ -119,7 +113,7 @@ class TaskPayments:
                 payment_id=positive_id(payment_id, "payment_id"),
                 expected=expected_money(expected_amount, expected_currency),
                 allow_zero=switch(allow_zero, "allow_zero"),
-                max_amount=_limit(max_amount),
+                max_amount=amount_limit(max_amount),
             )
 
         return self._carry_out(operation, allow_backfill, journal_conn_id)
@@ -147,7 +141,7 @@ class TaskPayments:
                 pay_system_id=positive_id(pay_system_id, "pay_system_id"),
                 expected=expected_money(expected_amount, expected_currency),
                 allow_zero=switch(allow_zero, "allow_zero"),
-                max_amount=_limit(max_amount),
+                max_amount=amount_limit(max_amount),
             )
 
         return self._carry_out(operation, allow_backfill, journal_conn_id)
@@ -171,7 +165,7 @@ class TaskPayments:
                 portal=self._hook.portal,
                 payment_id=positive_id(payment_id, "payment_id"),
                 expected=expected_money(expected_amount, expected_currency),
-                max_amount=_limit(max_amount),
+                max_amount=amount_limit(max_amount),
             )
 
         return self._carry_out(operation, allow_backfill, journal_conn_id)
@@ -197,7 +191,7 @@ class TaskPayments:
                 payment_id=positive_id(payment_id, "payment_id"),
                 expected=expected_money(expected_amount, expected_currency),
                 allow_paid=switch(allow_paid, "allow_paid"),
-                max_amount=_limit(max_amount),
+                max_amount=amount_limit(max_amount),
             )
 
         return self._carry_out(operation, allow_backfill, journal_conn_id)
@@ -243,7 +237,7 @@ class TaskPayments:
                 if_unpaid_exists=one_of(if_unpaid_exists, "if_unpaid_exists", ("add", "return", "fail")),
                 on_unknown=one_of(on_unknown, "on_unknown", ("fail", "adopt")),
                 tag=tag,
-                max_amount=_limit(max_amount),
+                max_amount=amount_limit(max_amount),
             )
 
         return self._carry_out(operation, allow_backfill, journal_conn_id)
@@ -281,16 +275,11 @@ class TaskPayments:
         allow_backfill: bool | None,
         journal_conn_id: str | None,
     ) -> tuple[Operation, PaymentEngine]:
-        from airflow_provider_bitrix24.at_most_once.engine import PaymentEngine
-        from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
-
         hook = self._hook
         database = named_journal(journal_conn_id) is not None
         retries: Any = context["task"].retries or 0
         begun = begin(context, retries=retries, resumed=False, database=database, many=True)
-        backfill = (
-            options.switch("allow_backfill") if allow_backfill is None else switch(allow_backfill, "allow_backfill")
-        )
+        backfill = may_backfill(allow_backfill)
         operation = make(context)
         if operation.key in _used_keys(context):
             raise Bitrix24ConfigError(
@@ -299,23 +288,7 @@ class TaskPayments:
                 "payment again after it was set back to unpaid, use a task of its own."
             )
         journal = journal_of(context, journal_conn_id, hook.log, begun.state, host=hook.settings.address)
-        ti: Any = context["ti"]
-        engine = PaymentEngine(
-            hook.client,
-            hook.run,
-            time,
-            hook.log,
-            journal=journal,
-            task=TaskAttempt(
-                identity=identity(context),
-                try_number=ti.try_number,
-                max_tries=ti.max_tries,
-                lost=begun.lost,
-                hint=KEEP_STATE if AIRFLOW_V_3_4_PLUS and not database else "",
-            ),
-            safeguard=lambda: safeguards.refuse_if_stopped(hook.bitrix24_conn_id, "Nothing was sent."),
-            check=safeguards.Safeguards(context, hook.bitrix24_conn_id, backfill).check,
-        )
+        engine = engine_of(context, hook, journal, hook.log, lost=begun.lost, database=database, backfill=backfill)
         opened(context, journal, hook.portal, operation.key)
         return operation, engine
 
@@ -341,12 +314,6 @@ def _used_keys(context: Context) -> set[str]:
     noted: Any = context
     found: set[str] = noted.setdefault(_USED, set())
     return found
-
-
-def _limit(max_amount: Any) -> Decimal | None:
-    """The largest amount to send: the argument, else the option; None if there is none."""
-    limit = optional_amount(max_amount, "max_amount")
-    return optional_amount(options.read("max_amount"), options.name_of("max_amount")) if limit is None else limit
 
 
 def _key_in_portal(context: Context, idempotency_key: Any, part: Any, *, tag: bool, journal: Any) -> str:
