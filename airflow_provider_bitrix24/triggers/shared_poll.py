@@ -117,9 +117,10 @@ class SharedPoll(ABC, Generic[W, A]):
         """Return how much of the room it takes."""
         return 0
 
-    def stop(self) -> None:
-        """End the poll; a read that is under way is dropped."""
+    async def stop(self) -> None:
+        """End the poll; a read that is under way is dropped, and its connection is closed."""
         self._task.cancel()
+        await asyncio.wait([self._task])
 
     async def _run(self) -> None:
         """Read whenever a seat is due, until the last one has left."""
@@ -203,6 +204,6 @@ async def seat_in(
         del poll.seats[seat]
         if not poll.seats:
             del polls[key]
-            poll.stop()
             if not polls:
                 _polls.pop(loop, None)
+            await poll.stop()

@@ -306,7 +306,6 @@ async def test_who_is_cancelled_leaves_and_the_last_one_ends_the_poll(portal: An
     tasks[1].cancel()
     await asyncio.gather(tasks[1], return_exceptions=True)
     assert (len(poll.seats), shared_poll._polls) == (0, {})
-    await asyncio.gather(poll._task, return_exceptions=True)
     assert poll._task.cancelled()
 
 
