@@ -51,10 +51,9 @@ def earlier_add_unknown(task: TaskAttempt, of: str) -> str:
     """Without a journal, a later attempt cannot tell."""
     return (
         f"This is attempt {task.try_number} of {task.identity}, and without a journal it cannot tell whether an "
-        f"earlier "
-        f"one has added a payment to {of} already. Nothing was sent by this attempt. Look at the payments of {of} in "
-        "Bitrix24: if the payment is there, go on with it; if not, start a new run of the DAG. With Airflow 3.3 or "
-        "newer, or with journal_conn_id, later attempts find out without a person."
+        f"earlier one has added a payment to {of} already. Nothing was sent by this attempt. Look at the payments of "
+        f"{of} in Bitrix24: if the payment is there, go on with it; if not, start a new run of the DAG. With Airflow "
+        "3.3 or newer, or with journal_conn_id, later attempts find out without a person."
     )
 
 
@@ -84,8 +83,7 @@ def rows_above_the_limit(of: str, total: Decimal, limit: Decimal, denial: str) -
     """The product rows are for more than the limit."""
     return (
         f"The product rows of {of} that would go into the payment add up to {total:f}, which is more than the "
-        f"max_amount "
-        f"{limit:f} of this task. {denial} Raise max_amount if that is right."
+        f"max_amount {limit:f} of this task. {denial} Raise max_amount if that is right."
     )
 
 
@@ -93,8 +91,7 @@ def tag_of_another_object(key: str, payment_ids: Sequence[int], of: str) -> str:
     """The tag is on a payment of another object."""
     return (
         f"The key {key!r} was used before for payment {', '.join(map(str, payment_ids))}, which belongs to another "
-        f"object "
-        f"than {of}. Nothing was sent by this attempt. Give every payment a key of its own."
+        f"object than {of}. Nothing was sent by this attempt. Give every payment a key of its own."
     )
 
 
@@ -142,8 +139,7 @@ def one_candidate(happened: str, one: Payment) -> str:
     """One new payment is there, and nothing proves it."""
     return (
         f"{happened}. One new payment is there, {_listed([one])}: probably this key's, but somebody else may have "
-        f"added "
-        "it. If nobody else adds payments to such objects, on_unknown='adopt' uses it."
+        "added it. If nobody else adds payments to such objects, on_unknown='adopt' uses it."
     )
 
 
@@ -244,8 +240,7 @@ def payment_in_journal(happened: str, journal: str) -> str:
     """The next attempt reads the payment."""
     return (
         f"{happened} It is in the journal ({journal}): the next attempt reads first and adds no second one. If there "
-        f"is "
-        "none, clear this task when the portal is back."
+        "is none, clear this task when the portal is back."
     )
 
 
@@ -254,10 +249,9 @@ def payment_is_gone(payment_id: int, of: str, how_to_decide: str, *, succeeded: 
     said = "was there when the task of this key succeeded" if succeeded else "was added, as the portal answered"
     return (
         f"Payment {payment_id} of {of} {said}, and the portal does not show it now: somebody has deleted it, or it was "
-        f"never kept. Nothing was sent by this attempt, and nothing is sent again automatically. Look at the "
-        f"payments of "
-        f"{of} in Bitrix24: if another one has taken its place, use that; if one must be added again, send again. "
-        f"Decide by {how_to_decide}; then clear this task."
+        "never kept. Nothing was sent by this attempt, and nothing is sent again automatically. Look at the "
+        f"payments of {of} in Bitrix24: if another one has taken its place, use that; if one must be added again, send "
+        f"again. Decide by {how_to_decide}; then clear this task."
     )
 
 
@@ -272,8 +266,7 @@ def one_too_many(payment_id: int, others: Collection[int], of: str, how_to_decid
         f"Payment {payment_id} HAS been added to {of}, and {payments(others)} appeared with it. One was sent, so "
         "something between Airflow and the portal (a proxy that repeats requests) or somebody who works as the "
         f"connection's user has added one too many. Look at the payments of {of} in Bitrix24, and delete the one "
-        f"that is "
-        f"too many. Then clear this task: it goes on with payment {payment_id} and adds none.{decide}"
+        f"that is too many. Then clear this task: it goes on with payment {payment_id} and adds none.{decide}"
     )
 
 

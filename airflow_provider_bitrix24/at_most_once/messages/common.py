@@ -54,8 +54,7 @@ def known(record: Record) -> str:
     if last is None:
         return (
             f"The journal has lost what earlier attempts of {record.task} noted: a write for {record.subject} MAY be "
-            f"on "
-            "the books of the portal."
+            "on the books of the portal."
         )
     if last.result in ("absent", "not_applied"):
         return f"{last.by} has sent a write for {record.subject}, and the portal did not show it then."
@@ -86,7 +85,7 @@ def other_parameters(
     return (
         f"The key {record.key!r} was used before, by {record.task}, with other parameters: {listed}. {happened} "
         f"{not_sent} One key stands for one payment: give the other one a key of its own, or ask for the same as "
-        f"before."
+        "before."
     )
 
 
@@ -112,8 +111,7 @@ def above_the_limit(what: str, money: Money, limit: object, denial: str) -> str:
     """It is for more than the limit of the task."""
     return (
         f"{what} is for {money}, which is more than the max_amount {limit:f} of this task. {denial} Raise max_amount "
-        f"if "
-        "that is right, or pay it by hand."
+        "if that is right, or pay it by hand."
     )
 
 

@@ -26,8 +26,7 @@ def incomplete_in_journal(happened: str, journal: str) -> str:
     """The next attempt completes it."""
     return (
         f"{happened} It is in the journal ({journal}): the next attempt completes this payment and adds no second "
-        f"one. If "
-        "there is none, clear this task when the portal is back."
+        "one. If there is none, clear this task when the portal is back."
     )
 
 
@@ -40,10 +39,8 @@ def tag_on_others(payment_ids: Sequence[int]) -> str:
     """Other payments carry the tag as well."""
     return (
         f"{payments(payment_ids)} {'carries' if len(payment_ids) == 1 else 'carry'} the tag of its key as well. One "
-        f"key "
-        "stands for one payment, so something between Airflow and the portal (a proxy that repeats requests) or "
-        "another "
-        "run has added one too many. Look at them in Bitrix24, delete what is too many, and clear this task"
+        "key stands for one payment, so something between Airflow and the portal (a proxy that repeats requests) or "
+        "another run has added one too many. Look at them in Bitrix24, delete what is too many, and clear this task"
     )
 
 
@@ -103,8 +100,7 @@ def somebody_fills_it(payment: Payment, rows: Sequence[int]) -> str:
     partly = f" and holds a part of product row {', '.join(map(str, rows))}" if rows else ""
     return (
         f"it is {'paid' if payment.paid else 'unpaid'} and for {payment.money} now{partly}, so somebody else is at "
-        f"work "
-        "on it, and no product rows were put in by this task"
+        "work on it, and no product rows were put in by this task"
     )
 
 
@@ -127,8 +123,7 @@ def row_is_not_in(
     if watch is None and may_be_sent and last is not None:
         return (
             f"{what} is not in it: {last.by} has sent it, and the portal answered ({last.portal_message or 'true'}). "
-            f"It "
-            "was not sent by this attempt; clearing this task sends it once more"
+            "It was not sent by this attempt; clearing this task sends it once more"
         )
     if earlier is not None and earlier.result == "acknowledged":
         return (

@@ -108,8 +108,7 @@ def decision_not_carried_out(decision: Decision, why: str, record: Record, how_t
     )
     return (
         f"{happened.rstrip()} Look at {record.subject} in Bitrix24, and decide again by {how_to_decide}; then clear "
-        f"this "
-        "task."
+        "this task."
     )
 
 

@@ -64,8 +64,7 @@ def empty_payment(what: str, money: Money) -> str:
     """A payment of nothing."""
     return (
         f"{what} is for {money}: it is empty, and marking it would make an order of 0 count as fully paid. Put "
-        f"products "
-        "into it first (AddCrmPaymentOperator(fill_products=True) does), or say allow_zero=True"
+        "products into it first (AddCrmPaymentOperator(fill_products=True) does), or say allow_zero=True"
     )
 
 
@@ -175,8 +174,7 @@ def mark_in_journal(happened: str, journal: str) -> str:
     """The next attempt finds the outcome out."""
     return (
         f"{happened} It is in the journal ({journal}): the next attempt reads the outcome before anything else. If "
-        f"there "
-        "is none, clear this task when the portal is back: it does nothing twice."
+        "there is none, clear this task when the portal is back: it does nothing twice."
     )
 
 
