@@ -100,6 +100,14 @@ class World:
             time.sleep(0.5)
         return str(state)
 
+    def until_the_run_has_ended(self, dag_id: str) -> None:
+        """The scheduler notices it after the task has ended; it would not start what is cleared in between."""
+        deadline = time.monotonic() + 1200
+        while (state := self.airflow.run_state(dag_id, self.runs[dag_id])) not in ("success", "failed"):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the run of {dag_id} is {state}, and never ended")
+            time.sleep(0.5)
+
     def answer(self, dag_id: str, option: str) -> None:
         self.airflow.answer(dag_id, self.runs[dag_id], "pay", option)
 
@@ -141,6 +149,7 @@ class World:
 
     def answer_late(self, dag_id: str) -> None:
         """Answer when the question has timed out and the task has failed; then clear it, with its task state."""
+        self.until_the_run_has_ended(dag_id)
         self.answer(dag_id, "Give up")
         kept = {"keep_task_state": True} if AIRFLOW_V_3_4_PLUS else {}
         self.airflow.clear_tasks(dag_id, self.runs[dag_id], reset_dag_runs=True, **kept)
