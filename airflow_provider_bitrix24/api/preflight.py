@@ -22,10 +22,12 @@ from airflow_provider_bitrix24.api.products import ask_for_available, available_
 from airflow_provider_bitrix24.api.tags import commands_for_evidence, shown_in
 from airflow_provider_bitrix24.api.values import ENTITY_NAMES, SMART_INVOICE
 from airflow_provider_bitrix24.exceptions import (
+    NOT_SENT,
     Bitrix24ApiError,
     Bitrix24ConfigError,
     Bitrix24NoAnswer,
     Bitrix24NotFound,
+    Denial,
     PaymentRefused,
 )
 
@@ -77,7 +79,9 @@ class PaySystems:
             raise PaymentRefused(
                 f"Pay system {chosen.id} {chosen.name!r} is handled by {chosen.action_file!r}, which is no REST "
                 "handler: Bitrix24 would return true and leave the invoice unpaid (or ask a payment provider, which "
-                f"knows nothing of it). Nothing was sent. {self._usable('CRM_INVOICE')}"
+                "knows nothing of it).",
+                NOT_SENT,
+                self._usable("CRM_INVOICE"),
             )
         return pay_system_id
 
@@ -103,8 +107,9 @@ class PaySystems:
             raise PaymentRefused(
                 f"Pay system {chosen.id} {chosen.name!r} is handled by {chosen.action_file!r}, which is no REST "
                 "handler: Bitrix24 would answer true and leave the payment unpaid (or ask a payment provider, which "
-                "knows nothing of it). Nothing was sent. Mark the payment by PayCrmPaymentOperator "
-                "(crm.item.payment.pay), which needs no handler."
+                "knows nothing of it).",
+                NOT_SENT,
+                "Mark the payment by PayCrmPaymentOperator (crm.item.payment.pay), which needs no handler.",
             )
         return True
 
@@ -112,8 +117,7 @@ class PaySystems:
         if self.handlers is not None and code not in self.handlers:
             codes = ", ".join(sorted(self.handlers)) or "none"
             raise PaymentRefused(
-                f"The portal has no REST handler with the code {code!r} (bx_rest_handler); it has: {codes}. Nothing "
-                "was sent."
+                f"The portal has no REST handler with the code {code!r} (bx_rest_handler); it has: {codes}.", NOT_SENT
             )
         if self.known is None:
             return None
@@ -122,8 +126,9 @@ class PaySystems:
             return None
         if not any(one.active for one in fitting):
             raise PaymentRefused(
-                f"No active pay system for legacy invoices uses the REST handler {code!r} (bx_rest_handler). Nothing "
-                f"was sent. {self._usable('CRM_INVOICE')}"
+                f"No active pay system for legacy invoices uses the REST handler {code!r} (bx_rest_handler).",
+                NOT_SENT,
+                self._usable("CRM_INVOICE"),
             )
         return fitting[0].id if len(fitting) == 1 else None
 
@@ -142,7 +147,7 @@ class PaySystems:
         elif chosen is not None and not chosen.active:
             trouble = f"Pay system {chosen.id} {chosen.name!r} is switched off"
         if trouble:
-            raise PaymentRefused(f"{trouble}. Nothing was sent. {self._usable(registry)}")
+            raise PaymentRefused(f"{trouble}.", NOT_SENT, self._usable(registry))
 
     def _find(self, pay_system_id: int | None) -> PaySystem | None:
         return next((one for one in self.known or () if one.id == pay_system_id), None)
@@ -217,9 +222,9 @@ def invoice_view_in(client: ApiClient, reply: BatchReply, invoice_id: int) -> Fl
         # Portals say "not found" in their own language, and "access denied" to users who are not administrators.
         smart = yield from _is_smart_invoice(client, invoice_id)
         if isinstance(trouble, Bitrix24NotFound):
-            raise PaymentRefused(_no_such_invoice(invoice_id, smart))
+            raise PaymentRefused(*_no_such_invoice(invoice_id, smart))
         if smart:
-            raise PaymentRefused(_perhaps_smart(invoice_id, trouble.reason, client.settings.auth.kind))
+            raise PaymentRefused(*_perhaps_smart(invoice_id, trouble.reason, client.settings.auth.kind))
     return InvoiceView(
         at=reply.at,
         profile=read("profile", Profile.from_wire, reply.value("profile")),
@@ -280,8 +285,9 @@ def payment_view_in(
     if isinstance(reply.errors.get("payment"), Bitrix24NotFound):
         raise PaymentRefused(
             f"There is no payment {payment_id} on the portal: it was deleted, or the number is that of an invoice, an "
-            "order or a payment of a legacy invoice. Nothing was sent. Look at the payments of the deal or smart "
-            "invoice."
+            "order or a payment of a legacy invoice.",
+            NOT_SENT,
+            "Look at the payments of the deal or smart invoice.",
         )
     return PaymentView(
         at=reply.at,
@@ -349,7 +355,8 @@ def object_view_in(
     if isinstance(reply.errors.get("object"), Bitrix24NotFound):
         raise PaymentRefused(
             f"There is no {ENTITY_NAMES[entity_type_id]} {entity_id} (entity_id) on the portal: it was deleted, or the "
-            "number is that of another kind of object. Nothing was sent."
+            "number is that of another kind of object.",
+            NOT_SENT,
         )
     return ObjectView(
         at=reply.at,
@@ -369,7 +376,9 @@ def _check_scopes(client: ApiClient, reply: BatchReply, *, needed: Collection[st
     if missing:
         raise Bitrix24ConfigError(
             f"The {auth.kind} lacks the scope {' and '.join(missing)}; needed are {' and '.join(needed)}, to write and "
-            f"to read back what was written. Nothing was sent. {auth.more_rights}."
+            "to read back what was written.",
+            NOT_SENT,
+            f"{auth.more_rights}.",
         )
 
 
@@ -406,12 +415,13 @@ def _order_ids(reply: BatchReply) -> tuple[int, ...]:
     return tuple(int(one) for one in ids if one.isascii() and one.isdigit() and len(one) < 20 and one != "0")
 
 
-def _perhaps_smart(invoice_id: int, trouble: str, kind: str) -> str:
+def _perhaps_smart(invoice_id: int, trouble: str, kind: str) -> tuple[str, Denial, str]:
     return (
-        f"Legacy invoice {invoice_id} (invoice_id) cannot be read ({trouble}). Nothing was sent. If it exists, the "
-        f"{kind}'s user may lack the right to it. There is also a smart invoice {invoice_id}: if that one is meant, "
-        f"use AddCrmPaymentOperator(entity_type_id='smart_invoice', entity_id={invoice_id}) instead, because "
-        "sale.paysystem.pay.invoice cannot pay smart invoices."
+        f"Legacy invoice {invoice_id} (invoice_id) cannot be read ({trouble}).",
+        NOT_SENT,
+        f"If it exists, the {kind}'s user may lack the right to it. There is also a smart invoice {invoice_id}: if "
+        f"that one is meant, use AddCrmPaymentOperator(entity_type_id='smart_invoice', entity_id={invoice_id}) "
+        "instead, because sale.paysystem.pay.invoice cannot pay smart invoices.",
     )
 
 
@@ -424,16 +434,19 @@ def _is_smart_invoice(client: ApiClient, number: int) -> Flow[bool]:
     return True
 
 
-def _no_such_invoice(invoice_id: int, smart: bool) -> str:
+def _no_such_invoice(invoice_id: int, smart: bool) -> tuple[str, Denial, str]:
     if smart:
         return (
             f"{invoice_id} (invoice_id) is no legacy invoice, but a smart invoice, and sale.paysystem.pay.invoice "
-            "cannot pay those. Nothing was sent. Smart invoices have payments: use "
+            "cannot pay those.",
+            NOT_SENT,
+            "Smart invoices have payments: use "
             f"AddCrmPaymentOperator(entity_type_id='smart_invoice', entity_id={invoice_id}), CrmPaymentPaidSensor to "
-            "wait, and PayCrmPaymentOperator to mark a payment as paid."
+            "wait, and PayCrmPaymentOperator to mark a payment as paid.",
         )
     return (
         f"There is no legacy invoice {invoice_id} (invoice_id) on the portal, nor a smart invoice of that number that "
-        "this connection may see. Nothing was sent. On portals where legacy invoices are switched off, use "
-        "AddCrmPaymentOperator."
+        "this connection may see.",
+        NOT_SENT,
+        "On portals where legacy invoices are switched off, use AddCrmPaymentOperator.",
     )

@@ -158,7 +158,7 @@ class Attempt:
             raise self._loaded.error
         record = self._loaded.record
         if record is not None and self._is_asked_elsewhere(record):
-            raise PaymentAmbiguous(messages.asked_elsewhere(record), record.candidates)
+            raise PaymentAmbiguous(messages.asked_elsewhere(record), candidates=record.candidates)
         if self._loaded.busy and (record is None or record.receipt is None):
             raise PaymentInProgress(messages.busy(self._loaded.busy.owner, self.wanted))
         return record
@@ -238,11 +238,6 @@ class Attempt:
         return messages.known(self.record)
 
     @property
-    def denial(self) -> str:
-        """What this attempt has not sent, and what may have been sent all the same, as sentences."""
-        return messages.denial(self.known, has_sent=self.has_sent)
-
-    @property
     def not_by_this_attempt(self) -> str:
         """What this attempt has not sent, where what was sent before is said already."""
         return messages.MORE_WAS_NOT_SENT if self.has_sent else messages.NOT_BY_THIS_ATTEMPT
@@ -260,12 +255,14 @@ class Attempt:
 
     def as_the_end(self, error: Bitrix24Error) -> Bitrix24Error:
         """Return an error as the end of this attempt: it does not deny what was sent before."""
-        known = self.known
-        if isinstance(error, Bitrix24StoreError) and known and not error.known:
-            error = error.telling(known)
-        told = error.after(known, sent=self.has_sent) if known else error
+        told = self.told(error)
         told.sent = self.changed
         return told
+
+    def told(self, error: Bitrix24Error) -> Bitrix24Error:
+        """Return an error that does not deny what was sent before."""
+        known, sent = self.known, self.has_sent
+        return error.after(known, sent=sent) if known or sent else error
 
     def refuse_other_parameters(self, happened: str) -> None:
         """Refuse to go on with a key that was used for something else.
@@ -378,7 +375,7 @@ class Attempt:
             except Bitrix24StoreError as error:
                 if not left:
                     done = messages.done_by_reply(record, self.record)
-                    ended = error.telling(messages.unsaved_reply(done) if done else messages.known(record))
+                    ended = error.after(messages.unsaved_reply(done) if done else messages.known(record))
                     break
                 self.log.warning("%s Trying again.", error)
             self.observed = None
@@ -401,19 +398,17 @@ class Attempt:
         candidates: Collection[int] = (),
         *,
         rivals: Collection[str] = (),
-        why: str | None = None,
+        why: str = "a person was asked again before it was carried out",
     ) -> Course[None]:
         """Leave it to a person.
 
         :param rivals: the keys whose unknown outcome makes this one ambiguous.
-        :param why: why a decision that waits is not carried out; by default, the question says it.
+        :param why: why a decision that waits is not carried out.
         :raises PaymentAmbiguous: always.
         """
-        unclear = PaymentAmbiguous(question, tuple(sorted(candidates)))
+        unclear = PaymentAmbiguous(question, candidates=tuple(sorted(candidates)))
         # From now on it is this task through which a person is asked.
-        waiting = self.record.needs_decision(
-            question, candidates, rivals=rivals, task=self.task.identity, refuse=why or unclear.reason
-        )
+        waiting = self.record.needs_decision(question, candidates, rivals=rivals, task=self.task.identity, refuse=why)
         yield from self.keep(waiting, lease=0)
         raise unclear
 
@@ -424,7 +419,7 @@ class Attempt:
         """
         record = self.record
         if record.question is not None:
-            raise PaymentAmbiguous(messages.undecided(record), record.candidates)
+            raise PaymentAmbiguous(messages.undecided(record), candidates=record.candidates)
 
     def _ask_about_claim(self, record: Record, saved: Saved) -> Course[None]:
         """Leave to a person whose payment it is."""
@@ -437,7 +432,7 @@ class Attempt:
             record, saved, show=show, decide=decide, how_to_decide=self.how_to_decide(), abandon_first=was_known
         )
         payment_ids = () if saved.payment_id is None else (saved.payment_id,)
-        yield from self.ask(question, payment_ids)
+        yield from self.ask(question, payment_ids, why=messages.claimed_by_another(record, saved))
         raise AssertionError("unreachable")
 
     def how_to_decide(self) -> str:

@@ -65,7 +65,7 @@ def refuse_decision(attempt: Attempt, decision: Decision, why: str, candidates: 
     yield from attempt.keep(record.decision_refused(why, candidates), lease=0)
     if attempt.record.abandonment is None:
         question += f" {messages.goes_on_without_decision(record.payment_id)}"
-    raise PaymentAmbiguous(question, tuple(sorted(candidates)))
+    raise PaymentAmbiguous(question, candidates=tuple(sorted(candidates)))
 
 
 def _refuse_if_refused(attempt: Attempt) -> None:
@@ -75,7 +75,7 @@ def _refuse_if_refused(attempt: Attempt) -> None:
         return
     decision, why = attempt.refused_decision
     raise PaymentAmbiguous(
-        messages.decision_not_carried_out(decision, why, record, attempt.how_to_decide()), record.candidates
+        messages.decision_not_carried_out(decision, why, record, attempt.how_to_decide()), candidates=record.candidates
     )
 
 

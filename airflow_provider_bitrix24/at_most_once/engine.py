@@ -334,9 +334,9 @@ class PaymentEngine:
             try:
                 yield Check(operation.name)  # rule: the journal knows of an attempt before it is stopped
                 return (yield from operation.course(attempt))
-            except PaymentInProgress:
+            except PaymentInProgress as error:
                 if again or attempt.has_sent:
-                    raise
+                    ended = attempt.told(error)
             except (PaymentAmbiguous, PaymentMismatch, PaymentRefused) as error:
                 # What the portal showed may be what another attempt has just done for this very key.
                 if again or not (yield from attempt.is_outdated()):  # rule: a refusal is judged by the journal of now

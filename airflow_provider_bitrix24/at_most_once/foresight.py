@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.at_most_once.operations.pay_crm_payment import PayCrmPayment
     from airflow_provider_bitrix24.at_most_once.operations.pay_invoice import PayInvoice
 
-DENIAL = "Nothing was sent."
-
 
 @dataclass(slots=True)
 class Foresight:
@@ -75,7 +73,7 @@ def _foresee(operations: Sequence[Mark], views: Mapping[str, Any]) -> Foresight:
             foresight.paid += 1
         else:
             try:
-                operation.refuse(view, DENIAL)
+                operation.refuse(view)
             except Bitrix24Error:
                 foresight.refused += 1
             else:

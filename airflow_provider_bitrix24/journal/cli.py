@@ -129,8 +129,8 @@ def _resolve(options: argparse.Namespace) -> int:
     by = options.by or _user()
     if by is None:
         raise Bitrix24ConfigError(
-            "The user of this machine has no name, as in many containers: say by --by NAME who decides. Nothing was "
-            "changed."
+            "The user of this machine has no name, as in many containers: say by --by NAME who decides.",
+            "Nothing was changed.",
         )
     handle = _one(options)
     entry = readable(handle.entry)
@@ -182,8 +182,8 @@ def _portal(text: str) -> str:
     except ValueError:
         pass
     raise Bitrix24ConfigError(
-        "OLD and NEW must be names of a portal such as acme.bitrix24.com, as `list` prints them in front of the keys. "
-        "Nothing was changed."
+        "OLD and NEW must be names of a portal such as acme.bitrix24.com, as `list` prints them in front of the keys.",
+        "Nothing was changed.",
     )
 
 
@@ -207,7 +207,7 @@ def refuse_senseless(entry: Record, decision: Decision) -> None:
     elif decision.what == "use_payment" and decision.payment_id in entry.payment_ids_before:
         why = f"payment {decision.payment_id} was there before anything was sent for this key"
     if why is not None:
-        raise Bitrix24ConfigError(f"{entry.key}: {why}. Nothing was changed.")
+        raise Bitrix24ConfigError(f"{entry.key}: {why}.", "Nothing was changed.")
 
 
 def _is_done_with(entry: Record, payment_id: int | None) -> bool:

@@ -138,4 +138,4 @@ def _listed(things: Any) -> str:
 
 
 def _not_renamed(why: str) -> Bitrix24ConfigError:
-    return Bitrix24ConfigError(f"The portal was not renamed: {why}. Nothing was changed.")
+    return Bitrix24ConfigError(f"The portal was not renamed: {why}.", "Nothing was changed.")

@@ -231,7 +231,8 @@ class SqlJournal:
         if self._database.version(SCHEMA) is None:
             raise Bitrix24ConfigError(
                 f"There is no journal in {self.name}: no operator has worked with it yet, or it is not the one that "
-                "the operators use. Nothing was created or changed."
+                "the operators use.",
+                "Nothing was created or changed.",
             )
         self._require()
 

@@ -322,7 +322,8 @@ def _other_work(record: Record, portal: str, keys: Collection[str]) -> Bitrix24C
     asked = ", ".join(map(repr, list(keys)[:3])) + (", …" if len(keys) > 3 else "")
     return Bitrix24ConfigError(
         f"This task instance has already worked on {record.key!r} at {record.portal} ({record.subject}: "
-        f"{record.state}), and asks for {asked} at {portal} now. Nothing was sent by this attempt. {advice}"
+        f"{record.state}), and asks for {asked} at {portal} now.",
+        f"Nothing was sent by this attempt. {advice}",
     )
 
 
@@ -347,8 +348,9 @@ def with_decisions(record: Record, decisions: Any, *, where: str) -> Record:
         reason = type(error).__name__
     raise Bitrix24ConfigError(
         f"The decisions in {where} ({DECISIONS}) cannot be read ({reason}): they were changed by hand, or written by a "
-        "newer release of airflow-provider-bitrix24. Nothing was sent by this attempt. Repair or remove them; what "
-        "was carried out of them is in the journal as well."
+        "newer release of airflow-provider-bitrix24.",
+        "Nothing was sent by this attempt. Repair or remove them; what "
+        "was carried out of them is in the journal as well.",
     )
 
 

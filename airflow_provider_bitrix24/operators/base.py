@@ -313,7 +313,7 @@ class MarkOperator(PaymentOperator):
             return False
         if if_done == "fail":
             refused = PaymentRefused(
-                f"{_paid_already(receipt)}, and {self.if_done} is 'fail'. This attempt sent nothing."
+                f"{_paid_already(receipt)}, and {self.if_done} is 'fail'.", "This attempt sent nothing."
             )
             refused.sent = "no" if attempt == 1 or remembers else "unknown"
             raise refused

@@ -10,7 +10,7 @@ from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_4_PLUS
 
 from airflow_provider_bitrix24 import options
 from airflow_provider_bitrix24.api.values import described
-from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Error
+from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24ConfigError, Bitrix24Error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +69,8 @@ def named_journal(journal_conn_id: Any) -> NamedJournal | None:
     else:
         raise Bitrix24ConfigError(
             f"journal_conn_id must be the id of an Airflow connection, or {TASK_STATE!r} for a journal in Airflow's "
-            f"task state, not {described(journal_conn_id)}. Nothing was sent."
+            f"task state, not {described(journal_conn_id)}.",
+            NOT_SENT,
         )
     return None if conn_id is None or conn_id == TASK_STATE else NamedJournal(conn_id, named_by)
 
@@ -217,8 +218,9 @@ def journal_of(
         if conf.getboolean("state_store", "clear_on_success", fallback=False):
             raise Bitrix24ConfigError(
                 "Airflow's option [state_store] clear_on_success is on: it deletes what this task has noted as soon as "
-                "it succeeds, and clearing the task would pay again. Nothing was sent. Set the option to False, or "
-                "configure [bitrix24] journal_conn_id, a database for the journal."
+                "it succeeds, and clearing the task would pay again.",
+                NOT_SENT,
+                "Set the option to False, or configure [bitrix24] journal_conn_id, a database for the journal.",
             )
         return state
     from airflow_provider_bitrix24.journal import NullJournal

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, get_args
 from airflow_provider_bitrix24.api.models import Money
 from airflow_provider_bitrix24.api.values import shown, whole
 from airflow_provider_bitrix24.exceptions import (
+    NOT_SENT,
     Bitrix24ConfigError,
     PaymentAmbiguous,
     PaymentInProgress,
@@ -132,8 +133,7 @@ class PaymentListOperator(PaymentOperator):
         size = whole(self.batch_size)
         if size is None or not 1 <= size <= LARGEST_BATCH:
             raise Bitrix24ConfigError(
-                f"batch_size must be a whole number from 1 to {LARGEST_BATCH}, not {shown(self.batch_size)}. Nothing "
-                "was sent."
+                f"batch_size must be a whole number from 1 to {LARGEST_BATCH}, not {shown(self.batch_size)}.", NOT_SENT
             )
         return size
 
@@ -145,8 +145,9 @@ class PaymentListOperator(PaymentOperator):
 
         if self.receipts_path is None and len(items) > IN_XCOM:
             raise Bitrix24ConfigError(
-                f"The list has {len(items)} {self.noun}s, and XCom is no place for more than {IN_XCOM} receipts. "
-                "Nothing was sent. Give receipts_path, such as 's3://bucket/receipts/{{ ds }}.jsonl'."
+                f"The list has {len(items)} {self.noun}s, and XCom is no place for more than {IN_XCOM} receipts.",
+                NOT_SENT,
+                "Give receipts_path, such as 's3://bucket/receipts/{ ds }.jsonl'.",
             )
 
     # -- the whole list, before the first write
@@ -180,8 +181,9 @@ class PaymentListOperator(PaymentOperator):
             why = "" if above else " The list has several currencies, and max_total is for one."
             advice = "raise max_total or split the list" if above else "split it by currency"
             raise PaymentRefused(
-                f"The list adds up to {', '.join(sums)}; max_total is {max_total}.{why} Nothing was sent. Check the "
-                f"list; if it is right, {advice}, and clear the task."
+                f"The list adds up to {', '.join(sums)}; max_total is {max_total}.{why}",
+                NOT_SENT,
+                f"Check the list; if it is right, {advice}, and clear the task.",
             )
 
     def _estimate(self, count: int, size: int) -> str:
@@ -226,7 +228,9 @@ class PaymentListOperator(PaymentOperator):
         if result.sent or result.recovered or may_be_ours:
             return result
         subject = " ".join(f"{name} {value}" for name, value in result.subject.items())
-        error = PaymentRefused(f"{subject} is paid already, and if_paid is 'fail'. This attempt sent nothing for it.")
+        error = PaymentRefused(
+            f"{subject} is paid already, and if_paid is 'fail'.", "This attempt sent nothing for it."
+        )
         error.sent = "no"
         return Failure(key=result.idempotency_key, subject=subject, error=error)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, get_args
 
 from airflow_provider_bitrix24.api.values import entity_type_id as read_entity_type_id
 from airflow_provider_bitrix24.api.values import positive_id, shown
-from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
+from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24ConfigError
 from airflow_provider_bitrix24.links.bitrix24 import (
     OBJECT_LINKS,
     Bitrix24Link,
@@ -122,11 +122,11 @@ class PayInvoiceOperator(MarkOperator):
     def plan(self, context: Context) -> Plan:
         """Check the arguments, look up the account number, and store the link."""
         if (self.pay_system_id is None) == (self.bx_rest_handler is None):
-            raise Bitrix24ConfigError("Give exactly one of pay_system_id and bx_rest_handler. Nothing was sent.")
+            raise Bitrix24ConfigError("Give exactly one of pay_system_id and bx_rest_handler.", NOT_SENT)
         handler = self.bx_rest_handler
         if handler is not None and (not isinstance(handler, str) or handler.strip() in ("", "None")):
             raise Bitrix24ConfigError(
-                f"bx_rest_handler must be the code of a REST handler, not {shown(handler)}. Nothing was sent."
+                f"bx_rest_handler must be the code of a REST handler, not {shown(handler)}.", NOT_SENT
             )
         pay_system_id = optional_id(self.pay_system_id, "pay_system_id")
         expected = expected_money(self.expected_amount, self.expected_currency)
@@ -340,7 +340,7 @@ class AddCrmPaymentOperator(PaymentOperator):
         fill_products = switch(self.fill_products, "fill_products")
         products = None if self.products is None else chosen_products(self.products, "products")
         if fill_products and products:
-            raise Bitrix24ConfigError("Give products or fill_products=True, not both. Nothing was sent.")
+            raise Bitrix24ConfigError("Give products or fill_products=True, not both.", NOT_SENT)
         if_unpaid_exists = one_of(self.if_unpaid_exists, "if_unpaid_exists", IF_UNPAID_EXISTS)
         tag = switch(self.tag, "tag")
         max_amount = self.limit()
@@ -380,9 +380,11 @@ class AddCrmPaymentOperator(PaymentOperator):
         if not durable and not tag:
             raise Bitrix24ConfigError(
                 f"idempotency_key {shown(key)} needs a journal that all runs share; Airflow's own task state is that "
-                "of one run. Nothing was sent. Set journal_conn_id or [bitrix24] journal_conn_id: the Airflow "
+                "of one run.",
+                NOT_SENT,
+                "Set journal_conn_id or [bitrix24] journal_conn_id: the Airflow "
                 "connection of a database (postgres, mysql, sqlite). Or set tag=True (scope sale, an administrator's "
-                "webhook), or leave idempotency_key out for one payment in each run."
+                "webhook), or leave idempotency_key out for one payment in each run.",
             )
         if not durable:
             self.log.info(

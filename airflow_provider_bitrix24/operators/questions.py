@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS, AIRFLOW_V_3_4_PLUS
 
 from airflow_provider_bitrix24.at_most_once.record import Decision
-from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Error, PaymentAmbiguous
+from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24ConfigError, Bitrix24Error, PaymentAmbiguous
 from airflow_provider_bitrix24.failures import TaskFailure, failure_of
 from airflow_provider_bitrix24.journal.commands import PROGRAM
 from airflow_provider_bitrix24.journal.task_state import DOCUMENT, patient_read
@@ -59,8 +59,9 @@ def refuse_if_nobody_can_be_asked() -> None:
     """
     if not AIRFLOW_V_3_3_PLUS:
         raise Bitrix24ConfigError(
-            "on_unknown='ask' needs Airflow 3.3 or newer: older ones cannot park a task until a person has answered. "
-            "Nothing was sent. Use on_unknown='fail' here."
+            "on_unknown='ask' needs Airflow 3.3 or newer: older ones cannot park a task until a person has answered.",
+            NOT_SENT,
+            "Use on_unknown='fail' here.",
         )
 
 
@@ -204,7 +205,7 @@ def _runs_without_a_scheduler() -> bool:
 
 
 def _failure_without_question(unclear: PaymentAmbiguous, why: str) -> TaskFailure:
-    told = PaymentAmbiguous(f"{unclear} {why}", unclear.candidates)
+    told = PaymentAmbiguous(str(unclear), why, candidates=unclear.candidates)
     told.sent = unclear.sent
     return failure_of(told)
 
@@ -241,7 +242,7 @@ def decision_of(event: Any, asked: Mapping[str, Any]) -> Decision | None:
             f"A person was asked about the outcome of the payment, and {what} within {asked['timeout']}. Nothing was "
             f"sent by this task since. A decision in the Airflow UI from now on has no effect{_LATE} Or decide by "
             f"`{command}` with --use-payment ID, --send-again or --abandon, and clear it then.",
-            tuple(asked["candidates"]),
+            candidates=tuple(asked["candidates"]),
         )
     return Decision(
         what=option["what"],

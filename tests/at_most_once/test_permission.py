@@ -16,6 +16,7 @@ from airflow_provider_bitrix24.at_most_once.receipt import Expected
 from airflow_provider_bitrix24.at_most_once.record import Decision, Record
 from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
 from airflow_provider_bitrix24.exceptions import (
+    NOT_SENT,
     Bitrix24NotSent,
     Bitrix24StoreError,
     PaymentAmbiguous,
@@ -268,8 +269,8 @@ class Switch:
             raise self.trouble
 
 
-STOPPED = PaymentRefused("Somebody has stopped all payments. Nothing was sent.")
-UNREADABLE = Bitrix24StoreError("the Airflow Variable", "the API server is away. Nothing was sent. The next one looks")
+STOPPED = PaymentRefused("Somebody has stopped all payments.", NOT_SENT)
+UNREADABLE = Bitrix24StoreError("the Airflow Variable", "the API server is away", NOT_SENT, "The next one looks.")
 
 
 @pytest.mark.parametrize("trouble", [STOPPED, UNREADABLE], ids=["stopped", "unreadable"])

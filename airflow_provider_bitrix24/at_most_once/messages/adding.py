@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_provider_bitrix24.at_most_once.messages.common import how_often, payments, reply_words, sentence
+from airflow_provider_bitrix24.exceptions import NOT_SENT
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from decimal import Decimal
 
     from airflow_provider_bitrix24.api.models import Payment
+    from airflow_provider_bitrix24.at_most_once.messages.common import Parts
     from airflow_provider_bitrix24.at_most_once.record import Record
     from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
     from airflow_provider_bitrix24.exceptions import Bitrix24OutcomeUnknown
@@ -57,33 +59,38 @@ def earlier_add_unknown(task: TaskAttempt, of: str) -> str:
     )
 
 
-def unpaid_exists(of: str, unpaid: Sequence[Payment], denial: str) -> str:
+def unpaid_exists(of: str, unpaid: Sequence[Payment]) -> str:
     """The object has an unpaid payment, and that is to be an error."""
-    return f"{sentence(of)} has an unpaid payment already ({_listed(unpaid)}), and if_unpaid_exists is 'fail'. {denial}"
+    return f"{sentence(of)} has an unpaid payment already ({_listed(unpaid)}), and if_unpaid_exists is 'fail'."
 
 
-def several_unpaid(of: str, unpaid: Sequence[Payment], denial: str) -> str:
+def several_unpaid(of: str, unpaid: Sequence[Payment]) -> Parts:
     """The object has several unpaid payments, and one is to be returned."""
     return (
         f"{sentence(of)} has {len(unpaid)} unpaid payments ({_listed(unpaid)}), and if_unpaid_exists='return' can "
-        f"return only one. {denial} Delete in Bitrix24 those that are not needed."
+        "return only one.",
+        NOT_SENT,
+        "Delete in Bitrix24 those that are not needed.",
     )
 
 
-def existing_with_other_pay_system(of: str, payment: Payment, wanted: int | None, denial: str) -> str:
+def existing_with_other_pay_system(of: str, payment: Payment, wanted: int | None) -> Parts:
     """The unpaid payment has another pay system."""
     return (
         f"{sentence(of)} has the unpaid payment {payment.id} of {payment.money}, but with pay system "
-        f"{payment.pay_system_id} {payment.pay_system_name!r} instead of {wanted}. {denial} Change it in Bitrix24, or "
-        "ask for its pay system."
+        f"{payment.pay_system_id} {payment.pay_system_name!r} instead of {wanted}.",
+        NOT_SENT,
+        "Change it in Bitrix24, or ask for its pay system.",
     )
 
 
-def rows_above_the_limit(of: str, total: Decimal, limit: Decimal, denial: str) -> str:
+def rows_above_the_limit(of: str, total: Decimal, limit: Decimal) -> Parts:
     """The product rows are for more than the limit."""
     return (
         f"The product rows of {of} that would go into the payment add up to {total:f}, which is more than the "
-        f"max_amount {limit:f} of this task. {denial} Raise max_amount if that is right."
+        f"max_amount {limit:f} of this task.",
+        NOT_SENT,
+        "Raise max_amount if that is right.",
     )
 
 

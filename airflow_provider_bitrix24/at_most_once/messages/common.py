@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from airflow_provider_bitrix24.at_most_once.messages.wording import DELETING, PAYING, UNPAYING
+from airflow_provider_bitrix24.exceptions import NOT_SENT, Denial
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -13,17 +14,11 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.at_most_once.record import Parameter, Record
     from airflow_provider_bitrix24.exceptions import Bitrix24OutcomeUnknown
 
-NOT_SENT: Final = "Nothing was sent."
+Parts: TypeAlias = tuple[str | Denial, ...]
+"""The message of an error, in parts."""
 NOT_BY_THIS_ATTEMPT: Final = "Nothing was sent by this attempt."
 MORE_WAS_NOT_SENT: Final = "Nothing more was sent."
 NOT_AGAIN: Final = "Nothing is sent again automatically."
-
-
-def denial(known: str, *, has_sent: bool) -> str:
-    """What this attempt has not sent, and what is known of everything before."""
-    if not known and not has_sent:
-        return NOT_SENT
-    return f"{MORE_WAS_NOT_SENT if has_sent else NOT_BY_THIS_ATTEMPT} {known}".rstrip()
 
 
 def payments(payment_ids: Collection[int]) -> str:
@@ -102,22 +97,18 @@ def portal_cannot_be_read(known: str, trouble: str, not_sent: str) -> str:
     )
 
 
-def other_money(what: str, money: Money, wanted: Money, happened: str) -> str:
+def other_money(what: str, money: Money, wanted: Money) -> str:
     """The amount or currency is another one than expected."""
-    return f"{what} is for {money}, but {wanted} was expected. {happened}"
+    return f"{what} is for {money}, but {wanted} was expected."
 
 
-def above_the_limit(what: str, money: Money, limit: object, denial: str) -> str:
+def above_the_limit(what: str, money: Money, limit: object) -> Parts:
     """It is for more than the limit of the task."""
     return (
-        f"{what} is for {money}, which is more than the max_amount {limit:f} of this task. {denial} Raise max_amount "
-        "if that is right, or pay it by hand."
+        f"{what} is for {money}, which is more than the max_amount {limit:f} of this task.",
+        NOT_SENT,
+        "Raise max_amount if that is right, or pay it by hand.",
     )
-
-
-def refused(why: str, denial: str) -> str:
-    """What the portal shows forbids the send."""
-    return f"{why}. {denial}"
 
 
 def done_by_reply(record: Record, before: Record) -> tuple[str, str] | None:

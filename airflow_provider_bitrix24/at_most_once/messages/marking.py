@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_bitrix24.at_most_once.messages.common import NOT_AGAIN, how_often, reply_words, sentence
+from airflow_provider_bitrix24.exceptions import NOT_SENT
 
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.models import Money
+    from airflow_provider_bitrix24.at_most_once.messages.common import Parts
     from airflow_provider_bitrix24.at_most_once.messages.wording import Wording
     from airflow_provider_bitrix24.at_most_once.record import Record, Send
     from airflow_provider_bitrix24.exceptions import Bitrix24OutcomeUnknown
@@ -57,14 +59,14 @@ def marked_already_not_sent(words: Wording) -> str:
 
 def nothing_to_pay(what: str, money: Money) -> str:
     """An invoice for nothing."""
-    return f"{what} is for {money}: there is nothing to pay"
+    return f"{what} is for {money}: there is nothing to pay."
 
 
 def empty_payment(what: str, money: Money) -> str:
     """A payment of nothing."""
     return (
         f"{what} is for {money}: it is empty, and marking it would make an order of 0 count as fully paid. Put "
-        "products into it first (AddCrmPaymentOperator(fill_products=True) does), or say allow_zero=True"
+        "products into it first (AddCrmPaymentOperator(fill_products=True) does), or say allow_zero=True."
     )
 
 
@@ -178,33 +180,35 @@ def mark_in_journal(happened: str, journal: str) -> str:
     )
 
 
-def undone_since(subject: str, words: Wording, denial: str) -> str:
+def undone_since(subject: str, words: Wording) -> Parts:
     """Another operation of ours has undone what this task did, and the task runs again."""
     return (
-        f"This task {words.did.format(subject)} earlier; another operation has undone that since. {denial} A task "
-        "that runs again does not repeat what was undone. What to do: if it is to be done once more, do it in a task "
-        "or run of its own."
+        f"This task {words.did.format(subject)} earlier; another operation has undone that since.",
+        NOT_SENT,
+        "A task that runs again does not repeat what was undone. What to do: if it is to be done once more, do it in a "
+        "task or run of its own.",
     )
 
 
-def other_may_arrive(subject: str, by: str, key: str, denial: str) -> str:
+def other_may_arrive(subject: str, by: str, key: str) -> Parts:
     """A send of another operation on the object may still arrive."""
     return (
-        f"{by} has sent another write for {subject} (key {key!r}), and it may still arrive. {denial} The next attempt "
-        "reads the outcome."
+        f"{by} has sent another write for {subject} (key {key!r}), and it may still arrive.",
+        NOT_SENT,
+        "The next attempt reads the outcome.",
     )
 
 
-def other_is_corrupt(subject: str, key: str, why: str, denial: str) -> str:
+def other_is_corrupt(subject: str, key: str, why: str) -> Parts:
     """The journal's entry of another operation on the object cannot be read."""
-    return f"The journal entry {key!r}, which is about {subject} too, cannot be read. {denial} {why}"
+    return f"The journal entry {key!r}, which is about {subject} too, cannot be read.", NOT_SENT, why
 
 
 def other_pay_system(what: str, has: int | None, wanted: int) -> str:
     """The payment has another pay system."""
     return (
         f"{what} has pay system {has or 'none'}, not {wanted} (pay_system_id): Bitrix24 records a payment as paid only "
-        "through the payment's own pay system"
+        "through the payment's own pay system."
     )
 
 
@@ -212,10 +216,10 @@ def is_paid(what: str, money: Money) -> str:
     """A paid payment is not deleted."""
     return (
         f"{what} for {money} is paid, and a paid payment is not deleted: the record of the money would be gone. If "
-        "that is right, say allow_paid=True, which sets it back to unpaid first"
+        "that is right, say allow_paid=True, which sets it back to unpaid first."
     )
 
 
-def still_paid(what: str, denial: str) -> str:
+def still_paid(what: str) -> str:
     """It could not be set back to unpaid before it was to be deleted."""
-    return f"{what} is paid, and could not be set back to unpaid, so it was not deleted. {denial}"
+    return f"{what} is paid, and could not be set back to unpaid, so it was not deleted."

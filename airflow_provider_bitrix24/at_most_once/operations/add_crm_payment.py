@@ -215,9 +215,7 @@ class Adding:
             attempt.refuse_other_parameters("No payment of it is on the portal.")
         payment, evidence = existing
         if evidence == "portal_state" and write.pay_system_id not in (None, payment.pay_system_id):
-            raise PaymentMismatch(
-                messages.existing_with_other_pay_system(write.of, payment, write.pay_system_id, attempt.denial)
-            )
+            raise PaymentMismatch(*messages.existing_with_other_pay_system(write.of, payment, write.pay_system_id))
         if record.nothing_executed:
             record = record.restarted(attempt.wanted, Snapshot(at=write.portal_time))
         yield from attempt.keep(record.identified(payment.id, evidence, plan=write.plan_for(payment)))

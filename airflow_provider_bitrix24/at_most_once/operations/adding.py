@@ -24,7 +24,7 @@ from airflow_provider_bitrix24.at_most_once.next_step import Observation, Record
 from airflow_provider_bitrix24.at_most_once.receipt import Receipt
 from airflow_provider_bitrix24.at_most_once.record import Snapshot
 from airflow_provider_bitrix24.at_most_once.write import ADDED_PAYMENT, Watch, Write, after_lost_attempt, after_reply
-from airflow_provider_bitrix24.exceptions import Bitrix24OutcomeUnknown, PaymentAmbiguous, PaymentRefused
+from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24OutcomeUnknown, PaymentAmbiguous, PaymentRefused
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -273,10 +273,10 @@ class AddWrite(Write):
                 raise PaymentAmbiguous(messages.earlier_add_unknown(attempt.task, self.of))
         unpaid = self._unpaid() if self.wanted.if_unpaid_exists != "add" else []
         if unpaid and self.wanted.if_unpaid_exists == "fail":
-            raise PaymentRefused(messages.unpaid_exists(self.of, unpaid, attempt.denial))
+            raise PaymentRefused(messages.unpaid_exists(self.of, unpaid), NOT_SENT)
         if unpaid:
             raise PaymentAmbiguous(
-                messages.several_unpaid(self.of, unpaid, attempt.denial), tuple(payment.id for payment in unpaid)
+                *messages.several_unpaid(self.of, unpaid), candidates=tuple(payment.id for payment in unpaid)
             )
         if self.pay_system_id is not None:
             view.pay_systems.check_for_payment(self.pay_system_id)
@@ -290,7 +290,7 @@ class AddWrite(Write):
         plan = choose_products(rows, chosen, of=self.of) if chosen else plan_products(rows, of=self.of)
         total = value_of(rows, plan)
         if limit is not None and Money(total, "").exceeds(limit):
-            raise PaymentRefused(messages.rows_above_the_limit(self.of, total, limit, self.attempt.denial))
+            raise PaymentRefused(*messages.rows_above_the_limit(self.of, total, limit))
         return {str(row_id): quantity for row_id, quantity in plan.items()}
 
     def plan_for(self, payment: Payment) -> dict[str, int]:

@@ -15,7 +15,7 @@ from airflow_provider_bitrix24.at_most_once.engine import carry_out
 from airflow_provider_bitrix24.at_most_once.next_step import Step
 from airflow_provider_bitrix24.at_most_once.operations.mark import Chosen, Mark, Marking, MarkWrite
 from airflow_provider_bitrix24.at_most_once.write import SETTING, Write, step_key
-from airflow_provider_bitrix24.exceptions import PaymentNotApplied, PaymentRefused, PaymentUnresolved
+from airflow_provider_bitrix24.exceptions import NOT_SENT, PaymentNotApplied, PaymentRefused, PaymentUnresolved
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,11 +96,11 @@ class DeleteCrmPayment(Mark):
         """The call."""
         return crm_item_payment_delete(id=self.payment_id)
 
-    def choose(self, view: PaymentView, denial: str) -> Chosen:
+    def choose(self, view: PaymentView) -> Chosen:
         """Refuse a payment that is paid, unless the author allows it."""
         payment = view.payment
         if payment.paid and not self.allow_paid:
-            raise PaymentRefused(messages.refused(messages.is_paid(self.what, payment.money), denial))
+            raise PaymentRefused(messages.is_paid(self.what, payment.money), NOT_SENT)
         return Chosen(pay_system_id=payment.pay_system_id, trap=messages.PAYMENT_TRAP)
 
     def course(self, attempt: Attempt) -> Course[Receipt]:
@@ -151,12 +151,12 @@ class DeleteWrite(MarkWrite):
         step = UnpayWrite(self.attempt, self.mark)
         if (yield from carry_out(self.attempt, step)) is not Step.DONE:
             unreadable = step.watch is not None and step.watch.trouble is not None
-            message = messages.still_paid(self.mark.what, self.attempt.denial)
-            raise PaymentUnresolved(message) if unreadable else PaymentNotApplied(message)
+            kind = PaymentUnresolved if unreadable else PaymentNotApplied
+            raise kind(messages.still_paid(self.mark.what), NOT_SENT)
         yield from self.look()
         yield from super().refuse()
         if self.thing.paid:
-            raise PaymentNotApplied(messages.still_paid(self.mark.what, self.attempt.denial))
+            raise PaymentNotApplied(messages.still_paid(self.mark.what), NOT_SENT)
 
 
 class UnpayWrite(Write):

@@ -156,25 +156,24 @@ class Mark:
         """The call that marks it."""
         raise NotImplementedError
 
-    def choose(self, view: Any, denial: str) -> Chosen:
+    def choose(self, view: Any) -> Chosen:
         """Refuse what must not be marked.
 
-        :param denial: what was not sent, for the message.
         :raises PaymentRefused: nothing was sent by this attempt.
         """
         raise NotImplementedError
 
-    def refuse(self, view: Any, denial: str) -> Chosen:
+    def refuse(self, view: Any) -> Chosen:
         """Refuse other money, what must not be marked, and more than the limit.
 
         :raises PaymentMismatch: it is other money.
         :raises PaymentRefused: it must not be marked.
         """
         money = self.thing(view).money
-        self.expected.check(money, what=self.what, happened=denial)
-        chosen = self.choose(view, denial)
+        self.expected.check(money, what=self.what)
+        chosen = self.choose(view)
         if self.max_amount is not None and money.exceeds(self.max_amount):
-            raise PaymentRefused(messages.above_the_limit(self.what, money, self.max_amount, denial))
+            raise PaymentRefused(*messages.above_the_limit(self.what, money, self.max_amount))
         return chosen
 
     def course(self, attempt: Attempt) -> Course[Receipt]:
@@ -224,7 +223,7 @@ class MarkWrite(Write):
     def refuse(self) -> Course[None]:
         """Refuse what must not be marked, by what was read last, and what other operations on the object forbid."""
         attempt, mark = self.attempt, self.mark
-        self.chosen = mark.refuse(self.view, attempt.denial)
+        self.chosen = mark.refuse(self.view)
         yield from self.others.before_send()
         attempt.log.info("%s of %s, %s, on %s.", mark.method, mark.subject, self.thing.money, attempt.portal)
 
@@ -295,7 +294,7 @@ class Marking:
         if not self.mark.reached(thing):
             yield from ask_about_lost_notes(self.attempt, self.mark.where)
         already = messages.marked_already(self.mark.words)
-        self.mark.expected.check(thing.money, what=self.mark.what, happened=f"{already} {self.attempt.denial}")
+        self.mark.expected.check(thing.money, what=self.mark.what, already=already)
         return (yield from self.attempt.finish(self._receipt(ours=False, recovered=False)))
 
     def _shown(self) -> Course[Receipt]:
@@ -303,7 +302,7 @@ class Marking:
         attempt, mark, thing = self.attempt, self.mark, self.write.thing
         record, already = attempt.record, messages.marked_already(mark.words)
         if record.nothing_executed:
-            mark.expected.check(thing.money, what=mark.what, happened=f"{already} {attempt.denial}")
+            mark.expected.check(thing.money, what=mark.what, already=already)
             yield from self.write.others.refuse_unsettled()
             return (yield from attempt.finish(self._receipt(ours=False)))
         ours = mark.is_ours(thing, self.write.user_id, record.snapshot_at)

@@ -71,7 +71,7 @@ class Others:
         :raises Bitrix24ConfigError: an entry cannot be read, so that nobody knows what may still arrive.
         """
         if self.attempt.task.identity in self.attempt.record.earlier_tasks:
-            raise PaymentNotApplied(messages.undone_since(self.subject, self.words, self.attempt.denial))
+            raise PaymentNotApplied(*messages.undone_since(self.subject, self.words))
         yield from self.refuse_unsettled()
 
     def refuse_unsettled(self) -> Course[None]:
@@ -84,10 +84,10 @@ class Others:
         attempt = self.attempt
         for key, other in self._found.items():
             if isinstance(other, CorruptEntry):
-                raise Bitrix24ConfigError(messages.other_is_corrupt(self.subject, key, other.why, attempt.denial))
+                raise Bitrix24ConfigError(*messages.other_is_corrupt(self.subject, key, other.why))
             pending = other.pending_send()
             if pending is not None and pending.settle_until > attempt.portal_clock.at_the_earliest:
-                raise PaymentInProgress(messages.other_may_arrive(self.subject, pending.by, key, attempt.denial))
+                raise PaymentInProgress(*messages.other_may_arrive(self.subject, pending.by, key))
 
     def place(self, record: Record) -> Record:
         """Return the record that is about to be sent with its place after all that has ended."""

@@ -9,7 +9,7 @@ from airflow_provider_bitrix24.api.calls.payments import crm_item_payment_pay
 from airflow_provider_bitrix24.api.queries import OnePayment, PaymentBeforePaying
 from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.at_most_once.operations.mark import Chosen, Mark
-from airflow_provider_bitrix24.exceptions import PaymentRefused
+from airflow_provider_bitrix24.exceptions import NOT_SENT, PaymentRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,9 +70,9 @@ class PayCrmPayment(Mark):
         """The call."""
         return crm_item_payment_pay(id=self.payment_id)
 
-    def choose(self, view: PaymentView, denial: str) -> Chosen:
+    def choose(self, view: PaymentView) -> Chosen:
         """Refuse an empty payment."""
         payment = view.payment
         if not payment.money.is_positive and not self.allow_zero:
-            raise PaymentRefused(messages.refused(messages.empty_payment(self.what, payment.money), denial))
+            raise PaymentRefused(messages.empty_payment(self.what, payment.money), NOT_SENT)
         return Chosen(pay_system_id=payment.pay_system_id, trap=messages.PAYMENT_TRAP)

@@ -9,7 +9,7 @@ from airflow_provider_bitrix24.api.calls.pay_systems import sale_paysystem_pay_i
 from airflow_provider_bitrix24.api.queries import InvoiceBeforePaying, OneInvoice
 from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.at_most_once.operations.mark import Chosen, Mark
-from airflow_provider_bitrix24.exceptions import PaymentRefused
+from airflow_provider_bitrix24.exceptions import NOT_SENT, PaymentRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,15 +78,15 @@ class PayInvoice(Mark):
             invoice_id=self.invoice_id, pay_system_id=self.pay_system_id, bx_rest_handler=self.bx_rest_handler
         )
 
-    def choose(self, view: InvoiceView, denial: str) -> Chosen:
+    def choose(self, view: InvoiceView) -> Chosen:
         """Refuse a cancelled or declined invoice, one for nothing, and a pay system that cannot do it."""
         invoice = view.invoice
         if invoice.cancelled:
-            raise PaymentRefused(messages.refused(f"{self.what} is cancelled", denial))
+            raise PaymentRefused(f"{self.what} is cancelled.", NOT_SENT)
         if invoice.declined:
-            raise PaymentRefused(messages.refused(f"{self.what} is declined (status D)", denial))
+            raise PaymentRefused(f"{self.what} is declined (status D).", NOT_SENT)
         if not invoice.money.is_positive:
-            raise PaymentRefused(messages.refused(messages.nothing_to_pay(self.what, invoice.money), denial))
+            raise PaymentRefused(messages.nothing_to_pay(self.what, invoice.money), NOT_SENT)
         system = view.pay_systems.check_for_invoice(
             pay_system_id=self.pay_system_id, bx_rest_handler=self.bx_rest_handler
         )

@@ -9,7 +9,7 @@ from airflow_provider_bitrix24.api.calls.pay_systems import sale_paysystem_pay_p
 from airflow_provider_bitrix24.api.queries import OnePayment, PaymentBeforePaying
 from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.at_most_once.operations.mark import Chosen, Mark
-from airflow_provider_bitrix24.exceptions import PaymentRefused
+from airflow_provider_bitrix24.exceptions import NOT_SENT, PaymentRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,16 +77,14 @@ class PayPayment(Mark):
         """The call."""
         return sale_paysystem_pay_payment(payment_id=self.payment_id, pay_system_id=self.pay_system_id)
 
-    def choose(self, view: PaymentView, denial: str) -> Chosen:
+    def choose(self, view: PaymentView) -> Chosen:
         """Refuse an empty payment, another pay system than the payment's, and one that would do nothing."""
         payment = view.payment
         if not payment.money.is_positive and not self.allow_zero:
-            raise PaymentRefused(messages.refused(messages.empty_payment(self.what, payment.money), denial))
+            raise PaymentRefused(messages.empty_payment(self.what, payment.money), NOT_SENT)
         if payment.pay_system_id != self.pay_system_id:
             raise PaymentRefused(
-                messages.refused(
-                    messages.other_pay_system(self.what, payment.pay_system_id, self.pay_system_id), denial
-                )
+                messages.other_pay_system(self.what, payment.pay_system_id, self.pay_system_id), NOT_SENT
             )
         proved = view.pay_systems.check_for_pay_payment(self.pay_system_id)
         return Chosen(

@@ -85,6 +85,6 @@ class UnpayCrmPayment(Mark):
         """The call."""
         return crm_item_payment_unpay(id=self.payment_id)
 
-    def choose(self, view: PaymentView, denial: str) -> Chosen:
+    def choose(self, view: PaymentView) -> Chosen:
         """Refuse nothing: what is paid can be set back."""
         return Chosen(pay_system_id=view.payment.pay_system_id, trap=messages.PAYMENT_TRAP)
