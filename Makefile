@@ -62,7 +62,7 @@ WITH_AIRFLOW := dags forms hook journal links oauth operators packaging sensors 
 NEWEST_ONLY := dags/test_demo_stops.py packaging/test_wheel.py
 # Nothing in these but requests, httpx, SQLAlchemy and pydantic, of which the others have nearly what 3.3 has.
 LIBRARIES_ALONE := hook/test_sandbox_faults.py $(addprefix hook/test_secret.py::,test_blocking_calls test_async_calls) \
-	$(addprefix journal/test_,airflow_api.py commands.py sql_journal.py) \
+	$(addprefix journal/test_,airflow_api.py terminal.py sql_journal.py) \
 	$(addprefix oauth/test_,calls.py many_workers.py protocol.py secrets.py trouble.py)
 # Of the sandbox, what its web server and its TLS have a part in; the portal inside needs no library.
 WITH_LIBRARIES := core at_most_once unit $(addprefix sandbox/test_,control.py oauth_server.py plugin.py server.py server_faults.py tls.py)

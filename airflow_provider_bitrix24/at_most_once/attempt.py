@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 
 from airflow_provider_bitrix24.api.io import SendDeadline
 from airflow_provider_bitrix24.at_most_once import messages
-from airflow_provider_bitrix24.at_most_once.commands import Wait, WaitForJournal, load, read_with_time, save
+from airflow_provider_bitrix24.at_most_once.course import Wait, WaitForJournal, load, read_with_time, save
 from airflow_provider_bitrix24.at_most_once.portal_clock import Clock, PortalClock
 from airflow_provider_bitrix24.at_most_once.record import Send
 from airflow_provider_bitrix24.exceptions import (
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_bitrix24.api.client import ApiClient
     from airflow_provider_bitrix24.api.queries import Query
-    from airflow_provider_bitrix24.at_most_once.commands import Course
+    from airflow_provider_bitrix24.at_most_once.course import Course
     from airflow_provider_bitrix24.at_most_once.next_step import Reading
     from airflow_provider_bitrix24.at_most_once.receipt import Receipt
     from airflow_provider_bitrix24.at_most_once.record import Decision, Record
@@ -100,7 +100,7 @@ class Attempt:
         """Whether this attempt has sent the write itself."""
         self.refused_decision: tuple[Decision, str] | None = None
         """The decision of this attempt that does not apply any more, and why."""
-        self.observed: Reading | None = None
+        self.read_at: Reading | None = None
         """When everything that permits a send was read; None if there was a wait since."""
         self.holds_lease = False
         self.portal_clock = PortalClock(tools.clock)
@@ -283,23 +283,23 @@ class Attempt:
     @property
     def is_fresh(self) -> bool:
         """Whether what was read last is recent enough to permit a send."""
-        if self.observed is None:
+        if self.read_at is None:
             return False
         now = self.now()
-        return max(now[0] - self.observed[0], now[1] - self.observed[1]) <= self.settings.send_deadline
+        return max(now[0] - self.read_at[0], now[1] - self.read_at[1]) <= self.settings.send_deadline
 
     def deadline(self) -> SendDeadline:
         """Until when what was read last permits a send."""
-        monotonic, wall = self.now() if self.observed is None else self.observed
+        monotonic, wall = self.now() if self.read_at is None else self.read_at
         allowed = self.settings.send_deadline
         return SendDeadline(monotonic=monotonic + allowed, wall=wall + allowed)
 
     def wait(self, seconds: float, reason: str) -> Course[None]:
         """Wait; afterwards the portal must be read again before a send."""
-        self.observed = None  # rule: a wait ends what permits a send
+        self.read_at = None  # rule: a wait ends what permits a send
         yield Wait(seconds, reason)
 
-    def observe(self, query: Query[V]) -> Course[V]:
+    def read_before_send(self, query: Query[V]) -> Course[V]:
         """Read what the next write depends on, and remember when.
 
         :raises PaymentNotApplied: the object is not there any more, and something of this key may have been.
@@ -307,7 +307,7 @@ class Attempt:
         :raises Bitrix24OutcomeUnknown: the same, if a retry cannot help, or nothing would be remembered.
         :raises Bitrix24Error: it cannot be read, and nothing of this key is there.
         """
-        self.observed = None
+        self.read_at = None
         left = self.now()
         try:
             view, came = yield from read_with_time(query)
@@ -316,7 +316,7 @@ class Attempt:
                 raise
             trouble = error
         else:
-            self.observed = came
+            self.read_at = came
             self.portal_clock.set(view.at, left)
             return view
         if isinstance(trouble, PaymentRefused):
@@ -329,8 +329,8 @@ class Attempt:
 
     def look(self, query: Query[T]) -> Course[T]:
         """Read what the next write that completes a payment depends on, and remember when."""
-        self.observed = None
-        found, self.observed = yield from read_with_time(query)
+        self.read_at = None
+        found, self.read_at = yield from read_with_time(query)
         return found
 
     def new_send(self) -> Send:
@@ -378,7 +378,7 @@ class Attempt:
                     ended = error.after(messages.unsaved_reply(done) if done else messages.known(record))
                     break
                 self.log.warning("%s Trying again.", error)
-            self.observed = None
+            self.read_at = None
             yield WaitForJournal(2.0 ** (SAVES - left - 1), "waiting for the journal")
         raise ended
 
@@ -397,18 +397,20 @@ class Attempt:
         question: str,
         candidates: Collection[int] = (),
         *,
-        rivals: Collection[str] = (),
+        unresolved_keys: Collection[str] = (),
         why: str = "a person was asked again before it was carried out",
     ) -> Course[None]:
         """Leave it to a person.
 
-        :param rivals: the keys whose unknown outcome makes this one ambiguous.
+        :param unresolved_keys: the keys whose unknown outcome makes this one ambiguous.
         :param why: why a decision that waits is not carried out.
         :raises PaymentAmbiguous: always.
         """
         unclear = PaymentAmbiguous(question, candidates=tuple(sorted(candidates)))
         # From now on it is this task through which a person is asked.
-        waiting = self.record.needs_decision(question, candidates, rivals=rivals, task=self.task.identity, refuse=why)
+        waiting = self.record.needs_decision(
+            question, candidates, unresolved_keys=unresolved_keys, task=self.task.identity, refuse=why
+        )
         yield from self.keep(waiting, lease=0)
         raise unclear
 

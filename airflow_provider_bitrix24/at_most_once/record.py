@@ -80,7 +80,7 @@ class Record(RecordFields):
             sends=self.sends,
             question=self.question,
             candidates=self.candidates,
-            rivals=self.rivals,
+            unresolved_keys=self.unresolved_keys,
             decision=self.decision,
             decisions=self.decisions,
             dismissed=self.dismissed,
@@ -194,14 +194,14 @@ class Record(RecordFields):
 
     def unasked(self) -> Record:
         """Nobody is asked any more."""
-        return replace(self, question=None, candidates=(), rivals=())
+        return replace(self, question=None, candidates=(), unresolved_keys=())
 
     def needs_decision(
         self,
         question: str,
         candidates: Collection[int] = (),
         *,
-        rivals: Collection[str] = (),
+        unresolved_keys: Collection[str] = (),
         task: str,
         refuse: str,
     ) -> Record:
@@ -211,7 +211,7 @@ class Record(RecordFields):
         """
         waiting = self.decision_refused(refuse)
         shown = tuple(sorted(candidates))
-        return replace(waiting, question=question, candidates=shown, rivals=tuple(rivals), task=task)
+        return replace(waiting, question=question, candidates=shown, unresolved_keys=tuple(unresolved_keys), task=task)
 
     def decided(self, decision: Decision) -> Record:
         """A decision waits to be carried out; one that was still waiting stays among the decisions."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa
 
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24StoreError
-from airflow_provider_bitrix24.journal.commands import rename_command
+from airflow_provider_bitrix24.journal.terminal import rename_command
 
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.sql import Database

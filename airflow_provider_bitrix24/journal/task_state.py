@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from airflow_provider_bitrix24.at_most_once.record import Decision, Record
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24StoreError, PaymentInProgress
-from airflow_provider_bitrix24.journal.commands import TaskName
-from airflow_provider_bitrix24.journal.protocol import KnowsNoOthers, Loaded, Saved
+from airflow_provider_bitrix24.journal.protocol import Loaded, OwnKeysOnly, Saved
+from airflow_provider_bitrix24.journal.terminal import TaskName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from airflow_provider_bitrix24.at_most_once.record import Evidence
-    from airflow_provider_bitrix24.journal.commands import Verb
     from airflow_provider_bitrix24.journal.protocol import Change
+    from airflow_provider_bitrix24.journal.terminal import Verb
 
 DOCUMENT: Final = "bitrix24_payment"
 """Name of the document of a task that works on one key: only attempts write it."""
@@ -127,7 +127,7 @@ class _Documents:
             yield from chunk.items()
 
 
-class TaskStateJournal(KnowsNoOthers):
+class TaskStateJournal(OwnKeysOnly):
     """A journal in a task state store.
 
     :param store: ``context["task_state_store"]``.

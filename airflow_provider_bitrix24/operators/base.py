@@ -251,7 +251,7 @@ class PaymentOperator(LiteralText, BaseOperator):
                 command=command,
                 method_name="answered",
                 candidates=unclear.candidates,
-                rivals=record.rivals,
+                unresolved_keys=record.unresolved_keys,
             ),
             self.hook,
             answer=answer,
@@ -282,7 +282,7 @@ class PaymentOperator(LiteralText, BaseOperator):
             )
 
 
-class MarkOperator(PaymentOperator):
+class StateChangeOperator(PaymentOperator):
     """What marking as paid and setting back to unpaid share.
 
     :meta private:

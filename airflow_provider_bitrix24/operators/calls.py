@@ -251,6 +251,7 @@ class GetPaymentLinkOperator(LiteralText, BaseOperator):
     :param account_number: (templated) instead of the id: the payment's number that customers see, such as "161/1", as
         text. It is looked up by one read (``sale.payment.list``: the scope ``sale`` and an administrator).
     :param bitrix24_conn_id: (templated) Airflow connection.
+    :param multiple_outputs: push every field of the result as its own XCom as well.
     :return: ``payment_id``, ``url``, ``short_url``.
     """
 

@@ -272,8 +272,8 @@ def _task_state(context: Context, *, many: bool = False) -> TaskStateJournal | N
         return None
     from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
-    from airflow_provider_bitrix24.journal.commands import TaskName
     from airflow_provider_bitrix24.journal.task_state import TaskStateJournal
+    from airflow_provider_bitrix24.journal.terminal import TaskName
 
     ti: Any = context["ti"]
     region = (str(ti.region_id), ti.region_index) if "loop" in context else None

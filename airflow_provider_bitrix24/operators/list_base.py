@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_bitrix24.at_most_once.engine import PaymentEngine
-    from airflow_provider_bitrix24.at_most_once.foresight import Foresight
     from airflow_provider_bitrix24.at_most_once.operation import Result
+    from airflow_provider_bitrix24.at_most_once.preview import Preview
     from airflow_provider_bitrix24.journal import Journal
     from airflow_provider_bitrix24.operators.list_report import FailOn, Item, Report
 
@@ -82,7 +82,7 @@ class PaymentListOperator(PaymentOperator):
         """Check all rows, and return what is to be done for each."""
 
     @abstractmethod
-    def foresee(self, items: Sequence[Item]) -> Foresight | None:
+    def preview(self, items: Sequence[Item]) -> Preview | None:
         """Read what the items are about; None if that says nothing about the money."""
 
     def plan(self, context: Context) -> Plan:
@@ -118,13 +118,13 @@ class PaymentListOperator(PaymentOperator):
         operations = [item.operation for item in items]
         journal = self._journal(context, begun.state)
         engine = self._engine(context, journal, begun.lost, batch_size=size)
-        if journal.knows_rivals:
+        if journal.is_shared:
             engine.open(operations)
         note_begun(context, journal)
         self._warn_of_short_timeout()
         safeguards.Safeguards(context, self.bitrix24_conn_id, backfill).check()
-        alone = not journal.knows_rivals and any(operation.needs_rivals for operation in operations)
-        self._foresee(items, max_total, 1 if alone else size)
+        alone = not journal.is_shared and any(operation.needs_shared_journal for operation in operations)
+        self._refuse_above_total(items, max_total, 1 if alone else size)
         return fail_on, Report(items, self.noun), engine, journal
 
     # -- arguments
@@ -152,32 +152,32 @@ class PaymentListOperator(PaymentOperator):
 
     # -- the whole list, before the first write
 
-    def _foresee(self, items: Sequence[Item], max_total: Decimal | None, size: int) -> None:
+    def _refuse_above_total(self, items: Sequence[Item], max_total: Decimal | None, size: int) -> None:
         """Check the sum of the whole list, and log what is about to happen.
 
         :param size: how many items share a request.
         :raises PaymentRefused: it is above ``max_total``.
         """
-        foresight = self.foresee(items) if items else None
-        if foresight is None:
+        preview = self.preview(items) if items else None
+        if preview is None:
             count = len(items)
             self.log.info("%s %ss%s.", count, self.noun, self._estimate(count, size))
             return
-        sums = [str(Money(amount, currency)).strip() for currency, amount in foresight.amounts.items()]
+        sums = [str(Money(amount, currency)).strip() for currency, amount in preview.amounts.items()]
         self.log.info(
             "%s %ss: %s to send (%s), %s paid already, %s refused by what the portal shows%s.",
             len(items),
             self.noun,
-            foresight.to_send,
+            preview.to_send,
             ", ".join(sums) or "nothing",
-            foresight.paid,
-            foresight.refused,
-            self._estimate(foresight.to_send, size),
+            preview.paid,
+            preview.refused,
+            self._estimate(preview.to_send, size),
         )
         if max_total is None:
             return
-        above = foresight.above(max_total)
-        if above or len(foresight.amounts) > 1:
+        above = preview.above(max_total)
+        if above or len(preview.amounts) > 1:
             why = "" if above else " The list has several currencies, and max_total is for one."
             advice = "raise max_total or split the list" if above else "split it by currency"
             raise PaymentRefused(

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from airflow_provider_bitrix24.at_most_once.foresight import Foresight
     from airflow_provider_bitrix24.at_most_once.operations.add_crm_payment import AddCrmPayment
     from airflow_provider_bitrix24.at_most_once.operations.pay_crm_payment import PayCrmPayment
     from airflow_provider_bitrix24.at_most_once.operations.pay_invoice import PayInvoice
+    from airflow_provider_bitrix24.at_most_once.preview import Preview
     from airflow_provider_bitrix24.operators.list_base import IfPaidInList
     from airflow_provider_bitrix24.operators.list_report import FailOn, Item
     from airflow_provider_bitrix24.operators.payments import IfUnpaidExists
@@ -159,12 +159,12 @@ class PayInvoicesOperator(PaymentListOperator):
             )
         return optional_id(system, row.named("pay_system_id")), handler
 
-    def foresee(self, items: Sequence[Item]) -> Foresight:
+    def preview(self, items: Sequence[Item]) -> Preview:
         """Read all invoices."""
-        from airflow_provider_bitrix24.at_most_once.foresight import foresee_invoices
+        from airflow_provider_bitrix24.at_most_once.preview import preview_invoices
 
         operations: Any = [item.operation for item in items]
-        return self.hook.run(foresee_invoices(self.hook.client, operations))
+        return self.hook.run(preview_invoices(self.hook.client, operations))
 
 
 class PayCrmPaymentsOperator(PaymentListOperator):
@@ -266,12 +266,12 @@ class PayCrmPaymentsOperator(PaymentListOperator):
         refuse_duplicates(((row, one.subject) for row, one in pairs), "Each payment is paid once: remove one of them.")
         return [Item(row.where, one) for row, one in pairs]
 
-    def foresee(self, items: Sequence[Item]) -> Foresight:
+    def preview(self, items: Sequence[Item]) -> Preview:
         """Read all payments."""
-        from airflow_provider_bitrix24.at_most_once.foresight import foresee_payments
+        from airflow_provider_bitrix24.at_most_once.preview import preview_payments
 
         operations: Any = [item.operation for item in items]
-        return self.hook.run(foresee_payments(self.hook.client, operations))
+        return self.hook.run(preview_payments(self.hook.client, operations))
 
 
 class AddCrmPaymentsOperator(PaymentListOperator):
@@ -433,11 +433,11 @@ class AddCrmPaymentsOperator(PaymentListOperator):
                 "Set fill_products=True, give products in each row, or leave max_total out.",
             )
 
-    def foresee(self, items: Sequence[Item]) -> Foresight | None:
+    def preview(self, items: Sequence[Item]) -> Preview | None:
         """Read the product rows, if their sum is limited."""
         if self.max_total is None:
             return None
-        from airflow_provider_bitrix24.at_most_once.foresight import foresee_products
+        from airflow_provider_bitrix24.at_most_once.preview import preview_products
 
         operations: Any = [item.operation for item in items]
-        return self.hook.run(foresee_products(self.hook.client, operations))
+        return self.hook.run(preview_products(self.hook.client, operations))

@@ -18,8 +18,8 @@ from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS, A
 from airflow_provider_bitrix24.at_most_once.record import Decision
 from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24ConfigError, Bitrix24Error, PaymentAmbiguous
 from airflow_provider_bitrix24.failures import TaskFailure, failure_of
-from airflow_provider_bitrix24.journal.commands import PROGRAM
 from airflow_provider_bitrix24.journal.task_state import DOCUMENT, patient_read
+from airflow_provider_bitrix24.journal.terminal import PROGRAM
 from airflow_provider_bitrix24.operators.journals import is_first
 
 if TYPE_CHECKING:
@@ -82,14 +82,16 @@ class Question:
     method_name: str
     """The operator's method that goes on."""
     candidates: tuple[int, ...]
-    rivals: tuple[str, ...]
+    unresolved_keys: tuple[str, ...]
     """Other keys with an unknown outcome on the same object."""
 
     def body(self, origin: str) -> str:
         """Return the text of the question, in Markdown."""
         body = f"It is not known whether {self.name} was changed by this task; its log says why.\n\n"
-        if self.rivals:
-            body += f"Also unknown, for the same object: {', '.join(self.rivals)}. Decide about that first.\n\n"
+        if self.unresolved_keys:
+            body += (
+                f"Also unknown, for the same object: {', '.join(self.unresolved_keys)}. Decide about that first.\n\n"
+            )
         body += f"[Open {self.name} in Bitrix24]({origin}{self.path}), look, and choose:\n"
         body += (_ADOPTION if self.candidates else "") + _MEANING.format(again=self.again, give_up=GIVE_UP)
         return f"{body}\n\nWithout an answer within {span(self.timeout)} the task fails, and nothing is sent."

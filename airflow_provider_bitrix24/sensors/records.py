@@ -37,8 +37,8 @@ class Bitrix24RecordSensor(PaidSensor):
     turns that, like a timeout, into *skipped*. A portal that cannot be read is an ordinary error.
 
     :param method: (templated) REST method that reads one object.
-    :param parameters: (templated) its parameters. Not ``params``, which is Airflow's own argument.
     :param condition: (templated) what is waited for: field with an operator (=, !=, >, >=, <, <=, @, !@) -> value.
+    :param parameters: (templated) the method's parameters. Not ``params``, which is Airflow's own argument.
     :param fail_when: (templated) a condition that ends the wait as a failure, such as ``{"STAGE_ID": "LOSE"}``.
     :param bitrix24_conn_id: (templated) Airflow connection.
     :param deferrable: wait in the triggerer; default is Airflow's ``[operators] default_deferrable``. The first look is

@@ -598,7 +598,7 @@ def test_even_a_short_wait_ends_what_permits_a_send(world: World) -> None:
 
     def course() -> Any:
         assert not attempt.is_fresh
-        yield from attempt.observe(PaymentBeforePaying(payment_id=1001))
+        yield from attempt.read_before_send(PaymentBeforePaying(payment_id=1001))
         assert attempt.is_fresh
         yield from attempt.wait(0.1, "a moment")
         assert not attempt.is_fresh

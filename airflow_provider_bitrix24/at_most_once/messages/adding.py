@@ -150,7 +150,7 @@ def one_candidate(happened: str, one: Payment) -> str:
     )
 
 
-def no_rival(happened: str, one: Payment, of: str) -> str:
+def no_other_key(happened: str, one: Payment, of: str) -> str:
     """One new payment is there, and no other key explains it."""
     return (
         f"{happened}. Exactly one new payment is there, {_listed([one])}, added by the connection's user in that time, "
@@ -166,7 +166,7 @@ def adopted(happened: str, one: Payment) -> str:
     )
 
 
-def rivals(commands: Mapping[str, str | None]) -> str:
+def unresolved_keys(commands: Mapping[str, str | None]) -> str:
     """Other keys whose outcome is unknown, each after a blank.
 
     :param commands: for each key, the command that decides about it.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.api.calls.pay_systems import sale_paysystem_pay_invoice
 from airflow_provider_bitrix24.api.queries import InvoiceBeforePaying, OneInvoice
 from airflow_provider_bitrix24.at_most_once import messages
-from airflow_provider_bitrix24.at_most_once.operations.mark import Chosen, Mark
+from airflow_provider_bitrix24.at_most_once.operations.state_change import Chosen, StateChange
 from airflow_provider_bitrix24.exceptions import NOT_SENT, PaymentRefused
 
 if TYPE_CHECKING:
@@ -20,11 +20,9 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.queries import Query
     from airflow_provider_bitrix24.at_most_once.record import Parameter
 
-METHOD: Final = "sale.paysystem.pay.invoice"
-
 
 @dataclass(frozen=True, kw_only=True)
-class PayInvoice(Mark):
+class PayInvoice(StateChange):
     """Mark a legacy invoice as paid.
 
     :param invoice_id: the legacy invoice.
@@ -37,7 +35,7 @@ class PayInvoice(Mark):
     bx_rest_handler: str | None = None
 
     name: str = field(init=False, default="pay_invoice")
-    method: str = field(init=False, default=METHOD)
+    method: str = field(init=False, default="sale.paysystem.pay.invoice")
     where: str = field(init=False, default=messages.LOOK_AT_INVOICE)
     alone: bool = field(init=False, default=True)
 
