@@ -44,8 +44,6 @@ SAVES: Final = 4
 """How often the journal is asked to keep what the portal has replied."""
 CLOCK_STEP: Final = 1.0
 """The portal's times may be cut to whole seconds."""
-LOAD_AGAIN: Final = 5.0
-"""Seconds until the journal is read again while another attempt is at work on the key."""
 
 
 class Log(Protocol):
@@ -104,89 +102,11 @@ class Attempt:
         """When everything that permits a send was read; None if there was a wait since."""
         self.holds_lease = False
         self.portal_clock = PortalClock(tools.clock)
-        self._patient = patient
-        self._loaded = Loaded()
+        self.patient = patient
+        self.loaded = Loaded()
         self._found: bool | None = None
 
-    # -- the journal before anything else
-
-    def begin(self, decision: Decision | None) -> Course[None]:
-        """Load the record; if there is none, note that work on the key has begun, before the portal is read.
-
-        :param decision: what a person has decided just now.
-        :raises PaymentAmbiguous: a person is asked about the key in another task.
-        :raises PaymentInProgress: another attempt is at work on the key, and goes on.
-        """
-        while True:
-            record = yield from self._load()
-            mine = self.wanted if record is None else record.renewed(self.wanted)
-            # A record of another task in which nothing was executed does not say what this task has sent.
-            # rule: another task's record does not speak for this one
-            knows_us = record is not None and (not record.nothing_executed or record.task == self.task.identity)
-            # rule: an empty journal that must know has forgotten
-            if (self.task.lost or self._loaded.forgot) and not knows_us:
-                mine = mine.notes_lost(self.task.identity)
-            if record is not None:
-                break
-            saved = yield from save(mine, opens=True)
-            if saved.outcome == "saved":
-                break
-            if saved.outcome == "overtaken":
-                raise PaymentInProgress(saved.message)
-        self.record = mine
-        if self._loaded.behind or (record is not None and mine.forgotten and not record.forgotten):
-            # Other runs know only what the journal itself holds.
-            yield from self.keep(mine)
-        if decision is not None:
-            yield from self._take(decision)
-
-    def _load(self) -> Course[Record | None]:
-        """Load the record, waiting for another task that works on the key, but not longer than the journal says."""
-        self._loaded, waited_for = (yield from load()), None
-        while self._loaded.busy:
-            busy = self._loaded.busy
-            if waited_for not in (None, busy.epoch) or self._is_asked_elsewhere(self._loaded.record):
-                break
-            if not self._patient:  # rule: a key that another task holds is revisited at the end
-                raise PaymentInProgress(messages.busy(busy.owner, self.wanted))
-            if waited_for is None:
-                self.log.info("%s is at work on %s. Waiting for up to %.0f s.", busy.owner, self.key, busy.seconds)
-            waited_for = busy.epoch
-            yield from self.wait(min(busy.seconds + 0.1, LOAD_AGAIN), "waiting for another task on the same key")
-            self._loaded = yield from load()
-        if self._loaded.error is not None:
-            raise self._loaded.error
-        record = self._loaded.record
-        if record is not None and self._is_asked_elsewhere(record):
-            raise PaymentAmbiguous(messages.asked_elsewhere(record), candidates=record.candidates)
-        if self._loaded.busy and (record is None or record.receipt is None):
-            raise PaymentInProgress(messages.busy(self._loaded.busy.owner, self.wanted))
-        return record
-
-    def _is_asked_elsewhere(self, record: Record | None) -> bool:
-        return record is not None and record.state == "needs_decision" and record.task != self.task.identity
-
-    def _take(self, decision: Decision) -> Course[None]:
-        """Take over a person's decision, once, if the question still applies; to abandon needs no question."""
-        record, shown = self.record, tuple(sorted(decision.candidates))
-        if record.knows(decision):
-            return
-        asked_here = record.state == "needs_decision" and record.task == self.task.identity
-        abandons = decision.what == "abandon" and record.receipt is None  # rule: who abandons is always heard
-        if abandons or (asked_here and record.candidates == shown):
-            # Airflow hands it over only once.
-            yield from self.keep(record.decided(decision))
-            return
-        why = f"the question does not stand any more: {record.key} is {record.state}"
-        self.log.warning(
-            "%s has decided (%s): %s, but %s. The decision is not carried out.",
-            decision.by,
-            decision.through,
-            decision.what,
-            why,
-        )
-        self.refused_decision = decision, why
-        yield from self.keep(record.noted(decision.refused_because(why)))
+    # -- the journal
 
     def is_outdated(self) -> Course[bool]:
         """Whether this attempt has executed nothing, and another one has since it began."""
@@ -210,7 +130,7 @@ class Attempt:
     @property
     def forgot(self) -> str:
         """Why a record must have been lost; empty if there need not have been one."""
-        return self._loaded.forgot
+        return self.loaded.forgot
 
     @property
     def found(self) -> bool:
@@ -249,7 +169,7 @@ class Attempt:
         if record.possible_sends and (record.receipt is not None or record.payment_id is not None):
             return "yes"
         # Where nothing is noted, an earlier attempt may have been forgotten.
-        noted = self.journal.durable and self._loaded.record is not None
+        noted = self.journal.durable and self.loaded.record is not None
         certain = self.task.try_number == 1 or noted
         return "no" if certain and record.nothing_executed and not self.has_sent else "unknown"
 

@@ -15,6 +15,7 @@ from airflow_provider_bitrix24.at_most_once.chunks import BATCH_SIZE, ChunkSize,
 from airflow_provider_bitrix24.at_most_once.course import Check, Permit, Release, SendCall
 from airflow_provider_bitrix24.at_most_once.lockstep import Lockstep
 from airflow_provider_bitrix24.at_most_once.next_step import Step, is_unresolved, next_step
+from airflow_provider_bitrix24.at_most_once.open_key import open_key
 from airflow_provider_bitrix24.at_most_once.operation import Failure
 from airflow_provider_bitrix24.at_most_once.record import Record
 from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
@@ -331,7 +332,7 @@ class PaymentEngine:
         again = False
         while True:
             attempt = Attempt(self._tools, self._wanted(operation), patient=patient)
-            yield from attempt.begin(None if again else decision)
+            yield from open_key(attempt, None if again else decision)
             ended: Bitrix24Error | None = None
             try:
                 yield Check(operation.name)  # rule: the journal knows of an attempt before it is stopped
