@@ -331,9 +331,9 @@ class Record(RecordFields):
         raise Bitrix24ConfigError(
             f"The journal entry in {where} cannot be read ({reason}): it was changed by hand, or written by a newer "
             "release of airflow-provider-bitrix24.",
-            "Nothing was sent by this attempt; what earlier ones have sent MAY "
-            "be on the books of the portal. Look there first. Then repair the entry, or install that release here; "
-            "remove it only if you know that nothing of it is on the portal.",
+            "Nothing was sent by this attempt; money may have been recorded by earlier ones. Look at the portal "
+            "first. Then repair the entry, or install that release here; remove it only if you know that nothing of "
+            "it is on the portal.",
         )
 
     # -- parts

@@ -198,7 +198,7 @@ def refuse_senseless(entry: Record, decision: Decision) -> None:
     elif entry.state == "new":
         why = "nothing of it was sent, so there is nothing to decide: clear the task, and it starts from the beginning"
     elif decision.what == "use_payment" and entry.operation != "add_crm_payment":
-        why = "it marks something as paid, and a mark is there or not: decide --send-again or --abandon"
+        why = "it adds no payment, so there is none to use: decide --send-again or --abandon"
     elif decision.what == "use_payment" and _is_done_with(entry, decision.payment_id):
         why = f"payment {entry.payment_id} is its own already: clear the task"
     elif decision.what == "use_payment" and _asked_which(entry) and decision.payment_id not in entry.candidates:

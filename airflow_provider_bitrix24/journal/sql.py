@@ -251,7 +251,7 @@ class SqlJournal:
         try:
             return self._database.require(SCHEMA)
         except Bitrix24ConfigError as error:
-            unfit = error.after("What was sent before is in there, and MAY be on the books of the portal.")
+            unfit = error.after("What was sent before is in there: money may have been recorded.")
         raise unfit
 
 

@@ -252,11 +252,11 @@ def _known(context: Context, *, many: bool) -> str | None:
     """What earlier attempts of this task have sent, as sentences; None if there was none."""
     first, state = is_first(context["ti"]), _task_state(context, many=many)
     if state is None:
-        return None if first else "An earlier attempt may have sent something, which then MAY be on the books."
+        return None if first else "An earlier attempt may have sent something: money may have been recorded."
     try:
         noted = state.noted()
     except Bitrix24Error:
-        return "What earlier ones have noted cannot be read: it MAY be on the books."
+        return "The notes of earlier attempts cannot be read: money may have been recorded."
     executed = [record for record in noted if not record.nothing_executed]
     if many and executed:
         done = sum(record.receipt is not None for record in executed)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.at_most_once.record import Decision, Record
     from airflow_provider_bitrix24.journal.protocol import Saved
 
-NOTHING_TO_USE: Final = "a mark is there or not, so there is no payment to use"
+NOTHING_TO_USE: Final = "this operation adds no payment, so there is none to use"
 
 
 def how_to_decide(record: Record, command: str | None, hint: str) -> str:
@@ -41,7 +41,7 @@ def claimed_by_another(record: Record, saved: Saved) -> str:
     """What happened then; also why a decision to use it is not carried out."""
     evidence = f" ({record.evidence})" if record.evidence else ""
     return (
-        f"Payment {saved.payment_id}{evidence} looks like that of the key {record.key!r}, but the key "
+        f"Payment {saved.payment_id}{evidence} may be that of the key {record.key!r}, but the key "
         f"{saved.claimed_by!r} has claimed it"
     )
 

@@ -20,31 +20,31 @@ LOOK_AT_PAYMENT: Final = (
 )
 LOOK_FOR_PAYMENT: Final = "open its deal or smart invoice in Bitrix24 and look whether the payment is still listed"
 HANDLER_TRAP: Final = (
-    "Bitrix24 answers true and does nothing when the pay system's handler only records payments (cash, bill, cash on "
+    "Bitrix24 returns true and does nothing when the pay system's handler only records payments (cash, bill, cash on "
     "delivery and the like), and also when saving failed on its side. Use a pay system for legacy invoices (kind "
     "CRM_INVOICE) with a REST handler; sale.paysystem.list shows kind and handler to administrators."
 )
 ORDER_HANDLER_TRAP: Final = (
-    "Bitrix24 answers true and does nothing when the pay system's handler only records payments (cash, bill, cash on "
+    "Bitrix24 returns true and does nothing when the pay system's handler only records payments (cash, bill, cash on "
     "delivery and the like), and also when saving failed on its side. Mark such a payment by PayCrmPaymentOperator "
     "(crm.item.payment.pay); sale.paysystem.list shows the handler to administrators."
 )
-INVOICE_TRAP: Final = "Bitrix24 answers true also when saving the invoice failed on its side."
+INVOICE_TRAP: Final = "Bitrix24 returns true also when saving the invoice failed on its side."
 PAYMENT_TRAP: Final = (
-    "Bitrix24 answers true also when saving the payment failed on its side, for example because the pay system or an "
+    "Bitrix24 returns true also when saving the payment failed on its side, for example because the pay system or an "
     "automation rule refused it."
 )
-_EITHER: Final = "either the portal ignored the call, or someone reverted it in the meantime"
+_EITHER: Final = "Either the portal ignored the call, or someone reverted it in the meantime"
 
 
 def marked(words: Wording) -> str:
     """The portal shows it, and this key has done it."""
-    return f"It HAS been {words.done}."
+    return f"This key {words.did.format('it')}."
 
 
 def marked_by_another(words: Wording) -> str:
     """The portal shows it, and it is not known that this key has done it."""
-    return f"Somebody else seems to have {words.did.format('it')}."
+    return f"Somebody else probably {words.did.format('it')}."
 
 
 def marked_already(words: Wording) -> str:
@@ -90,7 +90,7 @@ def not_marked_any_more(what: str, when: object, task: str, where: str, how_to_d
     """It was paid, and somebody has set it back to unpaid; or the other way round."""
     then = f"{when}, by {task}" if when else f"by {task}"
     return (
-        f"{what} was {words.state} before ({then}), and is not {words.state} any more: somebody has {words.undone}. "
+        f"{what} was {words.state} before ({then}) and is no longer {words.state}: somebody has {words.undone}. "
         f"Nothing was sent by this attempt, and nothing is sent again automatically. {sentence(where)}. If that is "
         f"right, mark this task as successful. Else decide by {how_to_decide}; then clear this task."
     )
@@ -113,11 +113,11 @@ def mark_not_applied(subject: str, doubt: Bitrix24OutcomeUnknown | None, trap: s
     """The portal replied and does not show it."""
     if doubt is None:
         return (
-            f"The portal accepted the {words.noun} of {subject}, but does not show it as {words.state}: {_EITHER}. "
-            f"{trap} {mark_advice(where, words)}"
+            f"The portal accepted the request to {words.do.format(subject)}, but does not show it as {words.state}. "
+            f"{_EITHER}. {trap} {mark_advice(where, words)}"
         )
     return (
-        f"{reply_words(doubt)} when {subject} was {words.done}, and does not show it as {words.state}: {_EITHER}. "
+        f"{reply_words(doubt)} when {subject} was {words.done}. It does not show it as {words.state}. {_EITHER}. "
         f"Whether another attempt makes sense depends on the portal's words. {mark_advice(where, words)}"
     )
 
@@ -126,8 +126,8 @@ def earlier_mark_not_applied(subject: str, last: Send | None, where: str, words:
     """An earlier attempt has found out that it is not shown."""
     by, said = (last.by, last.portal_message) if last else ("", None)
     return (
-        f"{by} sent the {words.noun} of {subject}, and the portal answered ({said or 'true'}), but does not show it as "
-        f"{words.state}: {_EITHER}. Nothing was sent by this attempt. {mark_advice(where, words)}"
+        f"{by} sent the request to {words.do.format(subject)}. The portal replied ({said or 'true'}), but does not "
+        f"show it as {words.state}. {_EITHER}. Nothing was sent by this attempt. {mark_advice(where, words)}"
     )
 
 
@@ -144,17 +144,18 @@ def marked_too_often(what: str, record: Record, where: str, how_to_decide: str |
     if how_to_decide is not None:
         decide = f"then decide by {how_to_decide}, and clear this task"
     return (
-        f"{what} was {words.done} {how_often(len(sends))} for this key, and the portal does not show it: {_EITHER}. "
-        f"The last time: {sends[-1].portal_message or 'it answered true'}. {NOT_AGAIN} What to do: {where}; {decide}."
+        f"The request to {words.do.format(what.lower())} was sent {how_often(len(sends))} for this key, but the "
+        f"portal does not show it. {_EITHER}. Last reply: {sends[-1].portal_message or 'true'}. {NOT_AGAIN} What to "
+        f"do: {where}; {decide}."
     )
 
 
 def marked_object_is_gone(what: str, doubt: Bitrix24OutcomeUnknown | None, words: Wording) -> str:
     """It was deleted after it was marked."""
-    accepted = f"the portal accepted the {words.noun}" if doubt is None else reply_words(doubt)
+    accepted = "the portal accepted it" if doubt is None else reply_words(doubt)
     return (
-        f"{what} is not there any more: it was deleted after this key had sent its {words.noun} ({accepted}), so "
-        f"nothing shows whether it was {words.done} before. {NOT_AGAIN} What to do: look in Bitrix24 at the deal or "
+        f"{what} was deleted after this key had sent the request to {words.do.format('it')} ({accepted}). Nothing "
+        f"shows whether it was {words.done} before. {NOT_AGAIN} What to do: look in Bitrix24 at the deal or "
         "smart invoice, and at what has taken its place; that is a payment with a key of its own."
     )
 
@@ -163,11 +164,11 @@ def mark_unreadable(what: str, doubt: Bitrix24OutcomeUnknown | None, trouble: st
     """It could not be read after the send."""
     if doubt is None:
         return (
-            f"The portal accepted the {words.noun} of {what.lower()}, so it is probably {words.state}, but it could "
-            f"not be read afterwards ({trouble})."
+            f"The portal accepted the request to {words.do.format(what.lower())}, but could not be read afterwards "
+            f"({trouble}). It is probably {words.state}."
         )
     return (
-        f"{what} may have been {words.done}: there was no usable response ({doubt.text}), and the portal could not "
+        f"{what} may have been {words.done}. There was no usable response ({doubt.text}), and the portal could not "
         f"be read afterwards ({trouble})."
     )
 
@@ -176,7 +177,7 @@ def mark_in_journal(happened: str, journal: str) -> str:
     """The next attempt finds the outcome out."""
     return (
         f"{happened} It is in the journal ({journal}): the next attempt reads the outcome before anything else. If "
-        "there is none, clear this task when the portal is back: it does nothing twice."
+        "there is none, clear this task when the portal is back: it does not send twice."
     )
 
 
@@ -193,7 +194,7 @@ def undone_since(subject: str, words: Wording) -> Parts:
 def other_may_arrive(subject: str, by: str, key: str) -> Parts:
     """A send of another operation on the object may still arrive."""
     return (
-        f"{by} has sent another write for {subject} (key {key!r}), and it may still arrive.",
+        f"{by} sent another write for {subject} (key {key!r}), and it may still arrive.",
         NOT_SENT,
         "The next attempt reads the outcome.",
     )
