@@ -15,6 +15,7 @@ from airflow_provider_bitrix24.exceptions import PaymentAmbiguous, PaymentRefuse
 from airflow_provider_bitrix24.failures import fail_if_final, failure_of
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.operators.arguments import (
+    RemembersArguments,
     leave_out_what_is_empty,
     one_of,
     refuse_lost,
@@ -62,7 +63,7 @@ class Plan:
     operation: Operation
 
 
-class PaymentOperator(LiteralText, BaseOperator):
+class PaymentOperator(RemembersArguments, LiteralText, BaseOperator):
     """What the operators for payments share.
 
     :meta private:
