@@ -124,7 +124,7 @@ class Attempt:
             # rule: another task's record does not speak for this one
             knows_us = record is not None and (not record.nothing_executed or record.task == self.task.identity)
             # rule: an empty journal that must know has forgotten
-            if (self.task.lost or self._loaded.forgot) and not knows_us:
+            if self.why_lost and not knows_us:
                 mine = mine.notes_lost(self.task.identity)
             if record is not None:
                 break
@@ -208,11 +208,6 @@ class Attempt:
         return self.settings.portal
 
     @property
-    def forgot(self) -> str:
-        """Why a record must have been lost; empty if there need not have been one."""
-        return self._loaded.forgot
-
-    @property
     def found(self) -> bool:
         """Whether an earlier attempt has left something; asked first when decisions have been carried out."""
         if self._found is None:
@@ -235,7 +230,12 @@ class Attempt:
         """What is known of this key without the portal, as sentences; empty if certainly nothing was executed."""
         if self.record.nothing_executed and self.may_be_forgotten:
             return messages.earlier_attempts_unknown(self.task.try_number, self.record.subject)
-        return messages.known(self.record)
+        return messages.known(self.record, self.why_lost)
+
+    @property
+    def why_lost(self) -> str:
+        """Why the journal has lost the notes of earlier attempts, as sentences; empty if it need not have known any."""
+        return self.task.lost or self._loaded.forgot
 
     @property
     def denial(self) -> str:
