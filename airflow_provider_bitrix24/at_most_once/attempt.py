@@ -444,6 +444,10 @@ class Attempt:
         """The command by which a person decides about this key, for messages."""
         return messages.how_to_decide(self.record, self.journal.command("resolve", self.key), self.task.hint)
 
+    def how_to_decide_if_kept(self) -> str | None:
+        """The same; None if there is no journal that would keep a decision."""
+        return self.how_to_decide() if self.journal.durable else None
+
     @property
     def set_aside(self) -> str:
         """What people have said is not this key's, as a sentence after a blank; empty if there is nothing."""

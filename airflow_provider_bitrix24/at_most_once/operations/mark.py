@@ -386,7 +386,7 @@ class Marking:
             self.mark.what,
             attempt.record,
             self.mark.where,
-            attempt.how_to_decide() if attempt.journal.durable else None,
+            attempt.how_to_decide_if_kept(),
             self.mark.words,
         )
         yield from attempt.ask(question)
