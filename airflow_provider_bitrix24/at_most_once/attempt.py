@@ -152,7 +152,7 @@ class Attempt:
             if waited_for is None:
                 self.log.info("%s is at work on %s. Waiting for up to %.0f s.", busy.owner, self.key, busy.seconds)
             waited_for = busy.epoch
-            yield from self.wait(min(busy.seconds + 0.1, LOAD_AGAIN), "waiting for another task on the same key")
+            yield from self.wait(min(busy.seconds + 0.1, LOAD_AGAIN), "Another task works on this key: looking again")
             self._loaded = yield from load()
         if self._loaded.error is not None:
             raise self._loaded.error
