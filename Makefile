@@ -40,7 +40,7 @@ test: dev ## Everything: lint, types, import rules, tests with coverage, docs
 test-matrix: test ## make test, then the suite on Airflow 3.1, 3.2, 3.4 and on the lowest declared versions of everything
 	@$(MAKE) test-others
 
-# Two at a time, so that one computes while the other waits; all of them, whatever becomes of one.
+# Two at a time, so that one computes while the other waits; all of them, even if one fails.
 test-others: ## The second half of test-matrix: what Airflow has a part in, on the other versions
 	@$(MAKE) --jobs=2 --keep-going --output-sync=recurse WORKERS=3 $(OTHERS:%=suite-%)
 
