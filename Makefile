@@ -30,7 +30,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null || grep '##' Makefile
 
-demo: $(VENV)/.runtime ## Sandbox portal + real Airflow + the example DAGs; KEEP=1 leaves both running
+demo: $(VENV)/.test ## Sandbox portal + real Airflow + the example DAGs; KEEP=1 leaves both running
 	@PATH="$(BIN):$$PATH" exec $(BIN)/python tests/tools/demo.py $(if $(filter-out 0,$(KEEP)),--keep)
 
 test: dev ## Everything: lint, types, import rules, tests with coverage, docs
