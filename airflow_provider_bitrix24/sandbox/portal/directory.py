@@ -7,17 +7,14 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_bitrix24.sandbox.portal import php
 from airflow_provider_bitrix24.sandbox.portal.envelope import RestError
 from airflow_provider_bitrix24.sandbox.portal.filters import (
-    above_id,
-    all_hold,
     as_list,
     as_mapping,
     lenient_conditions,
     matching,
     ordered,
-    page_of,
-    paged,
 )
 from airflow_provider_bitrix24.sandbox.portal.model import User, words
+from airflow_provider_bitrix24.sandbox.portal.pages import page_of, paged
 from airflow_provider_bitrix24.sandbox.portal.registry import Call, Listing, rest
 from airflow_provider_bitrix24.sandbox.portal.side_tables import Client
 
@@ -105,6 +102,10 @@ def _reader(table: str) -> Any:
     return read
 
 
+def _column(name: str) -> str | None:
+    return "id" if name == "ID" else None
+
+
 def _array(call: Call, name: str) -> Mapping[str, Any]:
     value = call.legacy(name)
     if value is not None and not isinstance(value, dict | list):
@@ -132,8 +133,7 @@ def _list(call: Call, table: str, right: str) -> Listing:
     conditions = lenient_conditions(filter_, kinds)
     directions = [(name, way) for name, way in order.items() if name in kinds] or [("ID", "ASC")]
     rows = getattr(call.state, table)
-    start, above = call.legacy("start"), above_id(conditions)
-    page = page_of(rows, all_hold(conditions, read), directions, start, read, above=above)
+    page = page_of(rows, conditions, directions, call.legacy("start"), read, column_of=_column)
     wanted = [php.to_text(name) for name in as_list(call.legacy("select"))]
     names = [name for name in kinds if name not in _MULTIPLE] if not wanted or "*" in wanted else []
     names += [name for name in wanted if name in kinds and name not in names]
