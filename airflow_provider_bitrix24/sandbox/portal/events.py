@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 
 #: Event -> scope that an application needs to bind it.
 EVENTS = {
-    **dict.fromkeys(("ONPAYMENTENTITYSAVED", "ONPAYMENTDELETED", "ONSALEORDERSAVED"), "sale"),
+    **dict.fromkeys((f"ON{what}ENTITYSAVED" for what in ("PAYMENT", "ORDER", "SHIPMENT", "PROPERTYVALUE")), "sale"),
+    **dict.fromkeys((f"ON{what}DELETED" for what in ("PAYMENT", "ORDER", "SHIPMENT", "PROPERTYVALUE")), "sale"),
+    **dict.fromkeys(("ONSALEORDERSAVED", "ONSALEBEFOREORDERDELETE"), "sale"),
     **dict.fromkeys((f"ONCRMDEAL{what}" for what in ("ADD", "UPDATE", "DELETE")), "crm"),
     **dict.fromkeys((f"ONCRMLEAD{what}" for what in ("ADD", "UPDATE", "DELETE")), "crm"),
     **dict.fromkeys((f"ONCRMCOMPANY{what}" for what in ("ADD", "UPDATE", "DELETE")), "crm"),
+    **dict.fromkeys((f"ONCRMCONTACT{what}" for what in ("ADD", "UPDATE", "DELETE")), "crm"),
     **dict.fromkeys((f"ONCRMINVOICE{what}" for what in ("ADD", "UPDATE", "DELETE", "SETSTATUS")), "crm"),
     **dict.fromkeys((f"ONCRMDYNAMICITEM{what}" for what in ("ADD", "UPDATE", "DELETE")), "crm"),
+    **dict.fromkeys((f"ONCRMDYNAMICITEM{what}_31" for what in ("ADD", "UPDATE", "DELETE")), "crm"),
     "ONOFFLINEEVENT": "",
 }
 #: How long the queue keeps an event, in seconds.
@@ -39,14 +43,16 @@ def raised(state: State, entry: Mapping[str, Any]) -> Iterator[tuple[str, dict[s
     order_id = entry.get("order_id") or getattr(state.payments.get(entry["payment_id"]), "order_id", None)
     if order_id and event not in ("order_bound", "order_unbound"):
         order = state.orders.get(order_id)
+        yield "ONORDERENTITYSAVED", _fields(ID=order_id)
         yield "ONSALEORDERSAVED", _fields(ID=order_id, XML_ID=order.xml_id if order else "", ACTION="save")
     if entry["invoice_id"]:
         yield from _of_invoice(event, entry)
     if event in _VERBS and entry["entity_type_id"] in _ITEMS:
-        data = {"ID": entry["entity_id"]}
+        name, data = _ITEMS[entry["entity_type_id"]] + _VERBS[event], {"ID": entry["entity_id"]}
         if entry["entity_type_id"] == 31:
             data["ENTITY_TYPE_ID"] = 31
-        yield _ITEMS[entry["entity_type_id"]] + _VERBS[event], _fields(**data)
+            yield f"{name}_31", _fields(**data)
+        yield name, _fields(**data)
 
 
 def _of_invoice(event: str, entry: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
