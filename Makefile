@@ -40,7 +40,7 @@ test: dev ## Everything: lint, types, import rules, tests with coverage, docs
 test-matrix: test ## make test, then the suite on Airflow 3.1, 3.2, 3.4 and on the lowest declared versions of everything
 	@$(MAKE) test-others
 
-# Two at a time, so that one computes while the other waits; all of them, whatever becomes of one.
+# Two at a time, so that one computes while the other waits; all of them, even if one fails.
 test-others: ## The second half of test-matrix: what Airflow has a part in, on the other versions
 	@$(MAKE) --jobs=2 --keep-going --output-sync=recurse WORKERS=3 $(OTHERS:%=suite-%)
 
@@ -62,7 +62,7 @@ WITH_AIRFLOW := e2e/demo hooks journal test_sql.py links operators packaging sen
 NEWEST_ONLY := e2e/demo/test_demo_stops.py packaging/test_wheel.py
 # Nothing in these but requests, httpx, SQLAlchemy and pydantic, of which the others have nearly what 3.3 has.
 LIBRARIES_ALONE := hooks/test_sandbox_faults.py $(addprefix hooks/test_secret.py::,test_blocking_calls test_async_calls) \
-	$(addprefix journal/test_,airflow_api.py commands.py sql_journal.py) \
+	$(addprefix journal/test_,airflow_api.py terminal.py sql_journal.py) \
 	$(addprefix hooks/oauth/test_,calls.py many_workers.py secrets.py trouble.py)
 # Of the sandbox, what its web server and its TLS have a part in; the portal inside needs no library.
 WITH_LIBRARIES := api drivers at_most_once test_exceptions.py test_identifiers.py $(addprefix sandbox/test_,control.py oauth_server.py plugin.py server.py server_faults.py tls.py)

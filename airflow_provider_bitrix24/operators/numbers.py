@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.api.values import account_number, positive_id
-from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
+from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +32,7 @@ def by_number(task: Any, id_field: str) -> bool:
     :raises Bitrix24ConfigError: both were given, or none.
     """
     if (getattr(task, id_field) is None) == (task.account_number is None):
-        raise Bitrix24ConfigError(f"Give exactly one of {id_field} and account_number. Nothing was sent.")
+        raise Bitrix24ConfigError(f"Give exactly one of {id_field} and account_number.", NOT_SENT)
     return task.account_number is not None
 
 
@@ -73,13 +73,15 @@ def the_one(id_field: str, number: str, ids: Sequence[int], where: str = "") -> 
     noun = _NOUNS[id_field]
     if len(ids) > 1:
         raise Bitrix24ConfigError(
-            f"{where}account_number {number!r} is that of {len(ids)} {noun}s: {', '.join(map(str, ids))}. Give "
-            f"{id_field} instead. Nothing was sent."
+            f"{where}account_number {number!r} is that of {len(ids)} {noun}s: {', '.join(map(str, ids))}.",
+            NOT_SENT,
+            f"Give {id_field} instead.",
         )
     if not ids:
         raise Bitrix24ConfigError(
             f"{where}{'no' if where else 'No'} {noun} has the account_number {number!r}, as far as the connection's "
-            "user may see them. The number is compared as a whole; capital and small letters are the same. Nothing was "
-            "sent."
+            "user may see them.",
+            NOT_SENT,
+            "The number is compared as a whole; capital and small letters are the same.",
         )
     return ids[0]

@@ -18,7 +18,7 @@ from airflow_provider_bitrix24.api.calls.payments import (
 )
 from airflow_provider_bitrix24.api.io import Effect, SendDeadline, Unknown
 from airflow_provider_bitrix24.api.models import Money
-from airflow_provider_bitrix24.at_most_once.commands import Send
+from airflow_provider_bitrix24.at_most_once.course import Send
 from airflow_provider_bitrix24.at_most_once.sending import send_one
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ConfigError,

@@ -22,7 +22,7 @@ from airflow_provider_bitrix24.api.client import ApiClient
 from airflow_provider_bitrix24.api.envelope import ErrorReply, Redirect, Reply, UnusableReply, open_envelope
 from airflow_provider_bitrix24.api.io import Effect, Response, SendDeadline
 from airflow_provider_bitrix24.api.models import Invoice, PayableProduct, Payment, PaySystem, ProductRow, Profile
-from airflow_provider_bitrix24.at_most_once.commands import Send
+from airflow_provider_bitrix24.at_most_once.course import Send
 from airflow_provider_bitrix24.at_most_once.sending import send_one
 from airflow_provider_bitrix24.exceptions import Bitrix24OutcomeUnknown, PaymentNotApplied
 from tests.api.scripted import SECRET, Play, portal
