@@ -288,7 +288,22 @@ class PaymentListOperator(PaymentOperator):
                 self.noun,
                 report.statuses(),
             )
+        self._tell_assets(context, summary)
         return summary
+
+    def _tell_assets(self, context: Context, summary: dict[str, Any]) -> None:
+        """Put the counts into the asset event of each outlet."""
+        if not self.outlets:
+            return
+        from airflow_provider_bitrix24.assets.bitrix24 import add_to_events
+
+        counts = {
+            name: summary[name] for name in ("total", "succeeded", "already_paid", "failed", "statuses", "amounts")
+        }
+        try:
+            add_to_events(context, self.outlets, counts, portal=self.hook.portal, path=f"{self.noun}s")
+        except Exception as error:  # noqa: BLE001 - what was paid is paid; the event only informs
+            self.log.warning("The asset events are without counts (%s: %s).", type(error).__name__, error)
 
 
 def _is_blocked(result: Result) -> bool:

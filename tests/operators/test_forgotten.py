@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_bitrix24.sandbox.portal import Portal
 
+pytestmark = pytest.mark.needs_task_state
+
 SWITCH = "AIRFLOW_VAR_BITRIX24_PAYMENTS_STOPPED_BITRIX24_DEFAULT"
 LOST = r"PaymentAmbiguous: The journal has lost what earlier attempts of dag:finance:run:manual__1:task:pay.* MAY be on"
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_bitrix24.sandbox.pytest_plugin import Sandbox
 
-pytestmark = pytest.mark.airflow
+pytestmark = pytest.mark.slow
 EXAMPLES = Path(__file__).resolve().parents[3] / "docs" / "examples"
 
 

@@ -30,6 +30,8 @@ from airflow_provider_bitrix24.hooks.token_table import SqlTokenStore
 if TYPE_CHECKING:
     from tests.hooks.oauth.conftest import Application
 
+pytestmark = pytest.mark.libraries
+
 
 def pay(hook: Bitrix24Hook) -> None:
     hook.rest.crm_item_payment_pay(id=1004)
@@ -179,6 +181,7 @@ def test_a_store_that_is_away(application: Application, monkeypatch: pytest.Monk
     assert application.sandbox.requests == []
 
 
+@pytest.mark.needs_connection_errors
 def test_a_store_that_nobody_knows(application: Application) -> None:
     application.connect(token_conn_id="nowhere")
     with pytest.raises(Bitrix24ConfigError, match=r"'nowhere' \(extra token_conn_id of the connection"):
