@@ -42,7 +42,7 @@ def test_what_an_earlier_attempt_has_marked_is_neither_skipped_nor_failed(
 def test_what_gets_lost_again_and_again_fails_for_good_without_a_chain(portal: Any, task: Task, operation: str) -> None:
     portal.fault("drop_before", WRITES[operation])
     for _ in range(2):  # a retry, or a cleared task, does not change that
-        with pytest.raises(AirflowFailException, match=r"PaymentAmbiguous: .*2 times.*journal resolve") as caught:
+        with pytest.raises(AirflowFailException, match=r"PaymentAmbiguous: .*sent twice.*journal resolve") as caught:
             OPERATORS[operation]().execute(task.context)
         assert caught.value.__cause__ is None
         assert caught.value.__context__ is None

@@ -96,7 +96,7 @@ def test_a_lost_reply_is_resolved_by_reading(portal: Any, bank: Any, task: Task,
 def test_what_gets_lost_again_and_again_fails_for_good(portal: Any, bank: Any, task: Task, kind: str) -> None:
     portal.fault("drop_before", WRITES[kind])
     for _ in range(2):
-        with pytest.raises(AirflowFailException, match=r"PaymentAmbiguous: .*2 times"):
+        with pytest.raises(AirflowFailException, match=r"PaymentAmbiguous: .*sent twice"):
             operator(kind, portal).execute(task.context)
         task.again()
     assert (events(portal), sent(portal, kind)) == ([], 2)
