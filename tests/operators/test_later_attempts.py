@@ -139,7 +139,7 @@ def test_a_wrong_argument_does_not_deny_what_an_earlier_attempt_has_made(
     task.again()
     with pytest.raises(AirflowFailException, match="Nothing was sent by this attempt") as caught:
         OPERATORS["add_crm_payment"](**arguments).execute(task.context)
-    assert f"has succeeded for deal 1, with payment {made}." in str(caught.value)
+    assert f"succeeded for deal 1, with payment {made}." in str(caught.value)
     assert "Nothing was sent." not in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
