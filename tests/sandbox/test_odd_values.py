@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,23 @@ def test_any_field_is_responded_to(name: str) -> None:
         for odd in ODD:
             caller.call(name, {"id": number, "entityTypeId": 2, "fields": {"paySystemId": 6, column: odd}})
     caller.check()
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "text"),
+    [
+        ("payment", {"order_id": 1, "date_bill": "2026-01-01"}, "date_bill must be float | None, not '2026-01-01'"),
+        ("payment", {"order_id": "1"}, "order_id must be int, not '1'"),
+        ("invoice", {"xml_id": None}, "xml_id must be str, not None"),
+        ("user", {"admin": 1}, "admin must be bool, not 1"),
+        ("order", {"id": 9, "contact_ids": 4}, "contact_ids must be list"),
+    ],
+)
+def test_objects_made_behind_the_scenes_have_the_types_of_their_columns(
+    kind: str, fields: dict[str, Any], text: str, rest: Any
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(text)):
+        rest.portal.create(kind, fields)
 
 
 def test_a_failure_of_the_sandbox_itself_is_a_reply(rest: Any, monkeypatch: Any, caplog: Any) -> None:
