@@ -126,7 +126,16 @@ _WORD_IDS = ("stage", "currency", "source", "type", "origin", "previous", "accou
 def _read(item: Item, name: str) -> Any:
     if name in ("opportunity", "taxValue"):
         return getattr(item, _OWN[name])
-    return _typed(name, wire(item).get(name))
+    return _typed(name, _field(item, name))
+
+
+def _field(item: Item, name: str) -> Any:
+    """One field of those that ``wire`` shows."""
+    if name == "contactId":
+        return item.contact_ids[0] if item.contact_ids else 0
+    if name in ("id", "entityTypeId") or name in _OWN:
+        return getattr(item, _OWN.get(name, php.snake(name, upper=False)))
+    return item.fields.get(name)
 
 
 def _typed(name: str, value: Any) -> Any:
@@ -140,7 +149,7 @@ def _typed(name: str, value: Any) -> Any:
 def _values(item: Item, name: str) -> list[Any]:
     """What a condition on a field is about: its value, or each of those that a multiple field has."""
     if name in _MULTIPLE:
-        return [_typed(name, each) for each in wire(item).get(name) or [None]]
+        return [_typed(name, each) for each in _field(item, name) or [None]]
     return [_read(item, name)]
 
 
@@ -291,7 +300,7 @@ def _deal_text(item: Item, upper: str) -> str | None:
     name = DEAL_NAMES[upper]
     if name in ("opportunity", "taxValue"):
         return money_text(getattr(item, _OWN[name]))
-    value = wire(item).get(name)
+    value = _field(item, name)
     if name in ("companyId", "contactId") and not value:
         return None
     return None if value is None else php.to_text(value)
