@@ -19,8 +19,9 @@ class Caller:
 
     def __init__(self, rest: Any, user_id: int) -> None:
         self.portal = rest.portal
-        application = self.portal.add_application("local.app", "s3cr3t")
-        self.token = self.portal.grant(application, user_id).access_token
+        self.application = self.portal.add_application("local.app", "s3cr3t")
+        self.pair = self.portal.grant(self.application, user_id)
+        self.token = self.pair.access_token
         state = self.portal.state
         handler = "https://www.my-domain.com/handler/"
         for number, event, auth_type in ((1, "ONCRMLEADADD", 15), (2, "ONCRMLEADUPDATE", 0)):
