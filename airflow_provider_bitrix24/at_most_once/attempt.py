@@ -128,11 +128,6 @@ class Attempt:
         return self.settings.portal
 
     @property
-    def forgot(self) -> str:
-        """Why a record must have been lost; empty if there need not have been one."""
-        return self.loaded.forgot
-
-    @property
     def found(self) -> bool:
         """Whether an earlier attempt has left something; asked first when decisions have been carried out."""
         if self._found is None:
@@ -155,7 +150,12 @@ class Attempt:
         """What is known of this key without the portal, as sentences; empty if certainly nothing was executed."""
         if self.record.nothing_executed and self.may_be_forgotten:
             return messages.earlier_attempts_unknown(self.task.try_number, self.record.subject)
-        return messages.known(self.record)
+        return messages.known(self.record, self.why_lost)
+
+    @property
+    def why_lost(self) -> str:
+        """Why the journal has lost the notes of earlier attempts, as sentences; empty if it need not have known any."""
+        return self.task.lost or self.loaded.forgot
 
     @property
     def not_by_this_attempt(self) -> str:
@@ -360,6 +360,10 @@ class Attempt:
     def how_to_decide(self) -> str:
         """The command by which a person decides about this key, for messages."""
         return messages.how_to_decide(self.record, self.journal.command("resolve", self.key), self.task.hint)
+
+    def how_to_decide_if_kept(self) -> str | None:
+        """The same; None if there is no journal that would keep a decision."""
+        return self.how_to_decide() if self.journal.durable else None
 
     @property
     def set_aside(self) -> str:

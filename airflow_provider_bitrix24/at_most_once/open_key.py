@@ -31,7 +31,7 @@ def open_key(attempt: Attempt, decision: Decision | None) -> Course[None]:
         # rule: another task's record does not speak for this one
         knows_us = record is not None and (not record.nothing_executed or record.task == attempt.task.identity)
         # rule: an empty journal that must know has forgotten
-        if (attempt.task.lost or attempt.loaded.forgot) and not knows_us:
+        if attempt.why_lost and not knows_us:
             mine = mine.notes_lost(attempt.task.identity)
         if record is not None:
             break
@@ -60,7 +60,7 @@ def _load(attempt: Attempt) -> Course[Record | None]:
         if waited_for is None:
             attempt.log.info("%s is at work on %s. Waiting for up to %.0f s.", busy.owner, attempt.key, busy.seconds)
         waited_for = busy.epoch
-        yield from attempt.wait(min(busy.seconds + 0.1, LOAD_AGAIN), "waiting for another task on the same key")
+        yield from attempt.wait(min(busy.seconds + 0.1, LOAD_AGAIN), "Another task works on this key: looking again")
         attempt.loaded = yield from load()
     if attempt.loaded.error is not None:
         raise attempt.loaded.error

@@ -200,10 +200,14 @@ class PaymentListOperator(PaymentOperator):
     # -- chunk by chunk
 
     def _carry_out(self, context: Context, report: Report, engine: PaymentEngine, journal: Journal) -> None:
+        from airflow_provider_bitrix24.operators.metrics import count
+
         begun, hopeless = time.monotonic(), 0
         for results in engine.run_in_chunks([item.operation for item in report.items]):
             judged = {number: self._judged(context, result, journal) for number, result in results.items()}
             report.add(judged)
+            for number, result in judged.items():
+                count(report.items[number].operation, result)
             self._log_progress(context, report, time.monotonic() - begun)
             blocked = bool(results) and all(map(_is_blocked, results.values()))
             hopeless = hopeless + len(results) if blocked else 0

@@ -28,7 +28,7 @@ class Caller:
             state.event_handlers[number] = EventHandler(number, "local.app", event, handler, auth_type)
         lead = OfflineEvent(1, "local.app", "ONCRMLEADADD", 1_763_799_000.0, message_id="1", connector="BxTest")
         company = OfflineEvent(2, "local.app", "ONCRMCOMPANYADD", 1_763_799_000.0, message_id="2", process_id=PROCESS)
-        state.offline_events |= {1: lead, 2: company}
+        state.offline_events.update({1: lead, 2: company})
 
     def body(self, method: str, params: Any = None) -> dict[str, Any]:
         reply = self.portal.handle(method, params or {}, auth=Auth(), headers={"Authorization": f"Bearer {self.token}"})

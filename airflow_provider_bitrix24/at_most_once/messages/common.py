@@ -36,8 +36,11 @@ def how_often(times: int) -> str:
     return {1: "once", 2: "twice"}.get(times, f"{times} times")
 
 
-def known(record: Record) -> str:
-    """What is known of a key without the portal; empty if certainly nothing was executed."""
+def known(record: Record, lost: str = "") -> str:
+    """What is known of a key without the portal; empty if certainly nothing was executed.
+
+    :param lost: why the journal has lost the notes of earlier attempts, and how to keep them the next time.
+    """
     if record.nothing_executed:
         return ""
     if record.receipt is not None:
@@ -49,7 +52,7 @@ def known(record: Record) -> str:
     if last is None:
         return (
             f"The journal has lost the notes of earlier attempts of {record.task}. They may have changed "
-            f"{record.subject}, and money may have been recorded."
+            f"{record.subject}, and money may have been recorded. {lost}".rstrip()
         )
     if last.result in ("absent", "not_applied"):
         return f"{last.by} sent a write for {record.subject}, and the portal did not show it then."
@@ -86,7 +89,10 @@ def other_parameters(
 
 def object_is_gone(known: str, trouble: str, not_sent: str) -> str:
     """The object is not there any more, and something of the key may have been."""
-    return f"{known} {trouble}. {not_sent} {NOT_AGAIN} What to do: look in Bitrix24 at what has taken its place."
+    return (
+        f"{known} {trouble}. {not_sent} {NOT_AGAIN} What to do: look in Bitrix24 at what has taken its place; if "
+        "nothing is left to do, mark this task as successful."
+    )
 
 
 def portal_cannot_be_read(known: str, trouble: str, not_sent: str) -> str:

@@ -70,12 +70,21 @@ def set_aside(record: Record) -> str:
     return f" {'; '.join(said)}." if said else ""
 
 
-def notes_are_lost(record: Record, lost: str, look: str, how_to_decide: str) -> str:
-    """The journal has lost what earlier attempts noted."""
+def notes_are_lost(record: Record, lost: str, look: str, how_to_decide: str | None) -> str:
+    """The journal has lost what earlier attempts noted.
+
+    :param how_to_decide: None if there is no journal that would keep a decision.
+    """
     why = f" {lost}" if lost else ""
+    decide = (
+        ". There is no journal that would keep a decision: if nothing is left to do, mark this task as successful; "
+        "else start a new run of the DAG."
+    )
+    if how_to_decide is not None:
+        decide = f", and decide by {how_to_decide}; then clear this task."
     return (
         f"{known(record)}{why} Nothing was sent by this attempt, and this task does not send again automatically. What "
-        f"to do: {look}, and decide by {how_to_decide}; then clear this task."
+        f"to do: {look}{decide}"
     )
 
 

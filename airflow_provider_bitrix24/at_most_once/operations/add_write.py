@@ -378,7 +378,7 @@ class AddWrite(Write):
     @property
     def what_to_do(self) -> str:
         """Advice for a person."""
-        return messages.what_to_do(self.of, self.attempt.how_to_decide() if self.attempt.journal.durable else None)
+        return messages.what_to_do(self.of, self.attempt.how_to_decide_if_kept())
 
     def receipt(self, payment: Payment, *, outcome: Literal["created", "existing"], recovered: bool) -> Receipt:
         """Return the receipt for what the portal shows."""

@@ -237,7 +237,7 @@ def _ask(write: StateWrite) -> Course[None]:
         write.change.what,
         attempt.record,
         write.change.where,
-        attempt.how_to_decide() if attempt.journal.durable else None,
+        attempt.how_to_decide_if_kept(),
         write.change.words,
     )
     yield from attempt.ask(question)

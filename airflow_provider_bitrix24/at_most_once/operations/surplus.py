@@ -39,7 +39,7 @@ def refuse_surplus(write: AddWrite, payment_id: int) -> Course[None]:
     elif attempt.journal.is_shared and not (yield from find_unresolved(record.subject)):
         unexplained = ours
     if unexplained:  # rule: one too many without a tag is noticed
-        decide = attempt.how_to_decide() if attempt.journal.durable else None
+        decide = attempt.how_to_decide_if_kept()
         raise PaymentMismatch(messages.one_too_many(payment_id, unexplained, write.of, decide))
     if ours:
         attempt.log.warning("%s", messages.perhaps_one_too_many(payment_id, ours, write.of))

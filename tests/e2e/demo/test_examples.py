@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_bitrix24.sandbox.pytest_plugin import Sandbox
 
-pytestmark = pytest.mark.airflow
+pytestmark = pytest.mark.slow
 
 
 def events(sandbox: Sandbox, *names: str) -> list[dict[str, Any]]:
