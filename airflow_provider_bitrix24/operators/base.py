@@ -208,7 +208,7 @@ class PaymentOperator(LiteralText, BaseOperator):
         may_backfill(self.allow_backfill)
         return self.plan(context)
 
-    def _engine(self, context: Context, journal: Journal, lost: str = "", **sizes: int) -> PaymentEngine:
+    def _engine(self, context: Context, journal: Journal, lost: str = "", **options: Any) -> PaymentEngine:
         # Not where it asks already, and not where nobody can be asked.
         asks_instead = self.can_ask and AIRFLOW_V_3_3_PLUS and self.on_unknown != "ask"
         return engine_of(
@@ -220,7 +220,7 @@ class PaymentOperator(LiteralText, BaseOperator):
             database=named_journal(self.journal_conn_id) is not None,
             backfill=may_backfill(self.allow_backfill),
             hint=ASK_INSTEAD if asks_instead else "",
-            **sizes,
+            **options,
         )
 
     def _ask(
