@@ -97,9 +97,13 @@ class HostWorkingTime:
         """Add what was learned here, and take over what is known in all."""
         try:
             with _locked(self._name, self._folder, create=bool(working_time.news)) as file:
-                book = learn(_load_book(file), working_time.news)
+                ahead, known = _load_book(file)
+                if working_time.heard_ahead is None:
+                    working_time.heard_ahead = ahead
+                book = learn(known, working_time.news)
                 if working_time.news:
-                    text = json.dumps({method: use.as_dict() for method, use in book.items()}).encode()
+                    methods = {method: use.as_dict() for method, use in book.items()}
+                    text = json.dumps({"ahead": working_time.heard_ahead, "methods": methods}).encode()
                     os.ftruncate(file, 0)
                     os.pwrite(file, text, 0)
         except FileNotFoundError:
@@ -173,13 +177,15 @@ def _load(file: int) -> Bucket:
     return Bucket(*_RECORD.unpack(record)) if len(record) == _RECORD.size else Bucket()
 
 
-def _load_book(file: int) -> Book:
-    """Read what is known from the file; what was damaged is learned again."""
+def _load_book(file: int) -> tuple[float | None, Book]:
+    """Read the portal's clock and what is known of its methods; what was damaged is learned again."""
     text = os.pread(file, _LARGEST_BOOK, 0)
     try:
-        return {str(method): Use.of(kept) for method, kept in json.loads(text).items()} if text else {}
+        kept = json.loads(text)
+        ahead = None if kept["ahead"] is None else float(kept["ahead"])
+        return ahead, {str(method): Use.of(use) for method, use in kept["methods"].items()}
     except (ValueError, TypeError, KeyError, AttributeError):
-        return {}
+        return None, {}
 
 
 def _warn_once(error: OSError) -> None:

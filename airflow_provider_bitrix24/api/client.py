@@ -235,7 +235,7 @@ class ApiClient:
     def _learn(self, request: Request, reply: Reply) -> None:
         """Learn how long the method has worked."""
         if reply.at is not None:
-            self.working_time.ahead = reply.at.timestamp() - reply.received
+            self.working_time.heard_ahead = reply.at.timestamp() - reply.received
         if reply.operating is None and reply.operating_reset_at is None:
             return
         self.working_time.learn(

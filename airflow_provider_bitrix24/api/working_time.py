@@ -211,8 +211,13 @@ class WorkingTime:
     book: Book = field(default_factory=dict)
     news: list[Seen] = field(default_factory=list)
     """What was learned since it was shared last."""
-    ahead: float = 0.0
-    """Seconds by which the portal's clock is ahead of ours."""
+    heard_ahead: float | None = None
+    """Seconds by which the portal's clock is ahead of ours; None if the portal has not told its time yet."""
+
+    @property
+    def ahead(self) -> float:
+        """Seconds by which the portal's clock is ahead of ours, as far as it is known."""
+        return self.heard_ahead or 0.0
 
     def learn(self, *seen: Seen) -> None:
         """Take over what a reply says."""
@@ -255,7 +260,8 @@ class WorkingTime:
     def wait(self, methods: Sequence[str], now: float) -> float:
         """Return the seconds until all methods can be called once more."""
         at = now + self.ahead
-        return max((use.free_at(cost, self.limit, at) - at for use, cost in self._uses(methods)), default=0.0)
+        wait = max((use.free_at(cost, self.limit, at) - at for use, cost in self._uses(methods)), default=0.0)
+        return min(wait, WINDOW + _MARGIN)
 
     def wait_for_all(self, methods: Sequence[str], count: int, now: float) -> float:
         """Return the seconds for which the limit delays so many calls at least."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow.providers.common.compat.sdk import conf
+
 from airflow_provider_bitrix24.api.values import ENTITY_NAMES, positive_id, shown
 from airflow_provider_bitrix24.api.values import entity_type_id as read_entity_type_id
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
@@ -66,12 +68,16 @@ class PayInvoicesOperator(PaymentListOperator):
     :param journal_conn_id: (templated) Airflow connection of a database (postgres, mysql, sqlite) that keeps the
         journal, so that other runs know it. By default the option ``[bitrix24] journal_conn_id``, else Airflow's task
         state store (3.3); "task_state" for the latter whatever the option says.
+    :param deferrable: wait in the triggerer when the portal's working-time limit is reached; else Airflow starts the
+        same attempt again later. Neither holds a worker slot, and neither uses a retry. Default is Airflow's
+        ``[operators] default_deferrable``.
     :param bitrix24_conn_id: (templated) Airflow connection; its webhook needs the scopes ``crm`` and ``pay_system``.
     :return: ``total``, ``succeeded``, ``already_paid``, ``failed``, ``statuses`` (how many items have each),
         ``amounts`` (what was marked for the list, by currency), ``receipts`` or ``receipts_path``, ``failures``.
     """
 
     noun = "invoice"
+    asset = "invoices"
     template_fields = (
         "invoices",
         "pay_system_id",
@@ -99,6 +105,7 @@ class PayInvoicesOperator(PaymentListOperator):
         receipts_path: str | None = None,
         allow_backfill: bool | None = None,
         journal_conn_id: str | None = None,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         bitrix24_conn_id: str = Bitrix24Hook.default_conn_name,
         **kwargs: Any,
     ) -> None:
@@ -110,6 +117,7 @@ class PayInvoicesOperator(PaymentListOperator):
             receipts_path=receipts_path,
             allow_backfill=allow_backfill,
             journal_conn_id=journal_conn_id,
+            deferrable=deferrable,
             bitrix24_conn_id=bitrix24_conn_id,
             **kwargs,
         )
@@ -197,11 +205,15 @@ class PayCrmPaymentsOperator(PaymentListOperator):
     :param journal_conn_id: (templated) Airflow connection of a database (postgres, mysql, sqlite) that keeps the
         journal, so that other runs know it. By default the option ``[bitrix24] journal_conn_id``, else Airflow's task
         state store (3.3); "task_state" for the latter whatever the option says.
+    :param deferrable: wait in the triggerer when the portal's working-time limit is reached; else Airflow starts the
+        same attempt again later. Neither holds a worker slot, and neither uses a retry. Default is Airflow's
+        ``[operators] default_deferrable``.
     :param bitrix24_conn_id: (templated) Airflow connection; its webhook needs the scope ``crm``.
     :return: as that of :class:`PayInvoicesOperator`.
     """
 
     noun = "payment"
+    asset = "payments"
     template_fields = (
         "payments",
         "if_paid",
@@ -226,6 +238,7 @@ class PayCrmPaymentsOperator(PaymentListOperator):
         receipts_path: str | None = None,
         allow_backfill: bool | None = None,
         journal_conn_id: str | None = None,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         bitrix24_conn_id: str = Bitrix24Hook.default_conn_name,
         **kwargs: Any,
     ) -> None:
@@ -237,6 +250,7 @@ class PayCrmPaymentsOperator(PaymentListOperator):
             receipts_path=receipts_path,
             allow_backfill=allow_backfill,
             journal_conn_id=journal_conn_id,
+            deferrable=deferrable,
             bitrix24_conn_id=bitrix24_conn_id,
             **kwargs,
         )
@@ -313,11 +327,15 @@ class AddCrmPaymentsOperator(PaymentListOperator):
     :param journal_conn_id: (templated) Airflow connection of a database (postgres, mysql, sqlite) that keeps the
         journal, so that other runs know it. By default the option ``[bitrix24] journal_conn_id``, else Airflow's task
         state store (3.3); "task_state" for the latter whatever the option says.
+    :param deferrable: wait in the triggerer when the portal's working-time limit is reached; else Airflow starts the
+        same attempt again later. Neither holds a worker slot, and neither uses a retry. Default is Airflow's
+        ``[operators] default_deferrable``.
     :param bitrix24_conn_id: (templated) Airflow connection; its webhook needs the scope ``crm``.
     :return: as that of :class:`PayInvoicesOperator`.
     """
 
     noun = "payment"
+    asset = "payments"
     template_fields = (
         "items",
         "entity_type_id",
@@ -347,6 +365,7 @@ class AddCrmPaymentsOperator(PaymentListOperator):
         receipts_path: str | None = None,
         allow_backfill: bool | None = None,
         journal_conn_id: str | None = None,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         bitrix24_conn_id: str = Bitrix24Hook.default_conn_name,
         **kwargs: Any,
     ) -> None:
@@ -358,6 +377,7 @@ class AddCrmPaymentsOperator(PaymentListOperator):
             receipts_path=receipts_path,
             allow_backfill=allow_backfill,
             journal_conn_id=journal_conn_id,
+            deferrable=deferrable,
             bitrix24_conn_id=bitrix24_conn_id,
             **kwargs,
         )

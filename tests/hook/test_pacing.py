@@ -299,7 +299,9 @@ def test_what_one_task_learns_of_the_working_time_the_next_one_knows(
 
 
 @pytest.mark.bitrix24_sandbox(operating_limit=480.0, operating_costs={"crm.deal.get": 2.0})
-@pytest.mark.parametrize("damage", ["{", "[]", '{"crm.deal.get": {}}', '{"crm.deal.get": {"minutes": 1}}'])
+@pytest.mark.parametrize(
+    "damage", ["", "{", "[]", '{"ahead": 0, "methods": {"crm.deal.get": {}}}', '{"ahead": "x", "methods": {}}']
+)
 def test_what_was_damaged_is_learned_again(bitrix24_sandbox: Any, connect: Any, tmp_path: Path, damage: str) -> None:
     connect(rate_limit="standard").call(*READ)
     [kept] = [path for path in tmp_path.rglob("*.json") if path.parent.name.startswith("airflow-provider-bitrix24-")]
