@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from conftest import Task
 
-    PassTime = Callable[[float], None]
+    LetPass = Callable[[float], None]
 
 PAY = "sale.paysystem.pay.invoice"
 ADD = "crm.item.payment.add"
@@ -59,7 +59,7 @@ def limited(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, short_waits: dict[s
 
 
 @pytest.fixture
-def pass_time(limited: Portal, monkeypatch: pytest.MonkeyPatch) -> PassTime:
+def pass_time(limited: Portal, monkeypatch: pytest.MonkeyPatch) -> LetPass:
     """Let time pass for the portal and for the tasks."""
     passed, real = [0.0], time.time
 
@@ -99,7 +99,7 @@ def refused(portal: Portal) -> int:
 @pytest.mark.parametrize("journal", ["sql", "task state", "sql without task state"])
 @pytest.mark.parametrize("kind", ["invoices", "adds"])
 def test_a_list_leaves_the_worker_and_comes_back(
-    limited: Portal, pass_time: PassTime, task: Task, forgetful_task: Task, kind: str, journal: str
+    limited: Portal, pass_time: LetPass, task: Task, forgetful_task: Task, kind: str, journal: str
 ) -> None:
     task = forgetful_task if journal == "sql without task state" else task
     if journal == "task state" and "task_state_store" not in task.context:
@@ -125,7 +125,7 @@ def test_a_list_leaves_the_worker_and_comes_back(
 
 
 def test_a_deferrable_list_waits_in_the_triggerer(
-    limited: Portal, pass_time: PassTime, task: Task, capfd: pytest.CaptureFixture[str]
+    limited: Portal, pass_time: LetPass, task: Task, capfd: pytest.CaptureFixture[str]
 ) -> None:
     ids = invoices(limited, 8)
     with pytest.raises(TaskDeferred) as leaves:
@@ -146,7 +146,7 @@ def test_a_deferrable_list_waits_in_the_triggerer(
 
 
 def test_without_a_journal_the_task_waits_on_the_worker(
-    limited: Portal, pass_time: PassTime, forgetful_task: Task, monkeypatch: pytest.MonkeyPatch
+    limited: Portal, pass_time: LetPass, forgetful_task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept: list[float] = []
 
@@ -163,7 +163,7 @@ def test_without_a_journal_the_task_waits_on_the_worker(
     assert refused(limited) == 0
 
 
-def test_a_portal_that_only_refuses_is_waited_for_once(limited: Portal, pass_time: PassTime, task: Task) -> None:
+def test_a_portal_that_only_refuses_is_waited_for_once(limited: Portal, pass_time: LetPass, task: Task) -> None:
     from airflow_provider_bitrix24.sandbox.faults import Fault
 
     ids = invoices(limited, 4)
@@ -190,7 +190,7 @@ def test_the_estimate_says_which_limit_binds(limited: Portal, task: Task, capfd:
     assert "about 30 min left" in printed or "about 20 min left" in printed
 
 
-def test_a_single_operator_comes_back_too(limited: Portal, pass_time: PassTime, task: Task) -> None:
+def test_a_single_operator_comes_back_too(limited: Portal, pass_time: LetPass, task: Task) -> None:
     from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_4_PLUS
 
     from airflow_provider_bitrix24.exceptions import Bitrix24RateLimited
