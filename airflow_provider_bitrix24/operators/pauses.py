@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from airflow_provider_bitrix24.api.io import Sleep
+from airflow_provider_bitrix24.exceptions import Bitrix24Error
 from airflow_provider_bitrix24.operators.journals import is_rescheduled
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ class Pauses:
         self._hook = hook
         self._log = log
         self._leave = leave
+        self._asked = False
+        """Whether the portal was asked for its time."""
         self.has_progress = not resumed
         """Whether anything was sent and shown since the last refusal: a portal that only refuses is waited for once."""
 
@@ -46,6 +50,11 @@ class Pauses:
         if refused and not self.has_progress:  # rule: a portal that only refuses is not waited for without end
             return False
         self.has_progress = self.has_progress and not refused
+        if not (refused or self._asked):  # rule: nobody waits by a clock that was not compared with the portal's
+            self._asked = True
+            with suppress(Bitrix24Error):
+                self._hook.call("server.time")
+                return True
         if self._leave is not None and seconds >= SHORT:
             self._leave(seconds)
         self._log.info("The portal's working-time limit is reached. Waiting %.0f s.", seconds)
