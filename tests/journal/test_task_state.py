@@ -16,6 +16,8 @@ from airflow_provider_bitrix24.journal import NullJournal
 from airflow_provider_bitrix24.journal.task_state import DECISIONS, DOCUMENT, TaskStateJournal
 from tests.journal.one_key import OneKey
 
+pytestmark = pytest.mark.needs_task_state
+
 PORTAL = "acme.bitrix24.com"
 
 
@@ -197,7 +199,7 @@ def test_it_knows_nothing_of_other_keys() -> None:
         assert page.busy is None
         assert page.observed_payment() is None
         assert page.claimed_by_others([1033]) == {}
-        assert list(page.rivals("deal 4")) == []
+        assert list(page.unresolved_keys("deal 4")) == []
 
 
 def test_no_journal_knows_what_this_attempt_wrote() -> None:

@@ -95,6 +95,7 @@ def test_an_empty_argument_does_not_take_the_journal_away(portal: Any, task: Tas
     assert "journal_conn_id must be the id of an Airflow connection, or 'task_state'" in said
 
 
+@pytest.mark.needs_connection_errors
 def test_a_configured_connection_that_is_not_there_is_named_by_its_option(
     portal: Any, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,8 +123,8 @@ def test_the_configured_limit_holds_for_all(
     portal: Any, task: Task, operation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__BITRIX24__MAX_AMOUNT", "10")
-    assert "more than the max_amount 10" in refused(OPERATORS[operation](), task, portal)
-    assert "more than the max_amount 9" in refused(OPERATORS[operation](max_amount="9"), task, portal)
+    assert "the max_amount of this task is 10" in refused(OPERATORS[operation](), task, portal)
+    assert "the max_amount of this task is 9" in refused(OPERATORS[operation](max_amount="9"), task, portal)
     task.store.kept.clear()
     assert OPERATORS[operation](max_amount="5000").execute(task.context)["outcome"] in ("paid", "created")
 

@@ -7,7 +7,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_4_PLUS
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS, AIRFLOW_V_3_4_PLUS
+
+if not AIRFLOW_V_3_3_PLUS:
+    pytest.skip("retry policies are new in Airflow 3.3", allow_module_level=True)
+
 from airflow.sdk import DAG, ExceptionRetryPolicy, RetryAction
 from airflow.sdk.exceptions import AirflowTaskTimeout
 
@@ -35,7 +39,7 @@ WAITS_WITHOUT_A_RETRY = RetryAction("reschedule") if AIRFLOW_V_3_4_PLUS else Ret
         (limited(540), after(300), 540),
         (limited(540), after(0), 540),
         (limited(540), None, 540),
-        (exceptions.PaymentListUnfinished("9 of 10 invoices are not done", 540), after(300), 540),
+        (exceptions.PaymentListUnfinished("9 of 10 invoices are not done", retry_after=540), after(300), 540),
         (exceptions.PaymentInProgress("busy"), after(0), SOON.total_seconds()),
     ],
 )
