@@ -7,7 +7,6 @@ import time
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, get_args
 
-from airflow_provider_bitrix24.api.models import Money
 from airflow_provider_bitrix24.api.values import shown, whole
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ConfigError,
@@ -157,6 +156,8 @@ class PaymentListOperator(PaymentOperator):
         :param size: how many items share a request.
         :raises PaymentRefused: it is above ``max_total``.
         """
+        from airflow_provider_bitrix24.api.models import Money  # slow to load: not in a DAG file
+
         foresight = self.foresee(items) if items else None
         if foresight is None:
             count = len(items)
