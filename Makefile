@@ -19,7 +19,7 @@ export PYTHONDONTWRITEBYTECODE :=# Or else every process compiles all tests agai
 
 help: ## Show this list
 	@sed -n 's/^\([a-z -]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null || grep '##' Makefile
-demo: $(VENV)/.runtime ## Sandbox portal + real Airflow + the example DAGs; KEEP=1 leaves both running
+demo: $(VENV)/.test ## Sandbox portal + real Airflow + the example DAGs; KEEP=1 leaves both running
 	@PATH="$(BIN):$$PATH" exec $(BIN)/python tests/tools/demo.py $(if $(filter-out 0,$(KEEP)),--keep)
 test: dev ## Everything: lint, types, import rules, tests with coverage, docs
 	@$(MAKE) --jobs=2 --output-sync=target lint types imports docs

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import datetime
 import inspect
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from airflow_provider_bitrix24 import exceptions
 from airflow_provider_bitrix24.exceptions import (
+    NOT_SENT,
     Bitrix24ApiError,
     Bitrix24Error,
     Bitrix24NoAnswer,
@@ -20,7 +23,9 @@ from airflow_provider_bitrix24.exceptions import (
     Bitrix24PermissionError,
     Bitrix24RateLimited,
     Bitrix24StoreError,
+    Denial,
     PaymentAmbiguous,
+    PaymentRefused,
 )
 
 pytestmark = pytest.mark.libraries
@@ -50,7 +55,7 @@ def make(kind: type[Bitrix24Error]) -> Bitrix24Error:
         Bitrix24PermissionError: ("insufficient_scope", 401, "crm.deal.get", "words", ("crm",)),
         Bitrix24RateLimited: ("OPERATION_TIME_LIMIT", 429, "crm.deal.get", "words", 90.0, NOON),
         Bitrix24StoreError: ("the database", "it is away"),
-        PaymentAmbiguous: ("which one?", (1, 2)),
+        PaymentAmbiguous: ("Which one?", "Look."),
     }
     if kind in special:
         return kind(*special[kind])
@@ -90,7 +95,7 @@ def test_what_a_person_reads() -> None:
     )
     assert "(no details)" in str(Bitrix24OutcomeUnknown("crm.deal.add"))
     assert str(make(Bitrix24OutcomeUnknown)) == "what to do"
-    assert str(make(PaymentAmbiguous)) == "which one?"
+    assert str(make(PaymentAmbiguous)) == "Which one? Look."
     assert "It only reads, so nothing was changed." in str(make(Bitrix24NoAnswer))
     assert str(Bitrix24ApiError("", 400, "crm.deal.get", "No.")) == (
         "Bitrix24 refused crm.deal.get (code '', HTTP 400): No."
@@ -115,7 +120,7 @@ def test_what_a_person_reads() -> None:
         (Bitrix24ApiError("", 400, "m", "No. Not here."), "m: no code No. Not here"),
         (
             exceptions.Bitrix24ConfigError(
-                "acme.bitrix24.com responded with a redirect. The call was not executed. Check it."
+                "acme.bitrix24.com responded with a redirect.", Denial.NOT_EXECUTED, "Check it."
             ),
             "acme.bitrix24.com responded with a redirect",
         ),
@@ -130,3 +135,46 @@ def test_every_class_has_a_reason_without_a_full_stop(kind: type[Bitrix24Error])
     reason = make(kind).reason
     assert reason
     assert not reason.endswith(".")
+
+
+def test_a_later_attempt_denies_only_what_it_has_sent_itself() -> None:
+    error = PaymentRefused("Invoice 2 is cancelled.", NOT_SENT, "Open it.")
+    assert str(error) == "Invoice 2 is cancelled. Nothing was sent. Open it."
+    assert str(error.after("Try 1 sent it.")) == (
+        "Invoice 2 is cancelled. Nothing was sent by this attempt. Try 1 sent it. Open it."
+    )
+    assert str(error.after("", sent=True)) == "Invoice 2 is cancelled. Nothing more was sent. Open it."
+    told = error.after("Try 1 sent it.")
+    assert str(told.after("And so did try 2.")) == str(told)
+    assert (error.reason, error.explanation) == ("Invoice 2 is cancelled", "Invoice 2 is cancelled. Open it.")
+    assert str(PaymentRefused("It is off.", Denial.NOT_BEGUN).after("Try 1 sent it.")) == (
+        "It is off. This attempt read and sent nothing. Try 1 sent it."
+    )
+
+
+def test_a_database_in_trouble_says_first_what_is_known_of_the_portal() -> None:
+    error = Bitrix24StoreError("the database", "it is away")
+    assert (
+        str(error.after("The portal answered.")) == "The portal answered. The database cannot be used now: it is away."
+    )
+    switch = Bitrix24StoreError("the Variable", "it is away", NOT_SENT, "The next attempt looks again.")
+    assert str(switch.after("Try 1 sent it.")) == (
+        "The Variable cannot be used now: it is away. Nothing was sent by this attempt. Try 1 sent it. "
+        "The next attempt looks again."
+    )
+
+
+def test_no_message_denies_a_send_in_its_text() -> None:
+    """A denial is a part of its own, so that the error of a later attempt can say it otherwise."""
+    package = Path(exceptions.__file__).parent
+    files = [file for file in package.rglob("*.py") if "sandbox" not in file.parts and file.name != "exceptions.py"]
+    texts = {
+        f"{file.relative_to(package)}:{node.lineno}"
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Constant | ast.JoinedStr)
+        for denial in Denial
+        if denial.value in ast.unparse(node)
+    }
+    assert files
+    assert not texts

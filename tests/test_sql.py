@@ -113,7 +113,7 @@ def test_new_tables_are_told_once(file: Database, caplog: pytest.LogCaptureFixtu
     file.require(ONE)
     file.require(ONE)
     assert [record.getMessage() for record in caplog.records] == [
-        f"There were no {ONE.component} tables in {file.name}: they are made now, and know nothing of what is kept "
+        f"There were no {ONE.component} tables in {file.name}: they are created now, and know nothing of what is kept "
         "elsewhere."
     ]
 

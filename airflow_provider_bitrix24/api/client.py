@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from airflow_provider_bitrix24 import __version__
 from airflow_provider_bitrix24.api import batch as batches
-from airflow_provider_bitrix24.api import filters
+from airflow_provider_bitrix24.api import filters, methods
 from airflow_provider_bitrix24.api.address import same_host
 from airflow_provider_bitrix24.api.envelope import ErrorReply, Redirect, Reply, UnusableReply, open_envelope
 from airflow_provider_bitrix24.api.error_codes import TOO_MANY_REQUESTS, to_exception
@@ -29,6 +29,7 @@ from airflow_provider_bitrix24.api.retry import (
 )
 from airflow_provider_bitrix24.api.values import shown, whole
 from airflow_provider_bitrix24.exceptions import (
+    NOT_SENT,
     Bitrix24ConfigError,
     Bitrix24Error,
     Bitrix24NoAnswer,
@@ -36,6 +37,7 @@ from airflow_provider_bitrix24.exceptions import (
     Bitrix24OutcomeUnknown,
     Bitrix24RateLimited,
     Bitrix24ServerError,
+    Denial,
 )
 
 if TYPE_CHECKING:
@@ -147,7 +149,8 @@ class ApiClient:
     def page(self, method: str, params: Mapping[str, Any] | None = None, *, after: int | None = None) -> Flow[Page]:
         """Read one page of a list method: the rows with the smallest ids after the given one, or those after an offset.
 
-        :param method: a list method; one without a row in the registry is read by the offset that its reply names.
+        :param method: a list method; one without a row in the registry is read by the offset that its reply names, and
+            its call is repeated only if its name says that it reads.
         :param params: parameters without start, and without order where the method is read by id.
         :param after: id, or offset, to go on after.
         :return: up to 50 rows and where to go on; all rows where the method has no pages.
@@ -155,7 +158,7 @@ class ApiClient:
         """
         shape = shape_of(method)
         asked = page_params(shape, params or {}, after)
-        reply = yield from self.call(method, asked, effect=Effect.READ)
+        reply = yield from self.call(method, asked, effect=methods.effect_of(method))
         page = read_page(method, shape, reply, after)
         filters.check_rows(method, asked, page.rows)
         return page
@@ -254,7 +257,7 @@ class ApiClient:
             advice = f"Check the schema (it points to {moved.scheme or 'the same'}) and the port of the connection."
         else:
             advice = (
-                f"If the portal was renamed, set the connection's host to the new name and its extra portal_id to "
+                "If the portal was renamed, set the connection's host to the new name and its extra portal_id to "
                 f"{self.settings.portal!r}, so that receipts and keys stay the same. If it was not, somebody "
                 "redirects your portal."
             )
@@ -263,7 +266,7 @@ class ApiClient:
             f"{self.settings.auth.kind}'s secret would go there"
         )
         if request.effect is Effect.READ:  # rule: a redirect does not deny a write
-            return Bitrix24ConfigError(f"{happened}. The call was not executed. {advice}")
+            return Bitrix24ConfigError(f"{happened}.", Denial.NOT_EXECUTED, advice)
         return Bitrix24OutcomeUnknown(
             request.method, answered=False, text=f"HTTP {moved.status}: {happened}. {advice.rstrip('.')}"
         )
@@ -284,7 +287,7 @@ def keyed(idempotency: str | None) -> dict[str, str]:
 def _known_method(method: str) -> str:
     """The method, if it can be one: it becomes part of the address."""
     if _METHOD.fullmatch(method) is None:
-        raise Bitrix24ConfigError(f"{shown(method)} is no REST method such as crm.item.payment.get. Nothing was sent.")
+        raise Bitrix24ConfigError(f"{shown(method)} is no REST method such as crm.item.payment.get.", NOT_SENT)
     return method
 
 
@@ -305,4 +308,4 @@ def _plain(value: Any, name: str = "params") -> Any:
         return f"{value:f}"
     if isinstance(value, float) and Decimal(value).is_finite():
         return value
-    raise Bitrix24ConfigError(f"{name} cannot be sent to Bitrix24: {shown(value)}. Nothing was sent.")
+    raise Bitrix24ConfigError(f"{name} cannot be sent to Bitrix24: {shown(value)}.", NOT_SENT)

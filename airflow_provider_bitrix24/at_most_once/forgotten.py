@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from airflow_provider_bitrix24.at_most_once.attempt import Attempt
-    from airflow_provider_bitrix24.at_most_once.commands import Course
+    from airflow_provider_bitrix24.at_most_once.course import Course
 
 
 def watch_lost_notes(attempt: Attempt) -> Course[Watch | None]:
@@ -50,6 +50,5 @@ def ask_about_lost_notes(attempt: Attempt, look: str, candidates: Collection[int
     :param look: where to look, as an imperative.
     :raises PaymentAmbiguous: always.
     """
-    lost = attempt.task.lost or attempt.forgot
-    question = messages.notes_are_lost(attempt.record, lost, look, attempt.how_to_decide())
+    question = messages.notes_are_lost(attempt.record, attempt.why_lost, look, attempt.how_to_decide_if_kept())
     yield from attempt.ask(question, candidates)

@@ -45,8 +45,10 @@ class Bitrix24Link(BaseOperatorLink):
         :param object_id: of the deal, invoice or payment.
         """
         address = origin + self.path.format(object_id)
-        context["ti"].xcom_push(key=self.xcom_key, value=address)
-        if operator := context.get("task"):
+        ti: Any = context["ti"]
+        ti.xcom_push(key=self.xcom_key, value=address)
+        # Airflow 3.1.0 executes a copy of the operator that is in the context.
+        if operator := getattr(ti, "task", None):
             vars(operator).setdefault(_STORED, {})[self.xcom_key] = address
 
     def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:

@@ -15,6 +15,7 @@ from airflow_provider_bitrix24.exceptions import PaymentAmbiguous, PaymentRefuse
 from airflow_provider_bitrix24.failures import fail_if_final, failure_of
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.operators.arguments import (
+    RemembersArguments,
     leave_out_what_is_empty,
     one_of,
     refuse_lost,
@@ -62,7 +63,7 @@ class Plan:
     operation: Operation
 
 
-class PaymentOperator(LiteralText, BaseOperator):
+class PaymentOperator(RemembersArguments, LiteralText, BaseOperator):
     """What the operators for payments share.
 
     :meta private:
@@ -154,6 +155,7 @@ class PaymentOperator(LiteralText, BaseOperator):
         self, context: Context, decision: Decision | None = None, *, answer: Answer = "may be there"
     ) -> dict[str, Any]:
         from airflow_provider_bitrix24.at_most_once.operation import Failure
+        from airflow_provider_bitrix24.operators.metrics import count
 
         resumed = answer != "may be there"
         parked = None if resumed else self._parked_before(context)
@@ -165,6 +167,7 @@ class PaymentOperator(LiteralText, BaseOperator):
             "%s on %s, by the connection %r.", plan.operation.subject, self.hook.settings.origin, self.bitrix24_conn_id
         )
         result = engine.run_one(plan.operation, decision)
+        count(plan.operation, result)
         if isinstance(result, Failure):
             if isinstance(result.error, PaymentAmbiguous) and self.on_unknown == "ask":
                 self._ask(context, result.error, decision, answer, parked)
@@ -251,7 +254,7 @@ class PaymentOperator(LiteralText, BaseOperator):
                 command=command,
                 method_name="answered",
                 candidates=unclear.candidates,
-                rivals=record.rivals,
+                unresolved_keys=record.unresolved_keys,
             ),
             self.hook,
             answer=answer,
@@ -282,7 +285,7 @@ class PaymentOperator(LiteralText, BaseOperator):
             )
 
 
-class MarkOperator(PaymentOperator):
+class StateChangeOperator(PaymentOperator):
     """What marking as paid and setting back to unpaid share.
 
     :meta private:
@@ -313,7 +316,7 @@ class MarkOperator(PaymentOperator):
             return False
         if if_done == "fail":
             refused = PaymentRefused(
-                f"{_paid_already(receipt)}, and {self.if_done} is 'fail'. This attempt sent nothing."
+                f"{_paid_already(receipt)}, and {self.if_done} is 'fail'.", "This attempt sent nothing."
             )
             refused.sent = "no" if attempt == 1 or remembers else "unknown"
             raise refused

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from airflow_provider_bitrix24.api.values import ENTITY_NAMES, positive_id, shown
 from airflow_provider_bitrix24.api.values import entity_type_id as read_entity_type_id
-from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
+from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24ConfigError
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.operators.arguments import (
     business_key,
@@ -20,21 +21,24 @@ from airflow_provider_bitrix24.operators.arguments import (
 from airflow_provider_bitrix24.operators.journals import identity, named_journal
 from airflow_provider_bitrix24.operators.list_base import BATCH_SIZE, PaymentListOperator
 from airflow_provider_bitrix24.operators.payments import IF_UNPAID_EXISTS
-from airflow_provider_bitrix24.operators.rows import Row, each, read_rows, refuse_duplicates
+from airflow_provider_bitrix24.operators.rows import Row, each, read_rows, refuse_duplicates, with_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from decimal import Decimal
 
     from airflow.sdk import Context
 
-    from airflow_provider_bitrix24.at_most_once.foresight import Foresight
     from airflow_provider_bitrix24.at_most_once.operations.add_crm_payment import AddCrmPayment
     from airflow_provider_bitrix24.at_most_once.operations.pay_crm_payment import PayCrmPayment
     from airflow_provider_bitrix24.at_most_once.operations.pay_invoice import PayInvoice
+    from airflow_provider_bitrix24.at_most_once.preview import Preview
     from airflow_provider_bitrix24.operators.list_base import IfPaidInList
     from airflow_provider_bitrix24.operators.list_report import FailOn, Item
     from airflow_provider_bitrix24.operators.payments import IfUnpaidExists
+
+
+EXPECTED: Final = ("expected_amount", "expected_currency")
 
 
 class PayInvoicesOperator(PaymentListOperator):
@@ -45,9 +49,9 @@ class PayInvoicesOperator(PaymentListOperator):
     All rows are checked, and all invoices are read, before the first one is marked. An invoice that fails does not stop
     the others. A later attempt, a cleared task or another run goes on with what is not done.
 
-    :param invoices: (templated) ids, or mappings with ``invoice_id`` and, if wanted, ``pay_system_id``,
-        ``bx_rest_handler``, ``expected_amount`` and ``expected_currency``: a list, the output of another task, or the
-        path of a CSV or JSONL file with such columns (any path of Airflow's object storage).
+    :param invoices: (templated) ids, or mappings with ``invoice_id`` or ``account_number`` and, if wanted,
+        ``pay_system_id``, ``bx_rest_handler``, ``expected_amount`` and ``expected_currency``: a list, the output of
+        another task, or the path of a CSV or JSONL file with such columns (any path of Airflow's object storage).
     :param pay_system_id: (templated) pay system that took the money, for all rows that name none.
     :param bx_rest_handler: (templated) code of its REST handler, for all rows that name none; one of the two.
     :param if_paid: (templated) what to do about invoices that were paid before this task: "succeed" (status
@@ -124,23 +128,22 @@ class PayInvoicesOperator(PaymentListOperator):
         from airflow_provider_bitrix24.at_most_once.operations.pay_invoice import PayInvoice
         from airflow_provider_bitrix24.operators.list_report import Item
 
-        fields = ("invoice_id", "pay_system_id", "bx_rest_handler", "expected_amount", "expected_currency")
+        fields = ("invoice_id", "account_number", "pay_system_id", "bx_rest_handler", *EXPECTED)
         rows = read_rows(self.invoices, "invoices", id_field="invoice_id", fields=fields)
         max_amount = self.limit()
 
-        def operation(row: Row) -> PayInvoice:
+        def check(row: Row) -> Callable[..., PayInvoice]:
             pay_system_id, handler = self._pay_system(row)
-            return PayInvoice(
+            return partial(
+                PayInvoice,
                 portal=self.hook.portal,
-                invoice_id=positive_id(row.get("invoice_id"), row.named("invoice_id")),
                 pay_system_id=pay_system_id,
                 bx_rest_handler=handler,
                 expected=expected_money(row.get("expected_amount"), row.get("expected_currency"), where=row.named("")),
                 max_amount=max_amount,
             )
 
-        operations = each(operation, rows)
-        pairs = list(zip(rows, operations, strict=True))
+        pairs = with_ids(rows, check, "invoice_id", lambda numbers: self.hook.find_invoices(account_numbers=numbers))
         refuse_duplicates(((row, one.subject) for row, one in pairs), "Each invoice is paid once: remove one of them.")
         return [Item(row.where, one) for row, one in pairs]
 
@@ -151,22 +154,20 @@ class PayInvoicesOperator(PaymentListOperator):
         handler = row.get("bx_rest_handler") if own else self.bx_rest_handler
         if (system is None) == (handler is None):
             raise Bitrix24ConfigError(
-                f"{row.where}: give exactly one of pay_system_id and bx_rest_handler, in the row or for all. Nothing "
-                "was sent."
+                f"{row.where}: give exactly one of pay_system_id and bx_rest_handler, in the row or for all.", NOT_SENT
             )
         if handler is not None and (not isinstance(handler, str) or not handler.strip()):
             raise Bitrix24ConfigError(
-                f"{row.named('bx_rest_handler')} must be the code of a REST handler, not {shown(handler)}. Nothing was "
-                "sent."
+                f"{row.named('bx_rest_handler')} must be the code of a REST handler, not {shown(handler)}.", NOT_SENT
             )
         return optional_id(system, row.named("pay_system_id")), handler
 
-    def foresee(self, items: Sequence[Item]) -> Foresight:
+    def preview(self, items: Sequence[Item]) -> Preview:
         """Read all invoices."""
-        from airflow_provider_bitrix24.at_most_once.foresight import foresee_invoices
+        from airflow_provider_bitrix24.at_most_once.preview import preview_invoices
 
         operations: Any = [item.operation for item in items]
-        return self.hook.run(foresee_invoices(self.hook.client, operations))
+        return self.hook.run(preview_invoices(self.hook.client, operations))
 
 
 class PayCrmPaymentsOperator(PaymentListOperator):
@@ -177,9 +178,9 @@ class PayCrmPaymentsOperator(PaymentListOperator):
     All rows are checked, and all payments are read, before the first one is marked. A payment that fails does not stop
     the others. A later attempt, a cleared task or another run goes on with what is not done.
 
-    :param payments: (templated) ids, or mappings with ``payment_id`` and, if wanted, ``expected_amount`` and
-        ``expected_currency``: a list, the output of another task, or the path of a CSV or JSONL file with such columns
-        (any path of Airflow's object storage).
+    :param payments: (templated) ids, or mappings with ``payment_id`` or ``account_number`` and, if wanted,
+        ``expected_amount`` and ``expected_currency``: a list, the output of another task, or the path of a CSV or JSONL
+        file with such columns (any path of Airflow's object storage).
     :param allow_zero: mark also payments of 0; by default they are refused, because an order of 0 would count as paid.
     :param if_paid: (templated) what to do about payments that were paid before this task: "succeed" (status
         ``already_paid``), or "fail" (status ``refused``).
@@ -197,7 +198,8 @@ class PayCrmPaymentsOperator(PaymentListOperator):
     :param journal_conn_id: (templated) Airflow connection of a database (postgres, mysql, sqlite) that keeps the
         journal, so that other runs know it. By default the option ``[bitrix24] journal_conn_id``, else Airflow's task
         state store (3.3); "task_state" for the latter whatever the option says.
-    :param bitrix24_conn_id: (templated) Airflow connection; its webhook needs the scope ``crm``.
+    :param bitrix24_conn_id: (templated) Airflow connection; its webhook needs the scope ``crm``; for numbers also
+        ``sale``, and an administrator.
     :return: as that of :class:`PayInvoicesOperator`.
     """
 
@@ -250,30 +252,31 @@ class PayCrmPaymentsOperator(PaymentListOperator):
         from airflow_provider_bitrix24.at_most_once.operations.pay_crm_payment import PayCrmPayment
         from airflow_provider_bitrix24.operators.list_report import Item
 
-        fields = ("payment_id", "expected_amount", "expected_currency")
+        fields = ("payment_id", "account_number", *EXPECTED)
         rows = read_rows(self.payments, "payments", id_field="payment_id", fields=fields)
         allow_zero, max_amount = switch(self.allow_zero, "allow_zero"), self.limit()
 
-        def operation(row: Row) -> PayCrmPayment:
-            return PayCrmPayment(
+        def check(row: Row) -> Callable[..., PayCrmPayment]:
+            return partial(
+                PayCrmPayment,
                 portal=self.hook.portal,
-                payment_id=positive_id(row.get("payment_id"), row.named("payment_id")),
                 expected=expected_money(row.get("expected_amount"), row.get("expected_currency"), where=row.named("")),
                 allow_zero=allow_zero,
                 max_amount=max_amount,
             )
 
-        operations = each(operation, rows)
-        pairs = list(zip(rows, operations, strict=True))
+        pairs = with_ids(
+            rows, check, "payment_id", lambda numbers: self.hook.find_crm_payments(account_numbers=numbers)
+        )
         refuse_duplicates(((row, one.subject) for row, one in pairs), "Each payment is paid once: remove one of them.")
         return [Item(row.where, one) for row, one in pairs]
 
-    def foresee(self, items: Sequence[Item]) -> Foresight:
+    def preview(self, items: Sequence[Item]) -> Preview:
         """Read all payments."""
-        from airflow_provider_bitrix24.at_most_once.foresight import foresee_payments
+        from airflow_provider_bitrix24.at_most_once.preview import preview_payments
 
         operations: Any = [item.operation for item in items]
-        return self.hook.run(foresee_payments(self.hook.client, operations))
+        return self.hook.run(preview_payments(self.hook.client, operations))
 
 
 class AddCrmPaymentsOperator(PaymentListOperator):
@@ -415,8 +418,9 @@ class AddCrmPaymentsOperator(PaymentListOperator):
         key = business_key(given_key, row.named("idempotency_key"))
         if named_journal(self.journal_conn_id) is None and not self.tag:
             raise Bitrix24ConfigError(
-                f"{row.named('idempotency_key')} {shown(key)} needs a journal that all runs share. Nothing was sent. "
-                "Set journal_conn_id or tag=True, or leave idempotency_key out for one payment in each run."
+                f"{row.named('idempotency_key')} {shown(key)} needs a journal that all runs share.",
+                NOT_SENT,
+                "Set journal_conn_id or tag=True, or leave idempotency_key out for one payment in each run.",
             )
         return f"key:{key}"
 
@@ -429,15 +433,16 @@ class AddCrmPaymentsOperator(PaymentListOperator):
     def _refuse_total_of_empty_payments(self, operations: Sequence[AddCrmPayment]) -> None:
         if self.max_total is not None and not all(one.fill_products or one.products for one in operations):
             raise Bitrix24ConfigError(
-                "max_total limits what product rows add up to, and payments without products are added with the sum 0. "
-                "Nothing was sent. Set fill_products=True, give products in each row, or leave max_total out."
+                "max_total limits what product rows add up to, and payments without products are added with the sum 0.",
+                NOT_SENT,
+                "Set fill_products=True, give products in each row, or leave max_total out.",
             )
 
-    def foresee(self, items: Sequence[Item]) -> Foresight | None:
+    def preview(self, items: Sequence[Item]) -> Preview | None:
         """Read the product rows, if their sum is limited."""
         if self.max_total is None:
             return None
-        from airflow_provider_bitrix24.at_most_once.foresight import foresee_products
+        from airflow_provider_bitrix24.at_most_once.preview import preview_products
 
         operations: Any = [item.operation for item in items]
-        return self.hook.run(foresee_products(self.hook.client, operations))
+        return self.hook.run(preview_products(self.hook.client, operations))

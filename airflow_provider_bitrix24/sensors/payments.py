@@ -30,7 +30,7 @@ from airflow_provider_bitrix24.links.bitrix24 import (
     InvoiceLink,
     SmartInvoiceLink,
 )
-from airflow_provider_bitrix24.operators.arguments import given, refuse_lost
+from airflow_provider_bitrix24.operators.arguments import RemembersArguments, given, refuse_lost
 from airflow_provider_bitrix24.operators.numbers import by_number, look_up, refuse_unless_one
 from airflow_provider_bitrix24.operators.rendering import LiteralText
 from airflow_provider_bitrix24.sensors.ids import OneOrMany, read_ids, read_numbers
@@ -48,7 +48,7 @@ DEFERRAL_GRACE = timedelta(minutes=5)
 """How long after the trigger's own end Airflow waits for it, in case no triggerer runs."""
 
 
-class PaidSensor(LiteralText, BaseSensorOperator):
+class PaidSensor(RemembersArguments, LiteralText, BaseSensorOperator):
     """The waiting that both sensors share.
 
     :meta private:
@@ -234,9 +234,15 @@ class InvoicePaidSensor(PaidSensor):
     link = InvoiceLink
 
     def __init__(
-        self, *, invoice_id: OneOrMany | None = None, account_number: str | Sequence[str] | None = None, **kwargs: Any
+        self,
+        *,
+        invoice_id: OneOrMany | None = None,
+        account_number: str | Sequence[str] | None = None,
+        bitrix24_conn_id: str = Bitrix24Hook.default_conn_name,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(bitrix24_conn_id=bitrix24_conn_id, deferrable=deferrable, **kwargs)
         self.invoice_id = invoice_id
         self.account_number = account_number
         self.were_given = given(self)
@@ -303,9 +309,11 @@ class CrmPaymentPaidSensor(PaidSensor):
         account_number: str | Sequence[str] | None = None,
         entity_type_id: int | str | None = None,
         entity_id: int | str | None = None,
+        bitrix24_conn_id: str = Bitrix24Hook.default_conn_name,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(bitrix24_conn_id=bitrix24_conn_id, deferrable=deferrable, **kwargs)
         self.payment_id = payment_id
         self.account_number = account_number
         self.entity_type_id = entity_type_id

@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_bitrix24.api import calls, queries, tags
 from airflow_provider_bitrix24.api.batch import Reference
 from airflow_provider_bitrix24.api.io import Effect, SendDeadline, Unknown
-from airflow_provider_bitrix24.at_most_once.commands import Send
+from airflow_provider_bitrix24.at_most_once.course import SendCall
 from airflow_provider_bitrix24.at_most_once.sending import send_one
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ConfigError,
@@ -36,7 +36,7 @@ def answer(results: Any, errors: Any = ()) -> Any:
 
 
 def read(results: Any, errors: Any = (), tag: str | None = TAG) -> Play:
-    query = queries.Evidence(
+    query = queries.CandidatePayments(
         entity_id=4, entity_type_id=2, user_id=1, since=1_763_800_000.9, until=1_763_800_155.0, tag=tag
     )
     return play(queries.ask(client(), query), answer(results, errors))
@@ -45,7 +45,7 @@ def read(results: Any, errors: Any = (), tag: str | None = TAG) -> Play:
 def adds_tagged(outcome: Any, **more: Any) -> Play:
     """Add a payment with a tag, as the engine does."""
     call = calls.crm_item_payment_add(entity_id=4, entity_type_id=2, **more)
-    return play(send_one(client(), Send(call=call, digest="k", deadline=DEADLINE, tag=TAG)), outcome)
+    return play(send_one(client(), SendCall(call=call, digest="k", deadline=DEADLINE, tag=TAG)), outcome)
 
 
 def commands(played: Play) -> dict[str, str]:

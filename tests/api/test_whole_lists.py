@@ -142,7 +142,9 @@ def batch(results: Any, **more: Any) -> Any:
 
 
 def evidence(results: Any, *outcomes: Any, known: Any = (), tag: str | None = None, **more: Any) -> Play:
-    query = queries.Evidence(entity_id=4, entity_type_id=2, user_id=1, since=100.0, until=200.0, tag=tag, known=known)
+    query = queries.CandidatePayments(
+        entity_id=4, entity_type_id=2, user_id=1, since=100.0, until=200.0, tag=tag, known=known
+    )
     return play(queries.ask(client(), query), batch(results, **more), *outcomes)
 
 

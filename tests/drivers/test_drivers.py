@@ -204,7 +204,7 @@ FAULTS: dict[str, tuple[Any, Bitrix24Error | None, Bitrix24Error | None]] = {
         sends(
             http_response(HTML, status="302 Found", headers=f"Location: https://new.bitrix24.com/rest/1/{SECRET}/x\r\n")
         ),
-        Bitrix24ConfigError(...),
+        Bitrix24ConfigError(..., ..., ...),
         Bitrix24OutcomeUnknown(METHOD, False, None, ...),
     ),
     "not found under 200, as a number": (

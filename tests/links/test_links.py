@@ -113,7 +113,8 @@ def test_a_resumed_task_looks_only_for_links_that_there_can_be(
 def test_a_task_that_has_just_run_looks_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
     reads = Reads(monkeypatch)
     operator = AddCrmPaymentOperator(task_id="t", entity_id=7)
-    context: Any = {"ti": SimpleNamespace(xcom_push=lambda key, value: None), "task": operator}
+    ti = SimpleNamespace(xcom_push=lambda key, value: None, task=operator)
+    context: Any = {"ti": ti, "task": AddCrmPaymentOperator(task_id="t", entity_id=7)}  # so it is on Airflow 3.1.0
     DealLink().persist(context, origin="https://acme.bitrix24.com", object_id=7)
     found = [link.get_link(operator, ti_key=None) for link in operator.operator_extra_links]
     assert found == ["https://acme.bitrix24.com/crm/deal/details/7/", "", ""]

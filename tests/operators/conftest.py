@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS, AIRFLOW_V_3_4_PLUS
 
 from airflow_provider_bitrix24.operators import journals
 from airflow_provider_bitrix24.operators.base import PaymentOperator
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SHORT = {
     "allow_http": True,
@@ -21,6 +24,9 @@ SHORT = {
     "read_timeout": 2,
     "read_lag": 0.2,
 }
+
+
+NEEDS_TASK_STATE = pytest.mark.skipif(not AIRFLOW_V_3_3_PLUS, reason="needs the task state")
 
 
 class Store:
@@ -107,6 +113,13 @@ def forgetful_task(monkeypatch: pytest.MonkeyPatch) -> Task:
     task = Task(store=False)
     task.new_ids = False
     return task
+
+
+@pytest.fixture(params=[pytest.param("task_state", marks=NEEDS_TASK_STATE), "database"])
+def journal_conn_id(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each journal, as an operator's argument names it."""
+    monkeypatch.setenv("AIRFLOW_CONN_DATABASE", f"sqlite:///{tmp_path / 'each.db'}")
+    return str(request.param)
 
 
 @pytest.fixture

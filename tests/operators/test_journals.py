@@ -16,6 +16,8 @@ from airflow_provider_bitrix24.journal.sql import SqlJournal
 from airflow_provider_bitrix24.operators.journals import journal_of
 from airflow_provider_bitrix24.operators.payments import AddCrmPaymentOperator, PayInvoiceOperator
 from airflow_provider_bitrix24.sql import Database
+from tests.operators.test_forgotten import undone
+from tests.operators.test_operators import EACH, OPERATORS, write_requests
 from tests.tools.payments import JournalPage
 
 if TYPE_CHECKING:
@@ -61,6 +63,21 @@ def test_with_a_database_airflow_may_delete_its_state(
     again = add(journal_conn_id=database).execute(task.context)
     assert (again["payment_id"], again["outcome"]) == (first["payment_id"], "existing")
     assert len(added(portal)) == 1
+
+
+@EACH
+def test_a_task_that_is_cleared_without_any_journal_names_no_command(
+    portal: Any, forgetful_task: Task, operation: str
+) -> None:
+    OPERATORS[operation]().execute(forgetful_task.context)
+    undone(portal, operation)
+    forgetful_task.clear()
+    with pytest.raises(AirflowFailException, match="PaymentAmbiguous: The journal has lost what earlier") as caught:
+        OPERATORS[operation]().execute(forgetful_task.context)
+    assert "There is no journal that would keep a decision" in str(caught.value)
+    assert "start a new run of the DAG" in str(caught.value)
+    assert "resolve" not in str(caught.value)
+    assert len(write_requests(portal, operation)) == 1
 
 
 def test_without_any_journal_it_is_said(portal: Any, forgetful_task: Task, capfd: pytest.CaptureFixture[str]) -> None:

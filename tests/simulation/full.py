@@ -28,13 +28,16 @@ def _chunk(name: str, count: int, journal: str, stride: int) -> Tally:
         return campaign_of_chunks(name, count, journal, database, stride=stride)
 
 
-def main(operations: list[str], journals: list[str], stride: int, *, chunks: bool = False) -> int:
+def main(
+    operations: list[str], journals: list[str], stride: int, *, chunks: bool = False, processes: int | None = None
+) -> int:
     """Run it; 1 if the protocol was broken.
 
     :param chunks: chunks of two and three operations instead of single ones.
+    :param processes: how many at the same time; by default as many as there are cores.
     """
     broken = cases = space = 0
-    with ProcessPoolExecutor() as pool:
+    with ProcessPoolExecutor(processes) as pool:
         if chunks:
             kept = [journal for journal in journals if journal != "none"]
             some = [(name, count, journal) for name in LISTS for count in (2, 3) for journal in kept]
@@ -55,5 +58,8 @@ if __name__ == "__main__":
     parser.add_argument("--journals", nargs="+", choices=JOURNALS, default=list(JOURNALS), metavar="JOURNAL")
     parser.add_argument("--stride", type=int, default=1, help="of the cases with two strikes, every how many-th")
     parser.add_argument("--chunks", action="store_true", help="chunks of two and three operations")
-    arguments = parser.parse_args()
-    sys.exit(main(arguments.operations, arguments.journals, arguments.stride, chunks=arguments.chunks))
+    parser.add_argument(
+        "--processes", type=int, help="how many at the same time; by default as many as there are cores"
+    )
+    given = parser.parse_args()
+    sys.exit(main(given.operations, given.journals, given.stride, chunks=given.chunks, processes=given.processes))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.simulation.campaign import Operation
     from tests.simulation.virtual_journals import VirtualDatabase
 
-TABLES = ("bitrix24_journal", "bitrix24_claim", "bitrix24_observation")
+TABLES = ("bitrix24_journal", "bitrix24_claim", "bitrix24_late_reply")
 
 
 def forget(world: World) -> None:

@@ -84,7 +84,7 @@ def test_the_portals_answer_is_not_forgotten(people: str, database: VirtualDatab
         assert there(world) == [1033, 1034]
     else:
         assert isinstance(outcome.error, PaymentNotApplied)
-        assert "Payment 1033 of deal 1 was added, as the portal answered" in str(outcome.error)
+        assert "Payment 1033 of deal 1 was added according to the portal's reply" in str(outcome.error)
     assert added(world) == [1033]
     assert len(writes(world)) == 1
     assert (entry_of(world).payment_id, entry_of(world).evidence) == (1033, "response")
@@ -101,7 +101,7 @@ def test_a_yes_to_a_mark_is_not_forgotten(database: VirtualDatabase) -> None:
     world.advance(1000)
     error = world.worker("a", 2).attempt(pay.do).error
     assert isinstance(error, PaymentNotApplied)
-    assert "The portal accepted the mark of invoice 2" in str(error)
+    assert "The portal accepted the request to mark invoice 2 as paid" in str(error)
     assert len(writes(world, pay.key(world))) == 1
 
 

@@ -1,4 +1,4 @@
-"""What people decide, and what becomes of it when things have changed meanwhile."""
+"""What people decide, and how it is carried out when things have changed meanwhile."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_prices_that_rise_while_nobody_works_are_not_filled_in(database: Virtual
         row.price = Decimal(50_000)
     outcome = world.worker("a", 2).attempt(do)
     assert isinstance(outcome.error, PaymentMismatch)
-    assert "more than the max_amount 2000" in str(outcome.error)
+    assert "the max_amount of this task is 2000" in str(outcome.error)
     assert [entry for entry in world.portal.ledger if entry["event"] == "product_added"] == []
 
 
@@ -200,7 +200,7 @@ def test_what_a_person_has_set_aside_is_named(
     logged = [record.getMessage() for record in caplog.records]
     assert len([line for line in logged if "no new payment" in line]) == 3
     assert all(words in line for line in logged if "no new payment" in line or "decided" in line)
-    assert all("no new payment is there" not in line for line in logged)
+    assert all("no new payment" not in line for line in logged)
     entry = entry_of(world)
     assert [decided.set_aside for decided in entry.decisions] == [(1033, 1034)]
     assert words in str(entry.sends[0].portal_message)
@@ -281,7 +281,7 @@ def test_a_wrong_claim_is_ended_by_a_person(database: VirtualDatabase) -> None:
     refused = entry_of(world).decisions[-1].refused
     assert entry_of(world).state == "needs_decision"
     assert refused is not None
-    assert refused.startswith("Payment 1033 (person) looks like that of the key")
+    assert refused.startswith("Payment 1033 (person) may be that of the key")
     resolve(world, "abandon", key="key-b")
     given_up = entry_of(world, "key-b")
     assert (given_up.state, given_up.payment_id, given_up.dismissed) == ("abandoned", None, ())

@@ -13,9 +13,9 @@ from airflow_provider_bitrix24.exceptions import (
     PaymentAmbiguous,
     PaymentRefused,
 )
-from airflow_provider_bitrix24.journal.commands import TaskName
 from airflow_provider_bitrix24.journal.inspect import TaskEntrySource
 from airflow_provider_bitrix24.journal.task_state import DECISIONS, DOCUMENT
+from airflow_provider_bitrix24.journal.terminal import TaskName
 from airflow_provider_bitrix24.sandbox.faults import Fault
 from tests.simulation.campaign import KEY
 from tests.simulation.stories import (

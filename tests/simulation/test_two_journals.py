@@ -170,7 +170,7 @@ def test_who_was_asked_about_a_payment_does_not_take_it_from_another_key(
     resolve(world, "use_payment", 1033)
     error = world.worker("a", 3).attempt(adding()).error
     assert isinstance(error, PaymentAmbiguous)
-    assert "Payment 1033 (person) looks like that of the key" in str(error)
+    assert "Payment 1033 (person) may be that of the key" in str(error)
     assert (entry_of(world).state, entry_of(world).payment_id) == ("needs_decision", None)
 
 

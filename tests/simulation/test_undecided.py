@@ -185,7 +185,7 @@ def test_who_adopts_what_is_gone_has_nothing_added(journal: str, database: Virtu
 # -- the other keys on the object
 
 
-def rivals(world: World) -> PaymentAmbiguous:
+def unresolved_keys(world: World) -> PaymentAmbiguous:
     """Two keys were sent to one deal at the same time, and both replies were lost: key b cannot tell."""
     world.director = Script({"a": {3: "drop_after", 4: lambda: b_is_lost(world)}, "b": {3: "drop_after"}})
     asked = world.worker("a", 1).attempt(adding()).error
@@ -200,24 +200,24 @@ def b_is_lost(world: World) -> None:
 
 def test_the_question_names_the_other_key(database: VirtualDatabase) -> None:
     world = World("sql", database)
-    asked = rivals(world)
+    asked = unresolved_keys(world)
     assert "The key 'key-b' may have added it as well" in str(asked)
     assert "journal resolve key-b --conn-id" in str(asked)
     entry = entry_of(world)
-    assert entry.rivals == ("key-b",)
+    assert entry.unresolved_keys == ("key-b",)
     assert report.line(entry)[2:] == ["  ambiguous because of the key key-b"]
     assert any(line.startswith("because of  key-b") for line in report.details(entry))
 
 
 def test_a_payment_that_a_person_gave_to_the_other_key_is_not_ours(database: VirtualDatabase) -> None:
     world = World("sql", database)
-    asked = rivals(world)
+    asked = unresolved_keys(world)
     assert len(asked.candidates) == 2
     ours, theirs = asked.candidates
     resolve(world, "use_payment", theirs, key="key-b")
     assert receipt_of(world.worker("b", 2).attempt(adding("key-b"))) == ("created", "person", theirs)
     assert receipt_of(world.worker("a", 2).attempt(adding())) == ("created", "only_new_payment", ours)
-    assert entry_of(world).rivals == ()
+    assert entry_of(world).unresolved_keys == ()
     assert (writes(world), writes(world, "key-b")) == ([ADD], [ADD])
 
 
@@ -252,7 +252,7 @@ def test_what_the_key_that_was_given_up_cannot_have_made_is_ours(given_up: bool,
         assert receipt_of(outcome) == ("created", "only_new_payment", 1035)
     else:
         assert isinstance(outcome.error, PaymentAmbiguous)
-        assert entry_of(world).rivals == ("key-b",)
+        assert entry_of(world).unresolved_keys == ("key-b",)
         resolve(world, "abandon", key="key-b")
         assert receipt_of(world.worker("a", 2).attempt(adding())) == ("created", "only_new_payment", 1035)
     assert (writes(world), writes(world, "key-b")) == ([ADD], [ADD])

@@ -88,7 +88,7 @@ class Watched:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._journal, name)
-        if name not in ("observed_payments", "claims_of_others", "rivals", "others"):
+        if name not in ("late_replies", "claims_of_others", "unresolved_keys", "others"):
             return found
         return lambda *args, **kwargs: self._worker.effect(f"journal.{name}", lambda: found(*args, **kwargs))
 

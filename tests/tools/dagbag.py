@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ def load_dags() -> dict[str, Any]:
         from airflow.dag_processing.bundles.manager import DagBundlesManager
         from airflow.models.dagbag import DagBag, sync_bag_to_db
 
+        sys.path.append(str(folder))  # as Airflow's own processes do
         bag = DagBag(dag_folder=folder, bundle_path=folder)
         DagBundlesManager().sync_bundles_to_db()
         sync_bag_to_db(bag, "dags-folder", None)

@@ -213,7 +213,7 @@ MUTATIONS = [
     ),
     Mutation(
         "rivals",
-        "if attempt.journal.knows_rivals and shown.fitting is not None:",
+        "if attempt.journal.is_shared and shown.fitting is not None:",
         "test_what_a_rival_may_have_added_is_for_a_person",
     ),
     Mutation(

@@ -15,6 +15,16 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, task_group
 
+from airflow_provider_bitrix24.operators.payment_changes import (
+    DeleteCrmPaymentOperator,
+    PayPaymentOperator,
+    UnpayCrmPaymentOperator,
+)
+from airflow_provider_bitrix24.operators.payment_lists import (
+    AddCrmPaymentsOperator,
+    PayCrmPaymentsOperator,
+    PayInvoicesOperator,
+)
 from airflow_provider_bitrix24.operators.payments import (
     AddCrmPaymentOperator,
     PayCrmPaymentOperator,
@@ -32,18 +42,39 @@ START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 """The logical date of runs that have one."""
 LIMITED: Final = "limited"
 """The DAG and connection of a portal with a small limit of operating time."""
+OUTCOMES: Final = ("succeeded", "unknown")
+"""What the first attempt ends with: a receipt, or killed after the portal executed the call."""
+SUCCEEDED: Final = OUTCOMES[:1]
+CARD: Final = 8
+"""A pay system with a REST handler."""
+DEALS: Final = range(51, 55)
+PAYMENTS: Final = range(1033, 1043)
+"""What the portals have beside the objects of a fresh sandbox: empty deals, and unpaid payments by card."""
+PAID: Final = PAYMENTS[:2]
+"""Those of the payments that are paid."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """An operator with its arguments, and the objects of a fresh sandbox that it works on."""
+    """An operator with its arguments, and the objects that it works on.
+
+    An operator that works on a list has tuples of objects.
+    """
 
     operator: Any
     method: str
     event: str
     argument: str
-    objects: Sequence[int]
+    objects: Sequence[int] | Sequence[tuple[int, ...]]
     more: Mapping[str, Any] = field(default_factory=dict)
+    named: str = ""
+    """How the ledger names an object, if not as the argument."""
+    outcomes: Sequence[str] = OUTCOMES
+
+    @property
+    def fact(self) -> str:
+        """How the ledger names an object."""
+        return self.named or self.argument
 
 
 SUBJECTS: Final = {
@@ -85,9 +116,61 @@ SUBJECTS: Final = {
         objects=(1, 2),
         more={"fill_products": True},
     ),
+    "card": Subject(
+        operator=PayPaymentOperator,
+        method="sale.paysystem.pay.payment",
+        event="payment_paid",
+        argument="payment_id",
+        objects=PAYMENTS[2:4],
+        more={"pay_system_id": CARD, "allow_zero": True},
+        outcomes=SUCCEEDED,
+    ),
+    "unpay": Subject(
+        operator=UnpayCrmPaymentOperator,
+        method="crm.item.payment.unpay",
+        event="payment_unpaid",
+        argument="payment_id",
+        objects=PAID,
+        outcomes=SUCCEEDED,
+    ),
+    "delete": Subject(
+        operator=DeleteCrmPaymentOperator,
+        method="crm.item.payment.delete",
+        event="payment_deleted",
+        argument="payment_id",
+        objects=PAYMENTS[4:6],
+        outcomes=SUCCEEDED,
+    ),
+    "invoices": Subject(
+        operator=PayInvoicesOperator,
+        method="sale.paysystem.pay.invoice",
+        event="invoice_paid",
+        argument="invoices",
+        objects=((7, 8), (9, 10)),
+        more={"pay_system_id": 31},
+        named="invoice_id",
+        outcomes=SUCCEEDED,
+    ),
+    "payments": Subject(
+        operator=PayCrmPaymentsOperator,
+        method="crm.item.payment.pay",
+        event="payment_paid",
+        argument="payments",
+        objects=(tuple(PAYMENTS[6:8]), tuple(PAYMENTS[8:])),
+        more={"allow_zero": True},
+        named="payment_id",
+        outcomes=SUCCEEDED,
+    ),
+    "adds": Subject(
+        operator=AddCrmPaymentsOperator,
+        method=ADD,
+        event="payment_added",
+        argument="items",
+        objects=(tuple(DEALS[:2]), tuple(DEALS[2:])),
+        named="entity_id",
+        outcomes=SUCCEEDED,
+    ),
 }
-OUTCOMES: Final = ("succeeded", "unknown")
-"""What the first attempt ends with: a receipt, or killed after the portal executed the call."""
 JOURNALS: Final = {"state": {}, "sql": {"journal_conn_id": "journal"}}
 """Airflow 3.3 and newer always have a task state, so there is no case without any journal."""
 LOOPS: Final = ("loop_iteration", "loop_run") if AIRFLOW_V_3_4_PLUS else ()
@@ -134,12 +217,22 @@ class Combination:
         return connection_id(self.dag_id, self.outcome)
 
     @property
-    def objects(self) -> Sequence[int]:
-        """The objects, one for each map index or iteration. A loop adds its payments to one deal, one after another."""
-        objects = SUBJECTS[self.subject].objects
+    def values(self) -> Sequence[Any]:
+        """What the argument is, for each map index or iteration. A loop adds its payments to the same deals again."""
+        values = SUBJECTS[self.subject].objects
         if self.way in LOOPS:
-            return objects[:1] * 2 if self.subject in ("add", "tag") else objects
-        return objects if self.way == "mapped_index" else objects[:1]
+            return [*values[:1]] * 2 if self.subject in ("add", "tag", "adds") else values
+        return values if self.way == "mapped_index" else values[:1]
+
+    @property
+    def objects(self) -> list[int]:
+        """All objects, each as often as something is done with it."""
+        return [one for position in range(len(self.values)) for one in self.objects_at(position)]
+
+    def objects_at(self, position: int) -> Sequence[int]:
+        """Return the objects of a map index or iteration."""
+        value = self.values[position]
+        return value if isinstance(value, tuple) else (value,)
 
 
 def connection_id(dag_id: str, outcome: str) -> str:
@@ -147,7 +240,11 @@ def connection_id(dag_id: str, outcome: str) -> str:
     return f"{dag_id}_{outcome}"
 
 
-COMBINATIONS: Final = [Combination(*parts) for parts in product(WAYS, JOURNALS, SUBJECTS, OUTCOMES)]
+COMBINATIONS: Final = [
+    Combination(way, journal, name, outcome)
+    for way, journal, (name, subject) in product(WAYS, JOURNALS, SUBJECTS.items())
+    for outcome in subject.outcomes
+]
 
 
 def clear_dag(way: str, journal: str) -> DAG:
@@ -197,13 +294,20 @@ def _paying(combination: Combination) -> Any:
         **({"allow_backfill": True} if combination.way == "backfill" else {}),
     }
     if combination.way == "mapped_index":
-        return subject.operator.partial(**arguments).expand(**{subject.argument: list(combination.objects)})
+        return subject.operator.partial(**arguments).expand(**{subject.argument: list(combination.values)})
     if combination.way not in LOOPS:
-        return subject.operator(**arguments, **{subject.argument: combination.objects[0]})
+        return subject.operator(**arguments, **{subject.argument: combination.values[0]})
 
     @task_group(group_id=f"loop_{combination.task_id}", prefix_group_id=False)
     def body() -> None:
-        arguments[subject.argument] = f"{{{{ {list(combination.objects)}[loop.index] }}}}"
+        arguments[subject.argument] = _in_iteration(combination.values)
         subject.operator(**arguments)
 
-    return body.loop(max_iterations=len(combination.objects))  # type: ignore[attr-defined]
+    return body.loop(max_iterations=len(combination.values))  # type: ignore[attr-defined]
+
+
+def _in_iteration(values: Sequence[Any]) -> Any:
+    """Return the template that each iteration renders to its value; a list of templates if the values are lists."""
+    if isinstance(values[0], tuple):
+        return [_in_iteration(column) for column in zip(*values, strict=True)]
+    return f"{{{{ {list(values)}[loop.index] }}}}"

@@ -19,7 +19,7 @@ from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_4_PLUS
 from airflow_provider_bitrix24.sandbox.portal import Portal
 from airflow_provider_bitrix24.sandbox.pytest_plugin import Sandbox
 from airflow_provider_bitrix24.sandbox.server import SandboxServer
-from tests.e2e.crash.clear_dags import COMBINATIONS, JOURNALS, LIMITED, Combination
+from tests.e2e.crash.clear_dags import CARD, COMBINATIONS, DEALS, JOURNALS, LIMITED, PAID, PAYMENTS, Combination
 from tests.e2e.crash.clears import ClearedDag, portal_names
 from tests.e2e.crash.runs import ENDED, Run, interrupted
 from tests.e2e.crash.stage import TABLE
@@ -105,7 +105,7 @@ def cleared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     services = Services(processes)
     with ExitStack() as servers:
         portals = {
-            conn_id: Sandbox(servers.enter_context(SandboxServer(Portal())))
+            conn_id: Sandbox(servers.enter_context(SandboxServer(stocked())))
             for conn_id, (dag_id, _) in portal_names().items()
             if dag_id in dag_ids
         }
@@ -135,6 +135,19 @@ def cleared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             services.remove()
         request.config.stash.setdefault(TABLE, []).extend(cleared.table())
         yield cleared
+
+
+def stocked() -> Portal:
+    """Return a portal that has more deals and payments than a fresh one, as `clear_dags` numbers them."""
+    portal = Portal()
+    for number in DEALS:
+        portal.create("deal", {"id": number, "title": f"Deal {number}"})
+    deal = portal.create("deal", {"title": "A deal with many payments"})
+    added = [portal.act.add_payment(2, int(deal), pay_system_id=CARD) for _ in PAYMENTS]
+    assert added == [*PAYMENTS]
+    for number in PAID:
+        portal.act.pay_payment(number)
+    return portal
 
 
 def write_dags(folder: Path, dag_ids: list[str]) -> set[str]:

@@ -123,6 +123,7 @@ def run_dag(runs: Runs, tmp_path: Path, finance_folder: Path, bitrix24_sandbox: 
     env = {
         "AIRFLOW_CONN_BITRIX24_DEFAULT": bitrix24_sandbox.connection,
         "AIRFLOW_CONN_PAYMENTS_JOURNAL": json.dumps({"conn_type": "sqlite", "host": str(tmp_path / "journal.db")}),
+        "AIRFLOW_CONN_FINANCE_DB": json.dumps({"conn_type": "sqlite", "host": str(finance_folder / "finance.db")}),
         "AIRFLOW_VAR_FINANCE_FOLDER": str(finance_folder),
     }
 

@@ -318,7 +318,7 @@ def test_the_180_days_are_nearly_over(application: Application, caplog: pytest.L
         held.save(Tokens(pair.access_token, pair.refresh_token, old, old + 3600))
     with caplog.at_level(logging.WARNING):
         Bitrix24Hook().call("profile")
-    assert "was not used for long and dies on" in caplog.text
+    assert "was not used for long and expires on" in caplog.text
 
 
 def test_new_tokens_are_masked_at_once(application: Application) -> None:

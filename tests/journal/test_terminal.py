@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from airflow_provider_bitrix24.journal import NullJournal
-from airflow_provider_bitrix24.journal.commands import InDatabase, TaskName
+from airflow_provider_bitrix24.journal.terminal import InDatabase, TaskName
 
 pytestmark = pytest.mark.libraries
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_provider_bitrix24.at_most_once import messages
-from airflow_provider_bitrix24.at_most_once.commands import find_others
+from airflow_provider_bitrix24.at_most_once.course import find_on_object
 from airflow_provider_bitrix24.at_most_once.record import CorruptEntry
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, PaymentInProgress, PaymentNotApplied
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_provider_bitrix24.at_most_once.attempt import Attempt
-    from airflow_provider_bitrix24.at_most_once.commands import Course
+    from airflow_provider_bitrix24.at_most_once.course import Course
     from airflow_provider_bitrix24.at_most_once.messages import Wording
     from airflow_provider_bitrix24.at_most_once.record import Record
 
 
-class Others:
+class OtherOperations:
     """The other operations on one object.
 
     :param undone_by: names of the operations that undo this one.
@@ -71,7 +71,7 @@ class Others:
         :raises Bitrix24ConfigError: an entry cannot be read, so that nobody knows what may still arrive.
         """
         if self.attempt.task.identity in self.attempt.record.earlier_tasks:
-            raise PaymentNotApplied(messages.undone_since(self.subject, self.words, self.attempt.denial))
+            raise PaymentNotApplied(*messages.undone_since(self.subject, self.words))
         yield from self.refuse_unsettled()
 
     def refuse_unsettled(self) -> Course[None]:
@@ -84,10 +84,10 @@ class Others:
         attempt = self.attempt
         for key, other in self._found.items():
             if isinstance(other, CorruptEntry):
-                raise Bitrix24ConfigError(messages.other_is_corrupt(self.subject, key, other.why, attempt.denial))
+                raise Bitrix24ConfigError(*messages.other_is_corrupt(self.subject, key, other.why))
             pending = other.pending_send()
             if pending is not None and pending.settle_until > attempt.portal_clock.at_the_earliest:
-                raise PaymentInProgress(messages.other_may_arrive(self.subject, pending.by, key, attempt.denial))
+                raise PaymentInProgress(*messages.other_may_arrive(self.subject, pending.by, key))
 
     def place(self, record: Record) -> Record:
         """Return the record that is about to be sent with its place after all that has ended."""
@@ -97,5 +97,5 @@ class Others:
         return record.placed(1 + max(places, default=0))
 
     def _read(self) -> Course[None]:
-        if not self.alone and self.attempt.journal.knows_rivals:
-            self._found = yield from find_others(self.subject)
+        if not self.alone and self.attempt.journal.is_shared:
+            self._found = yield from find_on_object(self.subject)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from airflow_provider_bitrix24.api.calls.payments import crm_item_payment_add
 from airflow_provider_bitrix24.api.models import Money
 from airflow_provider_bitrix24.api.products import choose_products, plan_products, value_of
-from airflow_provider_bitrix24.api.queries import Evidence as EvidenceQuery
-from airflow_provider_bitrix24.api.queries import ObjectBeforeAdding, PaymentsOfObject
+from airflow_provider_bitrix24.api.queries import CandidatePayments, ObjectBeforeAdding, PaymentsOfObject
 from airflow_provider_bitrix24.api.tags import tag_of
 from airflow_provider_bitrix24.api.values import ENTITY_NAMES
 from airflow_provider_bitrix24.at_most_once import messages
@@ -24,7 +23,7 @@ from airflow_provider_bitrix24.at_most_once.next_step import Observation, Record
 from airflow_provider_bitrix24.at_most_once.receipt import Receipt
 from airflow_provider_bitrix24.at_most_once.record import Snapshot
 from airflow_provider_bitrix24.at_most_once.write import ADDED_PAYMENT, Watch, Write, after_lost_attempt, after_reply
-from airflow_provider_bitrix24.exceptions import Bitrix24OutcomeUnknown, PaymentAmbiguous, PaymentRefused
+from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24OutcomeUnknown, PaymentAmbiguous, PaymentRefused
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.queries import Query
     from airflow_provider_bitrix24.api.tags import Shown
     from airflow_provider_bitrix24.at_most_once.attempt import Attempt
-    from airflow_provider_bitrix24.at_most_once.commands import Course
+    from airflow_provider_bitrix24.at_most_once.course import Course
     from airflow_provider_bitrix24.at_most_once.operations.add_crm_payment import AddCrmPayment
     from airflow_provider_bitrix24.at_most_once.record import Record
 
@@ -119,10 +118,10 @@ class AddWrite(Write):
             return Recorded(last="acknowledged")
         return super().recorded()
 
-    def seen(self) -> Observation:
+    def observation(self) -> Observation:
         """What the portal has shown."""
         self.replaced = not self.shown and self.existing() is not None
-        return super().seen()
+        return super().observation()
 
     # -- reading
 
@@ -140,7 +139,7 @@ class AddWrite(Write):
 
     def look_at_object(self) -> Course[None]:
         """Read the object, its payments and what else permits the call."""
-        self.view = yield from self.attempt.observe(self.before())
+        self.view = yield from self.attempt.read_before_send(self.before())
         self.user_id = self.view.profile.user_id
         self.prices = {row.id: row.price for row in self.view.rows}
         self.listed = self.view.shown.payments
@@ -167,11 +166,11 @@ class AddWrite(Write):
             return PaymentsOfObject(entity_id=self.entity_id, entity_type_id=self.entity_type_id, payment_ids=only)
         return self.evidence()
 
-    def evidence(self) -> EvidenceQuery:
+    def evidence(self) -> CandidatePayments:
         """Read all payments of the object, and which of them the connection's user has added since the first send."""
         record = self.attempt.record
         first, last = record.sends[0], record.sends[-1]
-        return EvidenceQuery(
+        return CandidatePayments(
             entity_id=self.entity_id,
             entity_type_id=self.entity_type_id,
             user_id=self.user_id,
@@ -273,10 +272,10 @@ class AddWrite(Write):
                 raise PaymentAmbiguous(messages.earlier_add_unknown(attempt.task, self.of))
         unpaid = self._unpaid() if self.wanted.if_unpaid_exists != "add" else []
         if unpaid and self.wanted.if_unpaid_exists == "fail":
-            raise PaymentRefused(messages.unpaid_exists(self.of, unpaid, attempt.denial))
+            raise PaymentRefused(messages.unpaid_exists(self.of, unpaid), NOT_SENT)
         if unpaid:
             raise PaymentAmbiguous(
-                messages.several_unpaid(self.of, unpaid, attempt.denial), tuple(payment.id for payment in unpaid)
+                *messages.several_unpaid(self.of, unpaid), candidates=tuple(payment.id for payment in unpaid)
             )
         if self.pay_system_id is not None:
             view.pay_systems.check_for_payment(self.pay_system_id)
@@ -290,7 +289,7 @@ class AddWrite(Write):
         plan = choose_products(rows, chosen, of=self.of) if chosen else plan_products(rows, of=self.of)
         total = value_of(rows, plan)
         if limit is not None and Money(total, "").exceeds(limit):
-            raise PaymentRefused(messages.rows_above_the_limit(self.of, total, limit, self.attempt.denial))
+            raise PaymentRefused(*messages.rows_above_the_limit(self.of, total, limit))
         return {str(row_id): quantity for row_id, quantity in plan.items()}
 
     def plan_for(self, payment: Payment) -> dict[str, int]:
@@ -363,9 +362,11 @@ class AddWrite(Write):
         """
         attempt, ambiguity = self.attempt, self._ambiguity
         if ambiguity is not None:
-            others = messages.rivals({key: attempt.journal.command("resolve", key) for key in ambiguity.rivals})
+            others = messages.unresolved_keys(
+                {key: attempt.journal.command("resolve", key) for key in ambiguity.unresolved_keys}
+            )
             question = f"{ambiguity.why}{others} {messages.NOT_AGAIN} {self.what_to_do}"
-            yield from attempt.ask(question, ambiguity.payment_ids, rivals=ambiguity.rivals)
+            yield from attempt.ask(question, ambiguity.payment_ids, unresolved_keys=ambiguity.unresolved_keys)
         yield from self.report()
         attempt.refuse_undecided()
         yield from self._leave_to_a_person(messages.added_too_often(self.of, attempt.record), ())
@@ -377,7 +378,7 @@ class AddWrite(Write):
     @property
     def what_to_do(self) -> str:
         """Advice for a person."""
-        return messages.what_to_do(self.of, self.attempt.how_to_decide() if self.attempt.journal.durable else None)
+        return messages.what_to_do(self.of, self.attempt.how_to_decide_if_kept())
 
     def receipt(self, payment: Payment, *, outcome: Literal["created", "existing"], recovered: bool) -> Receipt:
         """Return the receipt for what the portal shows."""

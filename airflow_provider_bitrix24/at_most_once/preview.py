@@ -17,15 +17,13 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.client import ApiClient
     from airflow_provider_bitrix24.api.io import Flow
     from airflow_provider_bitrix24.at_most_once.operations.add_crm_payment import AddCrmPayment
-    from airflow_provider_bitrix24.at_most_once.operations.mark import Mark
     from airflow_provider_bitrix24.at_most_once.operations.pay_crm_payment import PayCrmPayment
     from airflow_provider_bitrix24.at_most_once.operations.pay_invoice import PayInvoice
-
-DENIAL = "Nothing was sent."
+    from airflow_provider_bitrix24.at_most_once.operations.state_change import StateChange
 
 
 @dataclass(slots=True)
-class Foresight:
+class Preview:
     """What a list would send, by what the portal shows now."""
 
     amounts: dict[str, Decimal] = field(default_factory=dict)
@@ -47,50 +45,50 @@ class Foresight:
         return [money for money in sums if money.exceeds(limit)]
 
 
-def foresee_invoices(client: ApiClient, operations: Sequence[PayInvoice]) -> Flow[Foresight]:
+def preview_invoices(client: ApiClient, operations: Sequence[PayInvoice]) -> Flow[Preview]:
     """Read all legacy invoices of a list: two requests for up to 2,500.
 
     :raises Bitrix24Error: they cannot be read.
     """
     views = yield from read_before_invoices(client, invoice_ids=[one.invoice_id for one in operations])
-    return _foresee(operations, {f"invoice {number}": view for number, view in views.items()})
+    return _preview(operations, {f"invoice {number}": view for number, view in views.items()})
 
 
-def foresee_payments(client: ApiClient, operations: Sequence[PayCrmPayment]) -> Flow[Foresight]:
+def preview_payments(client: ApiClient, operations: Sequence[PayCrmPayment]) -> Flow[Preview]:
     """Read all payments of a list, 50 in a request.
 
     :raises Bitrix24Error: they cannot be read.
     """
     views = yield from read_before_marks(client, payment_ids=[one.payment_id for one in operations])
-    return _foresee(operations, {f"payment {number}": view for number, view in views.items()})
+    return _preview(operations, {f"payment {number}": view for number, view in views.items()})
 
 
-def _foresee(operations: Sequence[Mark], views: Mapping[str, Any]) -> Foresight:
-    foresight = Foresight()
+def _preview(operations: Sequence[StateChange], views: Mapping[str, Any]) -> Preview:
+    preview = Preview()
     for operation in operations:
         view = views.get(operation.subject)
         if view is None:
-            foresight.refused += 1
+            preview.refused += 1
         elif operation.thing(view).paid:
-            foresight.paid += 1
+            preview.paid += 1
         else:
             try:
-                operation.refuse(view, DENIAL)
+                operation.refuse(view)
             except Bitrix24Error:
-                foresight.refused += 1
+                preview.refused += 1
             else:
-                foresight.send(operation.thing(view).money)
-    return foresight
+                preview.send(operation.thing(view).money)
+    return preview
 
 
-def foresee_products(client: ApiClient, operations: Sequence[AddCrmPayment]) -> Flow[Foresight]:
+def preview_products(client: ApiClient, operations: Sequence[AddCrmPayment]) -> Flow[Preview]:
     """Read the product rows that a list of added payments would hold, 50 objects in a request.
 
     :raises Bitrix24Error: they cannot be read.
     """
     owners = [(one.entity_type_id, one.entity_id) for one in operations]
     rows = yield from read_available_of_many(client, list(dict.fromkeys(owners)))
-    foresight = Foresight()
+    preview = Preview()
     for operation, owner in zip(operations, owners, strict=True):
         free = rows[owner]
         try:
@@ -101,8 +99,8 @@ def foresee_products(client: ApiClient, operations: Sequence[AddCrmPayment]) -> 
             else:
                 plan = plan_products(free, of=operation.subject)
         except Bitrix24Error:
-            foresight.refused += 1
+            preview.refused += 1
         else:
             # Product rows do not say their currency: a limit holds for the sum of all.
-            foresight.send(Money(value_of(free, plan), ""))
-    return foresight
+            preview.send(Money(value_of(free, plan), ""))
+    return preview

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_bitrix24.at_most_once.messages.common import NOT_AGAIN, how_often, reply_words, sentence
+from airflow_provider_bitrix24.exceptions import NOT_SENT
 
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.models import Money
+    from airflow_provider_bitrix24.at_most_once.messages.common import Parts
     from airflow_provider_bitrix24.at_most_once.messages.wording import Wording
     from airflow_provider_bitrix24.at_most_once.record import Record, Send
     from airflow_provider_bitrix24.exceptions import Bitrix24OutcomeUnknown
@@ -18,31 +20,31 @@ LOOK_AT_PAYMENT: Final = (
 )
 LOOK_FOR_PAYMENT: Final = "open its deal or smart invoice in Bitrix24 and look whether the payment is still listed"
 HANDLER_TRAP: Final = (
-    "Bitrix24 answers true and does nothing when the pay system's handler only records payments (cash, bill, cash on "
+    "Bitrix24 returns true and does nothing when the pay system's handler only records payments (cash, bill, cash on "
     "delivery and the like), and also when saving failed on its side. Use a pay system for legacy invoices (kind "
     "CRM_INVOICE) with a REST handler; sale.paysystem.list shows kind and handler to administrators."
 )
 ORDER_HANDLER_TRAP: Final = (
-    "Bitrix24 answers true and does nothing when the pay system's handler only records payments (cash, bill, cash on "
+    "Bitrix24 returns true and does nothing when the pay system's handler only records payments (cash, bill, cash on "
     "delivery and the like), and also when saving failed on its side. Mark such a payment by PayCrmPaymentOperator "
     "(crm.item.payment.pay); sale.paysystem.list shows the handler to administrators."
 )
-INVOICE_TRAP: Final = "Bitrix24 answers true also when saving the invoice failed on its side."
+INVOICE_TRAP: Final = "Bitrix24 returns true also when saving the invoice failed on its side."
 PAYMENT_TRAP: Final = (
-    "Bitrix24 answers true also when saving the payment failed on its side, for example because the pay system or an "
+    "Bitrix24 returns true also when saving the payment failed on its side, for example because the pay system or an "
     "automation rule refused it."
 )
-_EITHER: Final = "either the portal ignored the call, or someone reverted it in the meantime"
+_EITHER: Final = "Either the portal ignored the call, or someone reverted it in the meantime"
 
 
 def marked(words: Wording) -> str:
     """The portal shows it, and this key has done it."""
-    return f"It HAS been {words.done}."
+    return f"This key {words.did.format('it')}."
 
 
 def marked_by_another(words: Wording) -> str:
     """The portal shows it, and it is not known that this key has done it."""
-    return f"Somebody else seems to have {words.did.format('it')}."
+    return f"Somebody else probably {words.did.format('it')}."
 
 
 def marked_already(words: Wording) -> str:
@@ -57,14 +59,14 @@ def marked_already_not_sent(words: Wording) -> str:
 
 def nothing_to_pay(what: str, money: Money) -> str:
     """An invoice for nothing."""
-    return f"{what} is for {money}: there is nothing to pay"
+    return f"{what} is for {money}: there is nothing to pay."
 
 
 def empty_payment(what: str, money: Money) -> str:
     """A payment of nothing."""
     return (
         f"{what} is for {money}: it is empty, and marking it would make an order of 0 count as fully paid. Put "
-        "products into it first (AddCrmPaymentOperator(fill_products=True) does), or say allow_zero=True"
+        "products into it first (AddCrmPaymentOperator(fill_products=True) does), or say allow_zero=True."
     )
 
 
@@ -88,7 +90,7 @@ def not_marked_any_more(what: str, when: object, task: str, where: str, how_to_d
     """It was paid, and somebody has set it back to unpaid; or the other way round."""
     then = f"{when}, by {task}" if when else f"by {task}"
     return (
-        f"{what} was {words.state} before ({then}), and is not {words.state} any more: somebody has {words.undone}. "
+        f"{what} was {words.state} before ({then}) and is no longer {words.state}: somebody has {words.undone}. "
         f"Nothing was sent by this attempt, and nothing is sent again automatically. {sentence(where)}. If that is "
         f"right, mark this task as successful. Else decide by {how_to_decide}; then clear this task."
     )
@@ -111,11 +113,11 @@ def mark_not_applied(subject: str, doubt: Bitrix24OutcomeUnknown | None, trap: s
     """The portal replied and does not show it."""
     if doubt is None:
         return (
-            f"The portal accepted the {words.noun} of {subject}, but does not show it as {words.state}: {_EITHER}. "
-            f"{trap} {mark_advice(where, words)}"
+            f"The portal accepted the request to {words.do.format(subject)}, but does not show it as {words.state}. "
+            f"{_EITHER}. {trap} {mark_advice(where, words)}"
         )
     return (
-        f"{reply_words(doubt)} when {subject} was {words.done}, and does not show it as {words.state}: {_EITHER}. "
+        f"{reply_words(doubt)} when {subject} was {words.done}. It does not show it as {words.state}. {_EITHER}. "
         f"Whether another attempt makes sense depends on the portal's words. {mark_advice(where, words)}"
     )
 
@@ -124,8 +126,8 @@ def earlier_mark_not_applied(subject: str, last: Send | None, where: str, words:
     """An earlier attempt has found out that it is not shown."""
     by, said = (last.by, last.portal_message) if last else ("", None)
     return (
-        f"{by} sent the {words.noun} of {subject}, and the portal answered ({said or 'true'}), but does not show it as "
-        f"{words.state}: {_EITHER}. Nothing was sent by this attempt. {mark_advice(where, words)}"
+        f"{by} sent the request to {words.do.format(subject)}. The portal replied ({said or 'true'}), but does not "
+        f"show it as {words.state}. {_EITHER}. Nothing was sent by this attempt. {mark_advice(where, words)}"
     )
 
 
@@ -142,17 +144,18 @@ def marked_too_often(what: str, record: Record, where: str, how_to_decide: str |
     if how_to_decide is not None:
         decide = f"then decide by {how_to_decide}, and clear this task"
     return (
-        f"{what} was {words.done} {how_often(len(sends))} for this key, and the portal does not show it: {_EITHER}. "
-        f"The last time: {sends[-1].portal_message or 'it answered true'}. {NOT_AGAIN} What to do: {where}; {decide}."
+        f"The request to {words.do.format(what.lower())} was sent {how_often(len(sends))} for this key, but the "
+        f"portal does not show it. {_EITHER}. Last reply: {sends[-1].portal_message or 'true'}. {NOT_AGAIN} What to "
+        f"do: {where}; {decide}."
     )
 
 
 def marked_object_is_gone(what: str, doubt: Bitrix24OutcomeUnknown | None, words: Wording) -> str:
     """It was deleted after it was marked."""
-    accepted = f"the portal accepted the {words.noun}" if doubt is None else reply_words(doubt)
+    accepted = "the portal accepted it" if doubt is None else reply_words(doubt)
     return (
-        f"{what} is not there any more: it was deleted after this key had sent its {words.noun} ({accepted}), so "
-        f"nothing shows whether it was {words.done} before. {NOT_AGAIN} What to do: look in Bitrix24 at the deal or "
+        f"{what} was deleted after this key had sent the request to {words.do.format('it')} ({accepted}). Nothing "
+        f"shows whether it was {words.done} before. {NOT_AGAIN} What to do: look in Bitrix24 at the deal or "
         "smart invoice, and at what has taken its place; that is a payment with a key of its own."
     )
 
@@ -161,11 +164,11 @@ def mark_unreadable(what: str, doubt: Bitrix24OutcomeUnknown | None, trouble: st
     """It could not be read after the send."""
     if doubt is None:
         return (
-            f"The portal accepted the {words.noun} of {what.lower()}, so it is probably {words.state}, but it could "
-            f"not be read afterwards ({trouble})."
+            f"The portal accepted the request to {words.do.format(what.lower())}, but could not be read afterwards "
+            f"({trouble}). It is probably {words.state}."
         )
     return (
-        f"{what} may have been {words.done}: there was no usable response ({doubt.text}), and the portal could not "
+        f"{what} may have been {words.done}. There was no usable response ({doubt.text}), and the portal could not "
         f"be read afterwards ({trouble})."
     )
 
@@ -174,37 +177,39 @@ def mark_in_journal(happened: str, journal: str) -> str:
     """The next attempt finds the outcome out."""
     return (
         f"{happened} It is in the journal ({journal}): the next attempt reads the outcome before anything else. If "
-        "there is none, clear this task when the portal is back: it does nothing twice."
+        "there is none, clear this task when the portal is back: it does not send twice."
     )
 
 
-def undone_since(subject: str, words: Wording, denial: str) -> str:
+def undone_since(subject: str, words: Wording) -> Parts:
     """Another operation of ours has undone what this task did, and the task runs again."""
     return (
-        f"This task {words.did.format(subject)} earlier; another operation has undone that since. {denial} A task "
-        "that runs again does not repeat what was undone. What to do: if it is to be done once more, do it in a task "
-        "or run of its own."
+        f"This task {words.did.format(subject)} earlier; another operation has undone that since.",
+        NOT_SENT,
+        "A task that runs again does not repeat what was undone. What to do: if it is to be done once more, do it in a "
+        "task or run of its own.",
     )
 
 
-def other_may_arrive(subject: str, by: str, key: str, denial: str) -> str:
+def other_may_arrive(subject: str, by: str, key: str) -> Parts:
     """A send of another operation on the object may still arrive."""
     return (
-        f"{by} has sent another write for {subject} (key {key!r}), and it may still arrive. {denial} The next attempt "
-        "reads the outcome."
+        f"{by} sent another write for {subject} (key {key!r}), and it may still arrive.",
+        NOT_SENT,
+        "The next attempt reads the outcome.",
     )
 
 
-def other_is_corrupt(subject: str, key: str, why: str, denial: str) -> str:
+def other_is_corrupt(subject: str, key: str, why: str) -> Parts:
     """The journal's entry of another operation on the object cannot be read."""
-    return f"The journal entry {key!r}, which is about {subject} too, cannot be read. {denial} {why}"
+    return f"The journal entry {key!r}, which is about {subject} too, cannot be read.", NOT_SENT, why
 
 
 def other_pay_system(what: str, has: int | None, wanted: int) -> str:
     """The payment has another pay system."""
     return (
         f"{what} has pay system {has or 'none'}, not {wanted} (pay_system_id): Bitrix24 records a payment as paid only "
-        "through the payment's own pay system"
+        "through the payment's own pay system."
     )
 
 
@@ -212,10 +217,10 @@ def is_paid(what: str, money: Money) -> str:
     """A paid payment is not deleted."""
     return (
         f"{what} for {money} is paid, and a paid payment is not deleted: the record of the money would be gone. If "
-        "that is right, say allow_paid=True, which sets it back to unpaid first"
+        "that is right, say allow_paid=True, which sets it back to unpaid first."
     )
 
 
-def still_paid(what: str, denial: str) -> str:
+def still_paid(what: str) -> str:
     """It could not be set back to unpaid before it was to be deleted."""
-    return f"{what} is paid, and could not be set back to unpaid, so it was not deleted. {denial}"
+    return f"{what} is paid, and could not be set back to unpaid, so it was not deleted."

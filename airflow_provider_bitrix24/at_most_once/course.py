@@ -53,21 +53,21 @@ class FindClaims:
 
 
 @dataclass(frozen=True, slots=True)
-class FindRivals:
+class FindUnresolved:
     """Find the keys that may have written to the same object with an unknown outcome."""
 
     subject: str
 
 
 @dataclass(frozen=True, slots=True)
-class FindOthers:
+class FindOnObject:
     """Find the records of all other keys about the same object."""
 
     subject: str
 
 
 @dataclass(frozen=True, slots=True)
-class FindObserved:
+class FindLateReply:
     """Find the payment that an overtaken attempt at the same key was told by the portal."""
 
 
@@ -90,7 +90,7 @@ class Permit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Send:
+class SendCall:
     """Send a write; its intent is saved."""
 
     call: Call[Any]
@@ -119,10 +119,21 @@ class Release:
     """End this attempt's lease of the key."""
 
 
-Command: TypeAlias = (
-    Check | Load | Save | FindClaims | FindRivals | FindOthers | FindObserved | Read | Permit | Send | Wait | Release
+Action: TypeAlias = (
+    Check
+    | Load
+    | Save
+    | FindClaims
+    | FindUnresolved
+    | FindOnObject
+    | FindLateReply
+    | Read
+    | Permit
+    | SendCall
+    | Wait
+    | Release
 )
-Course: TypeAlias = Generator[Command, Any, T]
+Course: TypeAlias = Generator[Action, Any, T]
 
 
 def load() -> Course[Loaded]:
@@ -145,22 +156,22 @@ def find_claims(payment_ids: Collection[int]) -> Course[Mapping[int, Evidence | 
     return claims
 
 
-def find_rivals(subject: str) -> Course[Mapping[str, Record | CorruptEntry]]:
+def find_unresolved(subject: str) -> Course[Mapping[str, Record | CorruptEntry]]:
     """Find the keys that may have written to the same object with an unknown outcome."""
-    rivals: Mapping[str, Record | CorruptEntry] = yield FindRivals(subject)
-    return rivals
+    unresolved_keys: Mapping[str, Record | CorruptEntry] = yield FindUnresolved(subject)
+    return unresolved_keys
 
 
-def find_others(subject: str) -> Course[Mapping[str, Record | CorruptEntry]]:
+def find_on_object(subject: str) -> Course[Mapping[str, Record | CorruptEntry]]:
     """Find the records of all other keys about the same object."""
-    others: Mapping[str, Record | CorruptEntry] = yield FindOthers(subject)
+    others: Mapping[str, Record | CorruptEntry] = yield FindOnObject(subject)
     return others
 
 
-def find_observed() -> Course[int | None]:
+def find_late_reply() -> Course[int | None]:
     """Find the payment that an overtaken attempt at the same key was told by the portal."""
-    observed: int | None = yield FindObserved()
-    return observed
+    payment_id: int | None = yield FindLateReply()
+    return payment_id
 
 
 def read(query: Query[T]) -> Course[T]:
