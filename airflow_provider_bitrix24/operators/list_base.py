@@ -7,7 +7,6 @@ from abc import abstractmethod
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NoReturn, get_args
 
-from airflow_provider_bitrix24.api.models import Money
 from airflow_provider_bitrix24.api.values import shown, whole
 from airflow_provider_bitrix24.exceptions import (
     NOT_SENT,
@@ -187,6 +186,7 @@ class PaymentListOperator(PaymentOperator):
         :param size: how many items share a request.
         :raises PaymentRefused: it is above ``max_total``.
         """
+        from airflow_provider_bitrix24.api.models import Money  # slow to load: not in a DAG file
         from airflow_provider_bitrix24.operators.list_estimate import estimate
 
         preview = self.preview(items) if items else None
