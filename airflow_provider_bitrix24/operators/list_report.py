@@ -168,7 +168,8 @@ class Report:
                     "message": "This attempt did not reach it.",
                 }
             elif isinstance(result, Failure):
-                line["error"] = {"code": result.code, "sent": result.sent, "message": str(result.error)}
+                decide = {"command": result.command} if result.command is not None else {}
+                line["error"] = {"code": result.code, "sent": result.sent, "message": str(result.error), **decide}
             else:
                 line["receipt"] = result.as_dict()
             yield line

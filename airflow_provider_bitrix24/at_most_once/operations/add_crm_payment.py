@@ -97,6 +97,13 @@ class AddCrmPayment:
         """Without a tag, only the journal tells apart what several keys have added."""
         return not self.tag
 
+    @property
+    def writes(self) -> tuple[str, ...]:
+        """The add, the tag, and the product rows: one at least, if the portal says which they are."""
+        tag = ("sale.payment.update",) if self.tag else ()
+        rows = len(self.products) if self.products else int(self.fill_products)
+        return (AddWrite.method, *tag, *("crm.item.payment.product.add",) * rows)
+
     def course(self, attempt: Attempt) -> Course[Receipt]:
         """What one attempt does."""
         return add_payment(AddWrite(attempt, self))
