@@ -232,6 +232,7 @@ def test_a_row_that_must_wait_is_left_to_the_next_attempt(job: Job) -> None:
     job.world.fault("operation_time_limit", PUT, times=1)
     with pytest.raises(PaymentUnresolved, match="Payment 1033 was added to deal 1, but it is incomplete"):
         job.add(fill_products=True)
+    job.world.clock.advance(600)
     assert job.add(fill_products=True)["amount"] == "1020.00"
     assert len(job.world.ledger("payment_added")) == 1
 

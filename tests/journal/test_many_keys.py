@@ -274,7 +274,7 @@ def test_a_lost_confirmation_is_recognised_for_each_key(database: Database) -> N
 def test_no_changes_are_no_transaction(database: Database) -> None:
     with counted(database) as count:
         assert SqlJournal(database, "one").save([]) == {}
-        SqlJournal(database, "one").observe([])
+        SqlJournal(database, "one").keep_late_replies([])
     assert not count
 
 
