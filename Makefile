@@ -57,37 +57,37 @@ SUITE = $(addprefix tests/,$(WITH_AIRFLOW)) $(addprefix --deselect=tests/,$(NEWE
 	$(if $(filter 3.1 3.2 lowest,$(AIRFLOW)),$(addprefix --deselect=tests/,$(WITH_TASK_STATE))) \
 	$(if $(filter lowest,$(AIRFLOW)),$(addprefix tests/,$(WITH_LIBRARIES)) $(addprefix --deselect=tests/,$(NOT_IN_3_1_0)),$(addprefix --deselect=tests/,$(LIBRARIES_ALONE)))
 
-WITH_AIRFLOW := dags forms hook journal links oauth operators packaging sensors triggers
+WITH_AIRFLOW := e2e/demo hooks journal test_sql.py links operators packaging sensors triggers
 # `make demo` runs on the pins of 3.3 only, and beside them the wheel is installed.
-NEWEST_ONLY := dags/test_demo_stops.py packaging/test_wheel.py
+NEWEST_ONLY := e2e/demo/test_demo_stops.py packaging/test_wheel.py
 # Nothing in these but requests, httpx, SQLAlchemy and pydantic, of which the others have nearly what 3.3 has.
-LIBRARIES_ALONE := hook/test_sandbox_faults.py $(addprefix hook/test_secret.py::,test_blocking_calls test_async_calls) \
-	$(addprefix journal/test_,airflow_api.py commands.py sql_journal.py) \
-	$(addprefix oauth/test_,calls.py many_workers.py protocol.py secrets.py trouble.py)
+LIBRARIES_ALONE := hooks/test_sandbox_faults.py $(addprefix hooks/test_secret.py::,test_blocking_calls test_async_calls) \
+	$(addprefix journal/test_,airflow_api.py terminal.py sql_journal.py) \
+	$(addprefix hooks/oauth/test_,calls.py many_workers.py secrets.py trouble.py)
 # Of the sandbox, what its web server and its TLS have a part in; the portal inside needs no library.
-WITH_LIBRARIES := core at_most_once unit $(addprefix sandbox/test_,control.py oauth_server.py plugin.py server.py server_faults.py tls.py)
+WITH_LIBRARIES := api drivers at_most_once test_exceptions.py test_identifiers.py $(addprefix sandbox/test_,control.py oauth_server.py plugin.py server.py server_faults.py tls.py)
 # What Airflow keeps of a task, and a failure callback under dag.test(), are there from 3.3 on.
 WITH_TASK_STATE := $(addprefix operators/,test_forgotten.py test_failures.py::test_a_callback_is_given_our_error \
 	test_failures.py::test_the_example_of_the_docs_tells_people test_loops.py::test_an_iteration_that_is_repeated_has_no_notes_in_the_task_state)
 # Outside of a task it cannot say that there is no such connection, or that one cannot be read: it asks a supervisor that is not there.
 NOT_IN_3_1_0 := triggers/test_triggers.py::test_a_connection_that_the_triggerer_does_not_have_is_reported \
-	journal/test_sql.py::test_a_connection_that_is_not_there_is_told oauth/test_trouble.py::test_a_store_that_nobody_knows \
+	test_sql.py::test_a_connection_that_is_not_there_is_told hooks/oauth/test_trouble.py::test_a_store_that_nobody_knows \
 	operators/test_options.py::test_a_configured_connection_that_is_not_there_is_named_by_its_option \
-	$(addprefix hook/test_connections.py::test_,the_hook_refuses the_connection_test_refuses the_sign_in_refuses a_database_refuses \
+	$(addprefix hooks/test_connections.py::test_,the_hook_refuses the_connection_test_refuses the_sign_in_refuses a_database_refuses \
 	what_is_empty_is_not_given a_connection_that_cannot_be_parsed_exists a_connection_that_is_not_there) \
-	hook/test_connection_form.py::test_what_does_not_work_is_a_sentence[None
+	hooks/test_connection_form.py::test_what_does_not_work_is_a_sentence[None
 
 # Real processes that are killed; Postgres, Redis and MariaDB are Debian's, installed if they are missing (needs root).
 test-crash test-distributed test-clear: $(VENV)/.test ## Real Airflows whose processes are killed; LocalExecutor, Celery; tasks that are cleared
 	@$(BIN)/pip install --quiet --constraint $(PINS) --requirement requirements/distributed.txt
 	@$(BIN)/python -m tests.tools.services install
-	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest $(if $(filter test-clear,$@),tests/crash/test_clear.py,$(@:test-%=tests/%))
+	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest $(if $(filter test-clear,$@),tests/e2e/crash/test_clear.py,$(@:test-%=tests/e2e/%))
 
 test-canary: $(VENV)/.test ## Secrets planted in a whole Airflow, on all paths and faults, at DEBUG: none may be found again
 	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest tests/$(CANARY)
 
 test-proof: $(VENV)/.test ## Every case of the protocol with one trouble and with two, on all cores
-	$(BIN)/python -m tests.proof.full $(PROOF_ARGS)
+	$(BIN)/python -m tests.simulation.full $(PROOF_ARGS)
 
 test-mutation: $(VENV)/.test ## Each rule of the protocol taken out: a test must turn red
 	$(BIN)/python tests/tools/mutations.py
@@ -113,11 +113,11 @@ unit: dev ## pytest with branch coverage, in several processes side by side
 	$(BIN)/coverage report --include '$(PACKAGE)/at_most_once/*' --fail-under=95
 	$(BIN)/coverage report --fail-under=95
 
-CANARY := security/test_canary.py
+CANARY := e2e/security/test_canary.py
 
 browser: dev ## The sandbox's page in a real Chromium, which must be on the PATH
 	@$(BIN)/pip install --quiet --constraint $(PINS) --requirement requirements/browser.txt
-	$(BIN)/python -m pytest tests/browser
+	$(BIN)/python -m pytest tests/e2e/browser
 
 docs: dev ## The documentation, warnings as errors, in docs/_build/html
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24ConnectionNotFound
+from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24ConfigError, Bitrix24ConnectionNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +65,7 @@ def _check_id(conn_id: object, named_by: str) -> None:
             else ""
         )
         raise Bitrix24ConfigError(
-            f"{named_by} must be the id of an Airflow connection, not {repr(conn_id)[:60]}{why}. Nothing was sent."
+            f"{named_by} must be the id of an Airflow connection, not {repr(conn_id)[:60]}{why}.", NOT_SENT
         )
 
 
@@ -94,8 +94,9 @@ def _is_given(extra: str | None, conn_id: str) -> bool:
     trouble = _problem_in_extra(extra)
     if trouble:  # rule: an extra that cannot be read is refused
         raise Bitrix24ConfigError(
-            f"The Airflow connection {conn_id!r} cannot be used: its field extra {trouble}. Nothing was sent. Correct "
-            'the extra: it must be empty, or a JSON object such as {"portal_id": "acme.bitrix24.com"}.'
+            f"The Airflow connection {conn_id!r} cannot be used: its field extra {trouble}.",
+            NOT_SENT,
+            'Correct the extra: it must be empty, or a JSON object such as {"portal_id": "acme.bitrix24.com"}.',
         )
     return True
 
@@ -136,11 +137,12 @@ def _not_found(conn_id: str, named_by: str) -> Bitrix24ConfigError:
         if value is not None and (trouble := _parse_problem(backend, conn_id, value)):
             return Bitrix24ConfigError(
                 f"The Airflow connection {conn_id!r} ({named_by}) exists in {type(backend).__name__}, but cannot be "
-                f"read: {trouble}. Nothing was sent."
+                f"read: {trouble}.",
+                NOT_SENT,
             )
     return Bitrix24ConnectionNotFound(
-        f"The Airflow connection {conn_id!r} ({named_by}) was not found, or its secrets backend is unavailable. "
-        "Nothing was sent."
+        f"The Airflow connection {conn_id!r} ({named_by}) was not found, or its secrets backend is unavailable.",
+        NOT_SENT,
     )
 
 

@@ -34,13 +34,23 @@ Every class survives pickling, and none holds a URL, a response object or a secr
 
 from __future__ import annotations
 
-import re
+import copy
+from enum import Enum
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-_DENIALS: Final = re.compile(r"Nothing was sent\.|This attempt read and sent nothing\.|The call was not executed\.")
+
+class Denial(Enum):
+    """What was not done: the part of an error's message that an attempt before may make untrue."""
+
+    NOT_SENT = "Nothing was sent."
+    NOT_EXECUTED = "The call was not executed."
+    NOT_BEGUN = "This attempt read and sent nothing."
+
+
+NOT_SENT: Final = Denial.NOT_SENT
 
 
 def certificate_advice(obstacle: str, extra: str) -> str:
@@ -60,7 +70,11 @@ def certificate_advice(obstacle: str, extra: str) -> str:
 
 
 class Bitrix24Error(Exception):
-    """The root of everything this provider raises on its own account."""
+    """The root of everything this provider raises on its own account.
+
+    :param parts: the message: what happened, in one sentence; then what was not done, as a :class:`Denial`; then what
+        to do. Subclasses that know more take their facts instead, and make the message of them.
+    """
 
     final: ClassVar[bool] = True
     """Whether repeating the task cannot help, so that Airflow must not retry it."""
@@ -72,10 +86,20 @@ class Bitrix24Error(Exception):
     """Whether the task has changed something on the portal, in this attempt or an earlier one: certainly not, perhaps,
     or the portal has confirmed it."""
 
+    known: str | None = None
+    """What earlier attempts have sent, as sentences; None if there was none, so that a denial holds for all."""
+    sent_more: bool = False
+    """Whether this attempt has sent something, beside what the error is about."""
+
     @property
     def reason(self) -> str:
         """What stood in the way, short, for use inside a bigger sentence: no verdict, no advice, no full stop."""
-        return re.split(r"(?<=[.!?])\s", str(self), maxsplit=1)[0].rstrip(".")
+        return str(self.args[0] if self.args else self).rstrip(".")
+
+    @property
+    def explanation(self) -> str:
+        """The message without what it denies."""
+        return " ".join(part for part in self.args if isinstance(part, str))
 
     def after(self, known: str, *, sent: bool = False) -> Self:
         """Return the same error for an attempt that may not be the first: it denies only what this one has sent.
@@ -83,15 +107,21 @@ class Bitrix24Error(Exception):
         :param known: what is known of what was sent before, as sentences; may be empty.
         :param sent: whether this attempt has sent something itself.
         """
-        by_this_attempt = "Nothing more was sent." if sent else "Nothing was sent by this attempt."
-
-        def tell(found: re.Match[str]) -> str:
-            words = by_this_attempt if found[0] == "Nothing was sent." else found[0]
-            return f"{words} {known}".rstrip()
-
-        told = type(self)(*(_DENIALS.sub(tell, part) if isinstance(part, str) else part for part in self.args))
-        told.sent = self.sent
+        if self.known is not None:
+            return self
+        told = copy.copy(self)
+        told.known, told.sent_more = known, sent
         return told
+
+    def denied(self, denial: Denial) -> str:
+        """What was not done, and what was done all the same."""
+        if self.known is None:
+            return denial.value
+        by_this_attempt = "Nothing more was sent." if self.sent_more else "Nothing was sent by this attempt."
+        return f"{by_this_attempt if denial is NOT_SENT else denial.value} {self.known}".rstrip()
+
+    def __str__(self) -> str:
+        return " ".join(self.denied(part) if isinstance(part, Denial) else str(part) for part in self.args)
 
 
 class Bitrix24ConfigError(Bitrix24Error):
@@ -242,12 +272,6 @@ class Bitrix24ApiError(Bitrix24Error):
         self.method = method
         self.description = description
 
-    def after(self, known: str, *, sent: bool = False) -> Self:
-        """Return the same error, of the same connection."""
-        told = super().after(known, sent=sent)
-        told.who = self.who
-        return told
-
     @property
     def reason(self) -> str:
         """The portal's own code and words."""
@@ -290,7 +314,9 @@ class Bitrix24SignInNeeded(Bitrix24AuthError):
         return super().reason if self.status else self.description
 
     def __str__(self) -> str:
-        return super().__str__() if self.status else f"{self.description}. {self.advice}".rstrip()
+        if self.status:
+            return super().__str__()
+        return f"{self.description}. {self.denied(NOT_SENT)} {self.advice}"
 
 
 class Bitrix24PermissionError(Bitrix24ApiError):
@@ -368,7 +394,7 @@ class Bitrix24RateLimited(Bitrix24ApiError):
         else:
             hint = "Come back in some minutes; an Airflow pool limits the number of parallel tasks."
         said = super().__str__() if self.status else self.description
-        return f"{said} The call was not executed. {hint}"
+        return f"{said} {self.denied(Denial.NOT_EXECUTED)} {hint}"
 
 
 class Bitrix24Overloaded(Bitrix24ApiError):
@@ -393,25 +419,20 @@ class Bitrix24TokenError(Bitrix24Error):
 
 
 class Bitrix24StoreError(Bitrix24Error):
-    """The database of the journal or of the tokens cannot be used now.
+    """The database of the journal or of the tokens cannot be used now; what is known of the portal is said first.
 
     :param store: what messages call the database.
     :param trouble: what it said, without secrets.
-    :param known: what is known of the portal besides, as sentences.
+    :param more: what was not done, and what to do.
     """
 
     code = "store.unavailable"
     final = False
 
-    def __init__(self, store: str, trouble: str, known: str = "") -> None:
-        super().__init__(store, trouble, *([known] if known else []))
+    def __init__(self, store: str, trouble: str, *more: str | Denial) -> None:
+        super().__init__(store, trouble, *more)
         self.store = store
         self.trouble = trouble
-        self.known = known
-
-    def telling(self, known: str) -> Self:
-        """Return a copy of the error that says first what is known of the portal."""
-        return type(self)(self.store, self.trouble, known)
 
     @property
     def reason(self) -> str:
@@ -419,7 +440,11 @@ class Bitrix24StoreError(Bitrix24Error):
         return f"{self.store} cannot be used now: {self.trouble}"
 
     def __str__(self) -> str:
-        return f"{self.known} {self.reason[:1].upper()}{self.reason[1:]}.".lstrip()
+        more = self.args[2:]
+        said = f"{self.reason[:1].upper()}{self.reason[1:]}."
+        if any(isinstance(part, Denial) for part in more):
+            return " ".join([said, *(self.denied(part) if isinstance(part, Denial) else part for part in more)])
+        return " ".join(filter(None, (self.known, said, *more)))
 
 
 class PaymentInProgress(Bitrix24Error):
@@ -451,19 +476,14 @@ class PaymentNotApplied(Bitrix24Error):
 class PaymentAmbiguous(Bitrix24Error):
     """Several payments may be this key's, or none is proved to be.
 
-    :param message: what happened and what to do.
     :param candidates: ids of the payments that may be this key's.
     """
 
     code = "payment.ambiguous"
 
-    def __init__(self, message: str, candidates: tuple[int, ...] = ()) -> None:
-        super().__init__(message, candidates)
-        self.message = message
+    def __init__(self, *parts: str | Denial, candidates: tuple[int, ...] = ()) -> None:
+        super().__init__(*parts)
         self.candidates = candidates
-
-    def __str__(self) -> str:
-        return self.message
 
 
 class PaymentMismatch(Bitrix24Error):
@@ -488,17 +508,12 @@ class PaymentListFailed(Bitrix24Error):
 class PaymentListUnfinished(Bitrix24Error):
     """Items of a list are not done yet, or cannot be read now; the next attempt goes on with them.
 
-    :param message: what happened.
     :param retry_after: seconds until it makes sense to come back, if that is known.
     """
 
     code = "payment.list_unfinished"
     final = False
 
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
-        super().__init__(message, retry_after)
-        self.message = message
+    def __init__(self, *parts: str | Denial, retry_after: float | None = None) -> None:
+        super().__init__(*parts)
         self.retry_after = retry_after
-
-    def __str__(self) -> str:
-        return self.message

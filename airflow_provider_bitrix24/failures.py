@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, cast
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
@@ -47,7 +47,8 @@ class TaskFailure(AirflowFailException):
     kind: ClassVar[type[Bitrix24Error]]
 
     def __str__(self) -> str:
-        return f"{self.kind.__name__}: {self.kind.__str__(self)}"
+        message = self.kind.__str__(cast("Bitrix24Error", self))
+        return f"{self.kind.__name__}: {message}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _build_failure, (self.kind, self.args, self.__dict__)

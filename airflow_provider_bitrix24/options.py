@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
+from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24ConfigError
 
 SECTION: Final = "bitrix24"
 _TRUE: Final = ("true", "t", "1", "yes", "y", "on")
@@ -32,9 +32,7 @@ def read(option: str) -> str | None:
         trouble = type(error).__name__
     else:
         return str(value or "").strip() or None
-    raise Bitrix24ConfigError(
-        f"{name_of(option)} of Airflow's configuration cannot be read ({trouble}). Nothing was sent."
-    )
+    raise Bitrix24ConfigError(f"{name_of(option)} of Airflow's configuration cannot be read ({trouble}).", NOT_SENT)
 
 
 def switch(option: str) -> bool:
@@ -45,6 +43,6 @@ def switch(option: str) -> bool:
     text = (read(option) or "false").lower()
     if text not in _TRUE + _FALSE:
         raise Bitrix24ConfigError(
-            f"{name_of(option)} of Airflow's configuration must be True or False, not {text[:60]!r}. Nothing was sent."
+            f"{name_of(option)} of Airflow's configuration must be True or False, not {text[:60]!r}.", NOT_SENT
         )
     return text in _TRUE

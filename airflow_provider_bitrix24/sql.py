@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from airflow_provider_bitrix24 import connections
-from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24StoreError
+from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24ConfigError, Bitrix24StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -94,8 +94,9 @@ class Database:
         else:
             return
         raise Bitrix24ConfigError(
-            f"{name} needs the Python package {missing!r}, which is not installed here. Install it, or name another "
-            "driver in the connection's extra 'driver'. Nothing was sent."
+            f"{name} needs the Python package {missing!r}, which is not installed here.",
+            "Install it, or name another driver in the connection's extra 'driver'.",
+            NOT_SENT,
         )
 
     def __repr__(self) -> str:
@@ -204,7 +205,8 @@ class Database:
             )
             raise Bitrix24ConfigError(
                 f"The {schema.component} tables in {self.name} have version {found}, and this release works with "
-                f"{schema.version}: {advice}. Nothing was sent."
+                f"{schema.version}: {advice}.",
+                NOT_SENT,
             )
         self._ready.add(schema.component)
 
@@ -265,22 +267,22 @@ def url_of(
     dialect = _DIALECTS.get((conn_type or "").lower())
     if dialect is None:
         raise Bitrix24ConfigError(
-            f"{name} is of type {conn_type!r}; a journal or token store takes postgres, mysql, mariadb or sqlite. "
-            "Nothing was sent."
+            f"{name} is of type {conn_type!r}; a journal or token store takes postgres, mysql, mariadb or sqlite.",
+            NOT_SENT,
         )
     driver = options.pop("driver", None)
     if driver is not None:
         dialect = f"{dialect.partition('+')[0]}+{driver}"
     for key, value in options.items():
         if not isinstance(value, str | int) or isinstance(value, bool):
-            raise Bitrix24ConfigError(f"{name}: the extra {key!r} must be a text or a number. Nothing was sent.")
+            raise Bitrix24ConfigError(f"{name}: the extra {key!r} must be a text or a number.", NOT_SENT)
     query = {key: str(value) for key, value in options.items()}
     if dialect.partition("+")[0] == "sqlite":
         file = schema if host in (None, "") else host
         # From a relative path each process would make a file of its own, wherever it happens to stand.
         if not file or not Path(file).is_absolute():
             raise Bitrix24ConfigError(
-                f"{name}: host must be the SQLite file with its whole path, not {file or ''!r}. Nothing was sent."
+                f"{name}: host must be the SQLite file with its whole path, not {file or ''!r}.", NOT_SENT
             )
         return sa.engine.URL.create(dialect, database=file, query=query)
     return sa.engine.URL.create(

@@ -26,7 +26,10 @@ from airflow_provider_bitrix24.api.client import ApiClient
 from airflow_provider_bitrix24.api.io import Request, Response, Sleep
 from airflow_provider_bitrix24.api.settings import Settings
 from airflow_provider_bitrix24.at_most_once.engine import PaymentEngine
-from airflow_provider_bitrix24.at_most_once.payments import Payments
+from airflow_provider_bitrix24.at_most_once.operation import Failure
+from airflow_provider_bitrix24.at_most_once.operations.add_crm_payment import AddCrmPayment
+from airflow_provider_bitrix24.at_most_once.operations.pay_crm_payment import PayCrmPayment
+from airflow_provider_bitrix24.at_most_once.operations.pay_invoice import PayInvoice
 from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
 from airflow_provider_bitrix24.journal import NullJournal
 from airflow_provider_bitrix24.journal.sql import SqlJournal
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_bitrix24.api.io import Flow
+    from airflow_provider_bitrix24.at_most_once.operation import Operation
     from airflow_provider_bitrix24.journal import Journal
 
 RUNS = 25
@@ -122,7 +126,7 @@ class Bench:
             return TaskStateJournal(self.store)
         return SqlJournal(Database(sa.URL.create("sqlite", database=str(self.folder / "journal.db")), "SQLite"), owner)
 
-    def run(self, journal: str, operation: Callable[[Payments], object]) -> Meter:
+    def run(self, journal: str, make: Callable[[], Operation]) -> Meter:
         """Do an operation as a new task and meter it."""
         self.tasks += 1
         meter, task = Meter(), TaskAttempt(identity=f"dag:bench:run:{self.tasks}:task:pay:map_index:-1")
@@ -134,9 +138,12 @@ class Bench:
             journal=Timed(self.journal(journal, str(task)), meter),
             task=task,
         )
+        operation = make()
         start = time.perf_counter()
-        operation(Payments(engine))
+        result = engine.run_one(operation)
         meter.seconds = time.perf_counter() - start
+        if isinstance(result, Failure):
+            raise result.error
         return meter
 
     def replay(self, sent: list[Request]) -> float:
@@ -149,39 +156,45 @@ class Bench:
 
     # Every operation works on an object of its own, so that none finds what another has left.
 
-    def add(self, payments: Payments, *, tag: bool = False, fill: bool = False) -> None:
+    def add(self, *, tag: bool = False, fill: bool = False) -> Operation:
         """Add a payment to a new deal, with two product rows if they are to be put into it."""
         deal = int(self.portal.create("deal", {"title": "Deal"}))  # type: ignore[arg-type]
         for name in ("One", "Two") if fill else ():
             row = {"ownerType": "D", "ownerId": deal, "productName": name, "price": "10.00", "quantity": 1}
             self.portal.create("product_row", row)
-        self.add_to(payments, deal, tag=tag, fill=fill)
+        return self.add_to(deal, tag=tag, fill=fill)
 
-    def add_to(self, payments: Payments, deal: int, *, tag: bool = False, fill: bool = False) -> None:
+    def add_to(self, deal: int, *, tag: bool = False, fill: bool = False) -> Operation:
         """Add a payment to a deal."""
-        payments.add_crm_payment(
-            entity_id=deal, entity_type_id=2, key=f"cost:{self.tasks}", tag=tag, fill_products=fill
+        return AddCrmPayment(
+            portal=self.client.settings.portal,
+            entity_id=deal,
+            entity_type_id=2,
+            key=f"cost:{self.tasks}",
+            tag=tag,
+            fill_products=fill,
         )
 
-    def pay_invoice(self, payments: Payments) -> None:
+    def pay_invoice(self) -> Operation:
         """Mark a new invoice as paid."""
         invoice = int(self.portal.create("invoice", {"price": "10.00"}))  # type: ignore[arg-type]
-        payments.pay_invoice(invoice_id=invoice, pay_system_id=PAY_SYSTEM)
+        return PayInvoice(portal=self.client.settings.portal, invoice_id=invoice, pay_system_id=PAY_SYSTEM)
 
-    def pay_payment(self, payments: Payments) -> None:
+    def pay_payment(self) -> Operation:
         """Mark a new payment as paid."""
         deal = int(self.portal.create("deal", {"title": "Deal"}))  # type: ignore[arg-type]
-        payments.pay_crm_payment(payment_id=self.portal.act.add_payment(2, deal, amount="10.00"))
+        payment_id = self.portal.act.add_payment(2, deal, amount="10.00")
+        return PayCrmPayment(portal=self.client.settings.portal, payment_id=payment_id)
 
 
-def operations(bench: Bench) -> list[tuple[str, Callable[[Payments], object]]]:
+def operations(bench: Bench) -> list[tuple[str, Callable[[], Operation]]]:
     """Return what is measured."""
     return [
         ("pay an invoice", bench.pay_invoice),
         ("mark a payment as paid", bench.pay_payment),
         ("add a payment", bench.add),
-        ("add a payment, tag", lambda payments: bench.add(payments, tag=True)),
-        ("add a payment, two product rows", lambda payments: bench.add(payments, fill=True)),
+        ("add a payment, tag", lambda: bench.add(tag=True)),
+        ("add a payment, two product rows", lambda: bench.add(fill=True)),
     ]
 
 

@@ -18,7 +18,9 @@ from airflow_provider_bitrix24.api.client import ApiClient
 from airflow_provider_bitrix24.api.io import Response, SendDeadline, Sleep
 from airflow_provider_bitrix24.api.settings import Settings
 from airflow_provider_bitrix24.at_most_once.engine import PaymentEngine
-from airflow_provider_bitrix24.at_most_once.payments import Payments
+from airflow_provider_bitrix24.at_most_once.operation import Failure
+from airflow_provider_bitrix24.at_most_once.operations.add_crm_payment import AddCrmPayment
+from airflow_provider_bitrix24.at_most_once.operations.pay_invoice import PayInvoice
 from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
 from airflow_provider_bitrix24.journal import NullJournal
 from airflow_provider_bitrix24.journal.sql import SqlJournal
@@ -67,18 +69,22 @@ class Provider:
                 journal=self.journal(intent, f"{identity}:try:{number}", place.clock),
                 task=TaskAttempt(identity=identity, try_number=number),
             )
-            payments = Payments(engine)
             if intent.kind == "invoice":
-                payments.pay_invoice(invoice_id=intent.object_id, pay_system_id=PAY_SYSTEM)
-                return None
-            receipt = payments.add_crm_payment(
-                entity_id=intent.object_id,
-                entity_type_id=2,
-                key=f"bench:{intent.number}",
-                on_unknown=self._on_unknown,
-                tag=self._tag,
-            )
-            return receipt.subject["payment_id"]
+                invoice = PayInvoice(portal=engine.portal, invoice_id=intent.object_id, pay_system_id=PAY_SYSTEM)
+                result = engine.run_one(invoice)
+            else:
+                added = AddCrmPayment(
+                    portal=engine.portal,
+                    entity_id=intent.object_id,
+                    entity_type_id=2,
+                    key=f"bench:{intent.number}",
+                    on_unknown=self._on_unknown,
+                    tag=self._tag,
+                )
+                result = engine.run_one(added)
+            if isinstance(result, Failure):
+                raise result.error
+            return result.subject.get("payment_id")
 
     def journal(self, intent: Intent, owner: str, clock: SkippingClock) -> Journal:
         """Return the journal as a new process finds it."""

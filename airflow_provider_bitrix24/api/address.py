@@ -115,8 +115,8 @@ def _path(split: SplitResult, schema: str, field: str) -> str:
     if path and WEBHOOK_PATH.fullmatch(path) is None:
         field = field if split.path.strip("/") else "schema"
         raise Bitrix24ConfigError(
-            f"{field} holds a path that is no webhook address (https://acme.bitrix24.com/rest/1/SECRET/). "
-            "Leave only the host there."
+            f"{field} holds a path that is no webhook address (https://acme.bitrix24.com/rest/1/SECRET/).",
+            "Leave only the host there.",
         )
     return path
 

@@ -17,6 +17,7 @@ from airflow_provider_bitrix24.api.error_codes import to_exception
 from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.paging import may_be_cut
 from airflow_provider_bitrix24.exceptions import (
+    NOT_SENT,
     Bitrix24ConfigError,
     Bitrix24Error,
     Bitrix24NoAnswer,
@@ -89,9 +90,7 @@ def encode(commands: Commands, *, halt: bool) -> dict[str, str]:
     :raises Bitrix24ConfigError: more than 50, a name or a value that cannot travel in a batch.
     """
     if not 0 < len(commands) <= MOST_COMMANDS:
-        raise Bitrix24ConfigError(
-            f"A batch takes 1 to {MOST_COMMANDS} commands, not {len(commands)}. Nothing was sent."
-        )
+        raise Bitrix24ConfigError(f"A batch takes 1 to {MOST_COMMANDS} commands, not {len(commands)}.", NOT_SENT)
     encoded = {}
     for key, (method, params) in commands.items():
         if _KEY.fullmatch(key) is None:
@@ -100,8 +99,9 @@ def encode(commands: Commands, *, halt: bool) -> dict[str, str]:
             raise Bitrix24ConfigError(f"{method} cannot be part of a batch.")
         if not halt and _refers(params):
             raise Bitrix24ConfigError(
-                f"The batch command {key} refers to the result of another one: give halt=True. Without it, a reference "
-                "to a command that failed stands for all results so far. Nothing was sent."
+                f"The batch command {key} refers to the result of another one: give halt=True.",
+                "Without it, a reference to a command that failed stands for all results so far.",
+                NOT_SENT,
             )
         encoded[key] = f"{method}?{query(params)}"
     return encoded
@@ -153,7 +153,8 @@ def _checked(text: str) -> str:
     if _REFERENCE.search(text):
         raise Bitrix24ConfigError(
             "A text with $result, $next, $total, $error or $time in it cannot travel in a batch: Bitrix24 would "
-            "replace it. Call the method by itself."
+            "replace it.",
+            "Call the method by itself.",
         )
     return text
 

@@ -29,6 +29,7 @@ from airflow_provider_bitrix24.api.retry import (
 )
 from airflow_provider_bitrix24.api.values import shown, whole
 from airflow_provider_bitrix24.exceptions import (
+    NOT_SENT,
     Bitrix24ConfigError,
     Bitrix24Error,
     Bitrix24NoAnswer,
@@ -36,6 +37,7 @@ from airflow_provider_bitrix24.exceptions import (
     Bitrix24OutcomeUnknown,
     Bitrix24RateLimited,
     Bitrix24ServerError,
+    Denial,
 )
 
 if TYPE_CHECKING:
@@ -254,7 +256,7 @@ class ApiClient:
             advice = f"Check the schema (it points to {moved.scheme or 'the same'}) and the port of the connection."
         else:
             advice = (
-                f"If the portal was renamed, set the connection's host to the new name and its extra portal_id to "
+                "If the portal was renamed, set the connection's host to the new name and its extra portal_id to "
                 f"{self.settings.portal!r}, so that receipts and keys stay the same. If it was not, somebody "
                 "redirects your portal."
             )
@@ -263,7 +265,7 @@ class ApiClient:
             f"{self.settings.auth.kind}'s secret would go there"
         )
         if request.effect is Effect.READ:  # rule: a redirect does not deny a write
-            return Bitrix24ConfigError(f"{happened}. The call was not executed. {advice}")
+            return Bitrix24ConfigError(f"{happened}.", Denial.NOT_EXECUTED, advice)
         return Bitrix24OutcomeUnknown(
             request.method, answered=False, text=f"HTTP {moved.status}: {happened}. {advice.rstrip('.')}"
         )
@@ -284,7 +286,7 @@ def keyed(idempotency: str | None) -> dict[str, str]:
 def _known_method(method: str) -> str:
     """The method, if it can be one: it becomes part of the address."""
     if _METHOD.fullmatch(method) is None:
-        raise Bitrix24ConfigError(f"{shown(method)} is no REST method such as crm.item.payment.get. Nothing was sent.")
+        raise Bitrix24ConfigError(f"{shown(method)} is no REST method such as crm.item.payment.get.", NOT_SENT)
     return method
 
 
@@ -305,4 +307,4 @@ def _plain(value: Any, name: str = "params") -> Any:
         return f"{value:f}"
     if isinstance(value, float) and Decimal(value).is_finite():
         return value
-    raise Bitrix24ConfigError(f"{name} cannot be sent to Bitrix24: {shown(value)}. Nothing was sent.")
+    raise Bitrix24ConfigError(f"{name} cannot be sent to Bitrix24: {shown(value)}.", NOT_SENT)

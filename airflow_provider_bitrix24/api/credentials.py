@@ -171,8 +171,8 @@ def _origin(oauth_url: str, *, allow_http: bool) -> str:
     scheme = written.scheme or "https"
     if scheme == "http" and not allow_http and not is_loopback(written.host):
         raise Bitrix24ConfigError(
-            "extra: oauth_url: plain http would send the client secret readable to everybody on the way. Use https, or "
-            "set the extra allow_http to true if the network is trusted."
+            "extra: oauth_url: plain http would send the client secret readable to everybody on the way.",
+            "Use https, or set the extra allow_http to true if the network is trusted.",
         )
     return f"{scheme}://{bracketed(written.host, None if written.port == PORTS[scheme] else written.port)}"
 

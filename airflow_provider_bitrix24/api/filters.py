@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from airflow_provider_bitrix24.api import methods
 from airflow_provider_bitrix24.api.values import decimal_number, shown
-from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24NoAnswer
+from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24ConfigError, Bitrix24NoAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -119,11 +119,12 @@ def _check(row: Method, where: str, field: str, known: Iterable[str], *, any_cas
 
 def _refuse(row: Method, where: str, close: str | None, names: Sequence[str] = ()) -> NoReturn:
     hint = f" Did you mean {close!r}?" if close else ""
-    listed = f" Known names: {', '.join(names)}." if names and not close else ""
+    listed = f"Known names: {', '.join(names)}. " if names and not close else ""
     raise Bitrix24ConfigError(
         f"{row.name} does not know {where}.{hint} Bitrix24 can ignore an unknown name without an error, and "
-        f"then returns rows that were not asked for. Nothing was sent.{listed} See {row.url} (check_names=False of the "
-        "hook's call and iterate allows it)."
+        "then returns rows that were not asked for.",
+        NOT_SENT,
+        f"{listed}See {row.url} (check_names=False of the hook's call and iterate allows it).",
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bitrix24.api import methods
 from airflow_provider_bitrix24.api.methods.row import ListShape
-from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24NoAnswer
+from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24ConfigError, Bitrix24NoAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +55,7 @@ def shape_of(method: str) -> ListShape:
     if row is None:
         return UNKNOWN
     if row.rows is None:
-        raise Bitrix24ConfigError(f"{row.name} is no list method: use call instead of iterate. Nothing was sent.")
+        raise Bitrix24ConfigError(f"{row.name} is no list method: use call instead of iterate.", NOT_SENT)
     return row.rows
 
 

@@ -7,25 +7,27 @@ inside it without hurting the others.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.models import (
     Invoice,
     Payment,
-    PaySystem,
     ProductRow,
     Profile,
 )
-from airflow_provider_bitrix24.api.payments import get_crm_payments, get_invoices, read, read_rows, read_the_one
+from airflow_provider_bitrix24.api.pay_systems import PAY_SYSTEMS, UNSEEN, PaySystems, if_allowed, pay_systems_in
+from airflow_provider_bitrix24.api.payments import get_crm_payments, get_invoices, read, read_the_one
 from airflow_provider_bitrix24.api.products import ask_for_available, available_in
 from airflow_provider_bitrix24.api.tags import commands_for_evidence, shown_in
 from airflow_provider_bitrix24.api.values import ENTITY_NAMES, SMART_INVOICE
 from airflow_provider_bitrix24.exceptions import (
+    NOT_SENT,
     Bitrix24ApiError,
     Bitrix24ConfigError,
     Bitrix24NoAnswer,
     Bitrix24NotFound,
+    Denial,
     PaymentRefused,
 )
 
@@ -39,127 +41,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.io import Flow
     from airflow_provider_bitrix24.api.tags import Shown
 
-_PAY_SYSTEM_FIELDS = ["ID", "NAME", "ACTION_FILE", "ENTITY_REGISTRY_TYPE", "ACTIVE"]
 _WHO_AM_I: Mapping[str, tuple[str, Mapping[str, Any]]] = {"scope": ("scope", {}), "profile": ("profile", {})}
-_PAY_SYSTEMS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "pay_systems": ("sale.paysystem.list", {"SELECT": _PAY_SYSTEM_FIELDS}),
-    "handlers": ("sale.paysystem.handler.list", {}),
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PaySystems:
-    """The pay systems of the portal and the codes of its REST handlers, as far as this connection may see them."""
-
-    known: tuple[PaySystem, ...] | None
-    """None: the connection may not see them, so nothing can be said."""
-    handlers: frozenset[str] | None
-    """None: the connection may not see them, or not all of them have come."""
-    complete: bool = True
-    """Whether all pay systems have come: of one that is missing nothing can be said else."""
-
-    def prove_rest_handler(self, *, bx_rest_handler: str | None) -> bool:
-        """Whether a pay system that passed `check_for_invoice` was seen to have a REST handler."""
-        return self.handlers is not None and (self.known is not None or bx_rest_handler is not None)
-
-    def check_for_invoice(self, *, pay_system_id: int | None, bx_rest_handler: str | None) -> int | None:
-        """Refuse a pay system that is seen not to be able to mark a legacy invoice as paid.
-
-        :return: its id; None if only the handler was given and it cannot be told which one the portal takes.
-        :raises PaymentRefused: it does not exist, is inactive, belongs to another kind, or would return ``true`` and do
-            nothing.
-        """
-        if bx_rest_handler is not None:
-            return self._check_handler(bx_rest_handler)
-        self._check(pay_system_id, registry="CRM_INVOICE", purpose="legacy invoices")
-        chosen = self._find(pay_system_id)
-        if chosen and self.handlers is not None and chosen.action_file not in self.handlers:
-            raise PaymentRefused(
-                f"Pay system {chosen.id} {chosen.name!r} is handled by {chosen.action_file!r}, which is no REST "
-                "handler: Bitrix24 would return true and leave the invoice unpaid (or ask a payment provider, which "
-                f"knows nothing of it). Nothing was sent. {self._usable('CRM_INVOICE')}"
-            )
-        return pay_system_id
-
-    def check_for_payment(self, pay_system_id: int) -> None:
-        """Refuse a pay system that is seen not to fit a payment of a deal or smart invoice.
-
-        :raises PaymentRefused: it does not exist, is inactive, or belongs to legacy invoices.
-        """
-        self._check(pay_system_id, registry="ORDER", purpose="payments of deals and smart invoices")
-
-    def check_for_pay_payment(self, pay_system_id: int) -> bool:
-        """Refuse a pay system through which ``sale.paysystem.pay.payment`` is seen to do nothing.
-
-        :return: whether it was seen to have a REST handler.
-        :raises PaymentRefused: it does not exist, is inactive, belongs to legacy invoices, or would answer ``true`` and
-            do nothing.
-        """
-        self.check_for_payment(pay_system_id)
-        chosen = self._find(pay_system_id)
-        if chosen is None or self.handlers is None:
-            return False
-        if chosen.action_file not in self.handlers:
-            raise PaymentRefused(
-                f"Pay system {chosen.id} {chosen.name!r} is handled by {chosen.action_file!r}, which is no REST "
-                "handler: Bitrix24 would answer true and leave the payment unpaid (or ask a payment provider, which "
-                "knows nothing of it). Nothing was sent. Mark the payment by PayCrmPaymentOperator "
-                "(crm.item.payment.pay), which needs no handler."
-            )
-        return True
-
-    def _check_handler(self, code: str) -> int | None:
-        if self.handlers is not None and code not in self.handlers:
-            codes = ", ".join(sorted(self.handlers)) or "none"
-            raise PaymentRefused(
-                f"The portal has no REST handler with the code {code!r} (bx_rest_handler); it has: {codes}. Nothing "
-                "was sent."
-            )
-        if self.known is None:
-            return None
-        fitting = [one for one in self.known if one.action_file == code and one.entity_registry_type == "CRM_INVOICE"]
-        if not self.complete:
-            return None
-        if not any(one.active for one in fitting):
-            raise PaymentRefused(
-                f"No active pay system for legacy invoices uses the REST handler {code!r} (bx_rest_handler). Nothing "
-                f"was sent. {self._usable('CRM_INVOICE')}"
-            )
-        return fitting[0].id if len(fitting) == 1 else None
-
-    def _check(self, pay_system_id: int | None, *, registry: str, purpose: str) -> None:
-        if self.known is None:
-            return
-        chosen = self._find(pay_system_id)
-        trouble = None
-        if chosen is None and self.complete:
-            trouble = f"Pay system {pay_system_id} does not exist on the portal"
-        elif chosen is not None and chosen.entity_registry_type != registry:
-            kind = chosen.entity_registry_type
-            trouble = (
-                f"Pay system {chosen.id} {chosen.name!r} is one of kind {kind}, not {registry}: it is not for {purpose}"
-            )
-        elif chosen is not None and not chosen.active:
-            trouble = f"Pay system {chosen.id} {chosen.name!r} is switched off"
-        if trouble:
-            raise PaymentRefused(f"{trouble}. Nothing was sent. {self._usable(registry)}")
-
-    def _find(self, pay_system_id: int | None) -> PaySystem | None:
-        return next((one for one in self.known or () if one.id == pay_system_id), None)
-
-    def _usable(self, registry: str) -> str:
-        fitting = [
-            f"{one.id} {one.name!r}"
-            for one in self.known or ()
-            if one.active
-            and one.entity_registry_type == registry
-            and (registry == "ORDER" or self.handlers is None or one.action_file in self.handlers)
-        ]
-        return f"Pay systems that can do it: {', '.join(fitting) or 'none'}."
-
-
-UNSEEN: Final = PaySystems(known=None, handlers=None)
-"""They were not asked for, so nothing can be said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +83,7 @@ class ObjectView:
 
 def commands_before_invoice(invoice_id: int) -> Commands:
     """Return the commands whose reply :func:`invoice_view_in` reads."""
-    return {**_WHO_AM_I, "invoice": ("crm.invoice.get", {"id": invoice_id}), **_PAY_SYSTEMS}
+    return {**_WHO_AM_I, "invoice": ("crm.invoice.get", {"id": invoice_id}), **PAY_SYSTEMS}
 
 
 def invoice_view_in(client: ApiClient, reply: BatchReply, invoice_id: int) -> Flow[InvoiceView]:
@@ -217,14 +99,14 @@ def invoice_view_in(client: ApiClient, reply: BatchReply, invoice_id: int) -> Fl
         # Portals say "not found" in their own language, and "access denied" to users who are not administrators.
         smart = yield from _is_smart_invoice(client, invoice_id)
         if isinstance(trouble, Bitrix24NotFound):
-            raise PaymentRefused(_no_such_invoice(invoice_id, smart))
+            raise PaymentRefused(*_no_such_invoice(invoice_id, smart))
         if smart:
-            raise PaymentRefused(_perhaps_smart(invoice_id, trouble.reason, client.settings.auth.kind))
+            raise PaymentRefused(*_perhaps_smart(invoice_id, trouble.reason, client.settings.auth.kind))
     return InvoiceView(
         at=reply.at,
         profile=read("profile", Profile.from_wire, reply.value("profile")),
         invoice=read_the_one("crm.invoice.get", Invoice.from_wire, reply.value("invoice"), invoice_id),
-        pay_systems=_pay_systems(reply),
+        pay_systems=pay_systems_in(reply),
     )
 
 
@@ -234,10 +116,10 @@ def read_before_invoices(client: ApiClient, *, invoice_ids: Collection[int]) -> 
     :return: by id; ids that do not exist, or may not be seen, are absent.
     :raises Bitrix24ConfigError: the webhook or application lacks a scope.
     """
-    reply = yield from client.batch({**_WHO_AM_I, **_PAY_SYSTEMS})
+    reply = yield from client.batch({**_WHO_AM_I, **PAY_SYSTEMS})
     _check_scopes(client, reply, needed=("crm", "pay_system"))
     profile = read("profile", Profile.from_wire, reply.value("profile"))
-    systems = _pay_systems(reply)
+    systems = pay_systems_in(reply)
     found = yield from get_invoices(client, invoice_ids=invoice_ids)
     return {
         number: InvoiceView(at=reply.at, profile=profile, invoice=invoice, pay_systems=systems)
@@ -264,7 +146,7 @@ def read_before_marks(client: ApiClient, *, payment_ids: Collection[int]) -> Flo
 
 def commands_before_mark(payment_id: int, *, with_pay_systems: bool = False) -> Commands:
     """Return the commands whose reply :func:`payment_view_in` reads."""
-    systems = _PAY_SYSTEMS if with_pay_systems else {}
+    systems = PAY_SYSTEMS if with_pay_systems else {}
     return {**_WHO_AM_I, "payment": ("crm.item.payment.get", {"id": payment_id}), **systems}
 
 
@@ -280,14 +162,15 @@ def payment_view_in(
     if isinstance(reply.errors.get("payment"), Bitrix24NotFound):
         raise PaymentRefused(
             f"There is no payment {payment_id} on the portal: it was deleted, or the number is that of an invoice, an "
-            "order or a payment of a legacy invoice. Nothing was sent. Look at the payments of the deal or smart "
-            "invoice."
+            "order or a payment of a legacy invoice.",
+            NOT_SENT,
+            "Look at the payments of the deal or smart invoice.",
         )
     return PaymentView(
         at=reply.at,
         profile=read("profile", Profile.from_wire, reply.value("profile")),
         payment=read_the_one("crm.item.payment.get", Payment.from_wire, reply.value("payment"), payment_id),
-        pay_systems=_pay_systems(reply) if with_pay_systems else UNSEEN,
+        pay_systems=pay_systems_in(reply) if with_pay_systems else UNSEEN,
     )
 
 
@@ -323,7 +206,7 @@ def commands_before_add(
     if with_rows:
         commands["rows"] = ask_for_available(entity_type_id, entity_id)
     if with_pay_systems:
-        commands["pay_systems"] = _PAY_SYSTEMS["pay_systems"]
+        commands["pay_systems"] = PAY_SYSTEMS["pay_systems"]
     return commands
 
 
@@ -349,7 +232,8 @@ def object_view_in(
     if isinstance(reply.errors.get("object"), Bitrix24NotFound):
         raise PaymentRefused(
             f"There is no {ENTITY_NAMES[entity_type_id]} {entity_id} (entity_id) on the portal: it was deleted, or the "
-            "number is that of another kind of object. Nothing was sent."
+            "number is that of another kind of object.",
+            NOT_SENT,
         )
     return ObjectView(
         at=reply.at,
@@ -357,7 +241,7 @@ def object_view_in(
         shown=(yield from shown_in(client, reply, owner, tag=tag, known=known)),
         order_ids=_order_ids(reply),
         rows=available_in(reply) if with_rows else (),
-        pay_systems=_pay_systems(reply),
+        pay_systems=pay_systems_in(reply),
     )
 
 
@@ -369,36 +253,14 @@ def _check_scopes(client: ApiClient, reply: BatchReply, *, needed: Collection[st
     if missing:
         raise Bitrix24ConfigError(
             f"The {auth.kind} lacks the scope {' and '.join(missing)}; needed are {' and '.join(needed)}, to write and "
-            f"to read back what was written. Nothing was sent. {auth.more_rights}."
+            "to read back what was written.",
+            NOT_SENT,
+            f"{auth.more_rights}.",
         )
 
 
-def _pay_systems(reply: BatchReply) -> PaySystems:
-    listed, handlers = _if_allowed(reply, "pay_systems"), _if_allowed(reply, "handlers")
-    known = None if listed is None else tuple(read_rows("sale.paysystem.list", PaySystem.from_wire, listed))
-    if isinstance(handlers, list) and reply.may_be_cut("handlers", len(handlers)):
-        handlers = None
-    complete = known is None or not reply.may_be_cut("pay_systems", len(known))
-    return PaySystems(known=known, handlers=_codes(handlers), complete=complete)
-
-
-def _codes(handlers: Any) -> frozenset[str] | None:
-    """The codes of the REST handlers; None if there is one in a form that we do not know, or they may not be seen."""
-    if not isinstance(handlers, list) or not all(isinstance(one, dict) and one.get("CODE") for one in handlers):
-        return None
-    return frozenset(str(one["CODE"]) for one in handlers)
-
-
-def _if_allowed(reply: BatchReply, key: str) -> Any:
-    """The result of a command that the portal may forbid; None if it did, or was not asked."""
-    error = reply.errors.get(key)
-    if (error and error.final) or key not in reply.results.keys() | reply.errors.keys() | reply.missing.keys():
-        return None
-    return reply.value(key)
-
-
 def _order_ids(reply: BatchReply) -> tuple[int, ...]:
-    found = _if_allowed(reply, "orders")
+    found = if_allowed(reply, "orders")
     bindings = found.get("orderEntity") if isinstance(found, dict) else None
     rows = bindings if isinstance(bindings, list) else []
     ids = [str(row.get("orderId")) for row in rows if isinstance(row, dict)]
@@ -406,12 +268,13 @@ def _order_ids(reply: BatchReply) -> tuple[int, ...]:
     return tuple(int(one) for one in ids if one.isascii() and one.isdigit() and len(one) < 20 and one != "0")
 
 
-def _perhaps_smart(invoice_id: int, trouble: str, kind: str) -> str:
+def _perhaps_smart(invoice_id: int, trouble: str, kind: str) -> tuple[str, Denial, str]:
     return (
-        f"Legacy invoice {invoice_id} (invoice_id) cannot be read ({trouble}). Nothing was sent. If it exists, the "
-        f"{kind}'s user may lack the right to it. There is also a smart invoice {invoice_id}: if that one is meant, "
-        f"use AddCrmPaymentOperator(entity_type_id='smart_invoice', entity_id={invoice_id}) instead, because "
-        "sale.paysystem.pay.invoice cannot pay smart invoices."
+        f"Legacy invoice {invoice_id} (invoice_id) cannot be read ({trouble}).",
+        NOT_SENT,
+        f"If it exists, the {kind}'s user may lack the right to it. There is also a smart invoice {invoice_id}: if "
+        f"that one is meant, use AddCrmPaymentOperator(entity_type_id='smart_invoice', entity_id={invoice_id}) "
+        "instead, because sale.paysystem.pay.invoice cannot pay smart invoices.",
     )
 
 
@@ -424,16 +287,19 @@ def _is_smart_invoice(client: ApiClient, number: int) -> Flow[bool]:
     return True
 
 
-def _no_such_invoice(invoice_id: int, smart: bool) -> str:
+def _no_such_invoice(invoice_id: int, smart: bool) -> tuple[str, Denial, str]:
     if smart:
         return (
             f"{invoice_id} (invoice_id) is no legacy invoice, but a smart invoice, and sale.paysystem.pay.invoice "
-            "cannot pay those. Nothing was sent. Smart invoices have payments: use "
+            "cannot pay those.",
+            NOT_SENT,
+            "Smart invoices have payments: use "
             f"AddCrmPaymentOperator(entity_type_id='smart_invoice', entity_id={invoice_id}), CrmPaymentPaidSensor to "
-            "wait, and PayCrmPaymentOperator to mark a payment as paid."
+            "wait, and PayCrmPaymentOperator to mark a payment as paid.",
         )
     return (
         f"There is no legacy invoice {invoice_id} (invoice_id) on the portal, nor a smart invoice of that number that "
-        "this connection may see. Nothing was sent. On portals where legacy invoices are switched off, use "
-        "AddCrmPaymentOperator."
+        "this connection may see.",
+        NOT_SENT,
+        "On portals where legacy invoices are switched off, use AddCrmPaymentOperator.",
     )

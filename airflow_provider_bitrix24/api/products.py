@@ -10,11 +10,7 @@ from airflow_provider_bitrix24.api.batch import MOST_COMMANDS
 from airflow_provider_bitrix24.api.models import PayableProduct, Payment, ProductRow
 from airflow_provider_bitrix24.api.payments import chunks, read_rows, read_the_one, the_rest
 from airflow_provider_bitrix24.api.values import DEAL, SMART_INVOICE
-from airflow_provider_bitrix24.exceptions import (
-    Bitrix24ApiError,
-    Bitrix24NoAnswer,
-    PaymentRefused,
-)
+from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24ApiError, Bitrix24NoAnswer, PaymentRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -54,19 +50,21 @@ def plan_products(rows: Iterable[ProductRow], *, of: str) -> dict[int, int]:
     if not free:
         raise PaymentRefused(
             f"fill_products: {of} has no product rows that are still available for payment (none at all, or all of "
-            "them are in payments already), so a new payment would stay empty. Nothing was sent."
+            "them are in payments already), so a new payment would stay empty.",
+            NOT_SENT,
         )
     for row in free:
         if row.quantity != row.quantity.to_integral_value():
             raise PaymentRefused(
                 f"fill_products: product row {row.id} {row.name!r} of {of} has the quantity "
-                f"{row.quantity.normalize():f}. Bitrix24 keeps only whole quantities in payments and would cut it off "
-                "without a word. Nothing was sent. Change the row (for example quantity 1 at the whole price), or "
-                "fill the payment by hand."
+                f"{row.quantity.normalize():f}.",
+                "Bitrix24 keeps only whole quantities in payments and would cut it off without a word.",
+                NOT_SENT,
+                "Change the row (for example quantity 1 at the whole price), or fill the payment by hand.",
             )
     if sum_of(free) <= 0:
         raise PaymentRefused(
-            f"fill_products: the product rows of {of} that are available for payment add up to 0. Nothing was sent."
+            f"fill_products: the product rows of {of} that are available for payment add up to 0.", NOT_SENT
         )
     return {row.id: int(row.quantity) for row in free}
 
@@ -88,10 +86,12 @@ def choose_products(rows: Iterable[ProductRow], wanted: Mapping[int, int], *, of
             has = f"has only {left.normalize():f} left" if left else "is not a row of it, or nothing of it is left"
             raise PaymentRefused(
                 f"products: product row {row_id} x {quantity} cannot go into a payment of {of}, because row {row_id} "
-                f"{has}. Nothing was sent. Available for payment are: {listed}."
+                f"{has}.",
+                NOT_SENT,
+                f"Available for payment are: {listed}.",
             )
     if value_of(free.values(), wanted) <= 0:
-        raise PaymentRefused(f"products: the chosen product rows of {of} add up to 0. Nothing was sent.")
+        raise PaymentRefused(f"products: the chosen product rows of {of} add up to 0.", NOT_SENT)
     return dict(wanted)
 
 

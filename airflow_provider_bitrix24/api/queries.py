@@ -280,7 +280,7 @@ class ObjectBeforeAdding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
+class CandidatePayments:
     """All payments of an object, and which of them may be this key's.
 
     REST methods ``batch`` of ``crm.item.payment.list`` and, with a tag, ``sale.payment.list``

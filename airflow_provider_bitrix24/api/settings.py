@@ -142,8 +142,8 @@ class Settings(BaseModel):
         scheme = written.scheme or "https"
         if scheme == "http" and not allow_http and not is_loopback(written.host):
             raise Bitrix24ConfigError(
-                "schema: plain http would send the secret readable to everybody on the way. Use https, or "
-                "set the extra allow_http to true if the network is trusted."
+                "schema: plain http would send the secret readable to everybody on the way.",
+                "Use https, or set the extra allow_http to true if the network is trusted.",
             )
         number = read_port(port) or written.port
         if written.port not in (None, number):
@@ -166,8 +166,9 @@ def _refuse_other_type(conn_type: str, written: Written) -> None:
         return
     which = f" {conn_type!r}" if conn_type.isascii() and conn_type.isidentifier() else ""
     raise Bitrix24ConfigError(
-        f"conn_type is{which} and not bitrix24, so it was made for something else. Set the connection's type to "
-        "bitrix24, or use a whole webhook address (https://acme.bitrix24.com/rest/1/SECRET/) as the connection."
+        f"conn_type is{which} and not bitrix24, so it was made for something else.",
+        "Set the connection's type to "
+        "bitrix24, or use a whole webhook address (https://acme.bitrix24.com/rest/1/SECRET/) as the connection.",
     )
 
 

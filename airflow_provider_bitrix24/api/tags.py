@@ -15,11 +15,7 @@ from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.models import Payment
 from airflow_provider_bitrix24.api.payments import read_rows, the_rest
 from airflow_provider_bitrix24.api.values import positive_id
-from airflow_provider_bitrix24.exceptions import (
-    Bitrix24ApiError,
-    Bitrix24ConfigError,
-    Bitrix24NoAnswer,
-)
+from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24ApiError, Bitrix24ConfigError, Bitrix24NoAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -181,6 +177,7 @@ def _tagged(reply: BatchReply, tag: str) -> frozenset[int]:
             pass
         raise Bitrix24NoAnswer("sale.payment.list", "a payment without an id")
     raise Bitrix24ConfigError(
-        f"tag=True needs the scope sale and an administrator, and this connection may not read tags ({refused}). "
-        "Nothing was sent. Grant both, or leave the tag out and give journal_conn_id."
+        f"tag=True needs the scope sale and an administrator, and this connection may not read tags ({refused}).",
+        NOT_SENT,
+        "Grant both, or leave the tag out and give journal_conn_id.",
     )

@@ -225,14 +225,17 @@ class _Endpoint:
         return self._trouble(f"no usable response from {self._host}: {reason}")
 
     def _trouble(self, reason: str, advice: str = "") -> AttemptResult:
-        error = Bitrix24TokenError(f"No new access token: {reason}. Nothing else was sent. {advice}".rstrip())
+        error = Bitrix24TokenError(
+            f"No new access token: {reason}.", "Nothing else was sent.", *filter(None, (advice,))
+        )
         return AttemptResult(error=error, retry=RetryReason.TROUBLE)
 
     def _redirected(self) -> Bitrix24Error:
         return Bitrix24ConfigError(
             f"The token endpoint {self._host} responded with a redirect, which is not followed: the client secret "
-            "would go there. Whether it gave out a new pair of tokens before is not known. Check the extra oauth_url "
-            "of the connection; if the tokens are dead afterwards, sign in again. Nothing else was sent."
+            "would go there.",
+            "Whether it gave out a new pair of tokens before is not known. Check the extra oauth_url "
+            "of the connection; if the tokens are dead afterwards, sign in again. Nothing else was sent.",
         )
 
     def _redact(self, text: str) -> str:

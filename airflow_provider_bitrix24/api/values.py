@@ -11,7 +11,7 @@ from decimal import Context, Decimal
 from numbers import Integral, Rational, Real
 from typing import Any, Final
 
-from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
+from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24ConfigError
 from airflow_provider_bitrix24.identifiers import hidden_character, normalised
 
 DEAL: Final = 2
@@ -69,7 +69,7 @@ def positive_id(value: object, field: str) -> int:
         number = int(value.strip())
     if not 0 < number <= _LARGEST_ID:
         raise Bitrix24ConfigError(
-            f"{field} must be a whole positive number such as 123 or '123', not {described(value)}. Nothing was sent."
+            f"{field} must be a whole positive number such as 123 or '123', not {described(value)}.", NOT_SENT
         )
     return number
 
@@ -85,11 +85,12 @@ def account_number(value: object, field: str) -> str:
     text = value.strip() if isinstance(value, str) else ""
     hidden = hidden_character(normalised(text))
     if hidden is not None:
-        raise Bitrix24ConfigError(f"{field} {shown(value)} holds an invisible character, {hidden}. Nothing was sent.")
+        raise Bitrix24ConfigError(f"{field} {shown(value)} holds an invisible character, {hidden}.", NOT_SENT)
     if not 0 < len(text) <= _LONGEST_NUMBER or text == "None":
         raise Bitrix24ConfigError(
             f"{field} must be the number of an invoice or a payment as text, such as 'INV-12' or '161/1', not "
-            f"{described(value)}. Nothing was sent."
+            f"{described(value)}.",
+            NOT_SENT,
         )
     return text
 
@@ -107,7 +108,8 @@ def entity_type_id(value: object, field: str = "entity_type_id") -> int:
     if number is None:
         raise Bitrix24ConfigError(
             f"{field} must be 2 or 'deal', 31 or 'smart_invoice', not {described(value)}: no other CRM object has "
-            "payments. Nothing was sent."
+            "payments.",
+            NOT_SENT,
         )
     return number
 
@@ -126,7 +128,8 @@ def money_amount(value: object, field: str) -> Decimal:
     if amount is None or amount < 0:
         raise Bitrix24ConfigError(
             f"{field} must be an amount of 0 or more as text such as '1500.00', or a Decimal, not {described(value)}"
-            f"{_why_no_amount(value)}. Nothing was sent."
+            f"{_why_no_amount(value)}.",
+            NOT_SENT,
         )
     return amount
 

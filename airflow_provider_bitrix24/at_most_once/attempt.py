@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 
 from airflow_provider_bitrix24.api.io import SendDeadline
 from airflow_provider_bitrix24.at_most_once import messages
-from airflow_provider_bitrix24.at_most_once.commands import Wait, WaitForJournal, load, read_with_time, save
+from airflow_provider_bitrix24.at_most_once.course import Wait, WaitForJournal, load, read_with_time, save
 from airflow_provider_bitrix24.at_most_once.portal_clock import Clock, PortalClock
 from airflow_provider_bitrix24.at_most_once.record import Send
 from airflow_provider_bitrix24.exceptions import (
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_bitrix24.api.client import ApiClient
     from airflow_provider_bitrix24.api.queries import Query
-    from airflow_provider_bitrix24.at_most_once.commands import Course
+    from airflow_provider_bitrix24.at_most_once.course import Course
     from airflow_provider_bitrix24.at_most_once.next_step import Reading
     from airflow_provider_bitrix24.at_most_once.receipt import Receipt
     from airflow_provider_bitrix24.at_most_once.record import Decision, Record
@@ -44,8 +44,6 @@ SAVES: Final = 4
 """How often the journal is asked to keep what the portal has replied."""
 CLOCK_STEP: Final = 1.0
 """The portal's times may be cut to whole seconds."""
-LOAD_AGAIN: Final = 5.0
-"""Seconds until the journal is read again while another attempt is at work on the key."""
 
 
 class Log(Protocol):
@@ -100,93 +98,15 @@ class Attempt:
         """Whether this attempt has sent the write itself."""
         self.refused_decision: tuple[Decision, str] | None = None
         """The decision of this attempt that does not apply any more, and why."""
-        self.observed: Reading | None = None
+        self.read_at: Reading | None = None
         """When everything that permits a send was read; None if there was a wait since."""
         self.holds_lease = False
         self.portal_clock = PortalClock(tools.clock)
-        self._patient = patient
-        self._loaded = Loaded()
+        self.patient = patient
+        self.loaded = Loaded()
         self._found: bool | None = None
 
-    # -- the journal before anything else
-
-    def begin(self, decision: Decision | None) -> Course[None]:
-        """Load the record; if there is none, note that work on the key has begun, before the portal is read.
-
-        :param decision: what a person has decided just now.
-        :raises PaymentAmbiguous: a person is asked about the key in another task.
-        :raises PaymentInProgress: another attempt is at work on the key, and goes on.
-        """
-        while True:
-            record = yield from self._load()
-            mine = self.wanted if record is None else record.renewed(self.wanted)
-            # A record of another task in which nothing was executed does not say what this task has sent.
-            # rule: another task's record does not speak for this one
-            knows_us = record is not None and (not record.nothing_executed or record.task == self.task.identity)
-            # rule: an empty journal that must know has forgotten
-            if self.why_lost and not knows_us:
-                mine = mine.notes_lost(self.task.identity)
-            if record is not None:
-                break
-            saved = yield from save(mine, opens=True)
-            if saved.outcome == "saved":
-                break
-            if saved.outcome == "overtaken":
-                raise PaymentInProgress(saved.message)
-        self.record = mine
-        if self._loaded.behind or (record is not None and mine.forgotten and not record.forgotten):
-            # Other runs know only what the journal itself holds.
-            yield from self.keep(mine)
-        if decision is not None:
-            yield from self._take(decision)
-
-    def _load(self) -> Course[Record | None]:
-        """Load the record, waiting for another task that works on the key, but not longer than the journal says."""
-        self._loaded, waited_for = (yield from load()), None
-        while self._loaded.busy:
-            busy = self._loaded.busy
-            if waited_for not in (None, busy.epoch) or self._is_asked_elsewhere(self._loaded.record):
-                break
-            if not self._patient:  # rule: a key that another task holds is revisited at the end
-                raise PaymentInProgress(messages.busy(busy.owner, self.wanted))
-            if waited_for is None:
-                self.log.info("%s is at work on %s. Waiting for up to %.0f s.", busy.owner, self.key, busy.seconds)
-            waited_for = busy.epoch
-            yield from self.wait(min(busy.seconds + 0.1, LOAD_AGAIN), "waiting for another task on the same key")
-            self._loaded = yield from load()
-        if self._loaded.error is not None:
-            raise self._loaded.error
-        record = self._loaded.record
-        if record is not None and self._is_asked_elsewhere(record):
-            raise PaymentAmbiguous(messages.asked_elsewhere(record), record.candidates)
-        if self._loaded.busy and (record is None or record.receipt is None):
-            raise PaymentInProgress(messages.busy(self._loaded.busy.owner, self.wanted))
-        return record
-
-    def _is_asked_elsewhere(self, record: Record | None) -> bool:
-        return record is not None and record.state == "needs_decision" and record.task != self.task.identity
-
-    def _take(self, decision: Decision) -> Course[None]:
-        """Take over a person's decision, once, if the question still applies; to abandon needs no question."""
-        record, shown = self.record, tuple(sorted(decision.candidates))
-        if record.knows(decision):
-            return
-        asked_here = record.state == "needs_decision" and record.task == self.task.identity
-        abandons = decision.what == "abandon" and record.receipt is None  # rule: who abandons is always heard
-        if abandons or (asked_here and record.candidates == shown):
-            # Airflow hands it over only once.
-            yield from self.keep(record.decided(decision))
-            return
-        why = f"the question does not stand any more: {record.key} is {record.state}"
-        self.log.warning(
-            "%s has decided (%s): %s, but %s. The decision is not carried out.",
-            decision.by,
-            decision.through,
-            decision.what,
-            why,
-        )
-        self.refused_decision = decision, why
-        yield from self.keep(record.noted(decision.refused_because(why)))
+    # -- the journal
 
     def is_outdated(self) -> Course[bool]:
         """Whether this attempt has executed nothing, and another one has since it began."""
@@ -235,12 +155,7 @@ class Attempt:
     @property
     def why_lost(self) -> str:
         """Why the journal has lost the notes of earlier attempts, as sentences; empty if it need not have known any."""
-        return self.task.lost or self._loaded.forgot
-
-    @property
-    def denial(self) -> str:
-        """What this attempt has not sent, and what may have been sent all the same, as sentences."""
-        return messages.denial(self.known, has_sent=self.has_sent)
+        return self.task.lost or self.loaded.forgot
 
     @property
     def not_by_this_attempt(self) -> str:
@@ -254,18 +169,20 @@ class Attempt:
         if record.possible_sends and (record.receipt is not None or record.payment_id is not None):
             return "yes"
         # Where nothing is noted, an earlier attempt may have been forgotten.
-        noted = self.journal.durable and self._loaded.record is not None
+        noted = self.journal.durable and self.loaded.record is not None
         certain = self.task.try_number == 1 or noted
         return "no" if certain and record.nothing_executed and not self.has_sent else "unknown"
 
     def as_the_end(self, error: Bitrix24Error) -> Bitrix24Error:
         """Return an error as the end of this attempt: it does not deny what was sent before."""
-        known = self.known
-        if isinstance(error, Bitrix24StoreError) and known and not error.known:
-            error = error.telling(known)
-        told = error.after(known, sent=self.has_sent) if known else error
+        told = self.told(error)
         told.sent = self.changed
         return told
+
+    def told(self, error: Bitrix24Error) -> Bitrix24Error:
+        """Return an error that does not deny what was sent before."""
+        known, sent = self.known, self.has_sent
+        return error.after(known, sent=sent) if known or sent else error
 
     def refuse_other_parameters(self, happened: str) -> None:
         """Refuse to go on with a key that was used for something else.
@@ -286,23 +203,23 @@ class Attempt:
     @property
     def is_fresh(self) -> bool:
         """Whether what was read last is recent enough to permit a send."""
-        if self.observed is None:
+        if self.read_at is None:
             return False
         now = self.now()
-        return max(now[0] - self.observed[0], now[1] - self.observed[1]) <= self.settings.send_deadline
+        return max(now[0] - self.read_at[0], now[1] - self.read_at[1]) <= self.settings.send_deadline
 
     def deadline(self) -> SendDeadline:
         """Until when what was read last permits a send."""
-        monotonic, wall = self.now() if self.observed is None else self.observed
+        monotonic, wall = self.now() if self.read_at is None else self.read_at
         allowed = self.settings.send_deadline
         return SendDeadline(monotonic=monotonic + allowed, wall=wall + allowed)
 
     def wait(self, seconds: float, reason: str) -> Course[None]:
         """Wait; afterwards the portal must be read again before a send."""
-        self.observed = None  # rule: a wait ends what permits a send
+        self.read_at = None  # rule: a wait ends what permits a send
         yield Wait(seconds, reason)
 
-    def observe(self, query: Query[V]) -> Course[V]:
+    def read_before_send(self, query: Query[V]) -> Course[V]:
         """Read what the next write depends on, and remember when.
 
         :raises PaymentNotApplied: the object is not there any more, and something of this key may have been.
@@ -310,7 +227,7 @@ class Attempt:
         :raises Bitrix24OutcomeUnknown: the same, if a retry cannot help, or nothing would be remembered.
         :raises Bitrix24Error: it cannot be read, and nothing of this key is there.
         """
-        self.observed = None
+        self.read_at = None
         left = self.now()
         try:
             view, came = yield from read_with_time(query)
@@ -319,7 +236,7 @@ class Attempt:
                 raise
             trouble = error
         else:
-            self.observed = came
+            self.read_at = came
             self.portal_clock.set(view.at, left)
             return view
         if isinstance(trouble, PaymentRefused):
@@ -332,8 +249,8 @@ class Attempt:
 
     def look(self, query: Query[T]) -> Course[T]:
         """Read what the next write that completes a payment depends on, and remember when."""
-        self.observed = None
-        found, self.observed = yield from read_with_time(query)
+        self.read_at = None
+        found, self.read_at = yield from read_with_time(query)
         return found
 
     def new_send(self) -> Send:
@@ -378,10 +295,10 @@ class Attempt:
             except Bitrix24StoreError as error:
                 if not left:
                     done = messages.done_by_reply(record, self.record)
-                    ended = error.telling(messages.unsaved_reply(done) if done else messages.known(record))
+                    ended = error.after(messages.unsaved_reply(done) if done else messages.known(record))
                     break
                 self.log.warning("%s Trying again.", error)
-            self.observed = None
+            self.read_at = None
             yield WaitForJournal(2.0 ** (SAVES - left - 1), "waiting for the journal")
         raise ended
 
@@ -400,19 +317,19 @@ class Attempt:
         question: str,
         candidates: Collection[int] = (),
         *,
-        rivals: Collection[str] = (),
-        why: str | None = None,
+        unresolved_keys: Collection[str] = (),
+        why: str = "a person was asked again before it was carried out",
     ) -> Course[None]:
         """Leave it to a person.
 
-        :param rivals: the keys whose unknown outcome makes this one ambiguous.
-        :param why: why a decision that waits is not carried out; by default, the question says it.
+        :param unresolved_keys: the keys whose unknown outcome makes this one ambiguous.
+        :param why: why a decision that waits is not carried out.
         :raises PaymentAmbiguous: always.
         """
-        unclear = PaymentAmbiguous(question, tuple(sorted(candidates)))
+        unclear = PaymentAmbiguous(question, candidates=tuple(sorted(candidates)))
         # From now on it is this task through which a person is asked.
         waiting = self.record.needs_decision(
-            question, candidates, rivals=rivals, task=self.task.identity, refuse=why or unclear.reason
+            question, candidates, unresolved_keys=unresolved_keys, task=self.task.identity, refuse=why
         )
         yield from self.keep(waiting, lease=0)
         raise unclear
@@ -424,7 +341,7 @@ class Attempt:
         """
         record = self.record
         if record.question is not None:
-            raise PaymentAmbiguous(messages.undecided(record), record.candidates)
+            raise PaymentAmbiguous(messages.undecided(record), candidates=record.candidates)
 
     def _ask_about_claim(self, record: Record, saved: Saved) -> Course[None]:
         """Leave to a person whose payment it is."""
@@ -437,7 +354,7 @@ class Attempt:
             record, saved, show=show, decide=decide, how_to_decide=self.how_to_decide(), abandon_first=was_known
         )
         payment_ids = () if saved.payment_id is None else (saved.payment_id,)
-        yield from self.ask(question, payment_ids)
+        yield from self.ask(question, payment_ids, why=messages.claimed_by_another(record, saved))
         raise AssertionError("unreachable")
 
     def how_to_decide(self) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from airflow_provider_bitrix24.at_most_once import messages
-from airflow_provider_bitrix24.at_most_once.commands import find_claims, find_rivals
+from airflow_provider_bitrix24.at_most_once.course import find_claims, find_unresolved
 from airflow_provider_bitrix24.at_most_once.record import PROOF, Record
 from airflow_provider_bitrix24.exceptions import PaymentMismatch
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.models import Payment
     from airflow_provider_bitrix24.api.tags import Shown
     from airflow_provider_bitrix24.at_most_once.attempt import Attempt
-    from airflow_provider_bitrix24.at_most_once.commands import Course
+    from airflow_provider_bitrix24.at_most_once.course import Course
     from airflow_provider_bitrix24.at_most_once.record import Evidence
 
 OnUnknown: TypeAlias = Literal["fail", "adopt"]
@@ -39,7 +39,7 @@ class Ambiguous:
     why: str
     """What is there, as a sentence."""
     payment_ids: tuple[int, ...]
-    rivals: tuple[str, ...] = ()
+    unresolved_keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,20 +103,22 @@ def attribute(attempt: Attempt, shown: Shown, on_unknown: OnUnknown, happened: s
     strange = _why_not_ours(one, shown)
     if strange:
         return (yield from _ambiguous(attempt, new, gone, messages.strange_candidate(happened, one, strange)))
-    rivals = yield from _rivals(attempt, new)
-    if attempt.journal.knows_rivals and not rivals and shown.fitting is not None:  # rule: rivals
-        return Ours(payment=one, evidence="only_new_payment", because=messages.no_rival(happened, one, of))
+    unresolved_keys = yield from _unresolved(attempt, new)
+    if attempt.journal.is_shared and not unresolved_keys and shown.fitting is not None:  # rule: rivals
+        return Ours(payment=one, evidence="only_new_payment", because=messages.no_other_key(happened, one, of))
     if on_unknown == "adopt":
         return Ours(payment=one, evidence="only_new_payment", because=messages.adopted(happened, one))
     return Ambiguous(
-        why=messages.one_candidate(happened, one), payment_ids=(one.id, *sorted(gone)), rivals=tuple(rivals)
+        why=messages.one_candidate(happened, one),
+        payment_ids=(one.id, *sorted(gone)),
+        unresolved_keys=tuple(unresolved_keys),
     )
 
 
 def _ambiguous(attempt: Attempt, new: list[Payment], gone: Collection[int], why: str) -> Course[Ambiguous]:
-    rivals = yield from _rivals(attempt, new)
+    unresolved_keys = yield from _unresolved(attempt, new)
     payment_ids = {*(payment.id for payment in new), *gone}
-    return Ambiguous(why=why, payment_ids=tuple(sorted(payment_ids)), rivals=tuple(rivals))
+    return Ambiguous(why=why, payment_ids=tuple(sorted(payment_ids)), unresolved_keys=tuple(unresolved_keys))
 
 
 def _gone(record: Record, shown: Shown) -> set[int]:
@@ -134,11 +136,11 @@ def _without_those_of_others(new: list[Payment]) -> Course[list[Payment]]:
     return left if len(left) == 1 else new
 
 
-def _rivals(attempt: Attempt, new: list[Payment]) -> Course[list[str]]:
+def _unresolved(attempt: Attempt, new: list[Payment]) -> Course[list[str]]:
     """The other keys that may have added one of these payments."""
-    if not attempt.journal.knows_rivals:
+    if not attempt.journal.is_shared:
         return []
-    found = yield from find_rivals(attempt.record.subject)
+    found = yield from find_unresolved(attempt.record.subject)
     return [
         key
         for key, record in found.items()

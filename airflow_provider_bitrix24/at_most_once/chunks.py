@@ -55,7 +55,7 @@ class ChunkSize:
             self.now = min(self.most, self.now + max(1, self.most // 8))
 
 
-def next_chunk(waiting: Mapping[int, Operation], size: int, *, knows_rivals: bool) -> dict[int, Operation]:
+def next_chunk(waiting: Mapping[int, Operation], size: int, *, is_shared: bool) -> dict[int, Operation]:
     """Return the operations that are carried out together next.
 
     No key is in a chunk twice, and payments are added to one object one after another: whose payment it is is decided
@@ -67,8 +67,8 @@ def next_chunk(waiting: Mapping[int, Operation], size: int, *, knows_rivals: boo
     taken: set[str] = set()
     for number, operation in waiting.items():
         # rule: an untagged add travels alone if the journal knows no others
-        alone = operation.needs_rivals and not knows_rivals
-        names = {operation.key, *([] if operation.apart is None else [f"object:{operation.apart}"])}
+        alone = operation.needs_shared_journal and not is_shared
+        names = {operation.key, *([] if operation.serial_group is None else [f"object:{operation.serial_group}"])}
         if taken & names or (alone and chunk):  # rule: two adds to one object never share a batch
             continue
         chunk[number] = operation

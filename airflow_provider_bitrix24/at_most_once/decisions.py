@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from airflow_provider_bitrix24.at_most_once.attempt import Attempt
-    from airflow_provider_bitrix24.at_most_once.commands import Course
+    from airflow_provider_bitrix24.at_most_once.course import Course
     from airflow_provider_bitrix24.at_most_once.record import Decision
 
 
@@ -65,7 +65,7 @@ def refuse_decision(attempt: Attempt, decision: Decision, why: str, candidates: 
     yield from attempt.keep(record.decision_refused(why, candidates), lease=0)
     if attempt.record.abandonment is None:
         question += f" {messages.goes_on_without_decision(record.payment_id)}"
-    raise PaymentAmbiguous(question, tuple(sorted(candidates)))
+    raise PaymentAmbiguous(question, candidates=tuple(sorted(candidates)))
 
 
 def _refuse_if_refused(attempt: Attempt) -> None:
@@ -75,7 +75,7 @@ def _refuse_if_refused(attempt: Attempt) -> None:
         return
     decision, why = attempt.refused_decision
     raise PaymentAmbiguous(
-        messages.decision_not_carried_out(decision, why, record, attempt.how_to_decide()), record.candidates
+        messages.decision_not_carried_out(decision, why, record, attempt.how_to_decide()), candidates=record.candidates
     )
 
 

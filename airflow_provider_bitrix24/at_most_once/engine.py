@@ -12,9 +12,10 @@ from airflow_provider_bitrix24.api.error_codes import TOO_MANY_REQUESTS
 from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.at_most_once.attempt import Attempt, Log, Tools
 from airflow_provider_bitrix24.at_most_once.chunks import BATCH_SIZE, ChunkSize, is_held, next_chunk
-from airflow_provider_bitrix24.at_most_once.commands import Check, Permit, Release, Send
+from airflow_provider_bitrix24.at_most_once.course import Check, Permit, Release, SendCall
 from airflow_provider_bitrix24.at_most_once.lockstep import Lockstep
 from airflow_provider_bitrix24.at_most_once.next_step import Step, is_unresolved, next_step
+from airflow_provider_bitrix24.at_most_once.open_key import open_key
 from airflow_provider_bitrix24.at_most_once.operation import Failure
 from airflow_provider_bitrix24.at_most_once.record import Record
 from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from airflow_provider_bitrix24.api.client import ApiClient
-    from airflow_provider_bitrix24.at_most_once.commands import Course
+    from airflow_provider_bitrix24.at_most_once.course import Course
     from airflow_provider_bitrix24.at_most_once.lockstep import Ended, Run
     from airflow_provider_bitrix24.at_most_once.operation import Operation, Result
     from airflow_provider_bitrix24.at_most_once.portal_clock import Clock
@@ -57,7 +58,9 @@ def carry_out(attempt: Attempt, write: Write) -> Course[Step]:
     :raises Bitrix24Error: it must not be sent, was refused, or the journal cannot be used.
     """
     while True:
-        step = next_step(write.recorded(), write.seen(), attempt.now(), write.policy, attempt.settings.send_deadline)
+        step = next_step(
+            write.recorded(), write.observation(), attempt.now(), write.policy, attempt.settings.send_deadline
+        )
         if step is Step.SEND:
             yield from write.refuse()
             yield from _send(attempt, write)
@@ -72,7 +75,7 @@ def _look_again(attempt: Attempt, write: Write) -> Course[None]:
 
     :raises Bitrix24NotSent: reading what permits it takes longer than it permits it.
     """
-    if not is_unresolved(write.recorded(), write.seen(), write.policy):
+    if not is_unresolved(write.recorded(), write.observation(), write.policy):
         write.tries = write.tries or Tries(attempt.now()[0])
         yield from write.look()
         if not (write.shown or attempt.is_fresh):
@@ -82,14 +85,14 @@ def _look_again(attempt: Attempt, write: Write) -> Course[None]:
     shown, found = yield from read_once(attempt, watch, write.query(), write.shows)
     if shown:
         yield from write.take(found)
-    elif found is not None and not is_unresolved(write.recorded(), write.seen(), write.policy):
+    elif found is not None and not is_unresolved(write.recorded(), write.observation(), write.policy):
         yield from write.conclude(found)
 
 
 def _send(attempt: Attempt, write: Write) -> Course[None]:
     """Send once, if what was read last is recent enough.
 
-    Only what certainly was not executed may be tried again, and only on a new observation: what did not leave a few
+    Only what certainly was not executed may be tried again, and only after a new read: what did not leave a few
     times, what the portal's rate limit refused for as long as ``rate_limit_wait``. A lost reply is no error here: the
     next step is to look for its outcome.
 
@@ -103,7 +106,7 @@ def _send(attempt: Attempt, write: Write) -> Course[None]:
     tries = write.tries = write.tries or Tries(decided)
     waited: float = yield Permit(with_tag=write.tag is not None)
     if waited:
-        attempt.observed = None  # rule: what was read before the slot permits nothing
+        attempt.read_at = None  # rule: what was read before the slot permits nothing
     if not attempt.is_fresh:
         _refuse_if_too_late(attempt, tries, waited)
         return
@@ -113,11 +116,11 @@ def _send(attempt: Attempt, write: Write) -> Course[None]:
     intent = write.prepared(attempt.record).sending(send, step=write.step)
     yield from attempt.write(intent, lease=send.settle_until - send.at)  # rule: intent before send
     attempt.sent_now |= write.step is None
-    # Whatever the outcome, the next send needs another observation, unless this one has succeeded.
-    observed, attempt.observed = attempt.observed, None
+    # Whatever the outcome, the next send needs another read, unless this one has succeeded.
+    read_at, attempt.read_at = attempt.read_at, None
     doubt: Bitrix24OutcomeUnknown | None = None
     try:
-        result = yield Send(call=write.call(), digest=write.digest, deadline=deadline, tag=write.tag)
+        result = yield SendCall(call=write.call(), digest=write.digest, deadline=deadline, tag=write.tag)
     except (Bitrix24NotSent, Bitrix24RateLimited) as error:
         yield from _not_sent(attempt, write, error, tries, decided)
         return
@@ -128,7 +131,7 @@ def _send(attempt: Attempt, write: Write) -> Course[None]:
         raise
     write.tries = None  # rule: a second send is tried again
     if doubt is None:
-        attempt.observed = observed
+        attempt.read_at = read_at
         write.watch = after_reply(attempt)
         doubt = yield from write.replied(result)
     if doubt is None:
@@ -279,7 +282,7 @@ class PaymentEngine:
             if not waiting:
                 # Keys that another task holds are revisited at the end, not waited for one by one.
                 waiting, held, patient = held, {}, True
-            chunk = next_chunk(waiting, self._sizes.now, knows_rivals=self._tools.journal.knows_rivals)
+            chunk = next_chunk(waiting, self._sizes.now, is_shared=self._tools.journal.is_shared)
             results = self._run_chunk(chunk, decisions or {}, patient=patient)
             waiting = {number: operation for number, operation in waiting.items() if number not in chunk}
             if not patient:
@@ -329,14 +332,14 @@ class PaymentEngine:
         again = False
         while True:
             attempt = Attempt(self._tools, self._wanted(operation), patient=patient)
-            yield from attempt.begin(None if again else decision)
+            yield from open_key(attempt, None if again else decision)
             ended: Bitrix24Error | None = None
             try:
                 yield Check(operation.name)  # rule: the journal knows of an attempt before it is stopped
                 return (yield from operation.course(attempt))
-            except PaymentInProgress:
+            except PaymentInProgress as error:
                 if again or attempt.has_sent:
-                    raise
+                    ended = attempt.told(error)
             except (PaymentAmbiguous, PaymentMismatch, PaymentRefused) as error:
                 # What the portal showed may be what another attempt has just done for this very key.
                 if again or not (yield from attempt.is_outdated()):  # rule: a refusal is judged by the journal of now

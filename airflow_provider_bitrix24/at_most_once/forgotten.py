@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from airflow_provider_bitrix24.at_most_once.attempt import Attempt
-    from airflow_provider_bitrix24.at_most_once.commands import Course
+    from airflow_provider_bitrix24.at_most_once.course import Course
 
 
 def watch_lost_notes(attempt: Attempt) -> Course[Watch | None]:

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 from airflow_provider_bitrix24.api.io import Sleep
 from airflow_provider_bitrix24.api.queries import SharedAnswers, ask, merge, parts
 from airflow_provider_bitrix24.at_most_once.chunks import LastBatch
-from airflow_provider_bitrix24.at_most_once.commands import (
+from airflow_provider_bitrix24.at_most_once.course import (
     Check,
     FindClaims,
-    FindObserved,
-    FindOthers,
-    FindRivals,
+    FindLateReply,
+    FindOnObject,
+    FindUnresolved,
     Load,
     Permit,
     Read,
     Release,
     Save,
-    Send,
+    SendCall,
     Wait,
     WaitForJournal,
 )
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 
     from airflow_provider_bitrix24.api.io import Flow
     from airflow_provider_bitrix24.at_most_once.attempt import Tools
-    from airflow_provider_bitrix24.at_most_once.commands import Command, Course
+    from airflow_provider_bitrix24.at_most_once.course import Action, Course
 
 T = TypeVar("T")
 
 ORDER: Final = (
     *(Save, WaitForJournal, Check, Load),  # rule: a reply is saved before the portal is asked again
-    *(FindClaims, FindRivals, FindOthers, FindObserved, Release),
-    *(Send, Permit, Read, Wait),
+    *(FindClaims, FindUnresolved, FindOnObject, FindLateReply, Release),
+    *(SendCall, Permit, Read, Wait),
 )
 """What is done first."""
 TOGETHER: Final = 0.5
@@ -64,7 +64,7 @@ class Running(Generic[T]):
 
     key: str
     course: Course[T]
-    command: Command | None = None
+    action: Action | None = None
     due: float = 0.0
     """When its wait is over, by the monotonic clock."""
 
@@ -105,11 +105,11 @@ class Lockstep:
             Check: self._check_all,
             Load: self._load,
             FindClaims: self._find_claims,
-            FindRivals: self._find_rivals,
-            FindOthers: self._find_others,
-            FindObserved: self._find_observed,
+            FindUnresolved: self._find_unresolved,
+            FindOnObject: self._find_on_object,
+            FindLateReply: self._find_late_replies,
             Release: self._release,
-            Send: self._send,
+            SendCall: self._send,
             Permit: self._permit,
             Read: self._read,
             WaitForJournal: self._wait,
@@ -140,8 +140,8 @@ class Lockstep:
                     del live[key]
             if not live:
                 break
-            kind = next(kind for kind in ORDER if any(isinstance(one.command, kind) for one in live.values()))
-            group = [one for one in live.values() if isinstance(one.command, kind)]
+            kind = next(kind for kind in ORDER if any(isinstance(one.action, kind) for one in live.values()))
+            group = [one for one in live.values() if isinstance(one.action, kind)]
             try:
                 answers = self._do[kind](group)
             except Bitrix24Error as error:
@@ -155,17 +155,17 @@ class Lockstep:
         try:
             if isinstance(answer, Bitrix24Error):
                 # A copy: what one course notes in it is not the others' business.
-                running.command = running.course.throw(copy.copy(answer))
+                running.action = running.course.throw(copy.copy(answer))
             elif isinstance(answer, Exception):
-                running.command = running.course.throw(answer)
+                running.action = running.course.throw(answer)
             else:
-                running.command = running.course.send(answer)
+                running.action = running.course.send(answer)
         except StopIteration as end:
             return Ended(value=end.value)
         except Bitrix24Error as error:
             return Ended(error=error)
-        if isinstance(running.command, Wait):
-            running.due = self._clock.monotonic() + running.command.seconds
+        if isinstance(running.action, Wait):
+            running.due = self._clock.monotonic() + running.action.seconds
         return None
 
     def stop(self, operation: str, error: Bitrix24Error) -> None:
@@ -180,28 +180,28 @@ class Lockstep:
     # -- the journal
 
     def _save(self, group: list[Running[Any]]) -> Mapping[str, Any]:
-        saves = [one.command for one in group if isinstance(one.command, Save)]
+        saves = [one.action for one in group if isinstance(one.action, Save)]
         return self._journal.save([Change(record=one.record, lease=one.lease, opens=one.opens) for one in saves])
 
     def _load(self, group: list[Running[Any]]) -> Mapping[str, Any]:
         return self._journal.load(self._portal, [one.key for one in group])
 
     def _find_claims(self, group: list[Running[Any]]) -> Mapping[str, Any]:
-        asked = {one.key: one.command.payment_ids for one in group if isinstance(one.command, FindClaims)}
+        asked = {one.key: one.action.payment_ids for one in group if isinstance(one.action, FindClaims)}
         return self._journal.claims_of_others(self._portal, asked)
 
-    def _find_rivals(self, group: list[Running[Any]]) -> Mapping[str, Any]:
-        asked = {one.key: one.command.subject for one in group if isinstance(one.command, FindRivals)}
-        return self._journal.rivals(self._portal, asked)
+    def _find_unresolved(self, group: list[Running[Any]]) -> Mapping[str, Any]:
+        asked = {one.key: one.action.subject for one in group if isinstance(one.action, FindUnresolved)}
+        return self._journal.unresolved_keys(self._portal, asked)
 
-    def _find_others(self, group: list[Running[Any]]) -> Mapping[str, Any]:
-        asked = {one.key: one.command.subject for one in group if isinstance(one.command, FindOthers)}
-        return self._journal.others(self._portal, asked)
+    def _find_on_object(self, group: list[Running[Any]]) -> Mapping[str, Any]:
+        asked = {one.key: one.action.subject for one in group if isinstance(one.action, FindOnObject)}
+        return self._journal.keys_on_object(self._portal, asked)
 
-    def _find_observed(self, group: list[Running[Any]]) -> Mapping[str, Any]:
+    def _find_late_replies(self, group: list[Running[Any]]) -> Mapping[str, Any]:
         keys = [one.key for one in group]
-        observed = self._journal.observed_payments(self._portal, keys)
-        return {key: observed.get(key) for key in keys}
+        replies = self._journal.late_replies(self._portal, keys)
+        return {key: replies.get(key) for key in keys}
 
     def _release(self, group: list[Running[Any]]) -> Mapping[str, Any]:
         self._journal.release(self._portal, [one.key for one in group])
@@ -212,7 +212,7 @@ class Lockstep:
     def _check_all(self, group: list[Running[Any]]) -> Mapping[str, Any]:
         if self._check is not None:
             self._check()
-        names = {one.key: one.command.operation for one in group if isinstance(one.command, Check)}
+        names = {one.key: one.action.operation for one in group if isinstance(one.action, Check)}
         checked = {key: self._stopped.get(name) for key, name in names.items()}
         if list(checked.values()).count(None) > 1 and not self._has_slot:
             # A wait after the reads would make them too old to permit a send, and they would be repeated.
@@ -221,7 +221,7 @@ class Lockstep:
         return checked
 
     def _permit(self, group: list[Running[Any]]) -> Mapping[str, Any]:
-        asked = {one.key: one.command.with_tag for one in group if isinstance(one.command, Permit)}
+        asked = {one.key: one.action.with_tag for one in group if isinstance(one.action, Permit)}
         with_tag = next(iter(asked.values()))
         # rule: what is sent at once fits into one request
         permitted = [key for key, also in asked.items() if also is with_tag][: most_sends(with_tag=with_tag)]
@@ -237,7 +237,7 @@ class Lockstep:
 
     def _read(self, group: list[Running[Any]]) -> Mapping[str, Any]:
         """Read; each answer with our clocks when it had come."""
-        reads = {one.key: one.command.query for one in group if isinstance(one.command, Read)}
+        reads = {one.key: one.action.query for one in group if isinstance(one.action, Read)}
         if len(reads) == 1:
             [(key, query)] = reads.items()
             found = self._run(ask(self._client, query))
@@ -259,7 +259,7 @@ class Lockstep:
         return answers
 
     def _send(self, group: list[Running[Any]]) -> Mapping[str, Any]:
-        sends = {one.key: one.command for one in group if isinstance(one.command, Send)}
+        sends = {one.key: one.action for one in group if isinstance(one.action, SendCall)}
         self._has_slot = False
         if len(sends) == 1:
             [(key, send)] = sends.items()
@@ -271,7 +271,7 @@ class Lockstep:
         return answers
 
     def _wait(self, group: list[Running[Any]]) -> Mapping[str, Any]:
-        waits = [one.command for one in group if isinstance(one.command, Wait)]
+        waits = [one.action for one in group if isinstance(one.action, Wait)]
         if len(group) == 1:
             self._run(_sleep(waits[0].seconds, waits[0].reason))
             return {group[0].key: None}

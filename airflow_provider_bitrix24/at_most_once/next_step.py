@@ -79,25 +79,25 @@ class Observation:
     """When everything that permits a send was read; None if there was a wait since."""
 
 
-def next_step(record: Recorded, seen: Observation, now: Reading, policy: Policy, send_deadline: float) -> Step:
+def next_step(record: Recorded, observed: Observation, now: Reading, policy: Policy, send_deadline: float) -> Step:
     """Decide what to do next about one write.
 
     :param record: what the journal says.
-    :param seen: what the portal has shown.
+    :param observed: what the portal has shown.
     :param now: our clocks.
     :param policy: the rules for this kind of write.
     :param send_deadline: how long what was read permits a send.
     """
-    if seen.shown:  # rule: what the portal shows is not sent
+    if observed.shown:  # rule: what the portal shows is not sent
         return Step.DONE
-    if not seen.readable:
+    if not observed.readable:
         return Step.RETRY_LATER
-    if seen.ambiguous:
+    if observed.ambiguous:
         return Step.ASK
-    if is_unresolved(record, seen, policy):  # rule: an absence is proved before it counts
+    if is_unresolved(record, observed, policy):  # rule: an absence is proved before it counts
         return Step.LOOK_AGAIN
-    if seen.replaced:
-        return Step.DONE if _is_fresh(seen, now, send_deadline) else Step.LOOK_AGAIN
+    if observed.replaced:
+        return Step.DONE if _is_fresh(observed, now, send_deadline) else Step.LOOK_AGAIN
     if record.needs_decision:  # rule: a key that needs a decision sends only after it
         return Step.ASK
     if record.sends >= policy.sends + record.granted:
@@ -105,19 +105,19 @@ def next_step(record: Recorded, seen: Observation, now: Reading, policy: Policy,
     # rule: what was not applied is not sent by a retry
     if record.last in ("acknowledged", "inconclusive") or (record.last == "not_applied" and not record.cleared):
         return Step.FAIL
-    if not _is_fresh(seen, now, send_deadline):  # rule: a send is permitted by what was read after the last wait
+    if not _is_fresh(observed, now, send_deadline):  # rule: a send is permitted by what was read after the last wait
         return Step.LOOK_AGAIN
     return Step.SEND
 
 
-def is_unresolved(record: Recorded, seen: Observation, policy: Policy) -> bool:
+def is_unresolved(record: Recorded, observed: Observation, policy: Policy) -> bool:
     """Whether the outcome of the last send is still to be looked for."""
     if record.last is None:
         return False
-    return seen.absences < ABSENCES_NEEDED.get(record.last, policy.confirmed_absences)
+    return observed.absences < ABSENCES_NEEDED.get(record.last, policy.confirmed_absences)
 
 
-def _is_fresh(seen: Observation, now: Reading, send_deadline: float) -> bool:
-    if seen.read_at is None:
+def _is_fresh(observed: Observation, now: Reading, send_deadline: float) -> bool:
+    if observed.read_at is None:
         return False
-    return max(now[0] - seen.read_at[0], now[1] - seen.read_at[1]) <= send_deadline
+    return max(now[0] - observed.read_at[0], now[1] - observed.read_at[1]) <= send_deadline

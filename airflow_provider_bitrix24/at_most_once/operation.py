@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_provider_bitrix24.at_most_once.attempt import Attempt
-    from airflow_provider_bitrix24.at_most_once.commands import Course
+    from airflow_provider_bitrix24.at_most_once.course import Course
     from airflow_provider_bitrix24.at_most_once.record import Parameter
     from airflow_provider_bitrix24.exceptions import Bitrix24Error
 
@@ -40,11 +40,11 @@ class Operation(Protocol):
         """What is asked for; compared one by one with what an earlier attempt asked for."""
 
     @property
-    def apart(self) -> str | None:
+    def serial_group(self) -> str | None:
         """No two operations of one batch have the same: the object that is written to. None: any may."""
 
     @property
-    def needs_rivals(self) -> bool:
+    def needs_shared_journal(self) -> bool:
         """Whether it shares a batch only if the journal knows which other keys wrote to the same object."""
 
     def course(self, attempt: Attempt) -> Course[Receipt]:

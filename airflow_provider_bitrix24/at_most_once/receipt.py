@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from airflow_provider_bitrix24.api.models import Money
 from airflow_provider_bitrix24.at_most_once import messages
-from airflow_provider_bitrix24.exceptions import PaymentMismatch
+from airflow_provider_bitrix24.exceptions import NOT_SENT, Denial, PaymentMismatch
 
 Outcome: TypeAlias = Literal[
     "paid", "already_paid", "created", "existing", "unpaid", "already_unpaid", "deleted", "already_deleted"
@@ -29,11 +29,12 @@ class Expected:
     amount: Decimal | None = None
     currency: str | None = None
 
-    def check(self, money: Money, *, what: str, happened: str) -> None:
+    def check(self, money: Money, *, what: str, happened: str | Denial = NOT_SENT, already: str = "") -> None:
         """Compare.
 
         :param what: the thing, for the message: "Invoice 2".
-        :param happened: whether anything was recorded: "Nothing was sent."
+        :param happened: whether anything was recorded.
+        :param already: what the portal showed before anything was sent, as a sentence.
         :raises PaymentMismatch: it is other money.
         """
         wanted = Money(
@@ -41,7 +42,7 @@ class Expected:
             money.currency if self.currency is None else self.currency,
         )
         if not wanted.same_as(money):
-            raise PaymentMismatch(messages.other_money(what, money, wanted, happened))
+            raise PaymentMismatch(messages.other_money(what, money, wanted), *filter(None, (already, happened)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,7 +80,7 @@ class Record(RecordFields):
             sends=self.sends,
             question=self.question,
             candidates=self.candidates,
-            rivals=self.rivals,
+            unresolved_keys=self.unresolved_keys,
             decision=self.decision,
             decisions=self.decisions,
             dismissed=self.dismissed,
@@ -194,14 +194,14 @@ class Record(RecordFields):
 
     def unasked(self) -> Record:
         """Nobody is asked any more."""
-        return replace(self, question=None, candidates=(), rivals=())
+        return replace(self, question=None, candidates=(), unresolved_keys=())
 
     def needs_decision(
         self,
         question: str,
         candidates: Collection[int] = (),
         *,
-        rivals: Collection[str] = (),
+        unresolved_keys: Collection[str] = (),
         task: str,
         refuse: str,
     ) -> Record:
@@ -211,7 +211,7 @@ class Record(RecordFields):
         """
         waiting = self.decision_refused(refuse)
         shown = tuple(sorted(candidates))
-        return replace(waiting, question=question, candidates=shown, rivals=tuple(rivals), task=task)
+        return replace(waiting, question=question, candidates=shown, unresolved_keys=tuple(unresolved_keys), task=task)
 
     def decided(self, decision: Decision) -> Record:
         """A decision waits to be carried out; one that was still waiting stays among the decisions."""
@@ -330,9 +330,10 @@ class Record(RecordFields):
             reason = f"no JSON: {error}"
         raise Bitrix24ConfigError(
             f"The journal entry in {where} cannot be read ({reason}): it was changed by hand, or written by a newer "
-            "release of airflow-provider-bitrix24. Nothing was sent by this attempt; what earlier ones have sent MAY "
-            "be on the books of the portal. Look there first. Then repair the entry, or install that release here; "
-            "remove it only if you know that nothing of it is on the portal."
+            "release of airflow-provider-bitrix24.",
+            "Nothing was sent by this attempt; money may have been recorded by earlier ones. Look at the portal "
+            "first. Then repair the entry, or install that release here; remove it only if you know that nothing of "
+            "it is on the portal.",
         )
 
     # -- parts

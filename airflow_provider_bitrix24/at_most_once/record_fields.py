@@ -70,7 +70,7 @@ class RecordFields:
     """What a person is asked; None if nobody is."""
     candidates: tuple[int, ...] = ()
     """Payments that may be this key's."""
-    rivals: tuple[str, ...] = ()
+    unresolved_keys: tuple[str, ...] = ()
     """Keys that wrote to the same object with an unknown outcome, so that its payments cannot be told apart."""
     decision: Decision | None = None
     """A decision that no attempt has carried out yet."""

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.batch import BatchReply
     from airflow_provider_bitrix24.api.client import ApiClient
     from airflow_provider_bitrix24.api.io import Flow
-    from airflow_provider_bitrix24.at_most_once.commands import Send
+    from airflow_provider_bitrix24.at_most_once.course import SendCall
 
 
-def send_one(client: ApiClient, send: Send) -> Flow[Any]:
+def send_one(client: ApiClient, send: SendCall) -> Flow[Any]:
     """Send one write: a plain call, or, with a tag, a batch of three linked commands.
 
     :return: the result, as the call reads it.
@@ -44,7 +44,7 @@ def most_sends(*, with_tag: bool) -> int:
     return MOST_COMMANDS // 3 if with_tag else MOST_COMMANDS
 
 
-def send_many(client: ApiClient, sends: Mapping[str, Send]) -> Flow[dict[str, Any]]:
+def send_many(client: ApiClient, sends: Mapping[str, SendCall]) -> Flow[dict[str, Any]]:
     """Send many writes in one batch; the name of each command is the digest of its key.
 
     :param sends: by key; with a tag all of them, or none.
@@ -69,7 +69,7 @@ def send_many(client: ApiClient, sends: Mapping[str, Send]) -> Flow[dict[str, An
     return {key: _result(send, reply) for key, send in sends.items()}
 
 
-def _result(send: Send, reply: BatchReply) -> Any:
+def _result(send: SendCall, reply: BatchReply) -> Any:
     """What the batch says about one write; its error as a value."""
     try:
         return send.call.read(reply.value(send.digest))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.at_most_once.attempt import CLOCK_STEP
-from airflow_provider_bitrix24.at_most_once.commands import read
+from airflow_provider_bitrix24.at_most_once.course import read
 from airflow_provider_bitrix24.at_most_once.next_step import ABSENCES_NEEDED, Observation, Policy, Recorded
 from airflow_provider_bitrix24.exceptions import Bitrix24Error, Bitrix24NotFound, Bitrix24OutcomeUnknown
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.calls.call import Call
     from airflow_provider_bitrix24.api.queries import Query
     from airflow_provider_bitrix24.at_most_once.attempt import Attempt
-    from airflow_provider_bitrix24.at_most_once.commands import Course
+    from airflow_provider_bitrix24.at_most_once.course import Course
     from airflow_provider_bitrix24.at_most_once.next_step import LastSend
     from airflow_provider_bitrix24.at_most_once.record import Record, Send
 
@@ -196,7 +196,7 @@ class Write:
             cleared=last is not None and earlier and self.attempt.task.was_cleared_since(last),
         )
 
-    def seen(self) -> Observation:
+    def observation(self) -> Observation:
         """What the portal has shown of it."""
         watch = self.watch
         return Observation(
@@ -205,7 +205,7 @@ class Write:
             ambiguous=self.ambiguous,
             replaced=self.replaced,
             readable=watch is None or watch.trouble is None,
-            read_at=self.attempt.observed,
+            read_at=self.attempt.read_at,
         )
 
     @property

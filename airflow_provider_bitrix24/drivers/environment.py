@@ -13,7 +13,7 @@ import requests  # noqa: TID253 - the drivers load when the hook first uses them
 import urllib3
 import urllib3.connection
 
-from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
+from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24ConfigError
 
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.settings import Settings
@@ -39,8 +39,8 @@ def proxy_for(settings: Settings) -> str | None:
     proxy = f"{scheme.lower()}://{rest}"
     if not proxy.startswith(("http://", "https://")) or not _has_host(proxy):
         raise Bitrix24ConfigError(
-            "The environment names a proxy for this portal that is no http proxy; set NO_PROXY or another HTTPS_PROXY. "
-            "Nothing was sent."
+            "The environment names a proxy for this portal that is no http proxy; set NO_PROXY or another HTTPS_PROXY.",
+            NOT_SENT,
         )
     return proxy
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.sdk import BaseHook
 
 from airflow_provider_bitrix24 import api, connections
-from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
+from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24ConfigError
 from airflow_provider_bitrix24.hooks import masking
 from airflow_provider_bitrix24.hooks.any_method import AnyMethod
 from airflow_provider_bitrix24.hooks.settings import read_settings
@@ -203,8 +203,9 @@ class Bitrix24Hook(AnyMethod, BaseHook):
     def _tokens(self) -> TokenManager:
         if self._token_manager is None:
             raise Bitrix24ConfigError(
-                f"The Airflow connection {self.bitrix24_conn_id!r} is a webhook's: it has no tokens to refresh. Set "
-                "its extra auth to oauth if it is an OAuth application. Nothing was sent."
+                f"The Airflow connection {self.bitrix24_conn_id!r} is a webhook's: it has no tokens to refresh.",
+                "Set its extra auth to oauth if it is an OAuth application.",
+                NOT_SENT,
             )
         return self._token_manager
 

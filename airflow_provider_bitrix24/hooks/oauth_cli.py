@@ -71,8 +71,8 @@ def _sign_in(conn_id: str, answer: str | None, state: str | None) -> int:
     application = settings.application
     if application is None:
         raise Bitrix24ConfigError(
-            f"The Airflow connection {conn_id!r} is a webhook's. Set its extra auth to oauth, login to the client id "
-            "and password to the client secret."
+            f"The Airflow connection {conn_id!r} is a webhook's.",
+            "Set its extra auth to oauth, login to the client id and password to the client secret.",
         )
     manager = make_token_manager(settings, application, conn_id)
     manager.get_ready()
@@ -146,15 +146,15 @@ def read_code(answer: str, settings: Settings, state: str | None) -> str:
     found = _pasted_fields(answer) or {"code": [answer.strip()]}
     code = found.get("code", [""])[-1]
     if _CODE.fullmatch(code) is None:
-        raise Bitrix24ConfigError("There is no code in that. Open the address again: a new code is made each time.")
+        raise Bitrix24ConfigError("There is no code in that.", "Open the address again: a new code is made each time.")
     if state is not None and "state" in found and found["state"] != [state]:
         raise Bitrix24ConfigError(
-            "That is the answer to another request (its state is not ours). Nothing was stored. Open the address that "
-            "was printed, and paste what the browser shows then."
+            "That is the answer to another request (its state is not ours).",
+            "Nothing was stored. Open the address that was printed, and paste what the browser shows then.",
         )
     if not same_host(found.get("domain", [settings.host])[-1], settings.host):
         raise Bitrix24ConfigError(
-            f"The consent was given at another portal than {settings.host}, which the connection is for. Nothing was "
-            f"stored. Open the address in a browser in which you are signed in to {settings.host}."
+            f"The consent was given at another portal than {settings.host}, which the connection is for.",
+            f"Nothing was stored. Open the address in a browser in which you are signed in to {settings.host}.",
         )
     return code

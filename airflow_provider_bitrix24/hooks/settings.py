@@ -35,5 +35,5 @@ def read_settings(connection: Connection, extra: Mapping[str, Any], conn_id: str
         )
         return settings.model_copy(update={"conn_id": conn_id})
     except Bitrix24ConfigError as error:
-        reason = str(error)
-    raise Bitrix24ConfigError(f"The Airflow connection {conn_id!r} cannot be used: {reason}")
+        reason, *more = error.args
+    raise Bitrix24ConfigError(f"The Airflow connection {conn_id!r} cannot be used: {reason}", *more)

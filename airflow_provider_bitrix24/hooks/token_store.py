@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self
 
-from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24StoreError
+from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24ConfigError, Bitrix24StoreError
 from airflow_provider_bitrix24.hooks.token_cipher import TokenCipher
 
 if TYPE_CHECKING:
@@ -144,8 +144,9 @@ class VariableTokenStore:
             pass
         raise Bitrix24ConfigError(
             f"{self.place[:1].upper()}{self.place[1:]} cannot be read with this connection's token_key (or, without "
-            "one, its client secret). Give it the one the tokens were stored with, or delete the Variable and sign in "
-            "again. Nothing was sent."
+            "one, its client secret).",
+            "Give it the one the tokens were stored with, or delete the Variable and sign in again.",
+            NOT_SENT,
         )
 
     def _guarded(self, work: Callable[[], Any]) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import sqlalchemy as sa  # noqa: TID253 - loaded only where a database is used
 
-from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24StoreError
+from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24ConfigError, Bitrix24StoreError
 from airflow_provider_bitrix24.hooks.token_cipher import TokenCipher
 from airflow_provider_bitrix24.hooks.token_store import Note
 from airflow_provider_bitrix24.sql import Schema
@@ -131,7 +131,9 @@ class SqlTokenStore:
             pass
         raise Bitrix24ConfigError(
             f"The tokens in {self.place} cannot be read with this connection's token_key (or, without one, its client "
-            "secret). Give it the one they were stored with, or sign in again. Nothing was sent."
+            "secret).",
+            "Give it the one they were stored with, or sign in again.",
+            NOT_SENT,
         )
 
 

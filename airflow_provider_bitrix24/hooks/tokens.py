@@ -19,6 +19,7 @@ import pendulum
 from airflow_provider_bitrix24.api import tokens as protocol
 from airflow_provider_bitrix24.api.address import same_host
 from airflow_provider_bitrix24.exceptions import (
+    NOT_SENT,
     Bitrix24ConfigError,
     Bitrix24Error,
     Bitrix24NotSent,
@@ -149,8 +150,9 @@ class TokenManager:
         if self._is_elsewhere(issued):
             raise Bitrix24ConfigError(
                 f"The consent was given at the portal {issued.portal}, and the connection {self._conn_id!r} is for "
-                f"{self._settings.host}. Nothing was stored. Open the address in a browser in which you are signed in "
-                f"to {self._settings.host}, or correct the host of the connection."
+                f"{self._settings.host}.",
+                "Nothing was stored. Open the address in a browser in which you are signed in "
+                f"to {self._settings.host}, or correct the host of the connection.",
             )
         with self._store.exclusive() as held:
             held.save(issued.tokens)
@@ -282,17 +284,18 @@ class TokenManager:
     def _nothing_yet(self) -> Bitrix24Error:
         if self._store.reliable:
             words = f"There are no tokens yet, neither in {self._store.place} nor in the connection {self._conn_id!r}"
-            return Bitrix24SignInNeeded("no_tokens", 0, "oauth/token", words, f"Nothing was sent. {self._advice()}")
+            return Bitrix24SignInNeeded("no_tokens", 0, "oauth/token", words, self._advice())
         return Bitrix24TokenError(
-            f"No tokens in {self._store.place}, or Airflow could not be asked for it. Nothing was sent. If nobody has "
-            f"signed in yet: {self._advice()}"
+            f"No tokens in {self._store.place}, or Airflow could not be asked for it.",
+            NOT_SENT,
+            f"If nobody has signed in yet: {self._advice()}",
         )
 
     def _not_ours_to_refresh(self) -> Bitrix24TokenError:
         return Bitrix24TokenError(
             f"The access token has expired, and by refreshed_by of the connection {self._conn_id!r} only "
-            "RefreshTokenOperator refreshes it: its DAG is late, paused or failing. A retry after its next run "
-            "will do. This call was not executed."
+            "RefreshTokenOperator refreshes it: its DAG is late, paused or failing.",
+            "A retry after its next run will do. This call was not executed.",
         )
 
     def _what_happened(self, dead: Bitrix24SignInNeeded, earlier: Note | None) -> str:
@@ -312,7 +315,7 @@ class TokenManager:
     def _advice(self) -> str:
         return (
             f"Sign in again: `bitrix24-airflow oauth --conn-id {self._conn_id}`. Where no command "
-            f"can be run, put a new refresh_token into the connection's extra and delete the old pair from "
+            "can be run, put a new refresh_token into the connection's extra and delete the old pair from "
             f"{self._store.place}."
         )
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24StoreError
-from airflow_provider_bitrix24.journal.commands import TaskName
 from airflow_provider_bitrix24.journal.task_state import CHUNK, DECISIONS, DOCUMENT
+from airflow_provider_bitrix24.journal.terminal import TaskName
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -129,8 +129,8 @@ def _resolve(options: argparse.Namespace) -> int:
     by = options.by or _user()
     if by is None:
         raise Bitrix24ConfigError(
-            "The user of this machine has no name, as in many containers: say by --by NAME who decides. Nothing was "
-            "changed."
+            "The user of this machine has no name, as in many containers: say by --by NAME who decides.",
+            "Nothing was changed.",
         )
     handle = _one(options)
     entry = readable(handle.entry)
@@ -182,8 +182,8 @@ def _portal(text: str) -> str:
     except ValueError:
         pass
     raise Bitrix24ConfigError(
-        "OLD and NEW must be names of a portal such as acme.bitrix24.com, as `list` prints them in front of the keys. "
-        "Nothing was changed."
+        "OLD and NEW must be names of a portal such as acme.bitrix24.com, as `list` prints them in front of the keys.",
+        "Nothing was changed.",
     )
 
 
@@ -198,7 +198,7 @@ def refuse_senseless(entry: Record, decision: Decision) -> None:
     elif entry.state == "new":
         why = "nothing of it was sent, so there is nothing to decide: clear the task, and it starts from the beginning"
     elif decision.what == "use_payment" and entry.operation != "add_crm_payment":
-        why = "it marks something as paid, and a mark is there or not: decide --send-again or --abandon"
+        why = "it adds no payment, so there is none to use: decide --send-again or --abandon"
     elif decision.what == "use_payment" and _is_done_with(entry, decision.payment_id):
         why = f"payment {entry.payment_id} is its own already: clear the task"
     elif decision.what == "use_payment" and _asked_which(entry) and decision.payment_id not in entry.candidates:
@@ -207,7 +207,7 @@ def refuse_senseless(entry: Record, decision: Decision) -> None:
     elif decision.what == "use_payment" and decision.payment_id in entry.payment_ids_before:
         why = f"payment {decision.payment_id} was there before anything was sent for this key"
     if why is not None:
-        raise Bitrix24ConfigError(f"{entry.key}: {why}. Nothing was changed.")
+        raise Bitrix24ConfigError(f"{entry.key}: {why}.", "Nothing was changed.")
 
 
 def _is_done_with(entry: Record, payment_id: int | None) -> bool:

@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from airflow_provider_bitrix24.at_most_once.record import CorruptEntry, Evidence, Record
-    from airflow_provider_bitrix24.journal.commands import Verb
     from airflow_provider_bitrix24.journal.protocol import Change, Loaded, Saved
     from airflow_provider_bitrix24.journal.sql import SqlJournal
     from airflow_provider_bitrix24.journal.task_state import TaskStateJournal
+    from airflow_provider_bitrix24.journal.terminal import Verb
 
 
 class FencedJournal:
@@ -23,7 +23,7 @@ class FencedJournal:
     """
 
     durable = True
-    knows_rivals = True
+    is_shared = True
 
     def __init__(self, journal: SqlJournal, fence: TaskStateJournal) -> None:
         self._journal = journal
@@ -42,7 +42,7 @@ class FencedJournal:
         copies = [replace(change, record=change.record.copied_from(self.name)) for change in changes]
         fenced = self._fence.save(copies)  # rule: fence before SQL
         refused = {key: saved for key, saved in fenced.items() if saved.outcome == "overtaken"}
-        self._journal.observe([change for change in changes if change.record.key in refused])
+        self._journal.keep_late_replies([change for change in changes if change.record.key in refused])
         left = [change for change in changes if change.record.key not in refused]
         return {**refused, **self._journal.save(left)}
 
@@ -50,9 +50,9 @@ class FencedJournal:
         """End the leases of the rows."""
         self._journal.release(portal, keys)
 
-    def observed_payments(self, portal: str, keys: Collection[str]) -> Mapping[str, int]:
+    def late_replies(self, portal: str, keys: Collection[str]) -> Mapping[str, int]:
         """Return what the SQL journal has."""
-        return self._journal.observed_payments(portal, keys)
+        return self._journal.late_replies(portal, keys)
 
     def claims_of_others(
         self, portal: str, payment_ids: Mapping[str, Collection[int]]
@@ -60,13 +60,17 @@ class FencedJournal:
         """Return what the SQL journal has."""
         return self._journal.claims_of_others(portal, payment_ids)
 
-    def rivals(self, portal: str, subjects: Mapping[str, str]) -> Mapping[str, Mapping[str, Record | CorruptEntry]]:
+    def unresolved_keys(
+        self, portal: str, subjects: Mapping[str, str]
+    ) -> Mapping[str, Mapping[str, Record | CorruptEntry]]:
         """Return what the SQL journal has."""
-        return self._journal.rivals(portal, subjects)
+        return self._journal.unresolved_keys(portal, subjects)
 
-    def others(self, portal: str, subjects: Mapping[str, str]) -> Mapping[str, Mapping[str, Record | CorruptEntry]]:
+    def keys_on_object(
+        self, portal: str, subjects: Mapping[str, str]
+    ) -> Mapping[str, Mapping[str, Record | CorruptEntry]]:
         """Return what the SQL journal has."""
-        return self._journal.others(portal, subjects)
+        return self._journal.keys_on_object(portal, subjects)
 
     def command(self, verb: Verb, key: str) -> str:
         """The command about the row."""

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_bitrix24.at_most_once.record import Decision
     from airflow_provider_bitrix24.journal.airflow_api import AirflowApi
-    from airflow_provider_bitrix24.journal.commands import TaskName
     from airflow_provider_bitrix24.journal.sql import SqlJournal
+    from airflow_provider_bitrix24.journal.terminal import TaskName
 
 _ENDED: Final = ("failed", "success", "skipped", "upstream_failed", "removed", None)
 """States of a task instance in which no attempt is at work, and none begins by itself."""

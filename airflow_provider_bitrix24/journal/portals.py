@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa
 
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24StoreError
-from airflow_provider_bitrix24.journal.commands import rename_command
+from airflow_provider_bitrix24.journal.terminal import rename_command
 
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.sql import Database
@@ -80,7 +80,8 @@ class Host:
         command = rename_command(known or "OLD", portal, self.conn_id)
         return Bitrix24ConfigError(
             f"The journal knows {self.name} as the portal {known!r}, and this connection names it {portal!r}: each key "
-            f"would count as new, and be paid again. Nothing was sent by this attempt; what was sent before is in the "
+            "would count as new, and be paid again.",
+            "Nothing was sent by this attempt; what was sent before is in the "
             f"journal under the other name. Set the extra portal_id to {known!r} in every connection to {self.name}; "
-            f"or rename the portal in the journal, by `{command}`, and set portal_id to {portal!r} in all of them."
+            f"or rename the portal in the journal, by `{command}`, and set portal_id to {portal!r} in all of them.",
         )

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_bitrix24.at_most_once.record import CorruptEntry, Evidence, Record
     from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
-    from airflow_provider_bitrix24.journal.commands import Verb
+    from airflow_provider_bitrix24.journal.terminal import Verb
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Saved:
     ``saved``: it is kept. Its payment, and no other, is claimed for its key.
     ``exists``: the key was to be opened, and another attempt has done so: load it.
     ``overtaken``: another attempt has written since the key was loaded, or is at work on it, or Airflow has given this
-    attempt up. Nothing was written; what was to be written is kept as an observation where the journal can do that.
+    attempt up. Nothing was written; what was to be written is kept as a late reply where the journal can do that.
     ``claimed``: another key has claimed the payment; nothing was written.
     """
 
@@ -84,7 +84,7 @@ class Journal(Protocol):
     """What messages call it."""
     durable: bool
     """Whether it outlives the attempt."""
-    knows_rivals: bool
+    is_shared: bool
     """Whether it shows which other keys of ours wrote to an object."""
 
     def load(self, portal: str, keys: Collection[str]) -> Mapping[str, Loaded]:
@@ -109,7 +109,7 @@ class Journal(Protocol):
     def release(self, portal: str, keys: Collection[str]) -> None:
         """End this attempt's leases of the keys, whatever state they are in; never raises."""
 
-    def observed_payments(self, portal: str, keys: Collection[str]) -> Mapping[str, int]:
+    def late_replies(self, portal: str, keys: Collection[str]) -> Mapping[str, int]:
         """Return, by key, the payment that the portal's reply named to an attempt that was overtaken."""
 
     def claims_of_others(
@@ -122,15 +122,19 @@ class Journal(Protocol):
         :param payment_ids: payments by key.
         """
 
-    def rivals(self, portal: str, subjects: Mapping[str, str]) -> Mapping[str, Mapping[str, Record | CorruptEntry]]:
+    def unresolved_keys(
+        self, portal: str, subjects: Mapping[str, str]
+    ) -> Mapping[str, Mapping[str, Record | CorruptEntry]]:
         """Return, for each key, the keys that may have written to the same object since its snapshot.
 
-        Their outcome is unknown. A key whose payment is known, and so claimed, is no rival.
+        Their outcome is unknown. A key whose payment is known, and so claimed, is none of them.
 
         :param subjects: the object of each key.
         """
 
-    def others(self, portal: str, subjects: Mapping[str, str]) -> Mapping[str, Mapping[str, Record | CorruptEntry]]:
+    def keys_on_object(
+        self, portal: str, subjects: Mapping[str, str]
+    ) -> Mapping[str, Mapping[str, Record | CorruptEntry]]:
         """Return, for each key, what the journal has of all other keys about the same object.
 
         :param subjects: the object of each key.
@@ -140,15 +144,15 @@ class Journal(Protocol):
         """The command at a terminal that shows a key or decides about it, whole; None where there is none."""
 
 
-class KnowsNoOthers:
+class OwnKeysOnly:
     """What a journal says of other keys and attempts if it knows none."""
 
-    knows_rivals = False
+    is_shared = False
 
     def release(self, portal: str, keys: Collection[str]) -> None:
         """Do nothing: nobody else waits for a key."""
 
-    def observed_payments(self, portal: str, keys: Collection[str]) -> Mapping[str, int]:
+    def late_replies(self, portal: str, keys: Collection[str]) -> Mapping[str, int]:
         """Return nothing."""
         return {}
 
@@ -158,16 +162,20 @@ class KnowsNoOthers:
         """Return nothing for each key."""
         return {key: {} for key in payment_ids}
 
-    def rivals(self, portal: str, subjects: Mapping[str, str]) -> Mapping[str, Mapping[str, Record | CorruptEntry]]:
+    def unresolved_keys(
+        self, portal: str, subjects: Mapping[str, str]
+    ) -> Mapping[str, Mapping[str, Record | CorruptEntry]]:
         """Return nothing for each key."""
         return {key: {} for key in subjects}
 
-    def others(self, portal: str, subjects: Mapping[str, str]) -> Mapping[str, Mapping[str, Record | CorruptEntry]]:
+    def keys_on_object(
+        self, portal: str, subjects: Mapping[str, str]
+    ) -> Mapping[str, Mapping[str, Record | CorruptEntry]]:
         """Return nothing for each key."""
         return {key: {} for key in subjects}
 
 
-class NullJournal(KnowsNoOthers):
+class NullJournal(OwnKeysOnly):
     """No journal: what one attempt knows is gone with it."""
 
     name = "no journal"

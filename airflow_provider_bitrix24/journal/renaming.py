@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
 from airflow_provider_bitrix24.journal.portals import PORTALS
-from airflow_provider_bitrix24.journal.tables import CLAIMS, KEYS, OBSERVATIONS, digest_of
+from airflow_provider_bitrix24.journal.tables import CLAIMS, KEYS, LATE_REPLIES, digest_of
 
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.sql import Database
@@ -41,11 +41,11 @@ def _rename(connection: sa.Connection, database: Database, old: str, new: str) -
     _refuse_doubles(connection, old, new, set(map(digest_of, keys.values())))
     for row in rows:
         _move(connection, row, new, keys[row.key_digest], old)
-    for row in connection.execute(sa.select(OBSERVATIONS).where(OBSERVATIONS.c.portal == old)).all():
+    for row in connection.execute(sa.select(LATE_REPLIES).where(LATE_REPLIES.c.portal == old)).all():
         known = keys.get(row.key_digest)
         digest = row.key_digest if known is None else digest_of(known)
         connection.execute(
-            OBSERVATIONS.update().where(OBSERVATIONS.c.id == row.id).values(portal=new, key_digest=digest)
+            LATE_REPLIES.update().where(LATE_REPLIES.c.id == row.id).values(portal=new, key_digest=digest)
         )
     for row in connection.execute(sa.select(CLAIMS).where(CLAIMS.c.portal == old)).all():
         key = _renamed(row.journal_key, old, new)
@@ -138,4 +138,4 @@ def _listed(things: Any) -> str:
 
 
 def _not_renamed(why: str) -> Bitrix24ConfigError:
-    return Bitrix24ConfigError(f"The portal was not renamed: {why}. Nothing was changed.")
+    return Bitrix24ConfigError(f"The portal was not renamed: {why}.", "Nothing was changed.")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bitrix24.at_most_once.record import CorruptEntry, Record, SendResult
-from airflow_provider_bitrix24.journal.commands import PROGRAM
+from airflow_provider_bitrix24.journal.terminal import PROGRAM
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -57,7 +57,7 @@ def line(entry: Record | CorruptEntry) -> list[str]:
     if isinstance(entry, CorruptEntry):
         return [f"{entry.state:<17}{entry.portal}", f"  {entry.key}", *wrap(entry.why, first="  ", indent="  ")]
     sent = f"sent {_time(entry.sends[-1].at)}" if entry.sends else "never sent"
-    because = [f"  ambiguous because of the key {key}" for key in entry.rivals]
+    because = [f"  ambiguous because of the key {key}" for key in entry.unresolved_keys]
     return [f"{entry.state:<17}{entry.subject:<20}{sent}", f"  {entry.key}", *because]
 
 
@@ -92,7 +92,7 @@ def details(entry: Record | CorruptEntry) -> list[str]:
         lines += _field("receipt", ", ".join(f"{name}={value}" for name, value in entry.receipt.items()))
     if entry.question is not None:
         lines += _field("question", entry.question)
-    for key in entry.rivals:
+    for key in entry.unresolved_keys:
         lines.append(f"{'because of':<{_INDENT}}{key} (its outcome is unknown as well: decide about it first)")
     if entry.candidates:
         lines += _field("candidates", ", ".join(map(str, entry.candidates)))

@@ -14,17 +14,17 @@ import sqlalchemy as sa
 from airflow_provider_bitrix24.at_most_once.record import CorruptEntry, Record, read_or_corrupt
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24StoreError
 from airflow_provider_bitrix24.journal import portals
-from airflow_provider_bitrix24.journal.commands import InDatabase
 from airflow_provider_bitrix24.journal.protocol import Busy, Loaded
 from airflow_provider_bitrix24.journal.sql_transaction import Transaction, Version, Write
-from airflow_provider_bitrix24.journal.tables import CLAIMS, KEYS, OBSERVATIONS, SCHEMA, digest_of
+from airflow_provider_bitrix24.journal.tables import CLAIMS, KEYS, LATE_REPLIES, SCHEMA, digest_of
+from airflow_provider_bitrix24.journal.terminal import InDatabase
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from airflow_provider_bitrix24.at_most_once.record import Evidence
-    from airflow_provider_bitrix24.journal.commands import Verb
     from airflow_provider_bitrix24.journal.protocol import Change, Saved
+    from airflow_provider_bitrix24.journal.terminal import Verb
     from airflow_provider_bitrix24.sql import Database
 
 
@@ -38,7 +38,7 @@ class SqlJournal:
     """
 
     durable = True
-    knows_rivals = True
+    is_shared = True
 
     def __init__(self, database: Database, owner: str, conn_id: str = "YOUR_JOURNAL", host: str | None = None) -> None:
         self._database = database
@@ -101,12 +101,12 @@ class SqlJournal:
     def _write(self, change: Change) -> Write:
         return Write(change, self._versions.get((change.record.portal, change.record.key), Version()))
 
-    def observe(self, changes: Iterable[Change]) -> None:
+    def keep_late_replies(self, changes: Iterable[Change]) -> None:
         """Keep what an attempt knows that Airflow has given up, and that may not write its rows any more."""
         writes = [self._write(change) for change in changes]
         if writes:
             self._database.transact(
-                lambda connection: Transaction(connection, self._database, self._owner).observe(writes)
+                lambda connection: Transaction(connection, self._database, self._owner).keep_late_replies(writes)
             )
 
     def release(self, portal: str, keys: Collection[str]) -> None:
@@ -125,17 +125,17 @@ class SqlJournal:
 
     # -- evidence
 
-    def observed_payments(self, portal: str, keys: Collection[str]) -> Mapping[str, int]:
+    def late_replies(self, portal: str, keys: Collection[str]) -> Mapping[str, int]:
         """Return the payments that were named to overtaken attempts."""
         digests = {digest_of(key): key for key in keys}
-        query = sa.select(OBSERVATIONS.c.key_digest, OBSERVATIONS.c.payment_id).where(
-            OBSERVATIONS.c.portal == portal,
-            OBSERVATIONS.c.key_digest.in_(digests),
-            OBSERVATIONS.c.payment_id.is_not(None),
+        query = sa.select(LATE_REPLIES.c.key_digest, LATE_REPLIES.c.payment_id).where(
+            LATE_REPLIES.c.portal == portal,
+            LATE_REPLIES.c.key_digest.in_(digests),
+            LATE_REPLIES.c.payment_id.is_not(None),
         )
         with self._database.begin(reads=True) as connection:
             # The first one counts, so it comes last here.
-            rows = connection.execute(query.order_by(OBSERVATIONS.c.id.desc())).all()
+            rows = connection.execute(query.order_by(LATE_REPLIES.c.id.desc())).all()
         return {digests[row.key_digest]: row.payment_id for row in rows}
 
     def claims_of_others(
@@ -162,7 +162,9 @@ class SqlJournal:
             for key, mine in payment_ids.items()
         }
 
-    def rivals(self, portal: str, subjects: Mapping[str, str]) -> Mapping[str, Mapping[str, Record | CorruptEntry]]:
+    def unresolved_keys(
+        self, portal: str, subjects: Mapping[str, str]
+    ) -> Mapping[str, Mapping[str, Record | CorruptEntry]]:
         """Return the other keys with an unknown outcome on the same objects, by one SELECT."""
         mine = KEYS.c.key_digest.in_([digest_of(key) for key in subjects])
         theirs = sa.and_(KEYS.c.subject.in_(set(subjects.values())), KEYS.c.unknown == 1)
@@ -182,7 +184,9 @@ class SqlJournal:
             for key, subject in subjects.items()
         }
 
-    def others(self, portal: str, subjects: Mapping[str, str]) -> Mapping[str, Mapping[str, Record | CorruptEntry]]:
+    def keys_on_object(
+        self, portal: str, subjects: Mapping[str, str]
+    ) -> Mapping[str, Mapping[str, Record | CorruptEntry]]:
         """Return the other keys about the same objects, by one SELECT."""
         query = sa.select(KEYS.c.journal_key, KEYS.c.subject, KEYS.c.document).where(
             KEYS.c.portal == portal, KEYS.c.subject.in_(set(subjects.values()))
@@ -231,7 +235,8 @@ class SqlJournal:
         if self._database.version(SCHEMA) is None:
             raise Bitrix24ConfigError(
                 f"There is no journal in {self.name}: no operator has worked with it yet, or it is not the one that "
-                "the operators use. Nothing was created or changed."
+                "the operators use.",
+                "Nothing was created or changed.",
             )
         self._require()
 
@@ -246,7 +251,7 @@ class SqlJournal:
         try:
             return self._database.require(SCHEMA)
         except Bitrix24ConfigError as error:
-            unfit = error.after("What was sent before is in there, and MAY be on the books of the portal.")
+            unfit = error.after("What was sent before is in there: money may have been recorded.")
         raise unfit
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import sqlalchemy as sa
 
 from airflow_provider_bitrix24.journal.protocol import Change, Saved
-from airflow_provider_bitrix24.journal.tables import CLAIMS, KEYS, OBSERVATIONS, digest_of
+from airflow_provider_bitrix24.journal.tables import CLAIMS, KEYS, LATE_REPLIES, digest_of
 from airflow_provider_bitrix24.sql import Collision
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Transaction:
         if inserts:
             self._connection.execute(KEYS.insert().values([self._new_row(write) for write in inserts]))
         claims.write()
-        self.observe([write for write in writes if saved[write.record.key].outcome == "overtaken"])
+        self.keep_late_replies([write for write in writes if saved[write.record.key].outcome == "overtaken"])
         return saved
 
     def _decide(self, portal: str, writes: Sequence[Write]) -> tuple[dict[str, _Action], dict[str, Saved]]:
@@ -214,7 +214,7 @@ class Transaction:
         if changed.rowcount != 1:
             raise Collision
 
-    def observe(self, writes: Sequence[Write]) -> None:
+    def keep_late_replies(self, writes: Sequence[Write]) -> None:
         """Keep what is known of sends that were made; an intent that was not saved says nothing."""
         rows = [
             {
@@ -229,7 +229,7 @@ class Transaction:
             if write.record.pending_send() is None and not write.change.opens
         ]
         if rows:
-            self._connection.execute(OBSERVATIONS.insert().values(rows))
+            self._connection.execute(LATE_REPLIES.insert().values(rows))
 
 
 class _Claims:

@@ -43,8 +43,8 @@ CLAIMS: Final = sa.Table(
     sa.Index("bitrix24_claim_key", "portal", "key_digest"),
 )
 """Which key a payment belongs to."""
-OBSERVATIONS: Final = sa.Table(
-    "bitrix24_observation",
+LATE_REPLIES: Final = sa.Table(
+    "bitrix24_late_reply",
     _METADATA,
     sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
     sa.Column("portal", sa.String(255), nullable=False),
@@ -53,7 +53,7 @@ OBSERVATIONS: Final = sa.Table(
     sa.Column("at", sa.Float(53), nullable=False),
     sa.Column("payment_id", sa.BigInteger),
     sa.Column("document", _LONG, nullable=False),
-    sa.Index("bitrix24_observation_key", "portal", "key_digest"),
+    sa.Index("bitrix24_late_reply_key", "portal", "key_digest"),
 )
 """What attempts know that were overtaken and may not write their rows any more."""
 SCHEMA: Final = Schema("journal", (_METADATA.create_all, portals.create))

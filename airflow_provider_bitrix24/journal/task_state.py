@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from airflow_provider_bitrix24.at_most_once.record import Decision, Record
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24StoreError, PaymentInProgress
-from airflow_provider_bitrix24.journal.commands import TaskName
-from airflow_provider_bitrix24.journal.protocol import KnowsNoOthers, Loaded, Saved
+from airflow_provider_bitrix24.journal.protocol import Loaded, OwnKeysOnly, Saved
+from airflow_provider_bitrix24.journal.terminal import TaskName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from airflow_provider_bitrix24.at_most_once.record import Evidence
-    from airflow_provider_bitrix24.journal.commands import Verb
     from airflow_provider_bitrix24.journal.protocol import Change
+    from airflow_provider_bitrix24.journal.terminal import Verb
 
 DOCUMENT: Final = "bitrix24_payment"
 """Name of the document of a task that works on one key: only attempts write it."""
@@ -127,7 +127,7 @@ class _Documents:
             yield from chunk.items()
 
 
-class TaskStateJournal(KnowsNoOthers):
+class TaskStateJournal(OwnKeysOnly):
     """A journal in a task state store.
 
     :param store: ``context["task_state_store"]``.
@@ -322,7 +322,8 @@ def _other_work(record: Record, portal: str, keys: Collection[str]) -> Bitrix24C
     asked = ", ".join(map(repr, list(keys)[:3])) + (", …" if len(keys) > 3 else "")
     return Bitrix24ConfigError(
         f"This task instance has already worked on {record.key!r} at {record.portal} ({record.subject}: "
-        f"{record.state}), and asks for {asked} at {portal} now. Nothing was sent by this attempt. {advice}"
+        f"{record.state}), and asks for {asked} at {portal} now.",
+        f"Nothing was sent by this attempt. {advice}",
     )
 
 
@@ -347,8 +348,9 @@ def with_decisions(record: Record, decisions: Any, *, where: str) -> Record:
         reason = type(error).__name__
     raise Bitrix24ConfigError(
         f"The decisions in {where} ({DECISIONS}) cannot be read ({reason}): they were changed by hand, or written by a "
-        "newer release of airflow-provider-bitrix24. Nothing was sent by this attempt. Repair or remove them; what "
-        "was carried out of them is in the journal as well."
+        "newer release of airflow-provider-bitrix24.",
+        "Nothing was sent by this attempt. Repair or remove them; what "
+        "was carried out of them is in the journal as well.",
     )
 
 

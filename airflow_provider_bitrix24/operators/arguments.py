@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_bitrix24.api.values import decimal_number, described, money_amount, positive_id, shown
-from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
+from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24ConfigError
 from airflow_provider_bitrix24.identifiers import hidden_character, normalised
 
 if TYPE_CHECKING:
@@ -55,8 +55,10 @@ def refuse_lost(task: Any, were_given: frozenset[str]) -> None:
     for field in sorted((were_given | _mapped(task)) - _DEFAULTS_IF_EMPTY.keys()):
         if getattr(task, field) is None:
             raise Bitrix24ConfigError(
-                f"{field} was given, but rendered to None. Nothing was sent. Look at what its template or the task "
-                "before returned; an argument that is not wanted is left out of the operator."
+                f"{field} was given, but rendered to None.",
+                NOT_SENT,
+                "Look at what its template or the task "
+                "before returned; an argument that is not wanted is left out of the operator.",
             )
 
 
@@ -98,12 +100,15 @@ def business_key(value: Any, field: str = "idempotency_key") -> str | None:
     if hidden is not None:
         raise Bitrix24ConfigError(
             f"{field} {shown(value)} holds an invisible character, {hidden}: two keys that look the same would "
-            "be two payments. Nothing was sent. Remove the character where the key is built."
+            "be two payments.",
+            NOT_SENT,
+            "Remove the character where the key is built.",
         )
     if not 0 < len(text) <= LONGEST_KEY or text == "None":
         raise Bitrix24ConfigError(
             f"{field} must be a text of 1 to {LONGEST_KEY} printable characters that names the business case, "
-            f"such as 'order-4711-deposit', not {described(value)}. Nothing was sent."
+            f"such as 'order-4711-deposit', not {described(value)}.",
+            NOT_SENT,
         )
     return text
 
@@ -111,7 +116,7 @@ def business_key(value: Any, field: str = "idempotency_key") -> str | None:
 def time_span(value: Any, field: str) -> timedelta:
     """Return a time span above 0."""
     if not isinstance(value, timedelta) or value <= timedelta(0):
-        raise Bitrix24ConfigError(f"{field} must be a timedelta above 0, not {described(value)}. Nothing was sent.")
+        raise Bitrix24ConfigError(f"{field} must be a timedelta above 0, not {described(value)}.", NOT_SENT)
     return value
 
 
@@ -129,8 +134,7 @@ def expected_money(amount: Any, currency: Any, *, where: str = "") -> Expected:
         return Expected(amount=wanted)
     if not isinstance(currency, str) or not re.fullmatch(r"[A-Za-z]{3}", currency.strip()):
         raise Bitrix24ConfigError(
-            f"{where}expected_currency must be three letters such as 'EUR', not {described(currency)}. Nothing was "
-            "sent."
+            f"{where}expected_currency must be three letters such as 'EUR', not {described(currency)}.", NOT_SENT
         )
     return Expected(amount=wanted, currency=currency.strip().upper())
 
@@ -144,19 +148,21 @@ def chosen_products(value: Any, field: str) -> dict[int, int]:
         hint = ". Is it a template? It must give a list: render_template_as_native_obj, or the task's output"
         raise Bitrix24ConfigError(
             f"{field} must be a list such as [{{'row_id': 7, 'quantity': 2}}], not {described(value)}"
-            f"{hint if isinstance(value, str) else ''}. Nothing was sent."
+            f"{hint if isinstance(value, str) else ''}.",
+            NOT_SENT,
         )
     chosen: dict[int, int] = {}
     for index, one in enumerate(value):
         if not isinstance(one, Mapping) or set(one) != {"row_id", "quantity"}:
             raise Bitrix24ConfigError(
-                f"{field}[{index}] must have row_id and quantity and nothing else, not {shown(one)}. Nothing was sent."
+                f"{field}[{index}] must have row_id and quantity and nothing else, not {shown(one)}.", NOT_SENT
             )
         row_id = positive_id(one["row_id"], f"{field}[{index}]: row_id")
         if row_id in chosen:
             raise Bitrix24ConfigError(
-                f"{field}[{index}] names product row {row_id} a second time. Nothing was sent. Give one quantity for "
-                "each row."
+                f"{field}[{index}] names product row {row_id} a second time.",
+                NOT_SENT,
+                "Give one quantity for each row.",
             )
         chosen[row_id] = _whole_quantity(one["quantity"], f"{field}[{index}]: quantity")
     return chosen
@@ -171,7 +177,8 @@ def _whole_quantity(value: Any, field: str) -> int:
     if number <= 0 or number != number.to_integral_value():
         raise Bitrix24ConfigError(
             f"{field} must be a whole number above 0, not {described(value)}: Bitrix24 keeps only whole quantities in "
-            "payments. Nothing was sent."
+            "payments.",
+            NOT_SENT,
         )
     return int(number)
 
@@ -181,11 +188,11 @@ def one_of(value: Any, field: str, choices: tuple[T, ...]) -> T:
     for choice in choices:
         if value == choice:
             return choice
-    raise Bitrix24ConfigError(f"{field} must be one of {', '.join(choices)}, not {described(value)}. Nothing was sent.")
+    raise Bitrix24ConfigError(f"{field} must be one of {', '.join(choices)}, not {described(value)}.", NOT_SENT)
 
 
 def switch(value: Any, field: str) -> bool:
     """Return a switch; a text such as "False" would count as true, so only True and False are taken."""
     if not isinstance(value, bool):
-        raise Bitrix24ConfigError(f"{field} must be True or False, not {described(value)}. Nothing was sent.")
+        raise Bitrix24ConfigError(f"{field} must be True or False, not {described(value)}.", NOT_SENT)
     return value

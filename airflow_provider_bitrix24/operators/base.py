@@ -251,7 +251,7 @@ class PaymentOperator(LiteralText, BaseOperator):
                 command=command,
                 method_name="answered",
                 candidates=unclear.candidates,
-                rivals=record.rivals,
+                unresolved_keys=record.unresolved_keys,
             ),
             self.hook,
             answer=answer,
@@ -282,7 +282,7 @@ class PaymentOperator(LiteralText, BaseOperator):
             )
 
 
-class MarkOperator(PaymentOperator):
+class StateChangeOperator(PaymentOperator):
     """What marking as paid and setting back to unpaid share.
 
     :meta private:
@@ -313,7 +313,7 @@ class MarkOperator(PaymentOperator):
             return False
         if if_done == "fail":
             refused = PaymentRefused(
-                f"{_paid_already(receipt)}, and {self.if_done} is 'fail'. This attempt sent nothing."
+                f"{_paid_already(receipt)}, and {self.if_done} is 'fail'.", "This attempt sent nothing."
             )
             refused.sent = "no" if attempt == 1 or remembers else "unknown"
             raise refused

@@ -13,6 +13,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from airflow_provider_bitrix24 import api
 from airflow_provider_bitrix24.api.values import plain, shown
 from airflow_provider_bitrix24.exceptions import (
+    NOT_SENT,
     Bitrix24ConfigError,
     Bitrix24Error,
     Bitrix24NoAnswer,
@@ -163,15 +164,13 @@ class Bitrix24CallOperator(BaseOperator):
         for field in ("all_rows", "unguarded", "check_names"):
             switch(getattr(self, field), field)
         if not isinstance(self.method, str) or not self.method.strip():
-            raise Bitrix24ConfigError(
-                f"method must be the name of a method, not {shown(self.method)}. Nothing was sent."
-            )
+            raise Bitrix24ConfigError(f"method must be the name of a method, not {shown(self.method)}.", NOT_SENT)
         method, parameters = self.method.strip(), {} if self.parameters is None else self.parameters
         if not isinstance(parameters, Mapping):
-            raise Bitrix24ConfigError(f"parameters must be a mapping, not {shown(parameters)}. Nothing was sent.")
+            raise Bitrix24ConfigError(f"parameters must be a mapping, not {shown(parameters)}.", NOT_SENT)
         effect = self._known_effect(method)
         if self.all_rows and effect is not api.io.Effect.READ:
-            raise Bitrix24ConfigError(f"all_rows is for methods that read, and {method} does not. Nothing was sent.")
+            raise Bitrix24ConfigError(f"all_rows is for methods that read, and {method} does not.", NOT_SENT)
         self._refuse_unguarded(method)
         return method, parameters, effect
 
@@ -184,11 +183,12 @@ class Bitrix24CallOperator(BaseOperator):
                 f"{method} is not among the methods that this provider knows"
                 + (f" (did you mean {close}?)" if close else "")
                 + ". Say what executing it does: effect='read', 'idempotent' (repeating it leaves the same state) or "
-                "'non_idempotent' (repeating it makes another one). Nothing was sent."
+                "'non_idempotent' (repeating it makes another one).",
+                NOT_SENT,
             )
         if row is not None and wanted is not None and EFFECTS.index(wanted.value) < EFFECTS.index(row.effect.value):
             raise Bitrix24ConfigError(
-                f"effect={wanted.value!r} is less than what {row.name} does ({row.effect.value!r}). Nothing was sent."
+                f"effect={wanted.value!r} is less than what {row.name} does ({row.effect.value!r}).", NOT_SENT
             )
         return wanted or api.methods.effect_of(method)
 
@@ -205,8 +205,7 @@ class Bitrix24CallOperator(BaseOperator):
                 "can contain calls that change payments" if batch else "changes payments, and nothing guards this call"
             )
             raise PaymentRefused(
-                f"{method} {what}. {instead}, or set unguarded=True if you can rely on something else. Nothing was "
-                "sent."
+                f"{method} {what}. {instead}, or set unguarded=True if you can rely on something else.", NOT_SENT
             )
         safeguards.refuse_if_stopped(self.bitrix24_conn_id)
 
@@ -252,6 +251,7 @@ class GetPaymentLinkOperator(LiteralText, BaseOperator):
     :param account_number: (templated) instead of the id: the payment's number that customers see, such as "161/1", as
         text. It is looked up by one read (``sale.payment.list``: the scope ``sale`` and an administrator).
     :param bitrix24_conn_id: (templated) Airflow connection.
+    :param multiple_outputs: push every field of the result as its own XCom as well.
     :return: ``payment_id``, ``url``, ``short_url``.
     """
 
@@ -294,7 +294,8 @@ class GetPaymentLinkOperator(LiteralText, BaseOperator):
         if "payment" not in result:
             raise Bitrix24ConfigError(
                 f"The portal has no link for payment {payment_id}: its site for payments is not set up, or its phone "
-                "number is not confirmed (Bitrix24, CRM, Sales Center). Nothing was changed."
+                "number is not confirmed (Bitrix24, CRM, Sales Center).",
+                "Nothing was changed.",
             )
         link = result["payment"] if isinstance(result["payment"], Mapping) else {}
         url, short_url = link.get("url"), link.get("shortUrl")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_4_PLUS
 
 from airflow_provider_bitrix24 import options
+from airflow_provider_bitrix24.exceptions import NOT_SENT
 from airflow_provider_bitrix24.operators import safeguards
 from airflow_provider_bitrix24.operators.arguments import optional_amount, switch
 from airflow_provider_bitrix24.operators.journals import KEEP_STATE, identity
@@ -77,7 +78,7 @@ def engine_of(
             lost=lost,
             hint=hint + (KEEP_STATE if AIRFLOW_V_3_4_PLUS and not database else ""),
         ),
-        safeguard=lambda: safeguards.refuse_if_stopped(hook.bitrix24_conn_id, "Nothing was sent."),
+        safeguard=lambda: safeguards.refuse_if_stopped(hook.bitrix24_conn_id, NOT_SENT),
         check=safeguards.Safeguards(context, hook.bitrix24_conn_id, backfill).check,
         **sizes,
     )

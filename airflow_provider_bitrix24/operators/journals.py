@@ -10,7 +10,7 @@ from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_4_PLUS
 
 from airflow_provider_bitrix24 import options
 from airflow_provider_bitrix24.api.values import described
-from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Error
+from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24ConfigError, Bitrix24Error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +69,8 @@ def named_journal(journal_conn_id: Any) -> NamedJournal | None:
     else:
         raise Bitrix24ConfigError(
             f"journal_conn_id must be the id of an Airflow connection, or {TASK_STATE!r} for a journal in Airflow's "
-            f"task state, not {described(journal_conn_id)}. Nothing was sent."
+            f"task state, not {described(journal_conn_id)}.",
+            NOT_SENT,
         )
     return None if conn_id is None or conn_id == TASK_STATE else NamedJournal(conn_id, named_by)
 
@@ -217,8 +218,9 @@ def journal_of(
         if conf.getboolean("state_store", "clear_on_success", fallback=False):
             raise Bitrix24ConfigError(
                 "Airflow's option [state_store] clear_on_success is on: it deletes what this task has noted as soon as "
-                "it succeeds, and clearing the task would pay again. Nothing was sent. Set the option to False, or "
-                "configure [bitrix24] journal_conn_id, a database for the journal."
+                "it succeeds, and clearing the task would pay again.",
+                NOT_SENT,
+                "Set the option to False, or configure [bitrix24] journal_conn_id, a database for the journal.",
             )
         return state
     from airflow_provider_bitrix24.journal import NullJournal
@@ -250,11 +252,11 @@ def _known(context: Context, *, many: bool) -> str | None:
     """What earlier attempts of this task have sent, as sentences; None if there was none."""
     first, state = is_first(context["ti"]), _task_state(context, many=many)
     if state is None:
-        return None if first else "An earlier attempt may have sent something, which then MAY be on the books."
+        return None if first else "An earlier attempt may have sent something: money may have been recorded."
     try:
         noted = state.noted()
     except Bitrix24Error:
-        return "What earlier ones have noted cannot be read: it MAY be on the books."
+        return "The notes of earlier attempts cannot be read: money may have been recorded."
     executed = [record for record in noted if not record.nothing_executed]
     if many and executed:
         done = sum(record.receipt is not None for record in executed)
@@ -270,8 +272,8 @@ def _task_state(context: Context, *, many: bool = False) -> TaskStateJournal | N
         return None
     from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
-    from airflow_provider_bitrix24.journal.commands import TaskName
     from airflow_provider_bitrix24.journal.task_state import TaskStateJournal
+    from airflow_provider_bitrix24.journal.terminal import TaskName
 
     ti: Any = context["ti"]
     region = (str(ti.region_id), ti.region_index) if "loop" in context else None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, get_args
 from airflow_provider_bitrix24.api.models import Money
 from airflow_provider_bitrix24.api.values import shown, whole
 from airflow_provider_bitrix24.exceptions import (
+    NOT_SENT,
     Bitrix24ConfigError,
     PaymentAmbiguous,
     PaymentInProgress,
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_bitrix24.at_most_once.engine import PaymentEngine
-    from airflow_provider_bitrix24.at_most_once.foresight import Foresight
     from airflow_provider_bitrix24.at_most_once.operation import Result
+    from airflow_provider_bitrix24.at_most_once.preview import Preview
     from airflow_provider_bitrix24.journal import Journal
     from airflow_provider_bitrix24.operators.list_report import FailOn, Item, Report
 
@@ -81,7 +82,7 @@ class PaymentListOperator(PaymentOperator):
         """Check all rows, and return what is to be done for each."""
 
     @abstractmethod
-    def foresee(self, items: Sequence[Item]) -> Foresight | None:
+    def preview(self, items: Sequence[Item]) -> Preview | None:
         """Read what the items are about; None if that says nothing about the money."""
 
     def plan(self, context: Context) -> Plan:
@@ -117,13 +118,13 @@ class PaymentListOperator(PaymentOperator):
         operations = [item.operation for item in items]
         journal = self._journal(context, begun.state)
         engine = self._engine(context, journal, begun.lost, batch_size=size)
-        if journal.knows_rivals:
+        if journal.is_shared:
             engine.open(operations)
         note_begun(context, journal)
         self._warn_of_short_timeout()
         safeguards.Safeguards(context, self.bitrix24_conn_id, backfill).check()
-        alone = not journal.knows_rivals and any(operation.needs_rivals for operation in operations)
-        self._foresee(items, max_total, 1 if alone else size)
+        alone = not journal.is_shared and any(operation.needs_shared_journal for operation in operations)
+        self._refuse_above_total(items, max_total, 1 if alone else size)
         return fail_on, Report(items, self.noun), engine, journal
 
     # -- arguments
@@ -132,8 +133,7 @@ class PaymentListOperator(PaymentOperator):
         size = whole(self.batch_size)
         if size is None or not 1 <= size <= LARGEST_BATCH:
             raise Bitrix24ConfigError(
-                f"batch_size must be a whole number from 1 to {LARGEST_BATCH}, not {shown(self.batch_size)}. Nothing "
-                "was sent."
+                f"batch_size must be a whole number from 1 to {LARGEST_BATCH}, not {shown(self.batch_size)}.", NOT_SENT
             )
         return size
 
@@ -145,43 +145,45 @@ class PaymentListOperator(PaymentOperator):
 
         if self.receipts_path is None and len(items) > IN_XCOM:
             raise Bitrix24ConfigError(
-                f"The list has {len(items)} {self.noun}s, and XCom is no place for more than {IN_XCOM} receipts. "
-                "Nothing was sent. Give receipts_path, such as 's3://bucket/receipts/{{ ds }}.jsonl'."
+                f"The list has {len(items)} {self.noun}s, and XCom is no place for more than {IN_XCOM} receipts.",
+                NOT_SENT,
+                "Give receipts_path, such as 's3://bucket/receipts/{ ds }.jsonl'.",
             )
 
     # -- the whole list, before the first write
 
-    def _foresee(self, items: Sequence[Item], max_total: Decimal | None, size: int) -> None:
+    def _refuse_above_total(self, items: Sequence[Item], max_total: Decimal | None, size: int) -> None:
         """Check the sum of the whole list, and log what is about to happen.
 
         :param size: how many items share a request.
         :raises PaymentRefused: it is above ``max_total``.
         """
-        foresight = self.foresee(items) if items else None
-        if foresight is None:
+        preview = self.preview(items) if items else None
+        if preview is None:
             count = len(items)
             self.log.info("%s %ss%s.", count, self.noun, self._estimate(count, size))
             return
-        sums = [str(Money(amount, currency)).strip() for currency, amount in foresight.amounts.items()]
+        sums = [str(Money(amount, currency)).strip() for currency, amount in preview.amounts.items()]
         self.log.info(
             "%s %ss: %s to send (%s), %s paid already, %s refused by what the portal shows%s.",
             len(items),
             self.noun,
-            foresight.to_send,
+            preview.to_send,
             ", ".join(sums) or "nothing",
-            foresight.paid,
-            foresight.refused,
-            self._estimate(foresight.to_send, size),
+            preview.paid,
+            preview.refused,
+            self._estimate(preview.to_send, size),
         )
         if max_total is None:
             return
-        above = foresight.above(max_total)
-        if above or len(foresight.amounts) > 1:
+        above = preview.above(max_total)
+        if above or len(preview.amounts) > 1:
             why = "" if above else " The list has several currencies, and max_total is for one."
             advice = "raise max_total or split the list" if above else "split it by currency"
             raise PaymentRefused(
-                f"The list adds up to {', '.join(sums)}; max_total is {max_total}.{why} Nothing was sent. Check the "
-                f"list; if it is right, {advice}, and clear the task."
+                f"The list adds up to {', '.join(sums)}; max_total is {max_total}.{why}",
+                NOT_SENT,
+                f"Check the list; if it is right, {advice}, and clear the task.",
             )
 
     def _estimate(self, count: int, size: int) -> str:
@@ -226,7 +228,9 @@ class PaymentListOperator(PaymentOperator):
         if result.sent or result.recovered or may_be_ours:
             return result
         subject = " ".join(f"{name} {value}" for name, value in result.subject.items())
-        error = PaymentRefused(f"{subject} is paid already, and if_paid is 'fail'. This attempt sent nothing for it.")
+        error = PaymentRefused(
+            f"{subject} is paid already, and if_paid is 'fail'.", "This attempt sent nothing for it."
+        )
         error.sent = "no"
         return Failure(key=result.idempotency_key, subject=subject, error=error)
 

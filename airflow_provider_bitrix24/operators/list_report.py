@@ -13,6 +13,7 @@ from airflow_provider_bitrix24.api.models import Money
 from airflow_provider_bitrix24.api.values import described
 from airflow_provider_bitrix24.at_most_once.operation import Failure
 from airflow_provider_bitrix24.exceptions import (
+    NOT_SENT,
     Bitrix24ConfigError,
     PaymentListFailed,
     PaymentListUnfinished,
@@ -57,7 +58,8 @@ def read_fail_on(value: Any) -> FailOn:
         return float(value)
     raise Bitrix24ConfigError(
         "fail_on must be 'any', 'unknown', 'never', or the share of items that may fail, such as 0.05, not "
-        f"{described(value)}. Nothing was sent."
+        f"{described(value)}.",
+        NOT_SENT,
     )
 
 
@@ -210,8 +212,9 @@ class Report:
         error: Bitrix24Error
         if retryable or self.remaining:
             error = PaymentListUnfinished(
-                f"{self._happened()} The next attempt reads the journal and goes on with what is not done.",
-                max((wait for wait in waits if wait is not None), default=None),
+                self._happened(),
+                "The next attempt reads the journal and goes on with what is not done.",
+                retry_after=max((wait for wait in waits if wait is not None), default=None),
             )
         else:
             error = PaymentListFailed(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.api.values import account_number, positive_id
-from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
+from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +32,7 @@ def by_number(task: Any, id_field: str) -> bool:
     :raises Bitrix24ConfigError: both were given, or none.
     """
     if (getattr(task, id_field) is None) == (task.account_number is None):
-        raise Bitrix24ConfigError(f"Give exactly one of {id_field} and account_number. Nothing was sent.")
+        raise Bitrix24ConfigError(f"Give exactly one of {id_field} and account_number.", NOT_SENT)
     return task.account_number is not None
 
 
@@ -60,13 +60,15 @@ def look_up(
     for number, ids in find(missing).items() if missing else ():
         if len(ids) > 1:
             raise Bitrix24ConfigError(
-                f"account_number {number!r} is that of {len(ids)} {noun}s: {', '.join(map(str, ids))}. Nothing was "
-                f"sent. Give {id_field} instead."
+                f"account_number {number!r} is that of {len(ids)} {noun}s: {', '.join(map(str, ids))}.",
+                NOT_SENT,
+                f"Give {id_field} instead.",
             )
         if not ids:
             raise Bitrix24ConfigError(
-                f"No {noun} has the account_number {number!r}, as far as the connection's user may see them. Nothing "
-                "was sent. The number is compared as a whole; capital and small letters are the same."
+                f"No {noun} has the account_number {number!r}, as far as the connection's user may see them.",
+                NOT_SENT,
+                "The number is compared as a whole; capital and small letters are the same.",
             )
         known[number] = ids[0]
         task.log.info("account_number %r is %s %s.", number, noun, ids[0])

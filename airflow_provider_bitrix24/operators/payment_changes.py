@@ -5,13 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_bitrix24.api.values import positive_id
+from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.links.bitrix24 import CrmPaymentLink
 from airflow_provider_bitrix24.operators.arguments import expected_money, given, one_of, switch
-from airflow_provider_bitrix24.operators.base import IF_PAID, IfPaid, MarkOperator, OnUnknown, PaymentOperator, Plan
+from airflow_provider_bitrix24.operators.base import (
+    ASK_TIMEOUT,
+    IF_PAID,
+    IfPaid,
+    OnUnknown,
+    PaymentOperator,
+    Plan,
+    StateChangeOperator,
+)
 from airflow_provider_bitrix24.operators.numbers import read_id, refuse_unless_one
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import timedelta
     from decimal import Decimal
 
     from airflow.sdk import BaseOperatorLink, Context
@@ -21,7 +31,7 @@ if TYPE_CHECKING:
 IfUnpaid = Literal["succeed", "skip", "fail"]
 
 
-class PayPaymentOperator(MarkOperator):
+class PayPaymentOperator(StateChangeOperator):
     """Record a payment as paid through its pay system by ``sale.paysystem.pay.payment``. It moves no money.
 
     https://apidocs.bitrix24.com/api-reference/pay-system/sale-pay-system-pay-payment.html
@@ -83,10 +93,25 @@ class PayPaymentOperator(MarkOperator):
         expected_currency: str | None = None,
         allow_zero: bool = False,
         if_paid: IfPaid = "succeed",
+        max_amount: Decimal | str | int | None = None,
         on_unknown: OnUnknown = "fail",
+        ask_timeout: timedelta = ASK_TIMEOUT,
+        allow_backfill: bool | None = None,
+        journal_conn_id: str | None = None,
+        bitrix24_conn_id: str = Bitrix24Hook.default_conn_name,
+        multiple_outputs: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(on_unknown=on_unknown, **kwargs)
+        super().__init__(
+            max_amount=max_amount,
+            on_unknown=on_unknown,
+            ask_timeout=ask_timeout,
+            allow_backfill=allow_backfill,
+            journal_conn_id=journal_conn_id,
+            bitrix24_conn_id=bitrix24_conn_id,
+            multiple_outputs=multiple_outputs,
+            **kwargs,
+        )
         self.payment_id = payment_id
         self.account_number = account_number
         self.pay_system_id = pay_system_id
@@ -118,7 +143,7 @@ class PayPaymentOperator(MarkOperator):
         return _planned(self, context, payment_id, operation)
 
 
-class UnpayCrmPaymentOperator(MarkOperator):
+class UnpayCrmPaymentOperator(StateChangeOperator):
     """Set a payment of a deal or smart invoice back to unpaid by ``crm.item.payment.unpay``. It moves no money.
 
     https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-unpay.html
@@ -179,10 +204,25 @@ class UnpayCrmPaymentOperator(MarkOperator):
         expected_amount: Decimal | str | int | None = None,
         expected_currency: str | None = None,
         if_unpaid: IfUnpaid = "succeed",
+        max_amount: Decimal | str | int | None = None,
         on_unknown: OnUnknown = "fail",
+        ask_timeout: timedelta = ASK_TIMEOUT,
+        allow_backfill: bool | None = None,
+        journal_conn_id: str | None = None,
+        bitrix24_conn_id: str = Bitrix24Hook.default_conn_name,
+        multiple_outputs: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(on_unknown=on_unknown, **kwargs)
+        super().__init__(
+            max_amount=max_amount,
+            on_unknown=on_unknown,
+            ask_timeout=ask_timeout,
+            allow_backfill=allow_backfill,
+            journal_conn_id=journal_conn_id,
+            bitrix24_conn_id=bitrix24_conn_id,
+            multiple_outputs=multiple_outputs,
+            **kwargs,
+        )
         self.payment_id = payment_id
         self.account_number = account_number
         self.expected_amount = expected_amount
@@ -261,10 +301,25 @@ class DeleteCrmPaymentOperator(PaymentOperator):
         expected_amount: Decimal | str | int | None = None,
         expected_currency: str | None = None,
         allow_paid: bool = False,
+        max_amount: Decimal | str | int | None = None,
         on_unknown: OnUnknown = "fail",
+        ask_timeout: timedelta = ASK_TIMEOUT,
+        allow_backfill: bool | None = None,
+        journal_conn_id: str | None = None,
+        bitrix24_conn_id: str = Bitrix24Hook.default_conn_name,
+        multiple_outputs: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(on_unknown=on_unknown, **kwargs)
+        super().__init__(
+            max_amount=max_amount,
+            on_unknown=on_unknown,
+            ask_timeout=ask_timeout,
+            allow_backfill=allow_backfill,
+            journal_conn_id=journal_conn_id,
+            bitrix24_conn_id=bitrix24_conn_id,
+            multiple_outputs=multiple_outputs,
+            **kwargs,
+        )
         self.payment_id = payment_id
         self.account_number = account_number
         self.expected_amount = expected_amount

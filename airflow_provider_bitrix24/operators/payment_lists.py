@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_bitrix24.api.values import ENTITY_NAMES, positive_id, shown
 from airflow_provider_bitrix24.api.values import entity_type_id as read_entity_type_id
-from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
+from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24ConfigError
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.operators.arguments import (
     business_key,
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from airflow_provider_bitrix24.at_most_once.foresight import Foresight
     from airflow_provider_bitrix24.at_most_once.operations.add_crm_payment import AddCrmPayment
     from airflow_provider_bitrix24.at_most_once.operations.pay_crm_payment import PayCrmPayment
     from airflow_provider_bitrix24.at_most_once.operations.pay_invoice import PayInvoice
+    from airflow_provider_bitrix24.at_most_once.preview import Preview
     from airflow_provider_bitrix24.operators.list_base import IfPaidInList
     from airflow_provider_bitrix24.operators.list_report import FailOn, Item
     from airflow_provider_bitrix24.operators.payments import IfUnpaidExists
@@ -151,22 +151,20 @@ class PayInvoicesOperator(PaymentListOperator):
         handler = row.get("bx_rest_handler") if own else self.bx_rest_handler
         if (system is None) == (handler is None):
             raise Bitrix24ConfigError(
-                f"{row.where}: give exactly one of pay_system_id and bx_rest_handler, in the row or for all. Nothing "
-                "was sent."
+                f"{row.where}: give exactly one of pay_system_id and bx_rest_handler, in the row or for all.", NOT_SENT
             )
         if handler is not None and (not isinstance(handler, str) or not handler.strip()):
             raise Bitrix24ConfigError(
-                f"{row.named('bx_rest_handler')} must be the code of a REST handler, not {shown(handler)}. Nothing was "
-                "sent."
+                f"{row.named('bx_rest_handler')} must be the code of a REST handler, not {shown(handler)}.", NOT_SENT
             )
         return optional_id(system, row.named("pay_system_id")), handler
 
-    def foresee(self, items: Sequence[Item]) -> Foresight:
+    def preview(self, items: Sequence[Item]) -> Preview:
         """Read all invoices."""
-        from airflow_provider_bitrix24.at_most_once.foresight import foresee_invoices
+        from airflow_provider_bitrix24.at_most_once.preview import preview_invoices
 
         operations: Any = [item.operation for item in items]
-        return self.hook.run(foresee_invoices(self.hook.client, operations))
+        return self.hook.run(preview_invoices(self.hook.client, operations))
 
 
 class PayCrmPaymentsOperator(PaymentListOperator):
@@ -268,12 +266,12 @@ class PayCrmPaymentsOperator(PaymentListOperator):
         refuse_duplicates(((row, one.subject) for row, one in pairs), "Each payment is paid once: remove one of them.")
         return [Item(row.where, one) for row, one in pairs]
 
-    def foresee(self, items: Sequence[Item]) -> Foresight:
+    def preview(self, items: Sequence[Item]) -> Preview:
         """Read all payments."""
-        from airflow_provider_bitrix24.at_most_once.foresight import foresee_payments
+        from airflow_provider_bitrix24.at_most_once.preview import preview_payments
 
         operations: Any = [item.operation for item in items]
-        return self.hook.run(foresee_payments(self.hook.client, operations))
+        return self.hook.run(preview_payments(self.hook.client, operations))
 
 
 class AddCrmPaymentsOperator(PaymentListOperator):
@@ -415,8 +413,9 @@ class AddCrmPaymentsOperator(PaymentListOperator):
         key = business_key(given_key, row.named("idempotency_key"))
         if named_journal(self.journal_conn_id) is None and not self.tag:
             raise Bitrix24ConfigError(
-                f"{row.named('idempotency_key')} {shown(key)} needs a journal that all runs share. Nothing was sent. "
-                "Set journal_conn_id or tag=True, or leave idempotency_key out for one payment in each run."
+                f"{row.named('idempotency_key')} {shown(key)} needs a journal that all runs share.",
+                NOT_SENT,
+                "Set journal_conn_id or tag=True, or leave idempotency_key out for one payment in each run.",
             )
         return f"key:{key}"
 
@@ -429,15 +428,16 @@ class AddCrmPaymentsOperator(PaymentListOperator):
     def _refuse_total_of_empty_payments(self, operations: Sequence[AddCrmPayment]) -> None:
         if self.max_total is not None and not all(one.fill_products or one.products for one in operations):
             raise Bitrix24ConfigError(
-                "max_total limits what product rows add up to, and payments without products are added with the sum 0. "
-                "Nothing was sent. Set fill_products=True, give products in each row, or leave max_total out."
+                "max_total limits what product rows add up to, and payments without products are added with the sum 0.",
+                NOT_SENT,
+                "Set fill_products=True, give products in each row, or leave max_total out.",
             )
 
-    def foresee(self, items: Sequence[Item]) -> Foresight | None:
+    def preview(self, items: Sequence[Item]) -> Preview | None:
         """Read the product rows, if their sum is limited."""
         if self.max_total is None:
             return None
-        from airflow_provider_bitrix24.at_most_once.foresight import foresee_products
+        from airflow_provider_bitrix24.at_most_once.preview import preview_products
 
         operations: Any = [item.operation for item in items]
-        return self.hook.run(foresee_products(self.hook.client, operations))
+        return self.hook.run(preview_products(self.hook.client, operations))

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, get_args
 
 from airflow_provider_bitrix24.api.values import entity_type_id as read_entity_type_id
 from airflow_provider_bitrix24.api.values import positive_id, shown
-from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
+from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24ConfigError
+from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.links.bitrix24 import (
     OBJECT_LINKS,
     Bitrix24Link,
@@ -24,12 +25,21 @@ from airflow_provider_bitrix24.operators.arguments import (
     optional_id,
     switch,
 )
-from airflow_provider_bitrix24.operators.base import IF_PAID, IfPaid, MarkOperator, OnUnknown, PaymentOperator, Plan
+from airflow_provider_bitrix24.operators.base import (
+    ASK_TIMEOUT,
+    IF_PAID,
+    IfPaid,
+    OnUnknown,
+    PaymentOperator,
+    Plan,
+    StateChangeOperator,
+)
 from airflow_provider_bitrix24.operators.journals import identity, named_journal
 from airflow_provider_bitrix24.operators.numbers import read_id, refuse_unless_one
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import timedelta
     from decimal import Decimal
 
     from airflow.sdk import BaseOperatorLink, Context
@@ -42,7 +52,7 @@ OnUnknownAdd = Literal["fail", "ask", "adopt"]
 IF_UNPAID_EXISTS: Final[tuple[IfUnpaidExists, ...]] = get_args(IfUnpaidExists)
 
 
-class PayInvoiceOperator(MarkOperator):
+class PayInvoiceOperator(StateChangeOperator):
     """Mark a legacy invoice as paid by ``sale.paysystem.pay.invoice``. It moves no money: it records that money came.
 
     https://apidocs.bitrix24.com/api-reference/pay-system/outdated/sale-pay-system-pay-invoice.html
@@ -105,10 +115,25 @@ class PayInvoiceOperator(MarkOperator):
         expected_amount: Decimal | str | int | None = None,
         expected_currency: str | None = None,
         if_paid: IfPaid = "succeed",
+        max_amount: Decimal | str | int | None = None,
         on_unknown: OnUnknown = "fail",
+        ask_timeout: timedelta = ASK_TIMEOUT,
+        allow_backfill: bool | None = None,
+        journal_conn_id: str | None = None,
+        bitrix24_conn_id: str = Bitrix24Hook.default_conn_name,
+        multiple_outputs: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(on_unknown=on_unknown, **kwargs)
+        super().__init__(
+            max_amount=max_amount,
+            on_unknown=on_unknown,
+            ask_timeout=ask_timeout,
+            allow_backfill=allow_backfill,
+            journal_conn_id=journal_conn_id,
+            bitrix24_conn_id=bitrix24_conn_id,
+            multiple_outputs=multiple_outputs,
+            **kwargs,
+        )
         self.invoice_id = invoice_id
         self.account_number = account_number
         self.pay_system_id = pay_system_id
@@ -122,11 +147,11 @@ class PayInvoiceOperator(MarkOperator):
     def plan(self, context: Context) -> Plan:
         """Check the arguments, look up the account number, and store the link."""
         if (self.pay_system_id is None) == (self.bx_rest_handler is None):
-            raise Bitrix24ConfigError("Give exactly one of pay_system_id and bx_rest_handler. Nothing was sent.")
+            raise Bitrix24ConfigError("Give exactly one of pay_system_id and bx_rest_handler.", NOT_SENT)
         handler = self.bx_rest_handler
         if handler is not None and (not isinstance(handler, str) or handler.strip() in ("", "None")):
             raise Bitrix24ConfigError(
-                f"bx_rest_handler must be the code of a REST handler, not {shown(handler)}. Nothing was sent."
+                f"bx_rest_handler must be the code of a REST handler, not {shown(handler)}.", NOT_SENT
             )
         pay_system_id = optional_id(self.pay_system_id, "pay_system_id")
         expected = expected_money(self.expected_amount, self.expected_currency)
@@ -147,7 +172,7 @@ class PayInvoiceOperator(MarkOperator):
         return Plan(path=InvoiceLink.path.format(invoice_id), operation=operation)
 
 
-class PayCrmPaymentOperator(MarkOperator):
+class PayCrmPaymentOperator(StateChangeOperator):
     """Mark a payment of a deal or smart invoice as paid by ``crm.item.payment.pay``. It moves no money.
 
     https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-pay.html
@@ -206,10 +231,25 @@ class PayCrmPaymentOperator(MarkOperator):
         expected_currency: str | None = None,
         allow_zero: bool = False,
         if_paid: IfPaid = "succeed",
+        max_amount: Decimal | str | int | None = None,
         on_unknown: OnUnknown = "fail",
+        ask_timeout: timedelta = ASK_TIMEOUT,
+        allow_backfill: bool | None = None,
+        journal_conn_id: str | None = None,
+        bitrix24_conn_id: str = Bitrix24Hook.default_conn_name,
+        multiple_outputs: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(on_unknown=on_unknown, **kwargs)
+        super().__init__(
+            max_amount=max_amount,
+            on_unknown=on_unknown,
+            ask_timeout=ask_timeout,
+            allow_backfill=allow_backfill,
+            journal_conn_id=journal_conn_id,
+            bitrix24_conn_id=bitrix24_conn_id,
+            multiple_outputs=multiple_outputs,
+            **kwargs,
+        )
         self.payment_id = payment_id
         self.account_number = account_number
         self.expected_amount = expected_amount
@@ -318,10 +358,25 @@ class AddCrmPaymentOperator(PaymentOperator):
         if_unpaid_exists: IfUnpaidExists = "add",
         idempotency_key: str | None = None,
         tag: bool = False,
+        max_amount: Decimal | str | int | None = None,
         on_unknown: OnUnknownAdd = "fail",
+        ask_timeout: timedelta = ASK_TIMEOUT,
+        allow_backfill: bool | None = None,
+        journal_conn_id: str | None = None,
+        bitrix24_conn_id: str = Bitrix24Hook.default_conn_name,
+        multiple_outputs: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(on_unknown=on_unknown, **kwargs)
+        super().__init__(
+            max_amount=max_amount,
+            on_unknown=on_unknown,
+            ask_timeout=ask_timeout,
+            allow_backfill=allow_backfill,
+            journal_conn_id=journal_conn_id,
+            bitrix24_conn_id=bitrix24_conn_id,
+            multiple_outputs=multiple_outputs,
+            **kwargs,
+        )
         self.entity_id = entity_id
         self.entity_type_id = entity_type_id
         self.pay_system_id = pay_system_id
@@ -340,7 +395,7 @@ class AddCrmPaymentOperator(PaymentOperator):
         fill_products = switch(self.fill_products, "fill_products")
         products = None if self.products is None else chosen_products(self.products, "products")
         if fill_products and products:
-            raise Bitrix24ConfigError("Give products or fill_products=True, not both. Nothing was sent.")
+            raise Bitrix24ConfigError("Give products or fill_products=True, not both.", NOT_SENT)
         if_unpaid_exists = one_of(self.if_unpaid_exists, "if_unpaid_exists", IF_UNPAID_EXISTS)
         tag = switch(self.tag, "tag")
         max_amount = self.limit()
@@ -380,9 +435,11 @@ class AddCrmPaymentOperator(PaymentOperator):
         if not durable and not tag:
             raise Bitrix24ConfigError(
                 f"idempotency_key {shown(key)} needs a journal that all runs share; Airflow's own task state is that "
-                "of one run. Nothing was sent. Set journal_conn_id or [bitrix24] journal_conn_id: the Airflow "
+                "of one run.",
+                NOT_SENT,
+                "Set journal_conn_id or [bitrix24] journal_conn_id: the Airflow "
                 "connection of a database (postgres, mysql, sqlite). Or set tag=True (scope sale, an administrator's "
-                "webhook), or leave idempotency_key out for one payment in each run."
+                "webhook), or leave idempotency_key out for one payment in each run.",
             )
         if not durable:
             self.log.info(

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS, AIRFLOW_V_3_4_PLUS
 
 from airflow_provider_bitrix24.at_most_once.record import Decision
-from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Error, PaymentAmbiguous
+from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24ConfigError, Bitrix24Error, PaymentAmbiguous
 from airflow_provider_bitrix24.failures import TaskFailure, failure_of
-from airflow_provider_bitrix24.journal.commands import PROGRAM
 from airflow_provider_bitrix24.journal.task_state import DOCUMENT, patient_read
+from airflow_provider_bitrix24.journal.terminal import PROGRAM
 from airflow_provider_bitrix24.operators.journals import is_first
 
 if TYPE_CHECKING:
@@ -59,8 +59,9 @@ def refuse_if_nobody_can_be_asked() -> None:
     """
     if not AIRFLOW_V_3_3_PLUS:
         raise Bitrix24ConfigError(
-            "on_unknown='ask' needs Airflow 3.3 or newer: older ones cannot park a task until a person has answered. "
-            "Nothing was sent. Use on_unknown='fail' here."
+            "on_unknown='ask' needs Airflow 3.3 or newer: older ones cannot park a task until a person has answered.",
+            NOT_SENT,
+            "Use on_unknown='fail' here.",
         )
 
 
@@ -81,14 +82,16 @@ class Question:
     method_name: str
     """The operator's method that goes on."""
     candidates: tuple[int, ...]
-    rivals: tuple[str, ...]
+    unresolved_keys: tuple[str, ...]
     """Other keys with an unknown outcome on the same object."""
 
     def body(self, origin: str) -> str:
         """Return the text of the question, in Markdown."""
         body = f"It is not known whether {self.name} was changed by this task; its log says why.\n\n"
-        if self.rivals:
-            body += f"Also unknown, for the same object: {', '.join(self.rivals)}. Decide about that first.\n\n"
+        if self.unresolved_keys:
+            body += (
+                f"Also unknown, for the same object: {', '.join(self.unresolved_keys)}. Decide about that first.\n\n"
+            )
         body += f"[Open {self.name} in Bitrix24]({origin}{self.path}), look, and choose:\n"
         body += (_ADOPTION if self.candidates else "") + _MEANING.format(again=self.again, give_up=GIVE_UP)
         return f"{body}\n\nWithout an answer within {span(self.timeout)} the task fails, and nothing is sent."
@@ -204,7 +207,7 @@ def _runs_without_a_scheduler() -> bool:
 
 
 def _failure_without_question(unclear: PaymentAmbiguous, why: str) -> TaskFailure:
-    told = PaymentAmbiguous(f"{unclear} {why}", unclear.candidates)
+    told = PaymentAmbiguous(str(unclear), why, candidates=unclear.candidates)
     told.sent = unclear.sent
     return failure_of(told)
 
@@ -241,7 +244,7 @@ def decision_of(event: Any, asked: Mapping[str, Any]) -> Decision | None:
             f"A person was asked about the outcome of the payment, and {what} within {asked['timeout']}. Nothing was "
             f"sent by this task since. A decision in the Airflow UI from now on has no effect{_LATE} Or decide by "
             f"`{command}` with --use-payment ID, --send-again or --abandon, and clear it then.",
-            tuple(asked["candidates"]),
+            candidates=tuple(asked["candidates"]),
         )
     return Decision(
         what=option["what"],

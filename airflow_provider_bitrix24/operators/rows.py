@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from airflow_provider_bitrix24.api.values import described, shown
-from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
+from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24ConfigError
 from airflow_provider_bitrix24.operators.arguments import is_empty
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
 ERRORS_SHOWN: Final = 10
-_NOTHING_SENT: Final = " Nothing was sent."
 _MAY_BE_EMPTY: Final = ("pay_system_id", "bx_rest_handler", "products")
 """Fields that a row may leave empty. No guard is among them: an empty expected_amount would switch it off."""
 
@@ -72,10 +71,10 @@ def each(work: Callable[[T], Any], items: Iterable[T]) -> list[Any]:
         try:
             done.append(work(item))
         except Bitrix24ConfigError as error:
-            wrong.append(str(error).removesuffix(_NOTHING_SENT))
+            wrong.append(error.explanation)
     if wrong:
         more = f" {len(wrong) - ERRORS_SHOWN} more rows are wrong." if len(wrong) > ERRORS_SHOWN else ""
-        raise Bitrix24ConfigError(f"{' '.join(wrong[:ERRORS_SHOWN])}{more}{_NOTHING_SENT}")
+        raise Bitrix24ConfigError(f"{' '.join(wrong[:ERRORS_SHOWN])}{more}", NOT_SENT)
     return done
 
 
@@ -90,23 +89,24 @@ def refuse_duplicates(rows: Iterable[tuple[Row, str]], advice: str) -> None:
     def check(pair: tuple[Row, str]) -> None:
         row, name = pair
         if name in first:
-            raise Bitrix24ConfigError(f"{first[name].where} and {row.where} both name {name}.{_NOTHING_SENT}")
+            raise Bitrix24ConfigError(f"{first[name].where} and {row.where} both name {name}.", NOT_SENT)
         first[name] = row
 
     try:
         each(check, rows)
     except Bitrix24ConfigError as error:
-        text = f"{str(error).removesuffix(_NOTHING_SENT)} {advice}{_NOTHING_SENT}"
+        text = f"{error.explanation} {advice}"
     else:
         return
-    raise Bitrix24ConfigError(text)
+    raise Bitrix24ConfigError(text, NOT_SENT)
 
 
 def _given(value: Any, argument: str) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping | bytes) or not isinstance(value, Iterable):
         raise Bitrix24ConfigError(
             f"{argument} must be a list of ids or mappings, or the path of a CSV or JSONL file, not "
-            f"{described(value)}.{_NOTHING_SENT}"
+            f"{described(value)}.",
+            NOT_SENT,
         )
     return ((f"{argument}[{number}]", item) for number, item in enumerate(value))
 
@@ -117,8 +117,9 @@ def _listed(text: str, argument: str) -> Any:
         return json.loads(text, parse_float=str)
     except ValueError:
         raise Bitrix24ConfigError(
-            f"{argument} is the text {shown(text)}, which is no JSON list. Is it a template? Give the task's output, "
-            "set render_template_as_native_obj, or add `| tojson`. Nothing was sent."
+            f"{argument} is the text {shown(text)}, which is no JSON list.",
+            "Is it a template? Give the task's output, set render_template_as_native_obj, or add `| tojson`.",
+            NOT_SENT,
         ) from None
 
 
@@ -129,12 +130,12 @@ def _checked(content: Any, where: str, id_field: str, fields: Collection[str]) -
     unknown = [name for name in content if name not in fields]
     if unknown:
         raise Bitrix24ConfigError(
-            f"{where} has {', '.join(map(shown, unknown))}, which is no field of it; it may have: "
-            f"{', '.join(fields)}.{_NOTHING_SENT}"
+            f"{where} has {', '.join(map(shown, unknown))}, which is no field of it; it may have: {', '.join(fields)}.",
+            NOT_SENT,
         )
     for name, value in content.items():
         if is_empty(value) and name not in _MAY_BE_EMPTY:
-            raise Bitrix24ConfigError(f"{where}: {name} is empty.{_NOTHING_SENT}")
+            raise Bitrix24ConfigError(f"{where}: {name} is empty.", NOT_SENT)
     return {name: value for name, value in content.items() if not is_empty(value)}
 
 
@@ -148,8 +149,8 @@ def _file(path: str, argument: str) -> Iterator[tuple[str, Any]]:
     read = readers.get(f".{name.rpartition('.')[2].lower()}")
     if read is None:
         raise Bitrix24ConfigError(
-            f"{argument} must be a list, or the path of a file that ends in .csv or .jsonl, not {described(path)}. "
-            "Nothing was sent."
+            f"{argument} must be a list, or the path of a file that ends in .csv or .jsonl, not {described(path)}.",
+            NOT_SENT,
         )
     return read(_content(path, argument), name)
 
@@ -161,9 +162,9 @@ def _content(path: str, argument: str) -> str:
         content: bytes = ObjectStoragePath(path).read_bytes()
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise Bitrix24ConfigError(f"{argument}: {path} is not in UTF-8. Nothing was sent.") from None
+        raise Bitrix24ConfigError(f"{argument}: {path} is not in UTF-8.", NOT_SENT) from None
     except FileNotFoundError:
-        raise Bitrix24ConfigError(f"{argument}: there is no file {path}. Nothing was sent.") from None
+        raise Bitrix24ConfigError(f"{argument}: there is no file {path}.", NOT_SENT) from None
 
 
 def _csv(text: str, name: str) -> Iterator[tuple[str, Any]]:
@@ -180,17 +181,17 @@ def _csv(text: str, name: str) -> Iterator[tuple[str, Any]]:
             if not names:
                 names = [cell.strip().lower() for cell in cells]
                 if len(set(names)) < len(names):
-                    raise Bitrix24ConfigError(f"{where}: two columns have the same name.{_NOTHING_SENT}")
+                    raise Bitrix24ConfigError(f"{where}: two columns have the same name.", NOT_SENT)
             elif len(cells) != len(names):
                 raise Bitrix24ConfigError(
-                    f"{where} has {len(cells)} cells, and the heading has {len(names)}.{_NOTHING_SENT}"
+                    f"{where} has {len(cells)} cells, and the heading has {len(names)}.", NOT_SENT
                 )
             else:
                 yield where, {field: cell.strip() for field, cell in zip(names, cells, strict=True)}
     except csv.Error as error:
-        raise Bitrix24ConfigError(f"{name}, line {reader.line_num}: {error}.{_NOTHING_SENT}") from None
+        raise Bitrix24ConfigError(f"{name}, line {reader.line_num}: {error}.", NOT_SENT) from None
     if not names:
-        raise Bitrix24ConfigError(f"{name} is empty; its first line must name the columns.{_NOTHING_SENT}")
+        raise Bitrix24ConfigError(f"{name} is empty; its first line must name the columns.", NOT_SENT)
 
 
 def _jsonl(text: str, name: str) -> Iterator[tuple[str, Any]]:
@@ -201,4 +202,4 @@ def _jsonl(text: str, name: str) -> Iterator[tuple[str, Any]]:
         try:
             yield f"{name}, line {number}", json.loads(line, parse_float=str)
         except ValueError:
-            raise Bitrix24ConfigError(f"{name}, line {number} is no JSON.{_NOTHING_SENT}") from None
+            raise Bitrix24ConfigError(f"{name}, line {number} is no JSON.", NOT_SENT) from None

@@ -10,7 +10,7 @@ from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
 from airflow_provider_bitrix24 import options
 from airflow_provider_bitrix24.api.values import shown
-from airflow_provider_bitrix24.exceptions import Bitrix24StoreError, PaymentRefused
+from airflow_provider_bitrix24.exceptions import Bitrix24StoreError, Denial, PaymentRefused
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -44,10 +44,10 @@ class Safeguards:
         refuse_if_stopped(self.bitrix24_conn_id)
 
 
-def refuse_if_stopped(bitrix24_conn_id: str, so_far: str = "This attempt read and sent nothing.") -> None:
+def refuse_if_stopped(bitrix24_conn_id: str, so_far: Denial = Denial.NOT_BEGUN) -> None:
     """Refuse while a kill switch is on: that of this Airflow, or that of this connection.
 
-    :param so_far: what this attempt has done by now, as a sentence.
+    :param so_far: what this attempt has not done.
     :raises PaymentRefused: the option or the Airflow Variable says so, or says something that nobody understands.
     :raises Bitrix24StoreError: the Variable cannot be read.
     :raises Bitrix24ConfigError: the option cannot be read.
@@ -58,7 +58,7 @@ def refuse_if_stopped(bitrix24_conn_id: str, so_far: str = "This attempt read an
         _refuse_by_variable(SWITCH.format(conn_id), bitrix24_conn_id, so_far)
 
 
-def _refuse_by_variable(name: str, bitrix24_conn_id: str, so_far: str) -> None:
+def _refuse_by_variable(name: str, bitrix24_conn_id: str, so_far: Denial) -> None:
     try:
         value = _read_variable(name)
     except Exception as error:  # noqa: BLE001 - secrets backends raise what they like
@@ -70,23 +70,27 @@ def _refuse_by_variable(name: str, bitrix24_conn_id: str, so_far: str) -> None:
         why = _unless_understood(text, value)
         raise PaymentRefused(
             f"Somebody has stopped all payments through the connection {bitrix24_conn_id!r}: the Airflow Variable "
-            f"{name} is set{why}. {so_far} When payments may go on, set the Variable to false or delete it, and clear "
-            "this task."
+            f"{name} is set{why}.",
+            so_far,
+            "When payments may go on, set the Variable to false or delete it, and clear this task.",
         )
     raise Bitrix24StoreError(
         f"the Airflow Variable {name}, which can stop all payments,",
-        f"{trouble}. {so_far} The next one looks again",
+        trouble,
+        so_far,
+        "The next one looks again.",
     )
 
 
-def _refuse_if_all_are_stopped(so_far: str) -> None:
+def _refuse_if_all_are_stopped(so_far: Denial) -> None:
     value = options.read("kill_switch")
     text = (value or "").lower()
     if text not in _GO:
         raise PaymentRefused(
             "Somebody has stopped all payments on this Airflow: the option [bitrix24] kill_switch of its "
-            f"configuration is set{_unless_understood(text, value)}. {so_far} When payments may go on, set the option "
-            "to False, and clear this task."
+            f"configuration is set{_unless_understood(text, value)}.",
+            so_far,
+            "When payments may go on, set the option to False, and clear this task.",
         )
 
 
@@ -103,9 +107,10 @@ def refuse_backfill(context: Context, *, allow_backfill: bool) -> None:
     run_type = getattr(run.run_type, "value", run.run_type)
     if run_type == "backfill" and not allow_backfill:
         raise PaymentRefused(
-            f"{run.run_id} is a backfill run: it would pay today, for a date in the past. This attempt read and sent "
-            "nothing. To allow it, set allow_backfill=True in the operator, or the option [bitrix24] allow_backfill "
-            "for all DAGs."
+            f"{run.run_id} is a backfill run: it would pay today, for a date in the past.",
+            Denial.NOT_BEGUN,
+            "To allow it, set allow_backfill=True in the operator, or the option [bitrix24] allow_backfill "
+            "for all DAGs.",
         )
 
 
@@ -120,11 +125,13 @@ def refuse_temporary_run(context: Context) -> None:
     if not str(run.run_id).startswith(TEMPORARY) or os.environ.get(ALLOW_TEMPORARY, "").strip().lower() in _STOP[:5]:
         return
     raise PaymentRefused(
-        f"{run.run_id} is a temporary run of `airflow tasks test`. It would change a real payment. Airflow deletes the "
-        "run and its notes of the payment afterwards, and a scheduler also executes the other tasks of the run. This "
-        "attempt read and sent nothing. To pay, trigger the DAG (`airflow dags trigger`). To test against a portal "
+        f"{run.run_id} is a temporary run of `airflow tasks test`.",
+        "It would change a real payment. Airflow deletes the "
+        "run and its notes of the payment afterwards, and a scheduler also executes the other tasks of the run.",
+        Denial.NOT_BEGUN,
+        "To pay, trigger the DAG (`airflow dags trigger`). To test against a portal "
         f"where payments do no harm, such as the sandbox, set the environment variable {ALLOW_TEMPORARY}=true for that "
-        "command."
+        "command.",
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from airflow_provider_bitrix24.api.values import entity_type_id as read_entity_type_id
 from airflow_provider_bitrix24.api.values import positive_id, shown
-from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
+from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24ConfigError
 from airflow_provider_bitrix24.failures import fail_if_final
 from airflow_provider_bitrix24.operators.arguments import (
     business_key,
@@ -80,7 +80,7 @@ class TaskPayments:
             from airflow_provider_bitrix24.at_most_once.operations.pay_invoice import PayInvoice
 
             if (pay_system_id is None) == (bx_rest_handler is None):
-                raise Bitrix24ConfigError("Give exactly one of pay_system_id and bx_rest_handler. Nothing was sent.")
+                raise Bitrix24ConfigError("Give exactly one of pay_system_id and bx_rest_handler.", NOT_SENT)
             return PayInvoice(
                 portal=self._hook.portal,
                 invoice_id=positive_id(invoice_id, "invoice_id"),
@@ -224,7 +224,7 @@ class TaskPayments:
 
             chosen = None if products is None else chosen_products(products, "products")
             if switch(fill_products, "fill_products") and chosen:
-                raise Bitrix24ConfigError("Give products or fill_products=True, not both. Nothing was sent.")
+                raise Bitrix24ConfigError("Give products or fill_products=True, not both.", NOT_SENT)
             key = _key_in_portal(context, idempotency_key, part, tag=switch(tag, "tag"), journal=journal_conn_id)
             return AddCrmPayment(
                 portal=self._hook.portal,
@@ -283,9 +283,10 @@ class TaskPayments:
         operation = make(context)
         if operation.key in _used_keys(context):
             raise Bitrix24ConfigError(
-                f"This task has worked on {operation.key!r} already, and one key stands for one operation. Nothing "
+                f"This task has worked on {operation.key!r} already, and one key stands for one operation.",
+                "Nothing "
                 "more was sent. Give each payment that a task adds a part or an idempotency_key of its own; to pay a "
-                "payment again after it was set back to unpaid, use a task of its own."
+                "payment again after it was set back to unpaid, use a task of its own.",
             )
         journal = journal_of(context, journal_conn_id, hook.log, begun.state, host=hook.settings.address)
         engine = engine_of(context, hook, journal, hook.log, lost=begun.lost, database=database, backfill=backfill)
@@ -306,7 +307,9 @@ def _running_task() -> Context:
         pass
     raise Bitrix24ConfigError(
         "hook.payments works only in a running task, such as a @task function: its journal and safeguards are the "
-        "task's. Nothing was sent. Use an operator, or hook.rest, which sends a call as it is."
+        "task's.",
+        NOT_SENT,
+        "Use an operator, or hook.rest, which sends a call as it is.",
     )
 
 
@@ -322,11 +325,12 @@ def _key_in_portal(context: Context, idempotency_key: Any, part: Any, *, tag: bo
     if key is None:
         return identity(context) + (f":part:{name}" if name else "")
     if name is not None:
-        raise Bitrix24ConfigError("Give idempotency_key or part, not both. Nothing was sent.")
+        raise Bitrix24ConfigError("Give idempotency_key or part, not both.", NOT_SENT)
     if named_journal(journal) is None and not tag:
         raise Bitrix24ConfigError(
             f"idempotency_key {shown(key)} needs a journal that all runs share; Airflow's own task state is that of "
-            "one run. Nothing was sent. Set journal_conn_id or tag=True; or give part instead, for one payment in "
-            "each run."
+            "one run.",
+            NOT_SENT,
+            "Set journal_conn_id or tag=True; or give part instead, for one payment in each run.",
         )
     return f"key:{key}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pendulum
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
+from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24ConfigError
 from airflow_provider_bitrix24.failures import fail_if_final
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.operators.rendering import LiteralText
@@ -72,7 +72,7 @@ def _seconds(min_lifetime: object) -> float:
     if isinstance(min_lifetime, timedelta):
         min_lifetime = min_lifetime.total_seconds()
     if isinstance(min_lifetime, bool) or not isinstance(min_lifetime, int | float) or not min_lifetime > 0:
-        raise Bitrix24ConfigError("min_lifetime must be a timedelta or a number of seconds above 0. Nothing was sent.")
+        raise Bitrix24ConfigError("min_lifetime must be a timedelta or a number of seconds above 0.", NOT_SENT)
     return float(min_lifetime)
 
 

@@ -45,8 +45,8 @@ def _read(value: Any, field: str, read: Callable[[Any, str], T]) -> tuple[list[T
     if not ids:
         raise Bitrix24ConfigError(
             f"{field} is an empty list: there is nothing to wait for, and a task that succeeded would claim that "
-            "something was paid. Skip the sensor when its list is empty (for example with @task.short_circuit before "
-            "it)."
+            "something was paid.",
+            "Skip the sensor when its list is empty (for example with @task.short_circuit before it).",
         )
     return list(dict.fromkeys(ids)), True
 

@@ -234,9 +234,15 @@ class InvoicePaidSensor(PaidSensor):
     link = InvoiceLink
 
     def __init__(
-        self, *, invoice_id: OneOrMany | None = None, account_number: str | Sequence[str] | None = None, **kwargs: Any
+        self,
+        *,
+        invoice_id: OneOrMany | None = None,
+        account_number: str | Sequence[str] | None = None,
+        bitrix24_conn_id: str = Bitrix24Hook.default_conn_name,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(bitrix24_conn_id=bitrix24_conn_id, deferrable=deferrable, **kwargs)
         self.invoice_id = invoice_id
         self.account_number = account_number
         self.were_given = given(self)
@@ -303,9 +309,11 @@ class CrmPaymentPaidSensor(PaidSensor):
         account_number: str | Sequence[str] | None = None,
         entity_type_id: int | str | None = None,
         entity_id: int | str | None = None,
+        bitrix24_conn_id: str = Bitrix24Hook.default_conn_name,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(bitrix24_conn_id=bitrix24_conn_id, deferrable=deferrable, **kwargs)
         self.payment_id = payment_id
         self.account_number = account_number
         self.entity_type_id = entity_type_id

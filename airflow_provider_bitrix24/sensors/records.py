@@ -9,7 +9,7 @@ from airflow.providers.common.compat.sdk import AirflowSensorTimeout, conf
 
 from airflow_provider_bitrix24 import api
 from airflow_provider_bitrix24.api.values import plain, shown
-from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24NotFound
+from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24ConfigError, Bitrix24NotFound
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.operators.arguments import given
 from airflow_provider_bitrix24.sensors.payments import PaidSensor
@@ -37,8 +37,8 @@ class Bitrix24RecordSensor(PaidSensor):
     turns that, like a timeout, into *skipped*. A portal that cannot be read is an ordinary error.
 
     :param method: (templated) REST method that reads one object.
-    :param parameters: (templated) its parameters. Not ``params``, which is Airflow's own argument.
     :param condition: (templated) what is waited for: field with an operator (=, !=, >, >=, <, <=, @, !@) -> value.
+    :param parameters: (templated) the method's parameters. Not ``params``, which is Airflow's own argument.
     :param fail_when: (templated) a condition that ends the wait as a failure, such as ``{"STAGE_ID": "LOSE"}``.
     :param bitrix24_conn_id: (templated) Airflow connection.
     :param deferrable: wait in the triggerer; default is Airflow's ``[operators] default_deferrable``. The first look is
@@ -131,17 +131,17 @@ class Bitrix24RecordSensor(PaidSensor):
 
         if not isinstance(self.method, str) or effect_of(self.method.strip()) is not api.io.Effect.READ:
             raise Bitrix24ConfigError(
-                f"method must be a REST method that reads, such as crm.deal.get, not {shown(self.method)}. A sensor "
-                "calls it again and again. Nothing was sent."
+                f"method must be a REST method that reads, such as crm.deal.get, not {shown(self.method)}.",
+                "A sensor calls it again and again.",
+                NOT_SENT,
             )
         row = find(self.method.strip())
         if row is not None and row.rows is not None:
             raise Bitrix24ConfigError(
-                f"{row.name} reads a list: wait with a method that reads one object, such as crm.deal.get. Nothing was "
-                "sent."
+                f"{row.name} reads a list: wait with a method that reads one object, such as crm.deal.get.", NOT_SENT
             )
         if not isinstance(self.parameters, Mapping | None):
-            raise Bitrix24ConfigError(f"parameters must be a mapping, not {shown(self.parameters)}. Nothing was sent.")
+            raise Bitrix24ConfigError(f"parameters must be a mapping, not {shown(self.parameters)}.", NOT_SENT)
         fail_when = None if self.fail_when is None else _json(check_condition(self.fail_when, "fail_when"))
         return (
             self.method.strip(),

@@ -262,7 +262,7 @@ class _State:
         try:
             return Cursor.load(stored)
         except ValueError as error:
-            raise Bitrix24ConfigError(f"{error}. Delete the key {self._key} of the asset's state store.") from None
+            raise Bitrix24ConfigError(f"{error}.", f"Delete the key {self._key} of the asset's state store.") from None
 
     async def _ask(self, what: str, *value: Any) -> Any:
         """Read or write the key.

@@ -75,7 +75,7 @@ def test_a_pay_system_that_cannot_be_corrected_is_told(world: World) -> None:
     world.before[LIST] = lambda: world.person("crm.item.payment.update", {"id": 1033, "fields": {"paySystemId": 6}})
     world.fault("true_not_applied", "crm.item.payment.update", occurrence=2)
     with pytest.raises(
-        PaymentMismatch, match=r"Payment 1033 HAS been added to deal 1.*keeps pay system 6 'Cash' instead of 8"
+        PaymentMismatch, match=r"Payment 1033 was added to deal 1.*keeps pay system 6 'Cash' instead of 8"
     ):
         add(world, pay_system_id=8)
 
@@ -194,7 +194,7 @@ def test_what_is_proved_to_be_absent_is_added_once_more(world: World, caplog: py
     world.fault("drop_before", ADD, times=1)
     receipt = add(world)
     assert (receipt["outcome"], receipt["evidence"], receipt["recovered"]) == ("created", "response", False)
-    assert "no new payment that may be this key's is there, read twice after everything that was sent" in caplog.text
+    assert "Two reads, after everything that was sent must have ended, show no new payment" in caplog.text
     assert world.writes() == [ADD, ADD]
     assert len(world.ledger("payment_added")) == 1
     assert world.clock.time() - 1_763_800_000 >= world.client.settings.settle_window + 10
@@ -213,7 +213,7 @@ def test_what_is_absent_twice_is_for_a_person(world: World) -> None:
 @pytest.mark.parametrize("fault", ["drop_after", "truncate", "hold", "html", "internal_server_error"])
 def test_one_new_payment_is_a_candidate_and_no_proof(world: World, fault: str) -> None:
     world.fault(fault, ADD, times=1, when="after")
-    with pytest.raises(PaymentAmbiguous, match=r"One new payment is there, 1033 of 0\.00 EUR: probably") as caught:
+    with pytest.raises(PaymentAmbiguous, match=r"There is one new payment, 1033 of 0\.00 EUR: it probably") as caught:
         add(world)
     assert caught.value.candidates == (1033,)
     assert world.writes() == [ADD]
@@ -237,7 +237,7 @@ def test_what_the_portal_commits_at_the_very_end_is_found(world: World) -> None:
 def test_two_new_payments_are_never_ours(world: World, on_unknown: str) -> None:
     world.fault("drop_after", ADD, times=1)
     world.before["batch:fitting"] = lambda: world.portal.act.add_payment(2, 1)
-    with pytest.raises(PaymentAmbiguous, match=r"2 new payments are there: 1033 .*, 1034 ") as caught:
+    with pytest.raises(PaymentAmbiguous, match=r"2 new payments exist: 1033 .*, 1034 ") as caught:
         add(world, on_unknown=on_unknown)
     assert caught.value.candidates == (1033, 1034)
 
@@ -245,7 +245,7 @@ def test_two_new_payments_are_never_ours(world: World, on_unknown: str) -> None:
 def test_a_payment_of_the_customer_is_not_taken_for_ours(world: World) -> None:
     world.fault("drop_before", ADD, times=1)
     world.before["batch:fitting"] = lambda: world.portal.act.add_payment(2, 1, amount="12.00")
-    with pytest.raises(PaymentAmbiguous, match=r"One new payment is there, 1033 of 12\.00 EUR"):
+    with pytest.raises(PaymentAmbiguous, match=r"There is one new payment, 1033 of 12\.00 EUR"):
         add(world)
 
 

@@ -86,7 +86,7 @@ def test_nothing_is_sent_and_every_later_attempt_knows_that_notes_are_lost(
 @EACH
 def test_a_portal_that_cannot_be_read_is_no_denial(world: World, journal: Callable[[], Any], operation: str) -> None:
     world.fault("internal_server_error")
-    with pytest.raises(PaymentUnresolved, match="MAY be on the books"):
+    with pytest.raises(PaymentUnresolved, match="money may have been recorded"):
         WORK[operation](attempt(world, journal(), 2))
     assert world.writes() == []
 
@@ -202,16 +202,16 @@ def test_an_answer_that_cannot_be_kept_is_told(
 ) -> None:
     state = NotKept(said, times=99)
     recorded = (
-        "the payment is there: do not add" if operation == "add_crm_payment" else "the money is recorded: do not mark"
+        "the payment exists: do not add" if operation == "add_crm_payment" else "the money is recorded: do not mark"
     )
-    with pytest.raises(kind, match=f"By its answer {recorded}") as caught:
+    with pytest.raises(kind, match=f"According to the reply, {recorded}") as caught:
         WORK[operation](attempt(world, TaskStateJournal(state), 1, lost=""))
     done = {
         "pay_invoice": "invoice 2 was marked as paid",
         "pay_crm_payment": "payment 1001 was marked as paid",
         "add_crm_payment": "payment 1033 was added to deal 1",
     }
-    assert f"The portal answered that {done[operation]}" in str(caught.value)
+    assert f"The portal replied that {done[operation]}" in str(caught.value)
     assert ("Airflow has given this attempt up" in str(caught.value)) is (said is AIRFLOWS_OWN)
     assert caught.value.sent == "yes" if said is AIRFLOWS_OWN else caught.value.sent != "no"
     assert len(world.writes()) == 1
@@ -360,7 +360,7 @@ def test_a_portal_that_cannot_be_read_while_it_is_waited_for_is_no_answer(
     world.before["batch:scope"] = lambda: world.before.update(
         dict.fromkeys(("batch:scope", "crm.invoice.get", "crm.item.payment.get"), away)
     )
-    with pytest.raises(PaymentUnresolved, match="MAY be on the books"):
+    with pytest.raises(PaymentUnresolved, match="money may have been recorded"):
         WORK[operation](attempt(world, journal(), 2))
     assert world.writes() == []
 
@@ -374,7 +374,7 @@ def test_what_was_deleted_after_a_send_is_not_called_unreadable(
     with pytest.raises(Dies):
         WORK["pay_crm_payment"](attempt(world, journal(), 1, ""))
     world.portal.act.delete_payment(1001)
-    with pytest.raises(PaymentNotApplied, match=r"MAY be on the books.* There is no payment 1001") as caught:
+    with pytest.raises(PaymentNotApplied, match=r"money may have been recorded.* There is no payment 1001") as caught:
         WORK["pay_crm_payment"](attempt(world, journal(), number, ""))
     assert caught.value.final
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_bitrix24.api.tags import tag_of
-from airflow_provider_bitrix24.at_most_once.commands import Load
+from airflow_provider_bitrix24.at_most_once.course import Load
 from airflow_provider_bitrix24.at_most_once.operations.delete_crm_payment import DeleteCrmPayment
-from airflow_provider_bitrix24.at_most_once.operations.mark import MarkWrite
 from airflow_provider_bitrix24.at_most_once.operations.pay_crm_payment import PayCrmPayment
+from airflow_provider_bitrix24.at_most_once.operations.state_change import StateWrite
 from airflow_provider_bitrix24.at_most_once.operations.unpay_crm_payment import UnpayCrmPayment
 from airflow_provider_bitrix24.exceptions import Bitrix24StoreError
 from airflow_provider_bitrix24.journal.sql import SqlJournal
@@ -38,14 +38,14 @@ def test_an_unexpected_error_in_one_course_leaves_the_replies_of_the_others(
 ) -> None:
     invoices = run.invoices(4)
     keys = [f"{PORTAL}:invoice:{one}" for one in invoices]
-    replied = MarkWrite.replied
+    replied = StateWrite.replied
 
-    def broken(self: MarkWrite, result: Any) -> Any:
-        if self.mark.key == keys[0]:
+    def broken(self: StateWrite, result: Any) -> Any:
+        if self.change.key == keys[0]:
             raise ZeroDivisionError
         return replied(self, result)
 
-    monkeypatch.setattr(MarkWrite, "replied", broken)
+    monkeypatch.setattr(StateWrite, "replied", broken)
     with pytest.raises(ZeroDivisionError):
         run.engine().run(pays(invoices))
     assert states(run, keys) == ["unknown", "done", "done", "done"]
@@ -130,15 +130,15 @@ def test_a_reply_that_cannot_be_saved_is_tried_again_before_others_are_asked(run
 
 def test_a_read_that_is_always_too_old_ends_without_a_send(run: Run) -> None:
     invoices = run.invoices(2)
-    look = MarkWrite.look
+    look = StateWrite.look
 
-    def slow(self: MarkWrite) -> Any:
+    def slow(self: StateWrite) -> Any:
         yield from look(self)
         yield Load()
         run.world.clock.advance(20)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MarkWrite, "look", slow)
+        patch.setattr(StateWrite, "look", slow)
         assert outcomes(run.engine().run(pays(invoices))) == ["portal.not_sent"] * 2
     assert run.paid() == Counter()
 

@@ -16,6 +16,7 @@ from airflow_provider_bitrix24.at_most_once.receipt import Expected
 from airflow_provider_bitrix24.at_most_once.record import Decision, Record
 from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
 from airflow_provider_bitrix24.exceptions import (
+    NOT_SENT,
     Bitrix24NotSent,
     Bitrix24StoreError,
     PaymentAmbiguous,
@@ -186,7 +187,7 @@ def filling(payments: ScriptedPayments, **options: Any) -> Any:
 def test_a_price_that_changes_while_a_row_waits_is_seen(world: World) -> None:
     world.fault("query_limit_exceeded", PUT, occurrence=2)
     world.before[PUT] = lambda: world.before.update({PUT: lambda: dear_rows(world)})
-    with pytest.raises(PaymentMismatch, match=r"HAS been added to deal 1.*more than the max_amount 2000"):
+    with pytest.raises(PaymentMismatch, match=r"was added to deal 1.*the max_amount of this task is 2000"):
         filling(world.payments, max_amount=Decimal(2000))
     assert len(world.ledger("product_added")) == 1
 
@@ -199,7 +200,7 @@ def test_a_payment_that_is_paid_between_two_rows_says_so(world: World, waits: bo
     world.before[PUT] = lambda: world.before.update({PUT: lambda: world.portal.act.pay_payment(1033)})
     with pytest.raises(PaymentMismatch) as caught:
         filling(world.payments)
-    assert "Payment 1033 HAS been added to deal 1, but is not complete: it is paid by now, for 900.00 EUR" in str(
+    assert "Payment 1033 was added to deal 1, but it is incomplete: it is already paid, for 900.00 EUR" in str(
         caught.value
     )
     assert "missing: 2" in str(caught.value)
@@ -211,7 +212,7 @@ def test_a_later_attempt_says_that_the_payment_is_paid_by_now(job: Job) -> None:
     job.world.before[PUT] = lambda: job.world.before.update({PUT: die})
     job.killed(lambda: filling(job.payments))
     job.world.portal.act.pay_payment(1033)
-    with pytest.raises(PaymentMismatch, match=r"paid by now.*missing: 2"):
+    with pytest.raises(PaymentMismatch, match=r"already paid.*missing: 2"):
         filling(job.payments)
     assert job.world.writes().count(PUT) == 1
 
@@ -227,7 +228,7 @@ def test_a_row_that_somebody_puts_in_while_it_waits_is_not_put_in_again(world: W
 
 def test_a_right_that_is_missing_stays_one(world: World) -> None:
     world.fault("error", PUT, occurrence=1, code="ACCESS_DENIED", text="Access denied", status=403)
-    with pytest.raises(PaymentNotApplied, match=r"HAS been added to deal 1.*Access denied"):
+    with pytest.raises(PaymentNotApplied, match=r"was added to deal 1.*Access denied"):
         filling(world.payments)
 
 
@@ -238,7 +239,7 @@ def test_the_pay_system_of_a_payment_that_is_paid_during_a_wait_stays(world: Wor
     world.before[LIST] = lambda: world.person(UPDATE, {"id": 1033, "fields": {"paySystemId": 6}})
     world.fault("query_limit_exceeded", UPDATE, occurrence=2)
     world.before[UPDATE] = lambda: world.portal.act.pay_payment(1033)
-    with pytest.raises(PaymentMismatch, match=r"paid by now, with pay system 6 instead of 8"):
+    with pytest.raises(PaymentMismatch, match=r"already paid, with pay system 6 instead of 8"):
         add(world.payments, pay_system_id=8)
 
 
@@ -268,8 +269,8 @@ class Switch:
             raise self.trouble
 
 
-STOPPED = PaymentRefused("Somebody has stopped all payments. Nothing was sent.")
-UNREADABLE = Bitrix24StoreError("the Airflow Variable", "the API server is away. Nothing was sent. The next one looks")
+STOPPED = PaymentRefused("Somebody has stopped all payments.", NOT_SENT)
+UNREADABLE = Bitrix24StoreError("the Airflow Variable", "the API server is away", NOT_SENT, "The next one looks.")
 
 
 @pytest.mark.parametrize("trouble", [STOPPED, UNREADABLE], ids=["stopped", "unreadable"])
@@ -299,7 +300,7 @@ def test_a_switch_that_is_set_during_a_wait_stops_the_next_send(
     assert world.portal.ledger == []
     assert len(world.writes()) == (0 if moment == "not sent" else 1)
     if moment == "settle window":
-        assert "MAY be on the books" in str(caught.value) or "did not show it then" in str(caught.value)
+        assert "money may have been recorded" in str(caught.value) or "did not show it then" in str(caught.value)
 
 
 def test_the_switch_is_read_right_before_each_send_and_step(world: World) -> None:
@@ -349,9 +350,7 @@ def tell_twice(world: World, monkeypatch: pytest.MonkeyPatch, method: str) -> No
 def test_two_payments_with_our_tag_fail_and_are_named(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     tell_twice(job.world, monkeypatch, ADD)
     for _ in range(2):
-        with pytest.raises(
-            PaymentMismatch, match=r"Payment 1034 HAS been added.*payment 1033 carries the tag"
-        ) as caught:
+        with pytest.raises(PaymentMismatch, match=r"Payment 1034 was added.*payment 1033 carries the tag") as caught:
             job.add(tag=True)
         assert caught.value.final
     assert len(job.world.ledger("payment_added")) == 2
@@ -361,7 +360,7 @@ def test_two_payments_with_our_tag_fail_and_are_named(job: Job, monkeypatch: pyt
 
 def test_one_too_many_of_ours_fails_with_adopt(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     tell_twice(world, monkeypatch, ADD)
-    with pytest.raises(PaymentMismatch, match=r"Payment 1034 HAS been added to deal 1, and payment 1033 appeared"):
+    with pytest.raises(PaymentMismatch, match=r"Payment 1034 was added to deal 1, but payment 1033 appeared"):
         add(world.payments, on_unknown="adopt")
 
 
@@ -389,7 +388,7 @@ def test_one_too_many_is_noticed_by_the_attempt_after_one_that_died(
         add(sql(world, tmp_path / "j.db", 1), on_unknown=on_unknown)
     world.portal.act.add_payment(2, 1, user_id=7)  # by somebody else, in the meantime
     for number in (2, 3):
-        with pytest.raises(PaymentMismatch, match=r"Payment 1034 HAS been added to deal 1, and payment 1033 appeared"):
+        with pytest.raises(PaymentMismatch, match=r"Payment 1034 was added to deal 1, but payment 1033 appeared"):
             add(sql(world, tmp_path / "j.db", number), on_unknown=on_unknown)
     world.portal.act.delete_payment(1033)
     assert add(sql(world, tmp_path / "j.db", 4), on_unknown=on_unknown).subject["payment_id"] == 1034
@@ -532,14 +531,14 @@ def test_a_journal_that_dies_after_the_reply_does_not_hide_the_payment(job: Job)
     away_after(job, ADD)
     with pytest.raises(Bitrix24StoreError) as caught:
         job.add()
-    assert "The portal answered that payment 1033 was added to deal 1" in str(caught.value)
-    assert "By its answer the payment is there: do not add it a second time." in str(caught.value)
+    assert "The portal replied that payment 1033 was added to deal 1" in str(caught.value)
+    assert "According to the reply, the payment exists: do not add it again." in str(caught.value)
     assert not caught.value.final
 
 
 def test_a_journal_that_dies_after_a_mark_says_so(job: Job) -> None:
     away_after(job, PAY_INVOICE)
-    with pytest.raises(Bitrix24StoreError, match="The portal answered that invoice 2 was marked as paid") as caught:
+    with pytest.raises(Bitrix24StoreError, match="The portal replied that invoice 2 was marked as paid") as caught:
         job.pay()
     assert "the money is recorded" in str(caught.value)
 
@@ -597,7 +596,7 @@ def test_even_a_short_wait_ends_what_permits_a_send(world: World) -> None:
 
     def course() -> Any:
         assert not attempt.is_fresh
-        yield from attempt.observe(PaymentBeforePaying(payment_id=1001))
+        yield from attempt.read_before_send(PaymentBeforePaying(payment_id=1001))
         assert attempt.is_fresh
         yield from attempt.wait(0.1, "a moment")
         assert not attempt.is_fresh

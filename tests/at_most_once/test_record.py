@@ -123,7 +123,7 @@ def test_a_damaged_document_is_told_and_nothing_is_sent(change: dict[str, Any], 
     with pytest.raises(Bitrix24ConfigError, match=words) as caught:
         Record.read(entry("pending").document() | change, where="the task's Storage tab")
     assert "the task's Storage tab" in str(caught.value)
-    assert "Nothing was sent by this attempt; what earlier ones have sent MAY be on the books" in str(caught.value)
+    assert "Nothing was sent by this attempt; money may have been recorded by earlier ones" in str(caught.value)
     assert caught.value.__context__ is None
 
 

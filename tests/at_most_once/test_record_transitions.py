@@ -118,10 +118,15 @@ def test_a_step_has_sends_of_its_own() -> None:
 
 def test_a_record_of_which_nothing_ran_takes_what_is_wanted_now() -> None:
     other = replace(WANTED, parameters={"entity_id": 5}, task="another task")
-    asked = SENT.withdrawn("not_sent", "why").needs_decision("?", [3], rivals=["k"], task="task", refuse="")
+    asked = SENT.withdrawn("not_sent", "why").needs_decision("?", [3], unresolved_keys=["k"], task="task", refuse="")
     renewed = asked.decided(decision()).renewed(other)
     assert (renewed.parameters, renewed.task, renewed.payment_ids_before) == ({"entity_id": 5}, "another task", ())
-    assert (renewed.question, renewed.candidates, renewed.rivals, renewed.decision) == ("?", (3,), ("k",), decision())
+    assert (renewed.question, renewed.candidates, renewed.unresolved_keys, renewed.decision) == (
+        "?",
+        (3,),
+        ("k",),
+        decision(),
+    )
     assert len(renewed.sends) == 1
     assert SENT.renewed(other) is SENT
     assert WANTED.notes_lost("task").renewed(other) == WANTED.notes_lost("task")
@@ -170,10 +175,10 @@ def test_parameters_are_compared_one_by_one() -> None:
 
 
 def test_the_payment_is_known() -> None:
-    asked = SENT.needs_decision("?", [1033], rivals=["k"], task="task", refuse="")
+    asked = SENT.needs_decision("?", [1033], unresolved_keys=["k"], task="task", refuse="")
     known = asked.acknowledged().identified(1033, "response")
     assert (known.payment_id, known.evidence, known.plan, known.state) == (1033, "response", {"17": 2}, "incomplete")
-    assert (known.question, known.candidates, known.rivals) == (None, (), ())
+    assert (known.question, known.candidates, known.unresolved_keys) == (None, (), ())
     assert known.identified(1033, "tag", plan={}).plan == {}
     done = known.finished({"payment_id": 1033})
     assert (done.state, done.reopened().state) == ("done", "incomplete")

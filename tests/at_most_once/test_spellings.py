@@ -66,7 +66,7 @@ def test_what_is_filled_may_be_as_much_as_the_limit(world: FloatWorld) -> None:
 
 
 def test_what_is_filled_may_not_be_a_cent_more(world: FloatWorld) -> None:
-    with pytest.raises(PaymentRefused, match=r"99\.90? ?.*more than the max_amount 99\.89"):
+    with pytest.raises(PaymentRefused, match=r"99\.90? ?.*the max_amount of this task is 99\.89"):
         world.payments.add_crm_payment(
             entity_id=1, entity_type_id=2, key="key", fill_products=True, max_amount=Decimal("99.89")
         )

@@ -79,7 +79,9 @@ def test_a_lost_reply_to_the_reset_is_resolved_by_reading(world: World, fault: s
 
 def test_a_lost_reset_is_sent_once_more_and_then_for_a_person(world: World) -> None:
     world.fault("drop_before", UNPAY)
-    with pytest.raises(PaymentAmbiguous, match=r"Payment 1002 was set back to unpaid 2 times.*if it is paid"):
+    with pytest.raises(
+        PaymentAmbiguous, match=r"request to set payment 1002 back to unpaid was sent twice.*if it is paid"
+    ):
         unpay(world)
     assert world.writes() == [UNPAY, UNPAY]
     assert world.ledger("payment_unpaid") == []

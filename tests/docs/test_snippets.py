@@ -22,7 +22,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ELSEWHERE = {
     "hook.payments": "works in a running task only: tests/operators/test_task_payments.py",
-    "event_offline_get": "works for an application only: tests/hook/test_rest.py",
+    "event_offline_get": "works for an application only: tests/hooks/test_rest.py",
 }
 SNIPPETS = [
     pytest.param(code, id=f"{page.relative_to(DOCS).as_posix()}-{number}")

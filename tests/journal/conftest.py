@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 TABLES = (
     "bitrix24_journal",
     "bitrix24_claim",
-    "bitrix24_observation",
+    "bitrix24_late_reply",
     "bitrix24_pace",
     "bitrix24_portal",
     "bitrix24_schema",

@@ -61,10 +61,10 @@ class OneKey:
         self.journal.release(self.portal, [self.key])
 
     def observed_payment(self) -> int | None:
-        return self.journal.observed_payments(self.portal, [self.key]).get(self.key)
+        return self.journal.late_replies(self.portal, [self.key]).get(self.key)
 
     def claimed_by_others(self, payment_ids: Collection[int]) -> Mapping[int, Evidence | None]:
         return self.journal.claims_of_others(self.portal, {self.key: payment_ids})[self.key]
 
-    def rivals(self, subject: str) -> Mapping[str, Record | CorruptEntry]:
-        return self.journal.rivals(self.portal, {self.key: subject})[self.key]
+    def unresolved_keys(self, subject: str) -> Mapping[str, Record | CorruptEntry]:
+        return self.journal.unresolved_keys(self.portal, {self.key: subject})[self.key]

@@ -14,8 +14,8 @@ from airflow_provider_bitrix24.__main__ import main
 from airflow_provider_bitrix24.at_most_once.record import Decision, Record, Send
 from airflow_provider_bitrix24.exceptions import Bitrix24StoreError
 from airflow_provider_bitrix24.journal.airflow_api import AirflowApi
-from airflow_provider_bitrix24.journal.commands import TaskName
 from airflow_provider_bitrix24.journal.task_state import CHUNK, DECISIONS, DOCUMENT
+from airflow_provider_bitrix24.journal.terminal import TaskName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

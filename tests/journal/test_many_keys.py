@@ -107,8 +107,8 @@ def test_fifty_keys_take_one_select_and_one_transaction(database: Database) -> N
     assert not count  # no lease is left
     with counted(database) as count:
         claims = journal.claims_of_others(PORTAL, {key: [number + 1] for number, key in enumerate(KEYS)})
-        journal.rivals(PORTAL, dict.fromkeys(KEYS, "invoice 2"))
-        journal.observed_payments(PORTAL, KEYS)
+        journal.unresolved_keys(PORTAL, dict.fromkeys(KEYS, "invoice 2"))
+        journal.late_replies(PORTAL, KEYS)
     assert (count["transactions"], count["select"]) == (3, 3)
     assert claims[KEYS[0]] == {1: "response"}
     assert claims[KEYS[-1]] == {}
@@ -161,7 +161,7 @@ def test_what_is_overtaken_or_claimed_is_left_out_and_the_rest_is_saved(database
     assert now[keys[1]].record == sent(keys[1])
     assert now[keys[2]].record is None
     assert now[by_digest[1]].record is None
-    assert one.observed_payments(PORTAL, keys) == {keys[1]: 1033}
+    assert one.late_replies(PORTAL, keys) == {keys[1]: 1033}
     # An attempt goes on with what it has saved, not with what it has not.
     again = one.save(changes([sent(keys[0]).absent(), sent(keys[1]).absent()], lease=60))
     assert [again[key].outcome for key in keys[:2]] == ["saved", "overtaken"]
@@ -191,7 +191,7 @@ def test_a_key_is_opened_once(database: Database) -> None:
     assert outcomes(one, changes([wanted(key) for key in KEYS[:10]], opens=True)) == dict.fromkeys(KEYS[:10], "saved")
     found = outcomes(two, changes([wanted(key) for key in KEYS], opens=True))
     assert found == {key: "exists" if key in KEYS[:10] else "saved" for key in KEYS}
-    assert two.observed_payments(PORTAL, KEYS) == {}
+    assert two.late_replies(PORTAL, KEYS) == {}
     assert {one.record.task for one in two.load(PORTAL, KEYS).values() if one.record} == {"dag:finance:run:1:task:pay"}
 
 
@@ -529,7 +529,7 @@ def test_the_copy_is_refused_for_all_and_replies_are_observed(database: Database
     paid = [sent(key).acknowledged().identified(number, "response") for number, key in enumerate(KEYS)]
     found = journal.save(changes(paid))
     assert {saved.outcome for saved in found.values()} == {"overtaken"}
-    assert journal.observed_payments(PORTAL, KEYS) == dict(zip(KEYS, range(50), strict=True))
+    assert journal.late_replies(PORTAL, KEYS) == dict(zip(KEYS, range(50), strict=True))
     assert SqlJournal(database, "two").load(PORTAL, KEYS)[KEYS[0]].record == sent(KEYS[0])
 
 
@@ -586,4 +586,4 @@ def test_no_journal_remembers_as_long_as_the_attempt() -> None:
     journal.release(PORTAL, KEYS)
     assert journal.load(PORTAL, ["new", KEYS[0]])[KEYS[0]].record == sent(KEYS[0])
     assert journal.load("other", KEYS[:1])[KEYS[0]].record is None
-    assert journal.rivals(PORTAL, {KEYS[0]: "invoice 0"}) == {KEYS[0]: {}}
+    assert journal.unresolved_keys(PORTAL, {KEYS[0]: "invoice 0"}) == {KEYS[0]: {}}

@@ -1,4 +1,4 @@
-"""The SQL journal on a real database: compare-and-set, terms, claims, rivals and observations."""
+"""The SQL journal on a real database: compare-and-set, terms, claims, unresolved_keys and observations."""
 
 from __future__ import annotations
 
@@ -210,8 +210,8 @@ def test_a_key_with_an_unknown_result_is_a_rival(database: Database, results: tu
     one.write(entry(), lease=60)
     other.write(entry("other"), lease=60)
     other.write(entry("other", results=results))
-    assert list(one.rivals("deal 4")) == (["other"] if rival else [])
-    assert list(one.rivals("deal 5")) == []
+    assert list(one.unresolved_keys("deal 4")) == (["other"] if rival else [])
+    assert list(one.unresolved_keys("deal 5")) == []
 
 
 def test_a_key_whose_payment_was_found_is_no_rival(database: Database) -> None:
@@ -220,7 +220,7 @@ def test_a_key_whose_payment_was_found_is_no_rival(database: Database) -> None:
     one.write(entry(), lease=60)
     other.write(entry("other"), lease=60)
     other.write(entry("other", payment_id=1033, evidence="tag"))
-    assert list(one.rivals("deal 4")) == []
+    assert list(one.unresolved_keys("deal 4")) == []
 
 
 def test_a_key_that_was_settled_before_our_first_send_is_no_rival(database: Database) -> None:
@@ -230,7 +230,7 @@ def test_a_key_that_was_settled_before_our_first_send_is_no_rival(database: Data
     one = page(database)
     one.read()
     one.write(entry(), lease=60)
-    assert list(one.rivals("deal 4")) == []
+    assert list(one.unresolved_keys("deal 4")) == []
 
 
 def test_a_key_that_wrote_after_our_snapshot_is_a_rival(database: Database) -> None:
@@ -239,7 +239,7 @@ def test_a_key_that_wrote_after_our_snapshot_is_a_rival(database: Database) -> N
     one.read(), other.read()
     other.write(entry("other"), lease=1e-6)
     one.write(entry(), lease=60)
-    assert list(one.rivals("deal 4")) == ["other"]
+    assert list(one.unresolved_keys("deal 4")) == ["other"]
 
 
 def test_a_key_of_which_no_times_are_known_is_a_rival(database: Database) -> None:
@@ -247,9 +247,9 @@ def test_a_key_of_which_no_times_are_known_is_a_rival(database: Database) -> Non
     one, other = page(database), page(database, key="other")
     one.read(), other.read()
     other.write(entry("other"))
-    assert (list(one.rivals("deal 4")), list(other.rivals("deal 4"))) == (["other"], [])
+    assert (list(one.unresolved_keys("deal 4")), list(other.unresolved_keys("deal 4"))) == (["other"], [])
     one.write(entry(), lease=60)
-    assert (list(one.rivals("deal 4")), list(other.rivals("deal 4"))) == (["other"], ["key"])
+    assert (list(one.unresolved_keys("deal 4")), list(other.unresolved_keys("deal 4"))) == (["other"], ["key"])
 
 
 def test_a_lost_confirmation_is_recognised(database: Database) -> None:
@@ -371,7 +371,7 @@ def test_an_unreadable_row_does_not_hide_the_others(database: Database, document
     assert isinstance(unreadable, CorruptEntry)
     assert (unreadable.portal, unreadable.text) == (PORTAL, document)
     assert "cannot be read" in unreadable.why
-    with pytest.raises(Bitrix24ConfigError, match="MAY be on the books"):
+    with pytest.raises(Bitrix24ConfigError, match="money may have been recorded"):
         page(database, key="b").read()
 
 

@@ -197,7 +197,7 @@ def test_it_knows_nothing_of_other_keys() -> None:
         assert page.busy is None
         assert page.observed_payment() is None
         assert page.claimed_by_others([1033]) == {}
-        assert list(page.rivals("deal 4")) == []
+        assert list(page.unresolved_keys("deal 4")) == []
 
 
 def test_no_journal_knows_what_this_attempt_wrote() -> None:

@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_bitrix24.exceptions import Bitrix24Error, Bitrix24NoAnswer, Bitrix24RateLimited
 from airflow_provider_bitrix24.operators.calls import Bitrix24CallOperator, GetPaymentLinkOperator
-from tests.core.raw_server import SECRET, RawServer, http_response
+from tests.drivers.raw_server import SECRET, RawServer, http_response
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -46,7 +46,7 @@ EXAMPLES: list[Bitrix24Error] = [
     exceptions.PaymentUnresolved("unreadable"),
     exceptions.PaymentRefused("refused"),
     exceptions.PaymentNotApplied("not applied"),
-    exceptions.PaymentAmbiguous("ambiguous", (1, 2)),
+    exceptions.PaymentAmbiguous("ambiguous", candidates=(1, 2)),
     exceptions.PaymentMismatch("mismatch"),
 ]
 RETRIED = (
@@ -86,7 +86,7 @@ def test_every_error_is_either_final_or_retried(error: Bitrix24Error) -> None:
 
 
 def test_a_final_error_that_the_caller_deals_with_passes() -> None:
-    error = exceptions.PaymentAmbiguous("ambiguous", (1, 2))
+    error = exceptions.PaymentAmbiguous("ambiguous", candidates=(1, 2))
     with pytest.raises(exceptions.PaymentAmbiguous) as caught:
         fail_if_final(raising(error), spare=(exceptions.PaymentAmbiguous,))
     assert caught.value is error

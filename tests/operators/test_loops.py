@@ -14,8 +14,8 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_4_PLUS
 
 from airflow_provider_bitrix24.journal.airflow_api import AirflowApi
-from airflow_provider_bitrix24.journal.commands import TaskName
 from airflow_provider_bitrix24.journal.inspect import TaskEntrySource
+from airflow_provider_bitrix24.journal.terminal import TaskName
 from airflow_provider_bitrix24.operators.journals import identity
 from airflow_provider_bitrix24.operators.payments import AddCrmPaymentOperator
 from airflow_provider_bitrix24.sandbox.portal import Portal

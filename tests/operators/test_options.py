@@ -122,8 +122,8 @@ def test_the_configured_limit_holds_for_all(
     portal: Any, task: Task, operation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__BITRIX24__MAX_AMOUNT", "10")
-    assert "more than the max_amount 10" in refused(OPERATORS[operation](), task, portal)
-    assert "more than the max_amount 9" in refused(OPERATORS[operation](max_amount="9"), task, portal)
+    assert "the max_amount of this task is 10" in refused(OPERATORS[operation](), task, portal)
+    assert "the max_amount of this task is 9" in refused(OPERATORS[operation](max_amount="9"), task, portal)
     task.store.kept.clear()
     assert OPERATORS[operation](max_amount="5000").execute(task.context)["outcome"] in ("paid", "created")
 

@@ -35,7 +35,7 @@ WAITS_WITHOUT_A_RETRY = RetryAction("reschedule") if AIRFLOW_V_3_4_PLUS else Ret
         (limited(540), after(300), 540),
         (limited(540), after(0), 540),
         (limited(540), None, 540),
-        (exceptions.PaymentListUnfinished("9 of 10 invoices are not done", 540), after(300), 540),
+        (exceptions.PaymentListUnfinished("9 of 10 invoices are not done", retry_after=540), after(300), 540),
         (exceptions.PaymentInProgress("busy"), after(0), SOON.total_seconds()),
     ],
 )

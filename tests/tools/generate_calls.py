@@ -1,6 +1,6 @@
 """Write what is generated from the registry of REST methods: typed calls, their twins, a page of the docs per family.
 
-``python tests/tools/generate_calls.py`` writes; ``tests/unit/test_generated.py`` compares.
+``python tests/tools/generate_calls.py`` writes; ``tests/tools/test_generated.py`` compares.
 """
 
 from __future__ import annotations

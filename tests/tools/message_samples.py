@@ -17,7 +17,7 @@ from airflow_provider_bitrix24.at_most_once.messages import wording
 from airflow_provider_bitrix24.at_most_once.record import Decision, Record, Send
 from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
 from airflow_provider_bitrix24.at_most_once.write import Watch
-from airflow_provider_bitrix24.exceptions import Bitrix24OutcomeUnknown
+from airflow_provider_bitrix24.exceptions import Bitrix24OutcomeUnknown, PaymentRefused
 from airflow_provider_bitrix24.journal.protocol import Saved
 
 if TYPE_CHECKING:
@@ -119,9 +119,8 @@ WORDS: Final[dict[str, Any]] = {
     "what": "Invoice 2",
     "where": messages.LOOK_AT_INVOICE,
     "happened": "The portal gave no usable response (the connection ended) when a payment was added to deal 4",
-    "denial": messages.NOT_SENT,
     "not_sent": messages.NOT_BY_THIS_ATTEMPT,
-    "known": f"{_TASK}:try:1 has sent a write for deal 4, which MAY be on the books of the portal.",
+    "known": f"{_TASK}:try:1 sent a write for deal 4, which money may have been recorded.",
     "trouble": "crm.invoice.get: no usable response, the connection ended",
     "how_to_decide": _DECIDE,
     "command": "bitrix24-airflow journal resolve order-17 --conn-id payments",
@@ -189,9 +188,10 @@ def renderings() -> Iterator[tuple[str, str]]:
                 if varied:
                     facts[varied] = choice
                 try:
-                    text = str(function(**facts))
+                    message = function(**facts)
                 except IndexError:
                     continue  # it is never asked for such a record
+                text = str(PaymentRefused(*message)) if isinstance(message, tuple) else str(message)
                 if text not in seen:
                     seen.append(text)
                     yield name, text

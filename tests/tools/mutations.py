@@ -29,25 +29,25 @@ ALREADY_IMPORTED = "Module already imported so cannot be rewritten:pytest.Pytest
 """What pytest says of them; the tests themselves are rewritten."""
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "airflow_provider_bitrix24"
-TESTS = "tests/proof/test_rules.py"
-PEOPLE = "tests/proof/test_people.py"
-TERMINAL = "tests/proof/test_terminal.py"
-DECISIONS = "tests/proof/test_decisions.py"
+TESTS = "tests/simulation/test_rules.py"
+PEOPLE = "tests/simulation/test_people.py"
+TERMINAL = "tests/simulation/test_terminal.py"
+DECISIONS = "tests/simulation/test_decisions.py"
 SQL_JOURNAL = "tests/journal/test_sql_journal.py"
-TWO_JOURNALS = "tests/proof/test_two_journals.py"
-DEATH = "tests/proof/test_death_before_red.py"
-HALF_KNOWN = "tests/proof/test_half_known.py"
+TWO_JOURNALS = "tests/simulation/test_two_journals.py"
+DEATH = "tests/simulation/test_death_before_red.py"
+HALF_KNOWN = "tests/simulation/test_half_known.py"
 PACING = "tests/at_most_once/test_pacing.py"
 PORTALS = "tests/journal/test_portals.py"
 HUMAN_RESPONSE = "tests/operators/test_human_response.py"
 JOURNALS = "tests/operators/test_journals.py"
 RENDERING = "tests/operators/test_rendering.py"
 OPTIONS = "tests/operators/test_options.py"
-SETTINGS = "tests/unit/test_settings.py"
-UNDECIDED = "tests/proof/test_undecided.py"
+SETTINGS = "tests/api/test_settings.py"
+UNDECIDED = "tests/simulation/test_undecided.py"
 PERMISSION = "tests/at_most_once/test_permission.py"
-CLIENT = "tests/core/test_client.py"
-LISTS = "tests/core/test_whole_lists.py"
+CLIENT = "tests/api/test_client.py"
+LISTS = "tests/api/test_whole_lists.py"
 FORGOTTEN = "tests/at_most_once/test_forgotten.py"
 CLEARED = "tests/operators/test_forgotten.py"
 SAFEGUARDS = "tests/operators/test_safeguards.py"
@@ -59,13 +59,13 @@ RECOVERY = "tests/at_most_once/test_recovery.py"
 STEPS = "tests/at_most_once/test_next_step.py"
 MANY = "tests/at_most_once/test_lists.py"
 LOCKSTEP = "tests/at_most_once/test_lockstep.py"
-MANY_WORKERS = "tests/oauth/test_many_workers.py"
-VARIABLE = "tests/oauth/test_variable.py"
-TROUBLE = "tests/oauth/test_trouble.py"
-CONNECTIONS = "tests/hook/test_connections.py"
+MANY_WORKERS = "tests/hooks/oauth/test_many_workers.py"
+VARIABLE = "tests/hooks/oauth/test_variable.py"
+TROUBLE = "tests/hooks/oauth/test_trouble.py"
+CONNECTIONS = "tests/hooks/test_connections.py"
 SPELLINGS = "tests/at_most_once/test_spellings.py"
 OPERATORS = "tests/operators/test_operators.py"
-IDENTIFIERS = "tests/unit/test_identifiers.py"
+IDENTIFIERS = "tests/test_identifiers.py"
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ MUTATIONS = [
     ),
     Mutation(
         "rivals",
-        "if attempt.journal.knows_rivals and shown.fitting is not None:",
+        "if attempt.journal.is_shared and shown.fitting is not None:",
         "test_what_a_rival_may_have_added_is_for_a_person",
     ),
     Mutation(
@@ -819,22 +819,9 @@ MUTATIONS = [
 
 
 def _copy(folder: Path) -> None:
-    """The package, and what the tests need; with what is compiled, which holds as long as its source is the same."""
+    """The package and the tests, with what is compiled, which holds as long as its source is the same."""
     shutil.copytree(ROOT / PACKAGE, folder / PACKAGE)
-    for tests in (
-        "core",
-        "hook",
-        "journal",
-        "oauth",
-        "at_most_once",
-        "operators",
-        "proof",
-        "security",
-        "tools",
-        "unit",
-    ):
-        shutil.copytree(ROOT / "tests" / tests, folder / "tests" / tests)
-    shutil.copy(ROOT / "tests" / "conftest.py", folder / "tests" / "conftest.py")
+    shutil.copytree(ROOT / "tests", folder / "tests")
     shutil.copy(ROOT / "pyproject.toml", folder / "pyproject.toml")
 
 

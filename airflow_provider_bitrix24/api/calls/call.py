@@ -11,7 +11,7 @@ from airflow_provider_bitrix24.api.filters import check_names, check_rows
 from airflow_provider_bitrix24.api.paging import rows_in
 from airflow_provider_bitrix24.api.payments import read, read_rows, read_the_one
 from airflow_provider_bitrix24.api.values import positive_id, shown
-from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Error, Bitrix24OutcomeUnknown
+from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24ConfigError, Bitrix24Error, Bitrix24OutcomeUnknown
 
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.batch import BatchReply
@@ -51,10 +51,10 @@ def build(method: str, **values: Any) -> Call[Any]:
         if value is not None:
             params[param.wire] = _TAKES[param.type](value, param.python)
         if param.required and params.get(param.wire) in (None, "", {}, []):
-            raise Bitrix24ConfigError(f"{param.python} is missing: {row.name} needs it. Nothing was sent.")
+            raise Bitrix24ConfigError(f"{param.python} is missing: {row.name} needs it.", NOT_SENT)
     if row.any_of and not set(row.any_of) & set(params):
         choice = " or ".join(param.python for param in row.params if param.wire in row.any_of)
-        raise Bitrix24ConfigError(f"{row.name} needs {choice}. Nothing was sent.")
+        raise Bitrix24ConfigError(f"{row.name} needs {choice}.", NOT_SENT)
     check_names(row.name, params)
     return Call(row, params)
 
@@ -94,7 +94,7 @@ def row_reader(method: str, params: Mapping[str, Any]) -> Callable[[dict[str, An
 
 
 def _must(field: str, what: str, value: object) -> Bitrix24ConfigError:
-    return Bitrix24ConfigError(f"{field} must be {what}, not {shown(value)}. Nothing was sent.")
+    return Bitrix24ConfigError(f"{field} must be {what}, not {shown(value)}.", NOT_SENT)
 
 
 def _whole(value: Any, field: str) -> int:

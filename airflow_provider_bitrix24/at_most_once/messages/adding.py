@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_provider_bitrix24.at_most_once.messages.common import how_often, payments, reply_words, sentence
+from airflow_provider_bitrix24.exceptions import NOT_SENT
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from decimal import Decimal
 
     from airflow_provider_bitrix24.api.models import Payment
+    from airflow_provider_bitrix24.at_most_once.messages.common import Parts
     from airflow_provider_bitrix24.at_most_once.record import Record
     from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
     from airflow_provider_bitrix24.exceptions import Bitrix24OutcomeUnknown
@@ -57,33 +59,37 @@ def earlier_add_unknown(task: TaskAttempt, of: str) -> str:
     )
 
 
-def unpaid_exists(of: str, unpaid: Sequence[Payment], denial: str) -> str:
+def unpaid_exists(of: str, unpaid: Sequence[Payment]) -> str:
     """The object has an unpaid payment, and that is to be an error."""
-    return f"{sentence(of)} has an unpaid payment already ({_listed(unpaid)}), and if_unpaid_exists is 'fail'. {denial}"
+    return f"{sentence(of)} has an unpaid payment already ({_listed(unpaid)}), and if_unpaid_exists is 'fail'."
 
 
-def several_unpaid(of: str, unpaid: Sequence[Payment], denial: str) -> str:
+def several_unpaid(of: str, unpaid: Sequence[Payment]) -> Parts:
     """The object has several unpaid payments, and one is to be returned."""
     return (
         f"{sentence(of)} has {len(unpaid)} unpaid payments ({_listed(unpaid)}), and if_unpaid_exists='return' can "
-        f"return only one. {denial} Delete in Bitrix24 those that are not needed."
+        "return only one.",
+        NOT_SENT,
+        "Delete in Bitrix24 those that are not needed.",
     )
 
 
-def existing_with_other_pay_system(of: str, payment: Payment, wanted: int | None, denial: str) -> str:
+def existing_with_other_pay_system(of: str, payment: Payment, wanted: int | None) -> Parts:
     """The unpaid payment has another pay system."""
     return (
         f"{sentence(of)} has the unpaid payment {payment.id} of {payment.money}, but with pay system "
-        f"{payment.pay_system_id} {payment.pay_system_name!r} instead of {wanted}. {denial} Change it in Bitrix24, or "
-        "ask for its pay system."
+        f"{payment.pay_system_id} {payment.pay_system_name!r} instead of {wanted}.",
+        NOT_SENT,
+        "Change it in Bitrix24, or ask for its pay system.",
     )
 
 
-def rows_above_the_limit(of: str, total: Decimal, limit: Decimal, denial: str) -> str:
+def rows_above_the_limit(of: str, total: Decimal, limit: Decimal) -> Parts:
     """The product rows are for more than the limit."""
     return (
-        f"The product rows of {of} that would go into the payment add up to {total:f}, which is more than the "
-        f"max_amount {limit:f} of this task. {denial} Raise max_amount if that is right."
+        f"The product rows of {of} for the payment add up to {total:f}; the max_amount of this task is {limit:f}.",
+        NOT_SENT,
+        "Raise max_amount if that is right.",
     )
 
 
@@ -121,51 +127,51 @@ def reply_to_add(doubt: Bitrix24OutcomeUnknown | None, of: str, by: str) -> str:
 def several_candidates(happened: str, new: Sequence[Payment]) -> str:
     """Several new payments are there."""
     return (
-        f"{happened}, and {len(new)} new payments are there: {_listed(new)}. At most one of them is this key's, and "
-        "nothing proves which."
+        f"{happened}. {len(new)} new payments exist: {_listed(new)}. At most one of them belongs to this key, "
+        "and nothing proves which."
     )
 
 
 def strange_candidate(happened: str, one: Payment, strange: str) -> str:
     """One new payment is there, and it does not fit."""
     return (
-        f"{happened}. One new payment is there, {_listed([one])}, but it cannot be the one this task sent, or somebody "
-        f"is at work on it already: {strange}. This key's payment is added by the connection's user, unpaid and for 0. "
-        "It is not used, whatever on_unknown says."
+        f"{happened}. There is one new payment, {_listed([one])}, but it does not look like this key's: {strange}. A "
+        "payment of this key is added by the connection's user, unpaid and of 0. It is not used, whatever on_unknown "
+        "says."
     )
 
 
 def one_candidate(happened: str, one: Payment) -> str:
     """One new payment is there, and nothing proves it."""
     return (
-        f"{happened}. One new payment is there, {_listed([one])}: probably this key's, but somebody else may have "
-        "added it. If nobody else adds payments to such objects, on_unknown='adopt' uses it."
+        f"{happened}. There is one new payment, {_listed([one])}: it probably belongs to this key, but somebody else "
+        "may have added it. If nobody else adds payments to such objects, on_unknown='adopt' uses it."
     )
 
 
-def no_rival(happened: str, one: Payment, of: str) -> str:
+def no_other_key(happened: str, one: Payment, of: str) -> str:
     """One new payment is there, and no other key explains it."""
     return (
-        f"{happened}. Exactly one new payment is there, {_listed([one])}, added by the connection's user in that time, "
-        f"and no other key wrote to {of} then: it is this key's."
+        f"{happened}. There is exactly one new payment, {_listed([one])}. The connection's user added it in that time, "
+        f"and no other key wrote to {of} then: it belongs to this key."
     )
 
 
 def adopted(happened: str, one: Payment) -> str:
     """One new payment is there, and on_unknown="adopt" says that nobody else adds any."""
     return (
-        f"{happened}. Exactly one new payment is there, {_listed([one])}: it is used, because on_unknown='adopt' says "
-        "that nobody else adds payments to this object meanwhile."
+        f"{happened}. There is exactly one new payment, {_listed([one])}. It is used, because on_unknown='adopt' says "
+        "that nobody else adds payments to this object."
     )
 
 
-def rivals(commands: Mapping[str, str | None]) -> str:
+def unresolved_keys(commands: Mapping[str, str | None]) -> str:
     """Other keys whose outcome is unknown, each after a blank.
 
     :param commands: for each key, the command that decides about it.
     """
     return "".join(
-        f" The key {key!r} may have added it as well, and its outcome is unknown too: decide about it first by "
+        f" The key {key!r} may have added it as well, and its outcome is unknown too. Decide about it first by "
         f"`{command}`."
         for key, command in commands.items()
     )
@@ -176,16 +182,16 @@ def added_too_often(of: str, record: Record) -> str:
     sends = record.possible_sends
     said = (sends[-1].portal_message if sends else None) or "no response"
     return (
-        f"A payment for {of} was sent {how_often(len(sends))} for one key, and the portal shows none that may be its "
-        f"own (the last time: {said})"
+        f"A payment for {of} was sent {how_often(len(sends))} for this key, but the portal shows none that may be its "
+        f"own (last reply: {said})"
     )
 
 
 def add_is_absent(happened: str, set_aside: str) -> str:
     """The reply was lost, and certainly none was added."""
     return (
-        f"{happened}, and no new payment that may be this key's is there, read twice after everything that was sent "
-        f"must have ended.{set_aside}"
+        f"{happened}. Two reads, after everything that was sent must have ended, show no new payment that may be "
+        f"this key's.{set_aside}"
     )
 
 
@@ -193,7 +199,7 @@ def add_not_applied(happened: str, set_aside: str, *, sent_now: bool) -> str:
     """The portal replied, and shows no payment."""
     by_this_attempt = "" if sent_now else " Nothing was sent by this attempt."
     return (
-        f"{happened}, and does not show a new payment that may be this key's: either the portal ignored the call, or "
+        f"{happened}. It does not show a new payment that may be this key's. Either the portal ignored the call, or "
         f"someone deleted the payment in the meantime.{set_aside}{by_this_attempt} What to do depends on the portal's "
         "words; nothing is sent again automatically. When the cause is removed, clear this task: it reads first."
     )
@@ -201,7 +207,7 @@ def add_not_applied(happened: str, set_aside: str, *, sent_now: bool) -> str:
 
 def add_unreadable(happened: str, trouble: str) -> str:
     """The portal could not be read after the call."""
-    return f"{happened}, and the portal could not be read afterwards ({trouble}): a payment may have been added."
+    return f"{happened}. The portal could not be read afterwards ({trouble}): a payment may have been added."
 
 
 def add_in_journal(happened: str, journal: str) -> str:
@@ -218,15 +224,15 @@ def add_in_journal(happened: str, journal: str) -> str:
 def added_and_not_shown(payment_id: int, of: str) -> str:
     """The portal replied with an id, and does not show the payment."""
     return (
-        f"The portal answered that payment {payment_id} was added to {of}, but the portal does not show it among the "
-        f"object's payments. {look_for(payment_id, of)}"
+        f"The portal replied that payment {payment_id} was added to {of}, but does not show it among the object's "
+        f"payments. {look_for(payment_id, of)}"
     )
 
 
 def added_and_unreadable(payment_id: int, of: str, trouble: str) -> str:
     """The portal replied with an id, and cannot be read."""
     return (
-        f"The portal answered that payment {payment_id} was added to {of}, but it could not be read afterwards "
+        f"The portal replied that payment {payment_id} was added to {of}, but it could not be read afterwards "
         f"({trouble})."
     )
 
@@ -246,10 +252,10 @@ def payment_in_journal(happened: str, journal: str) -> str:
 
 def payment_is_gone(payment_id: int, of: str, how_to_decide: str, *, succeeded: bool) -> str:
     """A payment that the journal knows is not there any more."""
-    said = "was there when the task of this key succeeded" if succeeded else "was added, as the portal answered"
+    said = "existed when the task of this key succeeded" if succeeded else "was added according to the portal's reply"
     return (
-        f"Payment {payment_id} of {of} {said}, and the portal does not show it now: somebody has deleted it, or it was "
-        "never kept. Nothing was sent by this attempt, and nothing is sent again automatically. Look at the "
+        f"Payment {payment_id} of {of} {said}, but the portal does not show it now. Somebody deleted it, or the portal "
+        "did not keep it. Nothing was sent by this attempt, and nothing is sent again automatically. Look at the "
         f"payments of {of} in Bitrix24: if another one has taken its place, use that; if one must be added again, send "
         f"again. Decide by {how_to_decide}; then clear this task."
     )
@@ -263,10 +269,10 @@ def one_too_many(payment_id: int, others: Collection[int], of: str, how_to_decid
         else (f" If all of them are right, use payment {payment_id} by {how_to_decide} before.")
     )
     return (
-        f"Payment {payment_id} HAS been added to {of}, and {payments(others)} appeared with it. One was sent, so "
-        "something between Airflow and the portal (a proxy that repeats requests) or somebody who works as the "
-        f"connection's user has added one too many. Look at the payments of {of} in Bitrix24, and delete the one "
-        f"that is too many. Then clear this task: it goes on with payment {payment_id} and adds none.{decide}"
+        f"Payment {payment_id} was added to {of}, but {payments(others)} appeared as well. Only one was sent: a proxy "
+        "that repeats requests, or somebody who works as the connection's user, has added one too many. Look at the "
+        f"payments of {of} in Bitrix24, and delete the one that is too many. Then clear this task: it goes on with "
+        f"payment {payment_id} and adds none.{decide}"
     )
 
 

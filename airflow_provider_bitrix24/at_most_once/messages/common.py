@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from airflow_provider_bitrix24.at_most_once.messages.wording import DELETING, PAYING, UNPAYING
+from airflow_provider_bitrix24.exceptions import NOT_SENT, Denial
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -13,17 +14,11 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.at_most_once.record import Parameter, Record
     from airflow_provider_bitrix24.exceptions import Bitrix24OutcomeUnknown
 
-NOT_SENT: Final = "Nothing was sent."
+Parts: TypeAlias = tuple[str | Denial, ...]
+"""The message of an error, in parts."""
 NOT_BY_THIS_ATTEMPT: Final = "Nothing was sent by this attempt."
 MORE_WAS_NOT_SENT: Final = "Nothing more was sent."
 NOT_AGAIN: Final = "Nothing is sent again automatically."
-
-
-def denial(known: str, *, has_sent: bool) -> str:
-    """What this attempt has not sent, and what is known of everything before."""
-    if not known and not has_sent:
-        return NOT_SENT
-    return f"{MORE_WAS_NOT_SENT if has_sent else NOT_BY_THIS_ATTEMPT} {known}".rstrip()
 
 
 def payments(payment_ids: Collection[int]) -> str:
@@ -37,8 +32,8 @@ def sentence(text: str) -> str:
 
 
 def how_often(times: int) -> str:
-    """Return "once", or "2 times"."""
-    return "once" if times == 1 else f"{times} times"
+    """Return "once", "twice", or "3 times"."""
+    return {1: "once", 2: "twice"}.get(times, f"{times} times")
 
 
 def known(record: Record, lost: str = "") -> str:
@@ -50,33 +45,33 @@ def known(record: Record, lost: str = "") -> str:
         return ""
     if record.receipt is not None:
         what = f", with payment {record.payment_id}" if record.payment_id else ""
-        return f"{record.task} has succeeded for {record.subject}{what}."
+        return f"{record.task} succeeded for {record.subject}{what}."
     if record.payment_id is not None:
-        return f"Payment {record.payment_id} of {record.subject} is this key's, and may not be complete yet."
+        return f"Payment {record.payment_id} of {record.subject} belongs to this key and may be incomplete."
     last = record.last_send()
     if last is None:
         return (
-            f"The journal has lost what earlier attempts of {record.task} noted: a write for {record.subject} MAY be "
-            f"on the books of the portal. {lost}".rstrip()
+            f"The journal has lost the notes of earlier attempts of {record.task}. They may have changed "
+            f"{record.subject}, and money may have been recorded. {lost}".rstrip()
         )
     if last.result in ("absent", "not_applied"):
-        return f"{last.by} has sent a write for {record.subject}, and the portal did not show it then."
-    return f"{last.by} has sent a write for {record.subject}, which MAY be on the books of the portal."
+        return f"{last.by} sent a write for {record.subject}, and the portal did not show it then."
+    return f"{last.by} sent a write for {record.subject}. Its outcome is unknown: money may have been recorded."
 
 
 def earlier_attempts_unknown(try_number: int, subject: str) -> str:
     """There is no journal, and this is not the first attempt."""
     return (
-        f"This is attempt {try_number}, and there is no journal: an earlier one may have sent a write for {subject}, "
-        "which then MAY be on the books of the portal."
+        f"This is attempt {try_number}, and there is no journal. An earlier attempt may have sent a write for "
+        f"{subject}, and money may have been recorded."
     )
 
 
 def busy(owner: str, wanted: Record) -> str:
     """Another attempt is at work on the key, and goes on."""
     return (
-        f"{owner} is at work on {wanted.key!r} ({wanted.subject}) and has gone on since this task began to wait. "
-        f"{NOT_BY_THIS_ATTEMPT[:-1]}; the next one reads the outcome."
+        f"Another attempt ({owner}) is working on key {wanted.key!r} ({wanted.subject}). {NOT_BY_THIS_ATTEMPT} The "
+        "next attempt reads the outcome first."
     )
 
 
@@ -103,27 +98,23 @@ def object_is_gone(known: str, trouble: str, not_sent: str) -> str:
 def portal_cannot_be_read(known: str, trouble: str, not_sent: str) -> str:
     """The portal cannot be read, and something of the key may be there."""
     return (
-        f"{known} The portal cannot be asked about it now ({trouble}). {not_sent} When the portal answers again, clear "
-        "this task: it reads first and does nothing twice."
+        f"{known} The portal cannot be read now ({trouble}). {not_sent} When the portal is back, clear this task: "
+        "it reads first and does not send twice."
     )
 
 
-def other_money(what: str, money: Money, wanted: Money, happened: str) -> str:
+def other_money(what: str, money: Money, wanted: Money) -> str:
     """The amount or currency is another one than expected."""
-    return f"{what} is for {money}, but {wanted} was expected. {happened}"
+    return f"{what} is for {money}; {wanted} was expected."
 
 
-def above_the_limit(what: str, money: Money, limit: object, denial: str) -> str:
+def above_the_limit(what: str, money: Money, limit: object) -> Parts:
     """It is for more than the limit of the task."""
     return (
-        f"{what} is for {money}, which is more than the max_amount {limit:f} of this task. {denial} Raise max_amount "
-        "if that is right, or pay it by hand."
+        f"{what} is for {money}; the max_amount of this task is {limit:f}.",
+        NOT_SENT,
+        "Raise max_amount if that is right, or pay it by hand.",
     )
-
-
-def refused(why: str, denial: str) -> str:
-    """What the portal shows forbids the send."""
-    return f"{why}. {denial}"
 
 
 def done_by_reply(record: Record, before: Record) -> tuple[str, str] | None:
@@ -136,7 +127,7 @@ def done_by_reply(record: Record, before: Record) -> tuple[str, str] | None:
     if last is None or last.result != "acknowledged" or before.pending_send() is None:
         return None
     if record.operation == "add_crm_payment":
-        follows = "By its answer the payment is there: do not add it a second time."
+        follows = "According to the reply, the payment exists: do not add it again."
         return f"payment {record.payment_id} was added to {record.subject}", follows
     words = {"unpay_crm_payment": UNPAYING, "delete_crm_payment": DELETING}.get(record.operation, PAYING)
     return f"{record.subject} was {words.done}", words.after_reply
@@ -145,14 +136,14 @@ def done_by_reply(record: Record, before: Record) -> tuple[str, str] | None:
 def overtaken_after_reply(overtaken: str, done: tuple[str, str]) -> str:
     """The attempt was overtaken with the portal's reply in its hands."""
     what, follows = done
-    return f"{overtaken} The portal answered that {what}. {follows}"
+    return f"{overtaken} The portal replied that {what}. {follows}"
 
 
 def unsaved_reply(done: tuple[str, str]) -> str:
     """The portal's reply could not be saved."""
     what, follows = done
     return (
-        f"The portal answered that {what}, and that could not be written down. {follows} The next attempt reads the "
+        f"The portal replied that {what}, but the journal could not save it. {follows} The next attempt reads the "
         "portal first."
     )
 

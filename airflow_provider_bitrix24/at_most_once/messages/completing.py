@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 def incomplete(payment_id: int, of: str, trouble: str, *, is_ours: bool) -> str:
     """A payment is there and not complete."""
-    state = "HAS been added to" if is_ours else "is a payment of"
-    return f"Payment {payment_id} {state} {of}, but is not complete: {trouble}."
+    state = "was added to" if is_ours else "is a payment of"
+    return f"Payment {payment_id} {state} {of}, but it is incomplete: {trouble}."
 
 
 def incomplete_in_journal(happened: str, journal: str) -> str:
@@ -46,12 +46,12 @@ def tag_on_others(payment_ids: Sequence[int]) -> str:
 
 def not_tagged(doubt: Bitrix24OutcomeUnknown | None) -> str:
     """The payment does not get the tag."""
-    return f"it does not carry the tag of its key, so another run with this key would not find it{in_brackets(doubt)}"
+    return f"it does not carry the tag of its key: another run with this key would not find it{in_brackets(doubt)}"
 
 
 def paid_with_pay_system(pay_system_id: int | None, wanted: int) -> str:
     """The payment was paid before its pay system was corrected."""
-    return f"it is paid by now, with pay system {pay_system_id} instead of {wanted}, which stays so"
+    return f"it is already paid, with pay system {pay_system_id} instead of {wanted}, which stays so"
 
 
 def keeps_pay_system(payment: Payment, wanted: int, doubt: Bitrix24OutcomeUnknown | None) -> str:
@@ -73,24 +73,21 @@ def not_all_rows(rows: Mapping[int, int]) -> str:
 
 def filled_above_the_limit(money: Money, limit: Decimal) -> str:
     """The payment is for more than the limit."""
-    return (
-        f"it is for {money} now, which is more than the max_amount {limit:f} of this task: prices have changed "
-        "meanwhile"
-    )
+    return f"it is for {money} now; the max_amount of this task is {limit:f}. Prices have changed in the meantime"
 
 
 def would_be_above_the_limit(total: Decimal, limit: Decimal) -> str:
     """The payment would be for more than the limit."""
     return (
-        f"with the product rows that go in, it would be for {total:f} now, which is more than the max_amount {limit:f} "
-        "of this task, and they were not put in"
+        f"with its product rows it would be for {total:f} now; the max_amount of this task is {limit:f}. They were not "
+        "put in"
     )
 
 
 def paid_before_filled(money: Money, missing: Sequence[int]) -> str:
     """The payment was paid before all rows were in it."""
     return (
-        f"it is paid by now, for {money}, so no more product rows can go in; missing: "
+        f"it is already paid, for {money}, so no more product rows can go in; missing: "
         f"{', '.join(map(str, missing)) or 'none'}"
     )
 
@@ -99,8 +96,8 @@ def somebody_fills_it(payment: Payment, rows: Sequence[int]) -> str:
     """Somebody else is at work on the payment."""
     partly = f" and holds a part of product row {', '.join(map(str, rows))}" if rows else ""
     return (
-        f"it is {'paid' if payment.paid else 'unpaid'} and for {payment.money} now{partly}, so somebody else is at "
-        "work on it, and no product rows were put in by this task"
+        f"it is {'paid' if payment.paid else 'unpaid'} and for {payment.money} now{partly}. Somebody else is working "
+        "on it, and this task put no product rows in"
     )
 
 
@@ -122,12 +119,12 @@ def row_is_not_in(
     """
     if watch is None and may_be_sent and last is not None:
         return (
-            f"{what} is not in it: {last.by} has sent it, and the portal answered ({last.portal_message or 'true'}). "
+            f"{what} is not in it: {last.by} has sent it, and the portal replied ({last.portal_message or 'true'}). "
             "It was not sent by this attempt; clearing this task sends it once more"
         )
     if earlier is not None and earlier.result == "acknowledged":
         return (
-            f"{what} is not in it, although the portal had accepted it: somebody has taken it out, or it was never kept"
+            f"{what} is not in it, although the portal accepted it: somebody removed it, or the portal did not keep it"
         )
     doubt = watch.doubt if watch else None
     then = (

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.at_most_once.record import Decision, Record
     from airflow_provider_bitrix24.journal.protocol import Saved
 
-NOTHING_TO_USE: Final = "a mark is there or not, so there is no payment to use"
+NOTHING_TO_USE: Final = "this operation adds no payment, so there is none to use"
 
 
 def how_to_decide(record: Record, command: str | None, hint: str) -> str:
@@ -37,6 +37,15 @@ def undecided(record: Record) -> str:
     )
 
 
+def claimed_by_another(record: Record, saved: Saved) -> str:
+    """What happened then; also why a decision to use it is not carried out."""
+    evidence = f" ({record.evidence})" if record.evidence else ""
+    return (
+        f"Payment {saved.payment_id}{evidence} may be that of the key {record.key!r}, but the key "
+        f"{saved.claimed_by!r} has claimed it"
+    )
+
+
 def claimed(
     record: Record, saved: Saved, *, show: str | None, decide: str | None, how_to_decide: str, abandon_first: bool
 ) -> str:
@@ -44,12 +53,10 @@ def claimed(
     first = ""
     if abandon_first:
         first = " (first --abandon, which releases a payment that the portal has not proved to be its own)"
-    evidence = f" ({record.evidence})" if record.evidence else ""
     return (
-        f"Payment {saved.payment_id}{evidence} looks like that of the key {record.key!r}, but the key "
-        f"{saved.claimed_by!r} has claimed it. It belongs to one of the two keys at most. {NOT_AGAIN} `{show}` shows "
-        f"why. If the claim of {saved.claimed_by!r} is wrong, `{decide} --abandon` ends it; if it is right, decide "
-        f"again about {record.key!r} by {how_to_decide}{first}. Then clear this task."
+        f"{claimed_by_another(record, saved)}. It belongs to one of the two keys at most. {NOT_AGAIN} "
+        f"`{show}` shows why. If the claim of {saved.claimed_by!r} is wrong, `{decide} --abandon` ends it; if it is "
+        f"right, decide again about {record.key!r} by {how_to_decide}{first}. Then clear this task."
     )
 
 

@@ -16,8 +16,8 @@ class Wording:
     """As long as it is not, it is "unpaid"."""
     done: str
     """The object was "marked as paid"."""
-    noun: str
-    """The call is "the mark"."""
+    do: str
+    """The call is the request to "mark {} as paid"."""
     did: str
     """Somebody has "marked {} as paid"."""
     undone: str
@@ -30,26 +30,26 @@ PAYING: Final = Wording(
     state="paid",
     otherwise="unpaid",
     done="marked as paid",
-    noun="mark",
+    do="mark {} as paid",
     did="marked {} as paid",
     undone="set it back to unpaid",
-    after_reply="By its answer the money is recorded: do not mark it as paid a second time.",
+    after_reply="According to the reply, the money is recorded: do not mark it as paid again.",
 )
 UNPAYING: Final = Wording(
     state="unpaid",
     otherwise="paid",
     done="set back to unpaid",
-    noun="reset",
+    do="set {} back to unpaid",
     did="set {} back to unpaid",
     undone="marked it as paid",
-    after_reply="By its answer the money is not recorded any more: do not set it back to unpaid a second time.",
+    after_reply="According to the reply, the money is no longer recorded: do not set it back to unpaid again.",
 )
 DELETING: Final = Wording(
     state="deleted",
     otherwise="still there",
     done="deleted",
-    noun="deletion",
+    do="delete {}",
     did="deleted {}",
     undone="restored it",
-    after_reply="By its answer it is not there any more: do not delete it a second time.",
+    after_reply="According to the reply, it no longer exists: do not delete it again.",
 )

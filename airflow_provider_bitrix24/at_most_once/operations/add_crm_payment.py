@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from airflow_provider_bitrix24.api.values import ENTITY_NAMES
 from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.at_most_once.attribution import OnUnknown, find_candidates
-from airflow_provider_bitrix24.at_most_once.commands import find_observed
+from airflow_provider_bitrix24.at_most_once.course import find_late_reply
 from airflow_provider_bitrix24.at_most_once.decisions import carry_out_decision, refuse_decision
 from airflow_provider_bitrix24.at_most_once.engine import carry_out
 from airflow_provider_bitrix24.at_most_once.forgotten import ask_about_lost_notes, watch_lost_notes
 from airflow_provider_bitrix24.at_most_once.next_step import Step
-from airflow_provider_bitrix24.at_most_once.operations.adding import AddWrite
+from airflow_provider_bitrix24.at_most_once.operations.add_write import AddWrite
 from airflow_provider_bitrix24.at_most_once.operations.completing import complete
 from airflow_provider_bitrix24.at_most_once.operations.surplus import refuse_surplus
 from airflow_provider_bitrix24.at_most_once.record import Snapshot
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.models import Payment
     from airflow_provider_bitrix24.api.preflight import ObjectView
     from airflow_provider_bitrix24.at_most_once.attempt import Attempt
-    from airflow_provider_bitrix24.at_most_once.commands import Course
+    from airflow_provider_bitrix24.at_most_once.course import Course
     from airflow_provider_bitrix24.at_most_once.receipt import Receipt
     from airflow_provider_bitrix24.at_most_once.record import Decision, Parameter
 
@@ -88,12 +88,12 @@ class AddCrmPayment:
         }
 
     @property
-    def apart(self) -> str:
+    def serial_group(self) -> str:
         """Whose payment is it is decided for each object."""
         return self.subject
 
     @property
-    def needs_rivals(self) -> bool:
+    def needs_shared_journal(self) -> bool:
         """Without a tag, only the journal tells apart what several keys have added."""
         return not self.tag
 
@@ -170,9 +170,9 @@ class Adding:
         attempt, record = self.attempt, self.attempt.record
         if record.payment_id is not None or not record.possible_sends:
             return
-        observed = yield from find_observed()
-        if observed is not None and observed not in record.dismissed:
-            yield from attempt.keep(record.identified(observed, "response").acknowledged())
+        payment_id = yield from find_late_reply()
+        if payment_id is not None and payment_id not in record.dismissed:
+            yield from attempt.keep(record.identified(payment_id, "response").acknowledged())
 
     def _tagged_or_ask(self) -> Course[Payment]:
         """Find the payment by its tag, or ask a person: the journal has lost what was sent."""
@@ -215,9 +215,7 @@ class Adding:
             attempt.refuse_other_parameters("No payment of it is on the portal.")
         payment, evidence = existing
         if evidence == "portal_state" and write.pay_system_id not in (None, payment.pay_system_id):
-            raise PaymentMismatch(
-                messages.existing_with_other_pay_system(write.of, payment, write.pay_system_id, attempt.denial)
-            )
+            raise PaymentMismatch(*messages.existing_with_other_pay_system(write.of, payment, write.pay_system_id))
         if record.nothing_executed:
             record = record.restarted(attempt.wanted, Snapshot(at=write.portal_time))
         yield from attempt.keep(record.identified(payment.id, evidence, plan=write.plan_for(payment)))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.api.calls.payments import crm_item_payment_update
 from airflow_provider_bitrix24.api.calls.sale import sale_payment_update
-from airflow_provider_bitrix24.api.queries import Evidence, PaymentsOfObject
+from airflow_provider_bitrix24.api.queries import CandidatePayments, PaymentsOfObject
 from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.at_most_once.engine import carry_out
 from airflow_provider_bitrix24.at_most_once.next_step import Step
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.models import Payment
     from airflow_provider_bitrix24.api.queries import Query
     from airflow_provider_bitrix24.api.tags import Shown
-    from airflow_provider_bitrix24.at_most_once.commands import Course
-    from airflow_provider_bitrix24.at_most_once.operations.adding import AddWrite
+    from airflow_provider_bitrix24.at_most_once.course import Course
+    from airflow_provider_bitrix24.at_most_once.operations.add_write import AddWrite
     from airflow_provider_bitrix24.at_most_once.receipt import Receipt
 
 
@@ -99,7 +99,7 @@ class TagWrite(Write):
 
     def query(self) -> Query[Any]:
         """Read who carries the tag."""
-        return Evidence(
+        return CandidatePayments(
             entity_id=self.add.entity_id,
             entity_type_id=self.add.entity_type_id,
             user_id=self.add.user_id,

@@ -9,80 +9,48 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow_provider_bitrix24.api.calls.payments import crm_item_payment_delete, crm_item_payment_unpay
 from airflow_provider_bitrix24.api.deleted import Lookup, PaymentIfThere, PaymentIfThereBefore
 from airflow_provider_bitrix24.api.models import Money, Payment
-from airflow_provider_bitrix24.api.queries import OnePayment, PaymentBeforePaying
+from airflow_provider_bitrix24.api.queries import OnePayment
 from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.at_most_once.engine import carry_out
 from airflow_provider_bitrix24.at_most_once.next_step import Step
-from airflow_provider_bitrix24.at_most_once.operations.mark import Chosen, Mark, Marking, MarkWrite
+from airflow_provider_bitrix24.at_most_once.operations.state_change import Chosen, PaymentChange
+from airflow_provider_bitrix24.at_most_once.operations.state_write import StateWrite, change_state
 from airflow_provider_bitrix24.at_most_once.write import SETTING, Write, step_key
-from airflow_provider_bitrix24.exceptions import PaymentNotApplied, PaymentRefused, PaymentUnresolved
+from airflow_provider_bitrix24.exceptions import NOT_SENT, PaymentNotApplied, PaymentRefused, PaymentUnresolved
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from airflow_provider_bitrix24.api.calls.call import Call
     from airflow_provider_bitrix24.api.preflight import PaymentView
     from airflow_provider_bitrix24.api.queries import Query
     from airflow_provider_bitrix24.at_most_once.attempt import Attempt
-    from airflow_provider_bitrix24.at_most_once.commands import Course
+    from airflow_provider_bitrix24.at_most_once.course import Course
     from airflow_provider_bitrix24.at_most_once.messages import Wording
-    from airflow_provider_bitrix24.at_most_once.operations.mark import Thing
+    from airflow_provider_bitrix24.at_most_once.operations.state_change import Thing
     from airflow_provider_bitrix24.at_most_once.receipt import Outcome, Receipt
-    from airflow_provider_bitrix24.at_most_once.record import Parameter
 
-METHOD: Final = "crm.item.payment.delete"
 UNPAY: Final = "set back to unpaid"
 """Name of the step before a paid payment is deleted."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeleteCrmPayment(Mark):
+class DeleteCrmPayment(PaymentChange):
     """Delete a payment.
 
-    :param payment_id: the payment.
     :param allow_paid: whether one that is paid is set back to unpaid first: Bitrix24 does not delete a paid one.
     """
 
-    payment_id: int
     allow_paid: bool = False
 
     name: str = field(init=False, default="delete_crm_payment")
-    method: str = field(init=False, default=METHOD)
+    method: str = field(init=False, default="crm.item.payment.delete")
     where: str = field(init=False, default=messages.LOOK_FOR_PAYMENT)
     words: Wording = field(init=False, default=messages.DELETING)
     outcomes: tuple[Outcome, Outcome] = field(init=False, default=("deleted", "already_deleted"))
-
-    @property
-    def subject(self) -> str:
-        """The object."""
-        return f"payment {self.payment_id}"
-
-    @property
-    def verb(self) -> str:
-        """The end of the key."""
-        return ":delete"
-
-    @property
-    def ids(self) -> Mapping[str, int]:
-        """The ids in the receipt."""
-        return {"payment_id": self.payment_id}
-
-    @property
-    def parameters(self) -> Mapping[str, Parameter]:
-        """What is asked for."""
-        return {"payment_id": self.payment_id}
-
-    def before(self) -> Query[Any]:
-        """Read the payment, and who we are."""
-        return PaymentBeforePaying(payment_id=self.payment_id)
+    verb: str = field(init=False, default=":delete")
 
     def after(self) -> Query[Any]:
         """Read the payment, which may be gone."""
         return PaymentIfThere(payment_id=self.payment_id)
-
-    def thing(self, view: PaymentView) -> Payment:
-        """The payment."""
-        return view.payment
 
     def reached(self, thing: Thing) -> bool:
         """Whether it is deleted: one that was read is not."""
@@ -96,22 +64,22 @@ class DeleteCrmPayment(Mark):
         """The call."""
         return crm_item_payment_delete(id=self.payment_id)
 
-    def choose(self, view: PaymentView, denial: str) -> Chosen:
+    def choose(self, view: PaymentView) -> Chosen:
         """Refuse a payment that is paid, unless the author allows it."""
         payment = view.payment
         if payment.paid and not self.allow_paid:
-            raise PaymentRefused(messages.refused(messages.is_paid(self.what, payment.money), denial))
+            raise PaymentRefused(messages.is_paid(self.what, payment.money), NOT_SENT)
         return Chosen(pay_system_id=payment.pay_system_id, trap=messages.PAYMENT_TRAP)
 
     def course(self, attempt: Attempt) -> Course[Receipt]:
         """What one attempt does."""
-        return Marking(attempt, DeleteWrite(attempt, self)).course()
+        return change_state(DeleteWrite(attempt, self))
 
 
-class DeleteWrite(MarkWrite):
+class DeleteWrite(StateWrite):
     """The deletion itself."""
 
-    mark: DeleteCrmPayment
+    change: DeleteCrmPayment
 
     def look(self) -> Course[None]:
         """Read the payment, and who we are. Only where this key has sent something, it may be gone."""
@@ -119,12 +87,12 @@ class DeleteWrite(MarkWrite):
         if record.amount is None or record.currency is None:
             yield from super().look()
             return
-        view = yield from self.attempt.observe(PaymentIfThereBefore(payment_id=self.mark.payment_id))
+        view = yield from self.attempt.read_before_send(PaymentIfThereBefore(payment_id=self.change.payment_id))
         self.user_id = view.profile.user_id
         self.shown = view.payment is None
         self.view = view
         self.thing = view.payment or Payment(
-            id=self.mark.payment_id,
+            id=self.change.payment_id,
             account_number="",
             paid=False,
             paid_at=None,
@@ -148,15 +116,15 @@ class DeleteWrite(MarkWrite):
         yield from super().refuse()
         if not self.thing.paid:
             return
-        step = UnpayWrite(self.attempt, self.mark)
+        step = UnpayWrite(self.attempt, self.change)
         if (yield from carry_out(self.attempt, step)) is not Step.DONE:
             unreadable = step.watch is not None and step.watch.trouble is not None
-            message = messages.still_paid(self.mark.what, self.attempt.denial)
-            raise PaymentUnresolved(message) if unreadable else PaymentNotApplied(message)
+            kind = PaymentUnresolved if unreadable else PaymentNotApplied
+            raise kind(messages.still_paid(self.change.what), NOT_SENT)
         yield from self.look()
         yield from super().refuse()
         if self.thing.paid:
-            raise PaymentNotApplied(messages.still_paid(self.mark.what, self.attempt.denial))
+            raise PaymentNotApplied(messages.still_paid(self.change.what), NOT_SENT)
 
 
 class UnpayWrite(Write):
@@ -165,13 +133,13 @@ class UnpayWrite(Write):
     policy = SETTING
     method = "crm.item.payment.unpay"
 
-    def __init__(self, attempt: Attempt, mark: DeleteCrmPayment) -> None:
-        super().__init__(attempt, step_key(attempt, mark.payment_id, UNPAY), UNPAY)
-        self.mark = mark
+    def __init__(self, attempt: Attempt, change: DeleteCrmPayment) -> None:
+        super().__init__(attempt, step_key(attempt, change.payment_id, UNPAY), UNPAY)
+        self.change = change
 
     def call(self) -> Call[Any]:
         """The call."""
-        return crm_item_payment_unpay(id=self.mark.payment_id)
+        return crm_item_payment_unpay(id=self.change.payment_id)
 
     def look(self) -> Course[None]:
         """Read whether it is paid."""
@@ -179,7 +147,7 @@ class UnpayWrite(Write):
 
     def query(self) -> Query[Any]:
         """Read the payment."""
-        return OnePayment(payment_id=self.mark.payment_id)
+        return OnePayment(payment_id=self.change.payment_id)
 
     def shows(self, found: Payment) -> bool:
         """Whether it is unpaid."""

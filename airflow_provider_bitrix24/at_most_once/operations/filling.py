@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.models import Payment
     from airflow_provider_bitrix24.api.products import Contents
     from airflow_provider_bitrix24.api.queries import Query
-    from airflow_provider_bitrix24.at_most_once.commands import Course
-    from airflow_provider_bitrix24.at_most_once.operations.adding import AddWrite
+    from airflow_provider_bitrix24.at_most_once.course import Course
+    from airflow_provider_bitrix24.at_most_once.operations.add_write import AddWrite
     from airflow_provider_bitrix24.exceptions import Bitrix24OutcomeUnknown
 
 
@@ -41,7 +41,7 @@ class Filling:
         self.rows = {int(row_id): quantity for row_id, quantity in add.attempt.record.plan.items()}
         """Quantity by product row."""
         self.amount = payment.money.amount
-        """What the payment was for when the portal was observed."""
+        """What the payment was for when it was read."""
         self.inside: set[int] = set()
         """The product rows that were in it then."""
 
@@ -55,7 +55,7 @@ class Filling:
         record = self.attempt.record
         begun = any(name.startswith("row ") for name in record.steps)
         if begun or record.evidence != "response":
-            found = yield from self.observe()
+            found = yield from self.read_contents()
             if not begun:
                 self._refuse_if_touched(found)
             elif found.payment.paid and not self.rows.keys() <= self.inside:
@@ -77,7 +77,7 @@ class Filling:
         complete = all(contents.quantities.get(row_id) == quantity for row_id, quantity in self.rows.items())
         return complete and contents.payment.money.is_positive
 
-    def observe(self) -> Course[Contents]:
+    def read_contents(self) -> Course[Contents]:
         """Read the rows in the payment, and the present prices of the rows that are still to be added."""
         owner = self.add.entity_type_id, self.add.entity_id
         found = yield from self.attempt.look(ContentsOfPayment(payment_id=self.payment_id, prices_of=owner))
@@ -131,7 +131,7 @@ class Filling:
                 )
             )
         # A payment that is paid by now is no longer to be changed, which the portal calls a right that is missing.
-        found = yield from self.observe()
+        found = yield from self.read_contents()
         raise self.paid_meanwhile(found.payment) if found.payment.paid else refused
 
 
@@ -164,7 +164,7 @@ class RowWrite(Write):
 
         :raises PaymentMismatch: it is paid by now, or the rows have become too expensive.
         """
-        found = yield from self.filling.observe()
+        found = yield from self.filling.read_contents()
         if found.payment.paid:
             raise self.filling.paid_meanwhile(found.payment)
         self.filling.refuse_above_limit()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.api.calls.pay_systems import sale_paysystem_pay_invoice
 from airflow_provider_bitrix24.api.queries import InvoiceBeforePaying, OneInvoice
 from airflow_provider_bitrix24.at_most_once import messages
-from airflow_provider_bitrix24.at_most_once.operations.mark import Chosen, Mark
-from airflow_provider_bitrix24.exceptions import PaymentRefused
+from airflow_provider_bitrix24.at_most_once.operations.state_change import Chosen, StateChange
+from airflow_provider_bitrix24.exceptions import NOT_SENT, PaymentRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,11 +20,9 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.queries import Query
     from airflow_provider_bitrix24.at_most_once.record import Parameter
 
-METHOD: Final = "sale.paysystem.pay.invoice"
-
 
 @dataclass(frozen=True, kw_only=True)
-class PayInvoice(Mark):
+class PayInvoice(StateChange):
     """Mark a legacy invoice as paid.
 
     :param invoice_id: the legacy invoice.
@@ -37,7 +35,7 @@ class PayInvoice(Mark):
     bx_rest_handler: str | None = None
 
     name: str = field(init=False, default="pay_invoice")
-    method: str = field(init=False, default=METHOD)
+    method: str = field(init=False, default="sale.paysystem.pay.invoice")
     where: str = field(init=False, default=messages.LOOK_AT_INVOICE)
     alone: bool = field(init=False, default=True)
 
@@ -78,15 +76,15 @@ class PayInvoice(Mark):
             invoice_id=self.invoice_id, pay_system_id=self.pay_system_id, bx_rest_handler=self.bx_rest_handler
         )
 
-    def choose(self, view: InvoiceView, denial: str) -> Chosen:
+    def choose(self, view: InvoiceView) -> Chosen:
         """Refuse a cancelled or declined invoice, one for nothing, and a pay system that cannot do it."""
         invoice = view.invoice
         if invoice.cancelled:
-            raise PaymentRefused(messages.refused(f"{self.what} is cancelled", denial))
+            raise PaymentRefused(f"{self.what} is cancelled.", NOT_SENT)
         if invoice.declined:
-            raise PaymentRefused(messages.refused(f"{self.what} is declined (status D)", denial))
+            raise PaymentRefused(f"{self.what} is declined (status D).", NOT_SENT)
         if not invoice.money.is_positive:
-            raise PaymentRefused(messages.refused(messages.nothing_to_pay(self.what, invoice.money), denial))
+            raise PaymentRefused(messages.nothing_to_pay(self.what, invoice.money), NOT_SENT)
         system = view.pay_systems.check_for_invoice(
             pay_system_id=self.pay_system_id, bx_rest_handler=self.bx_rest_handler
         )

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from airflow_provider_bitrix24.api.tags import Shown
 from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.at_most_once.attribution import find_candidates
-from airflow_provider_bitrix24.at_most_once.commands import find_rivals, read
+from airflow_provider_bitrix24.at_most_once.course import find_unresolved, read
 from airflow_provider_bitrix24.exceptions import PaymentMismatch
 
 if TYPE_CHECKING:
-    from airflow_provider_bitrix24.at_most_once.commands import Course
-    from airflow_provider_bitrix24.at_most_once.operations.adding import AddWrite
+    from airflow_provider_bitrix24.at_most_once.course import Course
+    from airflow_provider_bitrix24.at_most_once.operations.add_write import AddWrite
 
 
 def refuse_surplus(write: AddWrite, payment_id: int) -> Course[None]:
@@ -36,7 +36,7 @@ def refuse_surplus(write: AddWrite, payment_id: int) -> Course[None]:
     if on_unknown == "adopt":
         # A later attempt also sees what others have added since.
         unexplained = others if attempt.sent_now else ours
-    elif attempt.journal.knows_rivals and not (yield from find_rivals(record.subject)):
+    elif attempt.journal.is_shared and not (yield from find_unresolved(record.subject)):
         unexplained = ours
     if unexplained:  # rule: one too many without a tag is noticed
         decide = attempt.how_to_decide_if_kept()
