@@ -193,7 +193,7 @@ class Database:
             self.migrate(schema)
             if found is None:
                 log.warning(
-                    "There were no %s tables in %s: they are made now, and know nothing of what is kept elsewhere.",
+                    "There were no %s tables in %s: they are created now, and know nothing of what is kept elsewhere.",
                     schema.component,
                     self.name,
                 )

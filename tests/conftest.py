@@ -6,13 +6,13 @@ import os
 import warnings
 from functools import cache
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-if TYPE_CHECKING:
-    from pathlib import Path
+TESTS = Path(__file__).parent
 
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.load_profile("any machine")
@@ -26,16 +26,20 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one of the processes that run tests s
     os.environ.pop("COVERAGE_PROCESS_START", None)  # what tests start is not measured
 
 
-OLDER = tuple(int(number) for number in version("apache-airflow-core").split(".")[:2]) < (3, 3)
-NEW_IN_AIRFLOW_3_3 = {
-    "operators/test_asking.py": "a task that waits for a person's answer",
-    "operators/test_later_attempts.py": "the task state store",
-    "operators/test_retries.py": "retry policies",
-    "operators/test_send_once.py": "the task state store",
-    "operators/test_task_state_store.py": "the task state store",
-    "journal/test_task_state.py": "the task state store",
+AIRFLOW = version("apache-airflow-core")
+OLDER = tuple(int(number) for number in AIRFLOW.split(".")[:2]) < (3, 3)
+LACKS = {
+    "needs_task_state": "the task state is new in Airflow 3.3" if OLDER else "",
+    "needs_connection_errors": "outside of a task, Airflow 3.1.0 cannot say what is wrong with a connection"
+    if AIRFLOW == "3.1.0"
+    else "",
 }
-collect_ignore = list(NEW_IN_AIRFLOW_3_3) if OLDER else []
+"""The marks of tests that need what not every Airflow has, and why they are skipped on this one."""
+MARKED = {
+    "airflow": ("assets", "e2e/demo", "hooks", "journal", "links", "operators", "packaging", "sensors", "triggers"),
+    "libraries": ("api", "at_most_once", "drivers"),
+}
+"""The marks of whole folders: what Airflow has a part in, and what only other libraries have a part in."""
 
 TOLERATED = (DeprecationWarning, PendingDeprecationWarning, FutureWarning) if OLDER else ()
 """On an older Airflow, what others deprecate in each other's code is no error; in ours it is one everywhere."""
@@ -49,6 +53,20 @@ def pytest_configure(config: pytest.Config) -> None:
     """Let the same hold while the tests are collected and run."""
     for category in TOLERATED:
         config.addinivalue_line("filterwarnings", f"default::{category.__name__}:{OTHERS}")
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m looks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests the marks of their folder, unless they have one of these; and skip what this Airflow lacks."""
+    for item in items:
+        folder = item.path.relative_to(TESTS).parent
+        if not any(item.get_closest_marker(mark) for mark in MARKED):
+            for mark in MARKED:
+                if any(folder.is_relative_to(marked) for marked in MARKED[mark]):
+                    item.add_marker(mark)
+        for mark, reason in LACKS.items():
+            if reason and item.get_closest_marker(mark):
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -68,8 +86,3 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def _has_module_fixtures(file: Path) -> bool:
     sources = [file, file.with_name("conftest.py")]
     return any('@pytest.fixture(scope="module"' in source.read_text() for source in sources if source.exists())
-
-
-def pytest_report_header() -> list[str]:
-    """Nothing is left out silently."""
-    return [f"not in this Airflow: {what} ({name})" for name, what in NEW_IN_AIRFLOW_3_3.items() if OLDER]

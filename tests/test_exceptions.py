@@ -28,6 +28,8 @@ from airflow_provider_bitrix24.exceptions import (
     PaymentRefused,
 )
 
+pytestmark = pytest.mark.libraries
+
 CLASSES = [value for value in vars(exceptions).values() if inspect.isclass(value) and issubclass(value, Bitrix24Error)]
 RETRIED = {
     "Bitrix24ConnectionNotFound",

@@ -8,6 +8,8 @@ from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
 from airflow_provider_bitrix24.identifiers import portal_name
 from airflow_provider_bitrix24.operators.arguments import business_key
 
+pytestmark = pytest.mark.libraries
+
 
 @pytest.mark.parametrize("dash", ["\u2010", "\u2011", "\u2012", "\u2013", "\u2212", "\uff0d"])
 def test_a_dash_is_a_dash(dash: str) -> None:

@@ -18,6 +18,8 @@ from airflow_provider_bitrix24.sql import Collision, Database, Schema, url_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.airflow
+
 CANARY = "c4n4ry-passw0rd"
 
 
@@ -90,6 +92,7 @@ def test_the_connection_of_airflow_is_taken(monkeypatch: pytest.MonkeyPatch, tmp
     assert "'journal'" in repr(found)
 
 
+@pytest.mark.needs_connection_errors
 def test_a_connection_that_is_not_there_is_told() -> None:
     with pytest.raises(
         Bitrix24ConnectionNotFound, match=r"The Airflow connection 'nowhere' \(journal_conn_id\) was not found"
@@ -110,7 +113,7 @@ def test_new_tables_are_told_once(file: Database, caplog: pytest.LogCaptureFixtu
     file.require(ONE)
     file.require(ONE)
     assert [record.getMessage() for record in caplog.records] == [
-        f"There were no {ONE.component} tables in {file.name}: they are made now, and know nothing of what is kept "
+        f"There were no {ONE.component} tables in {file.name}: they are created now, and know nothing of what is kept "
         "elsewhere."
     ]
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api import connection_test as connection_test
     from airflow_provider_bitrix24.api import io as io
     from airflow_provider_bitrix24.api import methods as methods
+    from airflow_provider_bitrix24.api import offline_events as offline_events
     from airflow_provider_bitrix24.api import paid_since as paid_since
     from airflow_provider_bitrix24.api import payments as payments
     from airflow_provider_bitrix24.api import reading as reading
@@ -29,6 +30,7 @@ _MODULES = (
     "connection_test",
     "io",
     "methods",
+    "offline_events",
     "paid_since",
     "payments",
     "reading",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from airflow_provider_bitrix24 import __version__
 from airflow_provider_bitrix24.api import batch as batches
-from airflow_provider_bitrix24.api import filters
+from airflow_provider_bitrix24.api import filters, methods
 from airflow_provider_bitrix24.api.address import same_host
 from airflow_provider_bitrix24.api.envelope import ErrorReply, Redirect, Reply, UnusableReply, open_envelope
 from airflow_provider_bitrix24.api.error_codes import TOO_MANY_REQUESTS, to_exception
@@ -149,7 +149,8 @@ class ApiClient:
     def page(self, method: str, params: Mapping[str, Any] | None = None, *, after: int | None = None) -> Flow[Page]:
         """Read one page of a list method: the rows with the smallest ids after the given one, or those after an offset.
 
-        :param method: a list method; one without a row in the registry is read by the offset that its reply names.
+        :param method: a list method; one without a row in the registry is read by the offset that its reply names, and
+            its call is repeated only if its name says that it reads.
         :param params: parameters without start, and without order where the method is read by id.
         :param after: id, or offset, to go on after.
         :return: up to 50 rows and where to go on; all rows where the method has no pages.
@@ -157,7 +158,7 @@ class ApiClient:
         """
         shape = shape_of(method)
         asked = page_params(shape, params or {}, after)
-        reply = yield from self.call(method, asked, effect=Effect.READ)
+        reply = yield from self.call(method, asked, effect=methods.effect_of(method))
         page = read_page(method, shape, reply, after)
         filters.check_rows(method, asked, page.rows)
         return page

@@ -5,6 +5,9 @@ itself (``$result[p0][payments][49][id]``). Every page is checked as if it had b
 
 The first reply says how many rows there are. So no more pages are asked for than there are: what follows a page with
 less than 50 rows would be asked for with a reference to nothing. At the end, the number must be reached.
+
+A long list is split into ranges of ids with 2,500 rows each, which may be read side by side. Where they end is read in
+one request for up to 50 ranges: the last id of a page at an offset.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from airflow_provider_bitrix24.api.batch import MOST_COMMANDS, Reference, travel
 from airflow_provider_bitrix24.api.envelope import Reply
 from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.paging import PAGE_SIZE, Page, page_params, read_page, shape_of
-from airflow_provider_bitrix24.exceptions import Bitrix24NoAnswer
+from airflow_provider_bitrix24.exceptions import Bitrix24ApiError, Bitrix24NoAnswer
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -30,6 +33,10 @@ log = logging.getLogger(__name__)
 
 WITHOUT_TOTAL: Final = (1, 8)
 """Pages of the first requests if the portal does not count: most lists are short."""
+ROWS_OF_A_RANGE: Final = PAGE_SIZE * MOST_COMMANDS
+"""What one request reads."""
+FEWEST_RANGES: Final = 4
+"""With fewer, splitting takes longer than it spares."""
 
 
 class ListReader:
@@ -48,6 +55,11 @@ class ListReader:
         self._requests = self._read = self._total = 0
         known = methods.find(method) is not None and self._shape.paging == "id"
         self._most_pages = MOST_COMMANDS if known and (not self._params or travels(self._params)) else 1
+        self._until: int | None = None
+        """The last id, for a range."""
+        self._whole: ListReader = self
+        """The reader of the whole list, for a range."""
+        self._splits = True
         self.done = False
         """Whether the last rows have been read."""
         self.began_at: datetime | None = None
@@ -67,10 +79,70 @@ class ListReader:
             page = yield from self._linked(client, pages)
         self._requests += 1
         self._read += len(page.rows)
-        self._after, self.done = page.after, page.after is None
-        if self.done and self._read < self._total:
+        self._after = self._next(page)
+        self.done = self._after is None
+        if self.done and self._until is None and self._read < self._total:
             yield from self._count_again(client)
         return page.rows
+
+    def split(self, client: ApiClient) -> Flow[list[ListReader]]:
+        """Return readers of the next ranges, and go on after them; none if what is left is short, or cannot be split.
+
+        Call `read_whole` of each, in any order and side by side, and then `add` each, one after another.
+
+        :raises Bitrix24Error: the portal refuses the request.
+        """
+        ranges = min((self._total - self._read) // ROWS_OF_A_RANGE, MOST_COMMANDS)
+        if self.done or ranges < FEWEST_RANGES or not self._splits or self._most_pages < MOST_COMMANDS:
+            return []
+        split = []
+        for end in (yield from self._ends(client, ranges)):
+            part = ListReader(self._method, self._up_to(end), after=self._after)
+            part._until, part._whole, part._total, part._requests = end, self, ROWS_OF_A_RANGE, 1
+            split.append(part)
+            self._after = end
+        self._splits = len(split) == ranges
+        return split
+
+    def read_whole(self, client: ApiClient) -> Flow[list[dict[str, Any]]]:
+        """Return all rows of a range."""
+        self._most_pages = min(self._most_pages, self._whole._most_pages)
+        rows: list[dict[str, Any]] = []
+        while not self.done:
+            rows += yield from self.read(client)
+        return rows
+
+    def add(self, part: ListReader) -> None:
+        """Count the rows of a range that has been read."""
+        self._read += part._read
+        self._most_pages = min(self._most_pages, part._most_pages)
+
+    def _up_to(self, end: int) -> dict[str, Any]:
+        """Return the parameters of a range."""
+        name = next((name for name in self._params if name.lower() == "filter"), "filter")
+        return self._params | {name: {**(self._params.get(name) or {}), f"<={self._shape.id_field}": end}}
+
+    def _ends(self, client: ApiClient, ranges: int) -> Flow[list[int]]:
+        """Read the last ids of the next ranges, as far as the portal tells them."""
+        asked = page_params(self._shape, self._params, self._after)
+        row = methods.find(self._method)
+        if row is not None and any(param.wire == "select" for param in row.params):
+            select = next((name for name in asked if name.lower() == "select"), "select")
+            asked[select] = [self._shape.id_field]
+        offsets = {f"r{index}": index * ROWS_OF_A_RANGE - PAGE_SIZE for index in range(1, ranges + 1)}
+        ends: list[int] = []
+        try:
+            answer = yield from client.batch(
+                {key: (self._method, asked | {"start": offset}) for key, offset in offsets.items()}
+            )
+            for key in offsets:
+                page = read_page(self._method, self._shape, Reply(answer.value(key)), ends[-1] if ends else self._after)
+                if page.last is None or len(page.rows) < PAGE_SIZE:
+                    break
+                ends.append(page.last)
+        except (Bitrix24ApiError, Bitrix24NoAnswer) as error:
+            log.info("%s: the list is not split further (%s).", self._method, error.reason)
+        return ends
 
     def _pages_left(self) -> int:
         """Return how many pages are left: the last one has less than 50 rows, and may have none."""
@@ -123,7 +195,7 @@ class ListReader:
                 log.info("%s: linked pages cannot be used (%s). One page in a request.", self._method, error.reason)
                 break
             rows += page.rows
-            bound = page.after
+            bound = self._next(page)
             if bound is None:
                 break
         return Page(rows, bound)
@@ -145,3 +217,8 @@ class ListReader:
         page = read_page(self._method, self._shape, reply, bound)
         filters.check_rows(self._method, page_params(self._shape, self._params, bound), page.rows)
         return page
+
+    def _next(self, page: Page) -> int | None:
+        """Return where to go on after a page; None if it is the last one of the list, or of the range."""
+        ended = self._until is not None and page.after is not None and page.after >= self._until
+        return None if ended else page.after

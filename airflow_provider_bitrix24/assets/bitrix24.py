@@ -9,9 +9,10 @@ import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from urllib.parse import SplitResult
 
-    from airflow.sdk import Asset
+    from airflow.sdk import Asset, Context
 
 _PATH = re.compile(r"/(invoices|payments|(invoice|payment)/[1-9]\d{0,17})", re.ASCII)
 _PORTAL = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?", re.ASCII)
@@ -42,3 +43,21 @@ def create_asset(*, portal: str, path: str, extra: dict[str, Any] | None = None,
     from airflow.sdk import Asset
 
     return Asset(uri=f"bitrix24://{portal}/{path}", extra=extra or {}, **options)
+
+
+def add_to_events(
+    context: Context, outlets: Iterable[Any], extra: Mapping[str, Any], *, portal: str, path: str
+) -> None:
+    """Put something into the event that a task emits for each of its outlets.
+
+    :param outlets: assets, and aliases, which stand for an asset of the portal then.
+    :param extra: what a DAG that is scheduled on the asset finds in the event.
+    :param path: that of the asset, for aliases.
+    """
+    from airflow.sdk import Asset, AssetAlias
+
+    for outlet in outlets:
+        if isinstance(outlet, AssetAlias):
+            context["outlet_events"][outlet].add(create_asset(portal=portal, path=path), extra=dict(extra))
+        elif isinstance(outlet, Asset):
+            context["outlet_events"][outlet].extra.update(extra)

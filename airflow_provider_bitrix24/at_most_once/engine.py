@@ -161,7 +161,7 @@ def _not_sent(
         raise error
     tries.pause = min(2 * tries.pause, LONGEST_PAUSE)
     attempt.log.warning("Not executed (%s). Reading the portal, then trying again.", error.reason)
-    yield from attempt.wait(wait, "waiting before the next try")
+    yield from attempt.wait(wait, "Trying again")
 
 
 def _withdraw(attempt: Attempt, write: Write, error: Bitrix24Error) -> Course[None]:

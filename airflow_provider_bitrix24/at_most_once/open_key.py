@@ -60,7 +60,7 @@ def _load(attempt: Attempt) -> Course[Record | None]:
         if waited_for is None:
             attempt.log.info("%s is at work on %s. Waiting for up to %.0f s.", busy.owner, attempt.key, busy.seconds)
         waited_for = busy.epoch
-        yield from attempt.wait(min(busy.seconds + 0.1, LOAD_AGAIN), "waiting for another task on the same key")
+        yield from attempt.wait(min(busy.seconds + 0.1, LOAD_AGAIN), "Another task works on this key: looking again")
         attempt.loaded = yield from load()
     if attempt.loaded.error is not None:
         raise attempt.loaded.error

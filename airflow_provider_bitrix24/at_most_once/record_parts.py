@@ -125,7 +125,7 @@ class Decision:
     """Why it was not carried out; None if it was, or is still to be."""
 
     def is_the_same_as(self, other: Decision) -> bool:
-        """Whether it is the same decision, whatever has become of it."""
+        """Whether it is the same decision, whether or not it was carried out."""
         return self._identity == other._identity
 
     @property

@@ -109,7 +109,7 @@ def read_once(
     """
     if watch.begun:
         wait = watch.next_wait(attempt.now()[0], attempt.settings.read_lag)
-        yield from attempt.wait(wait, "finding out what the portal has recorded")
+        yield from attempt.wait(wait, "Reading the portal again")
     watch.begun = True
     asked_at = attempt.now()[0]
     try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from contextlib import aclosing, closing
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_bitrix24 import api
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.client import ApiClient
     from airflow_provider_bitrix24.api.envelope import Reply
     from airflow_provider_bitrix24.api.io import Effect, Flow
+    from airflow_provider_bitrix24.api.reading import ListReader
     from airflow_provider_bitrix24.hooks.rest import AsyncRest, Rest
 
 T = TypeVar("T")
@@ -148,12 +151,15 @@ class AnyMethod(RestMethods):
         raw: bool = False,
         check_names: bool = True,
     ) -> Iterator[Any]:
-        """Yield all rows of a list method, up to 2,500 in a request, with at most one reply in memory.
+        """Yield all rows of a list method, up to 2,500 in a request, with a few replies in memory.
 
         Methods that can filter by id are read in the order of their ids, so that no row is missed while others are
         added. The first request reads 50 rows, later ones up to 50 linked pages, if the parameters mean the same in a
         batch: True, False, None and empty values do not. The others, and those that the registry does not know, are
         read by the offset that each reply names, 50 rows in a request.
+
+        More than 10,000 rows are read side by side, as far as the connection's rate limit allows it: 4 requests at
+        once, 8 for Enterprise.
 
         :param method: any list method.
         :param params: parameters without start, and without order where the method is read by id.
@@ -163,10 +169,21 @@ class AnyMethod(RestMethods):
         :param check_names: refuse names of filters and fields that the method does not know.
         """
         read = _reader(method, params or {}, raw, check_names)
+        from airflow_provider_bitrix24.hooks.side_by_side import in_order, width
+
         reader = api.reading.ListReader(method, params, after=after)
+        at_once = width(self.client.settings.rate_limit)
         while not reader.done:
             for row in self.run(reader.read(self.client)):
                 yield read(row)
+            while at_once > 1 and (ranges := self.run(reader.split(self.client))):
+                with closing(in_order([partial(self._read_range, one) for one in ranges], at_once)) as results:
+                    for one, rows in zip(ranges, results, strict=True):
+                        reader.add(one)
+                        yield from map(read, rows)
+
+    def _read_range(self, part: ListReader) -> list[dict[str, Any]]:
+        return self.run(part.read_whole(self.client))
 
     async def aiterate(
         self,
@@ -179,11 +196,24 @@ class AnyMethod(RestMethods):
     ) -> AsyncIterator[Any]:
         """Async twin of `iterate`."""
         read = _reader(method, params or {}, raw, check_names)
+        from airflow_provider_bitrix24.hooks.side_by_side import ain_order, width
+
         client = await self.aclient()
         reader = api.reading.ListReader(method, params, after=after)
+        at_once = width(client.settings.rate_limit)
         while not reader.done:
             for row in await self.arun(reader.read(client)):
                 yield read(row)
+            while at_once > 1 and (ranges := await self.arun(reader.split(client))):
+                left = iter(ranges)
+                async with aclosing(ain_order([partial(self._aread_range, one) for one in ranges], at_once)) as results:
+                    async for rows in results:
+                        reader.add(next(left))
+                        for row in rows:
+                            yield read(row)
+
+    async def _aread_range(self, part: ListReader) -> list[dict[str, Any]]:
+        return await self.arun(part.read_whole(await self.aclient()))
 
 
 def _checked_call(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.client import ApiClient
     from airflow_provider_bitrix24.api.io import Flow
     from airflow_provider_bitrix24.api.models import Invoice, Payment
+    from airflow_provider_bitrix24.api.offline_events import Hint
     from airflow_provider_bitrix24.api.paid_since import Kind, PaidRows
     from airflow_provider_bitrix24.api.states import InvoiceStates, Owner, PaymentReader, States
     from airflow_provider_bitrix24.exceptions import Bitrix24ApiError
@@ -174,6 +175,34 @@ class RestMethods(ABC):
     async def aread_paid_since(self, kind: Kind, since: datetime) -> PaidRows:
         """Async twin of `read_paid_since`."""
         return await self.arun(api.paid_since.read_paid_since(await self.aclient(), kind, since))
+
+    def read_paid_hint(self, kind: Kind, since: datetime) -> Hint:
+        """Whether something may have been paid since a moment, by the application's offline events: one request.
+
+        https://apidocs.bitrix24.com/api-reference/events/event-offline-list.html
+
+        :param kind: ``"payment"`` or ``"invoice"``.
+        :param since: with a time zone.
+        """
+        return self.run(api.offline_events.read_hint(self.client, kind, since))
+
+    async def aread_paid_hint(self, kind: Kind, since: datetime) -> Hint:
+        """Async twin of `read_paid_hint`."""
+        return await self.arun(api.offline_events.read_hint(await self.aclient(), kind, since))
+
+    def bind_paid_events(self, kind: Kind) -> tuple[str, ...]:
+        """Bind the offline events that `read_paid_hint` needs, as far as the application has not got them.
+
+        https://apidocs.bitrix24.com/api-reference/events/event-bind.html
+
+        :param kind: ``"payment"`` or ``"invoice"``.
+        :return: the events that were bound.
+        """
+        return self.run(api.offline_events.bind(self.client, kind))
+
+    async def abind_paid_events(self, kind: Kind) -> tuple[str, ...]:
+        """Async twin of `bind_paid_events`."""
+        return await self.arun(api.offline_events.bind(await self.aclient(), kind))
 
     @property
     def payments_in_a_request(self) -> int:

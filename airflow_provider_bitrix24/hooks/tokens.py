@@ -210,8 +210,8 @@ class TokenManager:
         if self._is_elsewhere(issued):
             log.warning(
                 "The token endpoint says that the new tokens are for the portal %s, and this connection is for %s. "
-                "They are kept, because the old ones are dead, and nothing is sent to that portal. If yours was "
-                "renamed, set the connection's host to the new name; if not, ask Bitrix24.",
+                "They are kept, because the old ones are not valid any more, and nothing is sent to that portal. If "
+                "yours was renamed, set the connection's host to the new name; if not, ask Bitrix24.",
                 issued.portal,
                 self._settings.host,
             )
@@ -266,8 +266,8 @@ class TokenManager:
         self.last = Renewal(tokens.access_token)
         if tokens.refresh_until is not None and tokens.refresh_until - time.time() < _WARN_BEFORE:
             log.warning(
-                "The refresh token of %s was not used for long and dies on %s. Any refresh before that day makes a new "
-                "one; RefreshTokenOperator does it by the clock.",
+                "The refresh token of %s was not used for long and expires on %s. Any refresh before that day makes a "
+                "new one; RefreshTokenOperator does it by the clock.",
                 self._settings.portal,
                 pendulum.from_timestamp(tokens.refresh_until).to_date_string(),
             )

@@ -13,6 +13,8 @@ from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24ConfigError
 from airflow_provider_bitrix24.identifiers import hidden_character, normalised
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from airflow_provider_bitrix24.at_most_once.receipt import Expected
 
 T = TypeVar("T", bound=str)
@@ -62,11 +64,31 @@ def refuse_lost(task: Any, were_given: frozenset[str]) -> None:
             )
 
 
+class RemembersArguments:
+    """A mixin for operators that forward arguments to the constructor of another operator of ours.
+
+    Airflow keeps the arguments of both constructors together, so that a default which is forwarded looks like an
+    argument that was given.
+
+    :meta private:
+    """
+
+    named_by_author: frozenset[str]
+    """The arguments of the call that made this object."""
+
+    def __new__(cls, *_: Any, **arguments: Any) -> Self:
+        """Remember the names of the arguments."""
+        task = super().__new__(cls)
+        vars(task)["named_by_author"] = frozenset(arguments)
+        return task
+
+
 def _mapped(task: Any) -> set[str]:
     """The arguments that a mapped task was given: their values are there before the constructor runs."""
     if not getattr(task, "_BaseOperator__from_mapped", False):
         return set()
-    return set(getattr(task, "_BaseOperator__init_kwargs", {})) & set(task.template_fields)
+    named = getattr(task, "named_by_author", None) or getattr(task, "_BaseOperator__init_kwargs", {})
+    return set(named) & set(task.template_fields)
 
 
 def optional_id(value: Any, field: str) -> int | None:

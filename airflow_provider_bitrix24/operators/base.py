@@ -15,6 +15,7 @@ from airflow_provider_bitrix24.exceptions import PaymentAmbiguous, PaymentRefuse
 from airflow_provider_bitrix24.failures import fail_if_final, failure_of
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.operators.arguments import (
+    RemembersArguments,
     leave_out_what_is_empty,
     one_of,
     refuse_lost,
@@ -62,7 +63,7 @@ class Plan:
     operation: Operation
 
 
-class PaymentOperator(LiteralText, BaseOperator):
+class PaymentOperator(RemembersArguments, LiteralText, BaseOperator):
     """What the operators for payments share.
 
     :meta private:
@@ -154,6 +155,7 @@ class PaymentOperator(LiteralText, BaseOperator):
         self, context: Context, decision: Decision | None = None, *, answer: Answer = "may be there"
     ) -> dict[str, Any]:
         from airflow_provider_bitrix24.at_most_once.operation import Failure
+        from airflow_provider_bitrix24.operators.metrics import count
 
         resumed = answer != "may be there"
         parked = None if resumed else self._parked_before(context)
@@ -165,6 +167,7 @@ class PaymentOperator(LiteralText, BaseOperator):
             "%s on %s, by the connection %r.", plan.operation.subject, self.hook.settings.origin, self.bitrix24_conn_id
         )
         result = engine.run_one(plan.operation, decision)
+        count(plan.operation, result)
         if isinstance(result, Failure):
             if isinstance(result.error, PaymentAmbiguous) and self.on_unknown == "ask":
                 self._ask(context, result.error, decision, answer, parked)

@@ -47,7 +47,7 @@ class Bitrix24CallOperator(BaseOperator):
 
     A read is repeated when its reply is lost. A write is sent once. If it certainly was not executed, Airflow's
     ``retries`` apply; if that is not known, the task fails without a retry. A call that creates something is not sent
-    again by a later attempt either, whatever became of the first one's worker; clearing the task sends it again.
+    again by a later attempt either, even if the first one's worker has died; clearing the task sends it again.
 
     Methods that change payments are refused unless ``unguarded=True``: nothing keeps this operator from changing a
     payment twice, and it does not read back. The operators for payments do both.

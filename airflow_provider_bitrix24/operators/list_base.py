@@ -200,10 +200,14 @@ class PaymentListOperator(PaymentOperator):
     # -- chunk by chunk
 
     def _carry_out(self, context: Context, report: Report, engine: PaymentEngine, journal: Journal) -> None:
+        from airflow_provider_bitrix24.operators.metrics import count
+
         begun, hopeless = time.monotonic(), 0
         for results in engine.run_in_chunks([item.operation for item in report.items]):
             judged = {number: self._judged(context, result, journal) for number, result in results.items()}
             report.add(judged)
+            for number, result in judged.items():
+                count(report.items[number].operation, result)
             self._log_progress(context, report, time.monotonic() - begun)
             blocked = bool(results) and all(map(_is_blocked, results.values()))
             hopeless = hopeless + len(results) if blocked else 0
@@ -284,7 +288,22 @@ class PaymentListOperator(PaymentOperator):
                 self.noun,
                 report.statuses(),
             )
+        self._tell_assets(context, summary)
         return summary
+
+    def _tell_assets(self, context: Context, summary: dict[str, Any]) -> None:
+        """Put the counts into the asset event of each outlet."""
+        if not self.outlets:
+            return
+        from airflow_provider_bitrix24.assets.bitrix24 import add_to_events
+
+        counts = {
+            name: summary[name] for name in ("total", "succeeded", "already_paid", "failed", "statuses", "amounts")
+        }
+        try:
+            add_to_events(context, self.outlets, counts, portal=self.hook.portal, path=f"{self.noun}s")
+        except Exception as error:  # noqa: BLE001 - what was paid is paid; the event only informs
+            self.log.warning("The asset events are without counts (%s: %s).", type(error).__name__, error)
 
 
 def _is_blocked(result: Result) -> bool:

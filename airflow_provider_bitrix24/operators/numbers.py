@@ -55,21 +55,33 @@ def look_up(
 
     :raises Bitrix24ConfigError: nothing has a number, or several objects have it.
     """
-    noun, known = _NOUNS[id_field], vars(task).setdefault(_FOUND, {})
+    known = vars(task).setdefault(_FOUND, {})
     missing = [number for number in numbers if number not in known]
     for number, ids in find(missing).items() if missing else ():
-        if len(ids) > 1:
-            raise Bitrix24ConfigError(
-                f"account_number {number!r} is that of {len(ids)} {noun}s: {', '.join(map(str, ids))}.",
-                NOT_SENT,
-                f"Give {id_field} instead.",
-            )
-        if not ids:
-            raise Bitrix24ConfigError(
-                f"No {noun} has the account_number {number!r}, as far as the connection's user may see them.",
-                NOT_SENT,
-                "The number is compared as a whole; capital and small letters are the same.",
-            )
-        known[number] = ids[0]
-        task.log.info("account_number %r is %s %s.", number, noun, ids[0])
+        known[number] = the_one(id_field, number, ids)
+        task.log.info("account_number %r is %s %s.", number, _NOUNS[id_field], known[number])
     return [known[number] for number in numbers]
+
+
+def the_one(id_field: str, number: str, ids: Sequence[int], where: str = "") -> int:
+    """Return the id of the only object that has an account number.
+
+    :param ids: the objects that have it.
+    :param where: the row that names it, for the error.
+    :raises Bitrix24ConfigError: nothing has the number, or several objects have it.
+    """
+    noun = _NOUNS[id_field]
+    if len(ids) > 1:
+        raise Bitrix24ConfigError(
+            f"{where}account_number {number!r} is that of {len(ids)} {noun}s: {', '.join(map(str, ids))}.",
+            NOT_SENT,
+            f"Give {id_field} instead.",
+        )
+    if not ids:
+        raise Bitrix24ConfigError(
+            f"{where}{'no' if where else 'No'} {noun} has the account_number {number!r}, as far as the connection's "
+            "user may see them.",
+            NOT_SENT,
+            "The number is compared as a whole; capital and small letters are the same.",
+        )
+    return ids[0]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from airflow_provider_bitrix24.api.values import ENTITY_NAMES, positive_id, shown
 from airflow_provider_bitrix24.api.values import entity_type_id as read_entity_type_id
@@ -20,10 +21,10 @@ from airflow_provider_bitrix24.operators.arguments import (
 from airflow_provider_bitrix24.operators.journals import identity, named_journal
 from airflow_provider_bitrix24.operators.list_base import BATCH_SIZE, PaymentListOperator
 from airflow_provider_bitrix24.operators.payments import IF_UNPAID_EXISTS
-from airflow_provider_bitrix24.operators.rows import Row, each, read_rows, refuse_duplicates
+from airflow_provider_bitrix24.operators.rows import Row, each, read_rows, refuse_duplicates, with_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from decimal import Decimal
 
     from airflow.sdk import Context
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.operators.payments import IfUnpaidExists
 
 
+EXPECTED: Final = ("expected_amount", "expected_currency")
+
+
 class PayInvoicesOperator(PaymentListOperator):
     """Mark many legacy invoices as paid, each at most once, by batches of ``sale.paysystem.pay.invoice``.
 
@@ -45,9 +49,9 @@ class PayInvoicesOperator(PaymentListOperator):
     All rows are checked, and all invoices are read, before the first one is marked. An invoice that fails does not stop
     the others. A later attempt, a cleared task or another run goes on with what is not done.
 
-    :param invoices: (templated) ids, or mappings with ``invoice_id`` and, if wanted, ``pay_system_id``,
-        ``bx_rest_handler``, ``expected_amount`` and ``expected_currency``: a list, the output of another task, or the
-        path of a CSV or JSONL file with such columns (any path of Airflow's object storage).
+    :param invoices: (templated) ids, or mappings with ``invoice_id`` or ``account_number`` and, if wanted,
+        ``pay_system_id``, ``bx_rest_handler``, ``expected_amount`` and ``expected_currency``: a list, the output of
+        another task, or the path of a CSV or JSONL file with such columns (any path of Airflow's object storage).
     :param pay_system_id: (templated) pay system that took the money, for all rows that name none.
     :param bx_rest_handler: (templated) code of its REST handler, for all rows that name none; one of the two.
     :param if_paid: (templated) what to do about invoices that were paid before this task: "succeed" (status
@@ -124,23 +128,22 @@ class PayInvoicesOperator(PaymentListOperator):
         from airflow_provider_bitrix24.at_most_once.operations.pay_invoice import PayInvoice
         from airflow_provider_bitrix24.operators.list_report import Item
 
-        fields = ("invoice_id", "pay_system_id", "bx_rest_handler", "expected_amount", "expected_currency")
+        fields = ("invoice_id", "account_number", "pay_system_id", "bx_rest_handler", *EXPECTED)
         rows = read_rows(self.invoices, "invoices", id_field="invoice_id", fields=fields)
         max_amount = self.limit()
 
-        def operation(row: Row) -> PayInvoice:
+        def check(row: Row) -> Callable[..., PayInvoice]:
             pay_system_id, handler = self._pay_system(row)
-            return PayInvoice(
+            return partial(
+                PayInvoice,
                 portal=self.hook.portal,
-                invoice_id=positive_id(row.get("invoice_id"), row.named("invoice_id")),
                 pay_system_id=pay_system_id,
                 bx_rest_handler=handler,
                 expected=expected_money(row.get("expected_amount"), row.get("expected_currency"), where=row.named("")),
                 max_amount=max_amount,
             )
 
-        operations = each(operation, rows)
-        pairs = list(zip(rows, operations, strict=True))
+        pairs = with_ids(rows, check, "invoice_id", lambda numbers: self.hook.find_invoices(account_numbers=numbers))
         refuse_duplicates(((row, one.subject) for row, one in pairs), "Each invoice is paid once: remove one of them.")
         return [Item(row.where, one) for row, one in pairs]
 
@@ -175,9 +178,9 @@ class PayCrmPaymentsOperator(PaymentListOperator):
     All rows are checked, and all payments are read, before the first one is marked. A payment that fails does not stop
     the others. A later attempt, a cleared task or another run goes on with what is not done.
 
-    :param payments: (templated) ids, or mappings with ``payment_id`` and, if wanted, ``expected_amount`` and
-        ``expected_currency``: a list, the output of another task, or the path of a CSV or JSONL file with such columns
-        (any path of Airflow's object storage).
+    :param payments: (templated) ids, or mappings with ``payment_id`` or ``account_number`` and, if wanted,
+        ``expected_amount`` and ``expected_currency``: a list, the output of another task, or the path of a CSV or JSONL
+        file with such columns (any path of Airflow's object storage).
     :param allow_zero: mark also payments of 0; by default they are refused, because an order of 0 would count as paid.
     :param if_paid: (templated) what to do about payments that were paid before this task: "succeed" (status
         ``already_paid``), or "fail" (status ``refused``).
@@ -195,7 +198,8 @@ class PayCrmPaymentsOperator(PaymentListOperator):
     :param journal_conn_id: (templated) Airflow connection of a database (postgres, mysql, sqlite) that keeps the
         journal, so that other runs know it. By default the option ``[bitrix24] journal_conn_id``, else Airflow's task
         state store (3.3); "task_state" for the latter whatever the option says.
-    :param bitrix24_conn_id: (templated) Airflow connection; its webhook needs the scope ``crm``.
+    :param bitrix24_conn_id: (templated) Airflow connection; its webhook needs the scope ``crm``; for numbers also
+        ``sale``, and an administrator.
     :return: as that of :class:`PayInvoicesOperator`.
     """
 
@@ -248,21 +252,22 @@ class PayCrmPaymentsOperator(PaymentListOperator):
         from airflow_provider_bitrix24.at_most_once.operations.pay_crm_payment import PayCrmPayment
         from airflow_provider_bitrix24.operators.list_report import Item
 
-        fields = ("payment_id", "expected_amount", "expected_currency")
+        fields = ("payment_id", "account_number", *EXPECTED)
         rows = read_rows(self.payments, "payments", id_field="payment_id", fields=fields)
         allow_zero, max_amount = switch(self.allow_zero, "allow_zero"), self.limit()
 
-        def operation(row: Row) -> PayCrmPayment:
-            return PayCrmPayment(
+        def check(row: Row) -> Callable[..., PayCrmPayment]:
+            return partial(
+                PayCrmPayment,
                 portal=self.hook.portal,
-                payment_id=positive_id(row.get("payment_id"), row.named("payment_id")),
                 expected=expected_money(row.get("expected_amount"), row.get("expected_currency"), where=row.named("")),
                 allow_zero=allow_zero,
                 max_amount=max_amount,
             )
 
-        operations = each(operation, rows)
-        pairs = list(zip(rows, operations, strict=True))
+        pairs = with_ids(
+            rows, check, "payment_id", lambda numbers: self.hook.find_crm_payments(account_numbers=numbers)
+        )
         refuse_duplicates(((row, one.subject) for row, one in pairs), "Each payment is paid once: remove one of them.")
         return [Item(row.where, one) for row, one in pairs]
 

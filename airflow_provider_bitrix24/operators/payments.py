@@ -58,7 +58,7 @@ class PayInvoiceOperator(StateChangeOperator):
     https://apidocs.bitrix24.com/api-reference/pay-system/outdated/sale-pay-system-pay-invoice.html
 
     The journal and the invoice are read first (also who we are, and, for administrators, whether the pay system can do
-    it at all), the mark is sent once, and the invoice is read back: three requests. A lost answer is resolved by
+    it at all), the mark is sent once, and the invoice is read back: three requests. A lost response is resolved by
     reading, for up to the settle window of the connection (155 s by default) and the read lag; the next attempt goes
     on where this one ended. Smart invoices cannot be paid this way: they have payments, see
     :class:`AddCrmPaymentOperator`.
@@ -178,7 +178,7 @@ class PayCrmPaymentOperator(StateChangeOperator):
     https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-pay.html
 
     The journal and the payment are read first, the mark is sent once, and the payment is read back: three requests. A
-    lost answer is resolved by reading, for up to the settle window of the connection (155 s by default) and the read
+    lost response is resolved by reading, for up to the settle window of the connection (155 s by default) and the read
     lag; the next attempt goes on where this one ended.
 
     :param payment_id: (templated) id of the payment, which is its own key.
@@ -287,7 +287,7 @@ class AddCrmPaymentOperator(PaymentOperator):
     (https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-add.html).
 
     Every call makes another payment, and no key prevents it on the portal. So the journal and the object are read
-    first, the call is sent once for its key, and the payment is read back: three requests. A lost answer is resolved
+    first, the call is sent once for its key, and the payment is read back: three requests. A lost response is resolved
     by reading until nothing of the call can still arrive (the settle window of the connection, 155 s by default, and
     the read lag); a repeated attempt (retry, clear) reads the journal and goes on where the one before ended.
 

@@ -49,7 +49,7 @@ _LATE: Final = (
     if AIRFLOW_V_3_4_PLUS
     else " until this task is cleared. Clear it: it carries the decision out, or asks again if there is none."
 )
-"""What becomes of a decision after the time-out: from Airflow 3.4 on, a question belongs to one attempt only."""
+"""Whether a decision after the time-out still counts: from Airflow 3.4 on, a question belongs to one attempt only."""
 
 
 def refuse_if_nobody_can_be_asked() -> None:

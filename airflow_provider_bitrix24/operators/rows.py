@@ -9,15 +9,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from airflow_provider_bitrix24.api.values import described, shown
+from airflow_provider_bitrix24.api.values import account_number, described, positive_id, shown
 from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24ConfigError
 from airflow_provider_bitrix24.operators.arguments import is_empty
+from airflow_provider_bitrix24.operators.numbers import the_one
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
 ERRORS_SHOWN: Final = 10
-_MAY_BE_EMPTY: Final = ("pay_system_id", "bx_rest_handler", "products")
+_MAY_BE_EMPTY: Final = ("invoice_id", "payment_id", "account_number", "pay_system_id", "bx_rest_handler", "products")
 """Fields that a row may leave empty. No guard is among them: an empty expected_amount would switch it off."""
 
 T = TypeVar("T")
@@ -76,6 +77,41 @@ def each(work: Callable[[T], Any], items: Iterable[T]) -> list[Any]:
         more = f" {len(wrong) - ERRORS_SHOWN} more rows are wrong." if len(wrong) > ERRORS_SHOWN else ""
         raise Bitrix24ConfigError(f"{' '.join(wrong[:ERRORS_SHOWN])}{more}", NOT_SENT)
     return done
+
+
+def with_ids(
+    rows: Iterable[Row],
+    check: Callable[[Row], Callable[..., T]],
+    id_field: str,
+    find: Callable[[Sequence[str]], Mapping[str, Sequence[int]]],
+) -> list[tuple[Row, T]]:
+    """Return each row with what is made of it, once all of them are checked and all account numbers are looked up.
+
+    :param check: checks the other fields of a row, and returns what takes its id.
+    :param id_field: name of the id, in the row and as an argument of what ``check`` returns.
+    :param find: returns the ids that have each number.
+    :raises Bitrix24ConfigError: names every row that is wrong, or whose number nothing has, or several objects have.
+    """
+    checked = each(lambda row: (row, check(row), _id_or_number(row, id_field)), rows)
+    numbers = [named for _, _, named in checked if isinstance(named, str)]
+    found = find(numbers) if numbers else {}
+
+    def made(one: tuple[Row, Callable[..., T], int | str]) -> tuple[Row, T]:
+        row, make, named = one
+        number = named if isinstance(named, int) else the_one(id_field, named, found[named], f"{row.where}: ")
+        return row, make(**{id_field: number})
+
+    return each(made, checked)
+
+
+def _id_or_number(row: Row, id_field: str) -> int | str:
+    """Return the id that a row names, or its account number, which is text."""
+    number = row.get("account_number")
+    if (row.get(id_field) is None) == (number is None):
+        raise Bitrix24ConfigError(f"{row.where}: give exactly one of {id_field} and account_number.", NOT_SENT)
+    if number is not None:
+        return account_number(number, row.named("account_number"))
+    return positive_id(row.get(id_field), row.named(id_field))
 
 
 def refuse_duplicates(rows: Iterable[tuple[Row, str]], advice: str) -> None:

@@ -253,6 +253,7 @@ class TaskPayments:
         self, make: Callable[[Context], Operation], allow_backfill: bool | None, journal_conn_id: str | None
     ) -> dict[str, Any]:
         from airflow_provider_bitrix24.at_most_once.operation import Failure
+        from airflow_provider_bitrix24.operators.metrics import count
 
         context = _running_task()
         operation, engine = with_what_is_known(
@@ -261,6 +262,7 @@ class TaskPayments:
         log = self._hook.log
         log.info("%s, by the connection %r.", operation.subject, self._hook.bitrix24_conn_id)
         result = engine.run_one(operation)
+        count(operation, result)
         if isinstance(result, Failure):
             raise result.error
         receipt = result.as_dict()

@@ -49,6 +49,14 @@ def _parser() -> argparse.ArgumentParser:
         help="refuse a method with 429 above this operating time in ten minutes; default: no limit",
     )
     parser.add_argument(
+        "--operating-cost",
+        type=_cost,
+        action="append",
+        default=[],
+        metavar="METHOD=SECONDS",
+        help="operating time of one call of a method, '*' for all others; default: 0.2; may be repeated",
+    )
+    parser.add_argument(
         "--dialect",
         choices=("source", "docs"),
         default="source",
@@ -113,6 +121,7 @@ def _serve(options: argparse.Namespace) -> int:
         seed=not options.no_seed,
         rate_limit=options.rate_limit,
         operating_limit=options.operating_limit,
+        operating_costs=dict(options.operating_cost),
         secret=options.secret,
         require_https=options.require_https,
         customers_pay_after=options.customers_pay_after,
@@ -185,6 +194,13 @@ def _seconds(text: str) -> float:
     if not 0 <= number < float("inf"):
         raise argparse.ArgumentTypeError(f"must be a number of seconds, not {text}")
     return number
+
+
+def _cost(text: str) -> tuple[str, float]:
+    method, equals, seconds = text.partition("=")
+    if not (method and equals):
+        raise argparse.ArgumentTypeError(f"must be METHOD=SECONDS, not {text!r}")
+    return method, _seconds(seconds)
 
 
 def _rate(text: str) -> tuple[float, float]:

@@ -30,7 +30,7 @@ from airflow_provider_bitrix24.links.bitrix24 import (
     InvoiceLink,
     SmartInvoiceLink,
 )
-from airflow_provider_bitrix24.operators.arguments import given, refuse_lost
+from airflow_provider_bitrix24.operators.arguments import RemembersArguments, given, refuse_lost
 from airflow_provider_bitrix24.operators.numbers import by_number, look_up, refuse_unless_one
 from airflow_provider_bitrix24.operators.rendering import LiteralText
 from airflow_provider_bitrix24.sensors.ids import OneOrMany, read_ids, read_numbers
@@ -48,7 +48,7 @@ DEFERRAL_GRACE = timedelta(minutes=5)
 """How long after the trigger's own end Airflow waits for it, in case no triggerer runs."""
 
 
-class PaidSensor(LiteralText, BaseSensorOperator):
+class PaidSensor(RemembersArguments, LiteralText, BaseSensorOperator):
     """The waiting that both sensors share.
 
     :meta private:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
-from airflow_provider_bitrix24.api.paid_since import Cursor, Kind, Paid, PaidRows
+from airflow_provider_bitrix24.api.paid_since import Cursor, Paid
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ConfigError,
     Bitrix24Error,
@@ -26,7 +26,8 @@ from airflow_provider_bitrix24.exceptions import (
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.hooks.threads import arun_uninterrupted
 from airflow_provider_bitrix24.triggers import shared_poll
-from airflow_provider_bitrix24.triggers.shared_poll import SharedPoll, seat_in
+from airflow_provider_bitrix24.triggers.paid_polls import PaidInvoicesPoll, PaidPaymentsPoll, PaidPoll, Wanted
+from airflow_provider_bitrix24.triggers.shared_poll import seat_in
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -36,33 +37,6 @@ LONGEST_WAIT: Final = 600.0
 """Seconds until another try after reads that have failed again and again."""
 STORE_EVERY: Final = 600.0
 """Seconds after which the cursor is stored even though nothing was paid."""
-
-
-class PaidPoll(SharedPoll[datetime, PaidRows]):
-    """Reads what was paid since the earliest moment that anybody has to know of; a want is such a moment."""
-
-    kind: ClassVar[Kind]
-
-    async def read(self, wants: Sequence[datetime]) -> dict[int, PaidRows | Bitrix24Error]:
-        """Read once for all; each picks its own."""
-        found = await self.hook.aread_paid_since(self.kind, min(wants))
-        return dict.fromkeys(range(len(wants)), found)
-
-    def room(self, wants: Sequence[datetime]) -> int:
-        """Everybody is read along: it is the same request."""
-        return 0
-
-
-class PaidPaymentsPoll(PaidPoll):
-    """Reads payments."""
-
-    kind = "payment"
-
-
-class PaidInvoicesPoll(PaidPoll):
-    """Reads legacy invoices."""
-
-    kind = "invoice"
 
 
 class PaidEventTrigger(BaseEventTrigger):
@@ -80,6 +54,7 @@ class PaidEventTrigger(BaseEventTrigger):
         poll_interval: float = 60.0,
         pay_system_id: int | None = None,
         since: str | None = None,
+        bind_events: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's class
         if since is not None:
@@ -90,6 +65,7 @@ class PaidEventTrigger(BaseEventTrigger):
         self.poll_interval = poll_interval
         self.pay_system_id = pay_system_id
         self.since = since
+        self.bind_events = bind_events
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and everything the constructor takes."""
@@ -98,6 +74,7 @@ class PaidEventTrigger(BaseEventTrigger):
             "poll_interval": self.poll_interval,
             "pay_system_id": self.pay_system_id,
             "since": self.since,
+            "bind_events": self.bind_events,
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -127,22 +104,41 @@ class PaidEventTrigger(BaseEventTrigger):
         :raises Bitrix24Error: the portal, or the state of the asset, could not be read.
         """
         portal = (await hook.aclient()).settings.portal
+        if self.bind_events:
+            await self._bind(hook)
         cursor = await state.load(portal) or await self._first_cursor(hook, state)
         wait = 0.0
-        async with seat_in(self.poll, hook, cursor.read_from, interval=self.poll_interval) as seat:
+        async with seat_in(self.poll, hook, Wanted(cursor.read_from), interval=self.poll_interval) as seat:
             while True:
                 look = await seat.look(wait)
                 if isinstance(look.answer, Bitrix24Error):
                     raise look.answer.with_traceback(None)
                 await state.store_pending()
-                paid, cursor = cursor.advance(look.answer)
-                seat.want = cursor.read_from
+                paid: list[Paid] = []
+                if look.answer.paid is not None:
+                    paid, cursor = cursor.advance(look.answer.paid)
+                seat.want = Wanted(cursor.read_from, look.answer.at)
                 mine = [row for row in paid if self.pay_system_id in (None, row.pay_system_id)]
                 for start in range(0, len(mine), MOST_IN_AN_EVENT):
                     yield self._event(portal, mine[start : start + MOST_IN_AN_EVENT])
                 yield None
                 state.reported(cursor, has_news=bool(paid))
                 wait = self.poll_interval
+
+    async def _bind(self, hook: Bitrix24Hook) -> None:
+        """Bind the offline events that are missing; without them, payments are read.
+
+        :raises Bitrix24Error: the portal could not be asked.
+        """
+        try:
+            bound = await hook.abind_paid_events(self.poll.kind)
+        except Bitrix24Error as error:
+            if not error.final:
+                raise
+            self.log.warning("Offline events are not bound, so payments are read: %s", error.reason)
+        else:
+            if bound:
+                self.log.info("Offline events bound: %s", ", ".join(bound))
 
     async def _first_cursor(self, hook: Bitrix24Hook, state: _State) -> Cursor:
         """Return the cursor of a trigger that runs for the first time; it is stored at once."""
@@ -176,6 +172,8 @@ class PaymentPaidTrigger(PaidEventTrigger):
     :param pay_system_id: only payments with this pay system.
     :param since: report also what was paid since then, when the trigger runs for the first time: ISO 8601 with a time
         zone.
+    :param bind_events: bind the offline events that the connection's application has not got, so that it is they that
+        are asked for instead of payments. Events that are bound already are used in any case.
     """
 
     poll = PaidPaymentsPoll
@@ -201,6 +199,8 @@ class InvoicePaidTrigger(PaidEventTrigger):
     :param pay_system_id: only invoices with this pay system.
     :param since: report also what was paid since then, when the trigger runs for the first time: ISO 8601 with a time
         zone.
+    :param bind_events: bind the offline events that the connection's application has not got, so that it is they that
+        are asked for instead of invoices. Events that are bound already are used in any case.
     """
 
     poll = PaidInvoicesPoll

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_bitrix24.api.io import Unknown
 from airflow_provider_bitrix24.api.methods import METHODS
-from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24NoAnswer
+from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24NoAnswer, Bitrix24OutcomeUnknown
 from tests.api.scripted import Play, client, json_response, play
 
 SHAPES = {row.name: row.rows for row in METHODS.values() if row.rows is not None}
@@ -118,6 +119,12 @@ def test_other_methods_are_read_by_the_offset_that_the_reply_names(method: str) 
     last = offsets(method, None, {"result": rows[:20], "total": 70}, after=50)
     assert last.requests[0].params == {"start": 50}
     assert (len(last.value.rows), last.value.after) == (20, None)
+
+
+def test_the_call_of_an_unknown_method_is_repeated_only_if_its_name_says_that_it_reads() -> None:
+    lost, found = Unknown("the connection was closed"), json_response({"result": []})
+    assert play(client().page("crm.lead.list"), lost, found).value.rows == []
+    assert isinstance(play(client().page("crm.lead.delete", {"id": 1}), lost).error, Bitrix24OutcomeUnknown)
 
 
 @pytest.mark.parametrize(

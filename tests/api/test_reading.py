@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import re
 import tracemalloc
+from bisect import bisect_right
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
@@ -28,6 +29,8 @@ class Table:
         self.counts = counts
         self.most_commands = PAGE
         """More in a batch get no answer."""
+        self.until: int | None = None
+        """Upper bound of the request that is being answered."""
         self.hidden: set[int] = set()
         """Rows that are counted and never shown."""
         self.links = True
@@ -39,11 +42,12 @@ class Table:
         """Commands whose reference led nowhere."""
 
     def page(self, method: str, after: int, counted: bool) -> tuple[Any, dict[str, int]]:
-        left = [number for number in self.ids if number > after]
-        shown = [number for number in left[:PAGE] if number not in self.hidden]
+        begin = bisect_right(self.ids, after)
+        end = len(self.ids) if self.until is None else bisect_right(self.ids, self.until)
+        shown = [number for number in self.ids[begin : min(begin + PAGE, end)] if number not in self.hidden]
         field = "id" if method == PAYMENTS else "ID"
         rows = [{field: number if method == PAYMENTS else str(number)} for number in shown]
-        told = {"total": len(left)} if counted and self.counts else {}
+        told = {"total": end - begin} if counted and self.counts else {}
         return {"payments": rows} if method == PAYMENTS else rows, told
 
     def __call__(self, request: Request) -> Any:
@@ -252,3 +256,117 @@ def test_no_reply_stays_in_memory_until_the_next_collection_of_garbage() -> None
         tracemalloc.stop()
         gc.enable()
     assert kept - begin < 2_000_000
+
+
+# ------------------------------------------------------------------------------------------------------------- ranges
+
+
+class Split(Table):
+    """A portal that knows offsets and upper bounds, too."""
+
+    offsets = True
+
+    def __call__(self, request: Request) -> Any:
+        first = unquote(next(iter(request.params.get("cmd", {"": ""}).values())))
+        if request.method != "batch" or "start=-1" in first:
+            until = re.search(r"filter\[<=id\]=(\d+)", first)
+            self.until = int(until[1]) if until else None
+            return super().__call__(request)
+        self.requests.append(request)
+        results = {}
+        for key, command in request.params["cmd"].items():
+            asked = {unquote(name): values[0] for name, values in parse_qs(command.partition("?")[2]).items()}
+            begin = bisect_right(self.ids, int(asked["filter[>id]"])) + (int(asked["start"]) if self.offsets else 0)
+            results[key] = {"payments": [{"id": number} for number in self.ids[begin : begin + PAGE]]}
+        return json_response({"result": {"result": results, "result_error": [], "result_total": [], "result_next": []}})
+
+
+def read_split(table: Table, order: Any = iter) -> list[int]:
+    """Read a list in ranges, which come in an order of their own."""
+    reader = ListReader(PAYMENTS, None)
+    portal = client()
+    ids: list[int] = []
+    while not reader.done:
+        ids += [row["id"] for row in read_once(reader, portal, table)]
+        while parts := run(reader.split(portal), table):
+            found = {}
+            for part in order(parts):
+                found[part] = run(part.read_whole(portal), table)
+                reader.add(part)
+            ids += [row["id"] for part in parts for row in found[part]]
+    return ids
+
+
+def run(flow: Any, table: Table) -> Any:
+    answer: Any = None
+    while True:
+        try:
+            command = flow.send(answer)
+        except StopIteration as end:
+            return end.value
+        answer = table(command) if isinstance(command, Request) else None
+
+
+@pytest.mark.parametrize("order", [iter, reversed])
+@pytest.mark.parametrize("rows", [10_049, 10_050, 10_051, 12_600, 20_000])
+def test_ranges_hold_every_row_once(rows: int, order: Any) -> None:
+    table = Split(rows)
+    assert read_split(table, order) == table.ids
+
+
+def test_a_hundred_thousand_rows_take_42_requests() -> None:
+    table = Split(100_000)
+    assert len(read_split(table)) == 100_000
+    assert len(table.requests) == 42
+
+
+def test_a_short_list_is_not_split() -> None:
+    table = Split(10_000)
+    assert read_split(table) == table.ids
+    assert len(table.requests) == 5
+
+
+def test_more_than_fifty_ranges_are_split_in_two_steps() -> None:
+    table = Split(140_000)
+    assert read_split(table) == table.ids
+    assert len(table.requests) == 1 + 2 + 50 + 5 + 1
+
+
+def test_a_portal_that_ignores_offsets_is_read_in_a_row() -> None:
+    table = Split(15_000)
+    table.offsets = False
+    assert read_split(table) == table.ids
+    assert len(table.requests) < 12
+
+
+def test_rows_that_come_and_go_while_ranges_are_read() -> None:
+    table = Split(12_000)
+
+    def change(parts: Any) -> Any:
+        for number, part in enumerate(parts):
+            if number == 1:
+                table.ids.remove(9_000)
+                table.ids += [9_001, 9_002, table.ids[-1] + 3]
+                table.ids.sort()
+            yield part
+
+    read = read_split(table, change)
+    assert read == table.ids
+
+
+def test_ranges_that_show_less_than_is_counted_are_an_error() -> None:
+    table = Split(12_000)
+    table.hidden = set(table.ids[6_000:6_001])
+    with pytest.raises(Bitrix24NoAnswer):
+        read_split(table)
+
+
+def test_a_portal_that_cannot_reply_with_many_pages_is_asked_for_fewer_in_all_ranges() -> None:
+    table = Split(15_000)
+
+    def shrink(parts: Any) -> Any:
+        table.most_commands = 20
+        yield from parts
+
+    assert read_split(table, shrink) == table.ids
+    assert not any(len(request.params["cmd"]) > 12 for request in table.requests[-20:])

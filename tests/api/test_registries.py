@@ -11,8 +11,8 @@ from airflow_provider_bitrix24.sandbox.portal import registry
 
 CLIENT = {name.lower(): row for name, row in METHODS.items()}
 SANDBOX = registry.METHODS
-NOT_IN_THE_SANDBOX = {"crm.invoice.status.get", "crm.invoice.status.list"}
-"""Their pages show no reply that the sandbox could give."""
+SPELLED_AS_DOCUMENTED = {"sale.paymentitembasket.getfields"}
+"""Names that the sandbox spells as Bitrix24's others; both read names in any case."""
 MAY_WRITE = {
     "batch": "its commands decide",
     "salescenter.payment.getpublicurl": "the portal may create a short link",
@@ -21,12 +21,12 @@ MAY_WRITE = {
 
 
 def test_the_sandbox_serves_the_methods_of_the_registry() -> None:
-    assert CLIENT.keys() - SANDBOX.keys() == NOT_IN_THE_SANDBOX
+    assert CLIENT.keys() - SANDBOX.keys() == set()
 
 
 @pytest.mark.parametrize("name", sorted(CLIENT.keys() & SANDBOX.keys()))
 def test_both_registries_say_the_same_of_a_method(name: str) -> None:
     client, sandbox = CLIENT[name], SANDBOX[name]
-    assert client.name == sandbox.name
+    assert client.name == sandbox.name or name in SPELLED_AS_DOCUMENTED
     assert (client.scope or registry.BASIC) == sandbox.scope
     assert (client.effect is not Effect.READ) == (sandbox.writes or name in MAY_WRITE)

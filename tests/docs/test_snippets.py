@@ -12,6 +12,7 @@ import pytest
 from airflow.sdk import DAG, BaseOperator
 
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
+from airflow_provider_bitrix24.operators.calls import Bitrix24CallOperator
 from airflow_provider_bitrix24.operators.payments import AddCrmPaymentOperator
 from airflow_provider_bitrix24.sensors.payments import CrmPaymentPaidSensor, InvoicePaidSensor
 
@@ -22,7 +23,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ELSEWHERE = {
     "hook.payments": "works in a running task only: tests/operators/test_task_payments.py",
-    "event_offline_get": "works for an application only: tests/hooks/test_rest.py",
+    "event_offline_get": "works for an application only: tests/hooks/test_documented_examples.py",
 }
 SNIPPETS = [
     pytest.param(code, id=f"{page.relative_to(DOCS).as_posix()}-{number}")
@@ -42,6 +43,7 @@ def test_the_code_of_a_page_runs(code: str, bitrix24_sandbox: Sandbox, monkeypat
         "hook": Bitrix24Hook(),
         "add_payment": SimpleNamespace(output={"payment_id": 1001}),
         "AddCrmPaymentOperator": AddCrmPaymentOperator,
+        "Bitrix24CallOperator": Bitrix24CallOperator,
         "CrmPaymentPaidSensor": CrmPaymentPaidSensor,
         "InvoicePaidSensor": InvoicePaidSensor,
     }

@@ -54,6 +54,7 @@ def said_well(text: str, extra: str, conn_id: str = "bitrix24_default") -> None:
     assert "old.bitrix24.ru" not in text
 
 
+@pytest.mark.needs_connection_errors
 def test_the_hook_refuses(extra: str) -> None:
     with pytest.raises(Bitrix24ConfigError) as caught:
         _ = Bitrix24Hook().portal
@@ -64,18 +65,21 @@ def test_the_hook_refuses(extra: str) -> None:
     said_well(str(caught.value), extra)
 
 
+@pytest.mark.needs_connection_errors
 def test_the_connection_test_refuses(extra: str) -> None:
     works, text = Bitrix24Hook().test_connection()
     assert not works
     said_well(text, extra)
 
 
+@pytest.mark.needs_connection_errors
 def test_the_sign_in_refuses(extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "server")
     assert main(["oauth", "--code", "c0d3"]) == 1
     said_well(capsys.readouterr().err, extra)
 
 
+@pytest.mark.needs_connection_errors
 def test_a_database_refuses(extra: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """With an extra that counts as empty, `sslmode` would be gone, and the password sent in the clear."""
     for conn_type, host in (("postgres", "127.0.0.1"), ("sqlite", str(tmp_path / "journal.db"))):
@@ -85,6 +89,7 @@ def test_a_database_refuses(extra: str, monkeypatch: pytest.MonkeyPatch, tmp_pat
         said_well(str(caught.value), extra, "journal")
 
 
+@pytest.mark.needs_connection_errors
 @pytest.mark.parametrize("extra", ["", " ", "\n", "{}", ' {"portal_id": ""} ', {}, {"portal_id": None}])
 def test_what_is_empty_is_not_given(extra: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CONNECTION, json.dumps({**FIELDS, "extra": extra}))
@@ -96,6 +101,7 @@ def test_what_is_empty_is_not_given(extra: Any, monkeypatch: pytest.MonkeyPatch)
     assert asyncio.run(Bitrix24Hook().aclient()).settings.portal == "127.0.0.1:1"
 
 
+@pytest.mark.needs_connection_errors
 @pytest.mark.parametrize(
     ("stored", "words"),
     [
@@ -128,6 +134,7 @@ def test_a_connection_that_cannot_be_parsed_exists(monkeypatch: pytest.MonkeyPat
         assert "12345678" not in text
 
 
+@pytest.mark.needs_connection_errors
 def test_a_connection_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AIRFLOW_CONN_NOWHERE", raising=False)
     with pytest.raises(Bitrix24ConnectionNotFound, match=r"'nowhere' \(bitrix24_conn_id\) was not found"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,7 +22,8 @@ from airflow_provider_bitrix24.exceptions import (
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from tests.api.test_calls import sample
 from tests.drivers.raw_server import SECRET, http_response
-from tests.sandbox.test_documented_examples import EXAMPLES, KNOWN, REQUESTS, world
+from tests.sandbox.test_documented_examples import EXAMPLES
+from tests.tools.documented_calls import IGNORED, arguments, request_of, row_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,29 +32,6 @@ if TYPE_CHECKING:
     from tests.drivers.raw_server import Peer, RawServer, Script
 
     Serve = Callable[[Script], RawServer]
-
-IGNORED: dict[str, dict[str, Any]] = {
-    "sale.payment.list": {"filter": {"<id": 10, "paid": "N"}, "order": {"id": "desc"}},
-    "crm.invoice.list": {"order": {"DATE_INSERT": "ASC"}, "filter": {">PRICE": 100}, "select": ["ID", "CURRENCY"]},
-}
-"""Documented requests that hold names which the method has not: ``payed``, ``personTypeId``, ``CURRENCY_ID``."""
-TEXTS: dict[str, dict[str, Any]] = {
-    "event.offline.error": {"process_id": "yh3gu929sf0d32lsfysqas2y1hlpp09q", "message_id": ["2"]},
-}
-"""Documented requests with a number where a text is meant."""
-DOCUMENTED = [method for method in EXAMPLES if method.lower() in METHODS]
-SERVED = [method for method in KNOWN if method in DOCUMENTED and method != "app.info"]
-
-
-def request_of(method: str) -> dict[str, Any]:
-    request = IGNORED.get(method) or TEXTS.get(method) or REQUESTS.get(method) or EXAMPLES[method]["request"] or {}
-    return {name: value for name, value in request.items() if name != "auth"}
-
-
-def arguments(row: Method, request: dict[str, Any]) -> dict[str, Any]:
-    """The documented parameters as Python arguments."""
-    names = {param.wire.lower(): param.python for param in row.params}
-    return {names[name.lower()]: value for name, value in request.items()}
 
 
 def lower(params: dict[str, Any]) -> dict[str, Any]:
@@ -86,30 +63,12 @@ def sent(server: RawServer) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
-@pytest.mark.bitrix24_sandbox(dialect="docs", operating_limit=480)
-@pytest.mark.parametrize("method", SERVED)
-def test_documented_request_against_the_sandbox(method: str, bitrix24_sandbox: Any) -> None:
-    world(lambda **_options: SimpleNamespace(portal=bitrix24_sandbox.portal))
-    row, request = METHODS[method.lower()], request_of(method)
-    hook = Bitrix24Hook()
-    if method == "crm.orderentity.add":  # the documented binding is there already
-        hook.call("crm.orderentity.deleteByFilter", request)
-    result = getattr(hook.rest, row.python)(**arguments(row, request))
-    asked = bitrix24_sandbox.requests[-1]
-    assert (asked["method"], asked["status"], asked["error"]) == (row.name, 200, None)
-    assert lower(asked["params"]) == lower(request)
-    if row.returns == "models":
-        assert {type(one).__name__ for one in result} == {row.model}
-    elif row.returns != "raw":
-        assert type(result).__name__ == {"model": row.model, "id": "int", "true": "bool"}[row.returns]
-
-
 @pytest.mark.parametrize("twin", [False, True])
-@pytest.mark.parametrize("method", DOCUMENTED)
+@pytest.mark.parametrize("method", EXAMPLES)
 def test_documented_request_and_reply_on_the_wire(
     method: str, twin: bool, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row, request, successes = METHODS[method.lower()], request_of(method), EXAMPLES[method]["success"]
+    row, request, successes = row_of(method), request_of(method), EXAMPLES[method]["success"]
     if not successes:  # of legacy invoices, the documentation shows no replies
         invoice = {"ID": request.get("id", 2), "ACCOUNT_NUMBER": "2", "PAYED": "N", "PRICE": "1.00", "CURRENCY": "EUR"}
         successes = [{"result": invoice if row.returns == "model" else True}]

@@ -17,6 +17,8 @@ from airflow_provider_bitrix24.exceptions import (
 )
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 
+pytestmark = pytest.mark.libraries
+
 ADD = "crm.item.payment.add"
 Unknown = Bitrix24OutcomeUnknown
 

@@ -75,6 +75,7 @@ CALLS: dict[str, Callable[[Bitrix24Hook], Any]] = {
 }
 
 
+@pytest.mark.libraries
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("fault", FAULTS, ids=[f"{kind} {number}" for number, (kind, _) in enumerate(FAULTS)])
 def test_blocking_calls(
@@ -102,6 +103,7 @@ def test_blocking_calls(
     assert "urllib3" in {record.name.partition(".")[0] for record in everything_logged.records}  # it does listen
 
 
+@pytest.mark.libraries
 @pytest.mark.parametrize("fault", FAULTS, ids=[f"{kind} {number}" for number, (kind, _) in enumerate(FAULTS)])
 async def test_async_calls(
     bitrix24_sandbox: Any,

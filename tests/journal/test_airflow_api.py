@@ -20,6 +20,8 @@ from airflow_provider_bitrix24.journal.terminal import TaskName
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.libraries
+
 TASK = TaskName("my_dag", "manual__1", "pay")
 ENTRY = Record(
     key="acme:order 17",

@@ -22,6 +22,8 @@ from tests.journal.one_key import Claimed, OneKey
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+pytestmark = pytest.mark.libraries
+
 PORTAL = "acme.bitrix24.com"
 
 

@@ -16,6 +16,8 @@ from airflow_provider_bitrix24.journal import NullJournal
 from airflow_provider_bitrix24.journal.task_state import DECISIONS, DOCUMENT, TaskStateJournal
 from tests.journal.one_key import OneKey
 
+pytestmark = pytest.mark.needs_task_state
+
 PORTAL = "acme.bitrix24.com"
 
 

@@ -9,6 +9,8 @@ import pytest
 from airflow_provider_bitrix24.journal import NullJournal
 from airflow_provider_bitrix24.journal.terminal import InDatabase, TaskName
 
+pytestmark = pytest.mark.libraries
+
 KEYS = ["acme.bitrix24.com:key:order-17", "acme:key:it's 5 $HOME; rm -rf", 'acme:key:"`!`"', "acme:key:日本"]
 
 

@@ -11,9 +11,12 @@ from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 from airflow.sdk import DAG
 
 from airflow_provider_bitrix24.operators.calls import GetPaymentLinkOperator
+from airflow_provider_bitrix24.operators.payment_lists import PayCrmPaymentsOperator, PayInvoicesOperator
 from airflow_provider_bitrix24.operators.payments import PayCrmPaymentOperator, PayInvoiceOperator
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conftest import Task
 
 EACH = pytest.mark.parametrize("kind", ["invoice", "payment", "link"])
@@ -89,7 +92,7 @@ def test_a_number_of_several_is_refused_with_their_ids(portal: Any, task: Task, 
     else:
         rows, ids = portal.portal.state.payments, "1001, 1002"
         rows[1001].account_number = rows[1002].account_number = "N-1"
-    with pytest.raises(AirflowFailException, match=rf"account_number 'N-1' is that of 2 .*: {ids}\. Nothing was sent"):
+    with pytest.raises(AirflowFailException, match=rf"account_number 'N-1' is that of 2 .*: {ids}\."):
         operator(kind, account_number="N-1").execute(task.context)
     assert writes(portal) == []
 
@@ -179,3 +182,81 @@ def test_a_mapped_task_is_told_when_it_runs(portal: Any, task: Task, expanded: A
     with pytest.raises(AirflowFailException, match=words):
         mapped.unmap(expanded).execute(task.context)
     assert writes(portal) == []
+
+
+# -- in the rows of a list
+
+LISTS = pytest.mark.parametrize("kind", ["invoices", "payments"])
+FINDS = {"invoices": "crm.invoice.list", "payments": "sale.payment.list"}
+OF_AN_ITEM = {"invoices": "invoice_id", "payments": "payment_id"}
+
+
+def list_operator(kind: str, rows: Any) -> Any:
+    if kind == "invoices":
+        return PayInvoicesOperator(task_id="pay", invoices=rows, pay_system_id=31)
+    return PayCrmPaymentsOperator(task_id="pay", payments=rows, allow_zero=True)
+
+
+def numbered(portal: Any, kind: str, count: int) -> list[int]:
+    """Objects with the account numbers N-0, N-1, ..., and their ids."""
+    inside, ids = portal.portal, []
+    for index in range(count):
+        if kind == "invoices":
+            ids.append(inside.create("invoice", {"price": "10.00"}))
+            inside.state.invoices[ids[-1]].account_number = f"N-{index}"
+        else:
+            ids.append(portal.act.add_payment(2, inside.create("deal", {"title": "Deal"})))
+            inside.state.payments[ids[-1]].account_number = f"N-{index}"
+    portal.portal.ledger.clear()
+    return ids
+
+
+@LISTS
+def test_rows_are_named_by_number_and_by_id(portal: Any, task: Task, kind: str, tmp_path: Path) -> None:
+    ids = numbered(portal, kind, 4)
+    file = tmp_path / "items.csv"
+    file.write_text(f"account_number,{OF_AN_ITEM[kind]}\nN-0,\n,{ids[1]}\n N-2 ,\nN-3,\n")
+    summary = list_operator(kind, str(file)).execute(task.context)
+    assert [receipt[OF_AN_ITEM[kind]] for receipt in summary["receipts"]] == ids
+    assert methods(portal)[0] == FINDS[kind]
+    assert methods(portal).count(FINDS[kind]) == 1
+    assert len(writes(portal)) == 4
+
+
+@LISTS
+def test_a_thousand_numbers_are_looked_up_by_one_request(portal: Any, task: Task, kind: str) -> None:
+    numbers = [f"N-{index}" for index in range(1000)]
+    ids = numbered(portal, kind, 1000)
+    items = list_operator(kind, [{"account_number": number} for number in numbers]).checked_items(task.context)
+    assert [getattr(item.operation, OF_AN_ITEM[kind]) for item in items] == ids
+    assert methods(portal) == ["batch"]
+
+
+@LISTS
+def test_numbers_that_nothing_or_several_have_are_told_by_row(portal: Any, task: Task, kind: str) -> None:
+    ids = numbered(portal, kind, 3)
+    books = portal.portal.state.invoices if kind == "invoices" else portal.portal.state.payments
+    books[ids[1]].account_number = "N-2"
+    rows = [{"account_number": number} for number in ("N-0", "N-2", "X-9")]
+    words = rf"\[1\]: account_number 'N-2' is that of 2 .*: {ids[1]}, {ids[2]}\..*\[2\]: no .* 'X-9'.*Nothing was sent"
+    with pytest.raises(AirflowFailException, match=words) as caught:
+        list_operator(kind, rows).execute(task.context)
+    assert "[0]" not in str(caught.value)
+    assert (methods(portal), writes(portal)) == ([FINDS[kind]], [])
+
+
+@LISTS
+def test_a_number_and_the_id_of_the_same_are_duplicates(portal: Any, task: Task, kind: str) -> None:
+    (number,) = numbered(portal, kind, 1)
+    with pytest.raises(AirflowFailException, match=rf"\[0\] and {kind}\[1\] both name .* {number}"):
+        list_operator(kind, [{"account_number": "N-0"}, number]).execute(task.context)
+    assert writes(portal) == []
+
+
+@LISTS
+@pytest.mark.parametrize("wrong", [{}, {"account_number": "N-0", "id": 2}, {"account_number": 12}, {"id": "x"}])
+def test_all_rows_are_checked_before_a_number_is_looked_up(portal: Any, task: Task, kind: str, wrong: Any) -> None:
+    row = {OF_AN_ITEM[kind] if name == "id" else name: value for name, value in wrong.items()}
+    with pytest.raises(AirflowFailException, match=rf"{kind}\[1\]: .*{OF_AN_ITEM[kind]}|{kind}\[1\]: account_number"):
+        list_operator(kind, [{"account_number": "N-0"}, row]).execute(task.context)
+    assert methods(portal) == []

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from conftest import Task
 
-pytestmark = pytest.mark.airflow
+pytestmark = [pytest.mark.slow, pytest.mark.needs_task_state]
 
 HERE = Path(__file__).resolve().parent
 ADD, INVOICE, MARK = "crm.item.payment.add", "sale.paysystem.pay.invoice", "crm.item.payment.pay"

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
 from airflow_provider_bitrix24 import exceptions
 from airflow_provider_bitrix24.exceptions import Bitrix24Error
@@ -22,6 +23,8 @@ from airflow_provider_bitrix24.sandbox.server import SandboxServer
 from tests.tools.local_airflow import PATIENT
 
 HERE = Path(__file__).resolve().parent
+
+needs_callbacks = pytest.mark.skipif(not AIRFLOW_V_3_3_PLUS, reason="dag.test() runs no callbacks before Airflow 3.3")
 
 EXAMPLES: list[Bitrix24Error] = [
     exceptions.Bitrix24ConfigError("wrong"),
@@ -153,7 +156,8 @@ def seen(tmp_path_factory: pytest.TempPathFactory, short_waits: dict[str, Any]) 
 DAGS = ["refused", "misspelled", "ambiguous"]
 
 
-@pytest.mark.airflow
+@pytest.mark.slow
+@needs_callbacks
 @pytest.mark.parametrize(
     ("dag_id", "kind", "code", "sent", "candidates"),
     [
@@ -172,7 +176,8 @@ def test_a_callback_is_given_our_error(
     assert error["words"] in seen["printed"].replace("\\'", "'")
 
 
-@pytest.mark.airflow
+@pytest.mark.slow
+@needs_callbacks
 def test_the_example_of_the_docs_tells_people(seen: dict[str, Any]) -> None:
     assert "Finance decides: which of the payments 1033 is that of pay?" in seen["printed"]
     assert "payment.refused (something was sent: no): PaymentRefused: " in seen["printed"]

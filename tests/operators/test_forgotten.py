@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_bitrix24.sandbox.portal import Portal
 
+pytestmark = pytest.mark.needs_task_state
+
 SWITCH = "AIRFLOW_VAR_BITRIX24_PAYMENTS_STOPPED_BITRIX24_DEFAULT"
 LOST = r"PaymentAmbiguous: The journal has lost what earlier attempts of dag:finance:run:manual__1:task:pay.* MAY be on"
 
@@ -333,7 +335,7 @@ def test_a_first_attempt_that_could_not_reach_the_database_has_sent_nothing(
 def test_what_was_stopped_begins_when_it_is_cleared(
     portal: Any, task: Task, journal: Path, operation: str, state: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The database knows that nothing was sent, whatever becomes of the task state."""
+    """The database knows that nothing was sent, with and without the task state."""
     if state:
         task.context["task_state_store"] = task.store
     else:

@@ -23,7 +23,7 @@ from tests.tools.printed import printed_json
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.airflow
+pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).resolve().parent
 DAGS = [

@@ -25,6 +25,8 @@ from tests.operators.test_operators import (
 if TYPE_CHECKING:
     from conftest import Task
 
+pytestmark = pytest.mark.needs_task_state
+
 
 @MARKS
 @pytest.mark.parametrize("if_paid", ["skip", "fail"])

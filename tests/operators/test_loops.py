@@ -52,6 +52,7 @@ def test_a_mapped_task_that_is_in_no_loop_keeps_its_identity(task: Task) -> None
     assert identity(task.context) == "dag:finance:run:manual__1:task:pay:map_index:2"
 
 
+@pytest.mark.needs_task_state
 def test_an_iteration_that_is_repeated_has_no_notes_in_the_task_state(portal: Any, task: Task) -> None:
     """Airflow repeats it as a new task instance, with an empty state, as if it were the first attempt."""
     task.context["task_state_store"] = task.store
@@ -70,7 +71,7 @@ def test_the_command_names_the_iteration() -> None:
     assert str(name) == "DAG d, run r, task group.t, region 0196-region, index 2"
 
 
-@pytest.mark.airflow
+@pytest.mark.slow
 def test_every_iteration_adds_one_payment_and_clearing_adds_none(tmp_path: Path, short_waits: dict[str, Any]) -> None:
     if not AIRFLOW_V_3_4_PLUS:
         assert not hasattr(airflow.sdk, "LoopDecision")

@@ -95,6 +95,7 @@ def test_an_empty_argument_does_not_take_the_journal_away(portal: Any, task: Tas
     assert "journal_conn_id must be the id of an Airflow connection, or 'task_state'" in said
 
 
+@pytest.mark.needs_connection_errors
 def test_a_configured_connection_that_is_not_there_is_named_by_its_option(
     portal: Any, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:

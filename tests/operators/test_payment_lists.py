@@ -506,3 +506,42 @@ def test_under_faults_nothing_is_doubled_lost_or_falsely_reported(
     assert left == set(ids) - reported
     assert len(left) <= 6
     assert all(failure["status"] == "unknown" for failure in summary["failures"])
+
+
+# ------------------------------------------------------------------------------------------------------------- assets
+
+
+def test_one_asset_event_has_the_counts_of_the_whole_list(portal: Any, task: Task) -> None:
+    from airflow.sdk import Asset, AssetAlias
+    from airflow.sdk.execution_time.context import OutletEventAccessors
+
+    invoices, paid = Asset("bitrix24://acme.bitrix24.com/invoices"), AssetAlias("paid")
+    task.context["outlet_events"] = OutletEventAccessors()
+    operator("invoices", [1, 2, 3], outlets=[invoices, paid]).execute(task.context)
+    wanted = {
+        "total": 3,
+        "succeeded": 3,
+        "already_paid": 1,
+        "failed": 0,
+        "statuses": {"already_paid": 1, "paid": 2},
+        "amounts": {"EUR": "1749.90"},
+    }
+    assert task.context["outlet_events"][invoices].extra == wanted
+    (event,) = task.context["outlet_events"][paid].asset_alias_events
+    assert event.dest_asset_key.uri == f"bitrix24://{Bitrix24Hook().portal}/invoices"
+    assert event.extra == wanted
+
+
+def test_a_portal_that_is_no_address_costs_the_counts_and_not_the_task(
+    portal: Any, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk import AssetAlias
+    from airflow.sdk.execution_time.context import OutletEventAccessors
+
+    connection = json.loads(portal.connection)
+    connection["extra"] |= {"portal_id": "our_portal"}
+    monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", json.dumps(connection))
+    paid = AssetAlias("paid")
+    task.context["outlet_events"] = OutletEventAccessors()
+    assert operator("invoices", [2], outlets=[paid]).execute(task.context)["succeeded"] == 1
+    assert task.context["outlet_events"][paid].asset_alias_events == []

@@ -1,4 +1,4 @@
-"""What becomes of an answer. The asking itself is in `test_asking.py`, with a real Airflow."""
+"""How a person's answer is carried out. The asking itself is in `test_asking.py`, with a real Airflow."""
 
 from __future__ import annotations
 

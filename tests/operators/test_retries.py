@@ -7,7 +7,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_4_PLUS
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS, AIRFLOW_V_3_4_PLUS
+
+if not AIRFLOW_V_3_3_PLUS:
+    pytest.skip("retry policies are new in Airflow 3.3", allow_module_level=True)
+
 from airflow.sdk import DAG, ExceptionRetryPolicy, RetryAction
 from airflow.sdk.exceptions import AirflowTaskTimeout
 

@@ -16,6 +16,8 @@ from airflow_provider_bitrix24.operators.send_once import NOTE
 if TYPE_CHECKING:
     from conftest import Task
 
+pytestmark = pytest.mark.needs_task_state
+
 ADD = {"method": "crm.deal.add", "parameters": {"fields": {"TITLE": "New"}}}
 
 

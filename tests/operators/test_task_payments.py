@@ -201,7 +201,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory, short_waits: dict[str, Any]) -
     return Ran(dags=printed_json(done.stdout), portal=portal, printed=done.stdout + done.stderr)
 
 
-@pytest.mark.airflow
+@pytest.mark.slow
 @pytest.mark.parametrize(("dag_id", "payment_id"), [("task_state", 1001), ("sql", 1004)])
 def test_a_payment_is_corrected_and_deleted(ran: Ran, dag_id: str, payment_id: int) -> None:
     if dag_id == "task_state" and not AIRFLOW_V_3_3_PLUS:
@@ -217,7 +217,7 @@ def test_a_payment_is_corrected_and_deleted(ran: Ran, dag_id: str, payment_id: i
     assert ran.events(payment_id=payment_id) == ["paid", "unpaid", "paid", "unpaid", "deleted"]
 
 
-@pytest.mark.airflow
+@pytest.mark.slow
 @pytest.mark.skipif(not AIRFLOW_V_3_3_PLUS, reason="needs the task state")
 def test_a_retry_of_a_task_function_finds_what_it_has_sent(ran: Ran) -> None:
     paid, deposit, rest = ran.result("taskflow", "work")
@@ -227,14 +227,14 @@ def test_a_retry_of_a_task_function_finds_what_it_has_sent(ran: Ran) -> None:
     assert [deposit["payment_id"], rest["payment_id"]] == [one for one in added if one is not None]
 
 
-@pytest.mark.airflow
+@pytest.mark.slow
 def test_a_task_function_with_a_database(ran: Ran) -> None:
     outcomes = ran.result("taskflow_sql", "work_with_database")
     assert outcomes[1] == "created"
     assert "one key stands for one operation" in outcomes[2]
 
 
-@pytest.mark.airflow
+@pytest.mark.slow
 def test_the_example_of_the_docs_adds_two_payments(ran: Ran) -> None:
     first, second = ran.result("example", "add_deposit_and_rest")
     assert [ran.events(payment_id=number) for number in (first, second)] == [["added"], ["added"]]

@@ -46,7 +46,7 @@ print(json.dumps([sorted(before), sorted(set(sys.modules) - before)]))
 """
 
 
-@pytest.mark.airflow
+@pytest.mark.slow
 @pytest.mark.parametrize("module", PUBLIC)
 def test_importing_loads_only_our_own_modules(module: str) -> None:
     done = subprocess.run([sys.executable, "-c", COUNT, module], capture_output=True, text=True, timeout=1800)
@@ -62,13 +62,13 @@ def test_importing_loads_only_our_own_modules(module: str) -> None:
         assert not set(LAZY) & set(added)
 
 
-@pytest.mark.airflow
+@pytest.mark.slow
 @pytest.mark.parametrize("module", LAZY)
 def test_what_must_not_be_loaded_exists(module: str) -> None:
     assert importlib.util.find_spec(module) is not None
 
 
-@pytest.mark.airflow
+@pytest.mark.slow
 def test_the_package_itself_is_nearly_empty() -> None:
     code = "import sys; old = set(sys.modules); import airflow_provider_bitrix24; print(sorted(set(sys.modules) - old))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=1800)

@@ -14,6 +14,8 @@ import pytest
 
 import airflow_provider_bitrix24
 
+pytestmark = pytest.mark.newest_only
+
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 PINS = ROOT / "requirements" / f"airflow-3.3-py{PYTHON}.txt"
@@ -67,7 +69,7 @@ def test_declares_its_entry_points(wheel: Path) -> None:
     assert "bitrix24-airflow = airflow_provider_bitrix24.__main__:console" in text
 
 
-@pytest.mark.airflow
+@pytest.mark.slow
 def test_adds_no_third_party_package_to_plain_airflow(wheel: Path, tmp_path: Path) -> None:
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"

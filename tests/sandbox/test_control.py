@@ -14,6 +14,8 @@ from airflow_provider_bitrix24.sandbox.server import SandboxServer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.libraries
+
 SECRET = "abc123secret"
 
 

@@ -19,15 +19,16 @@ class Caller:
 
     def __init__(self, rest: Any, user_id: int) -> None:
         self.portal = rest.portal
-        application = self.portal.add_application("local.app", "s3cr3t")
-        self.token = self.portal.grant(application, user_id).access_token
+        self.application = self.portal.add_application("local.app", "s3cr3t")
+        self.pair = self.portal.grant(self.application, user_id)
+        self.token = self.pair.access_token
         state = self.portal.state
         handler = "https://www.my-domain.com/handler/"
         for number, event, auth_type in ((1, "ONCRMLEADADD", 15), (2, "ONCRMLEADUPDATE", 0)):
             state.event_handlers[number] = EventHandler(number, "local.app", event, handler, auth_type)
         lead = OfflineEvent(1, "local.app", "ONCRMLEADADD", 1_763_799_000.0, message_id="1", connector="BxTest")
         company = OfflineEvent(2, "local.app", "ONCRMCOMPANYADD", 1_763_799_000.0, message_id="2", process_id=PROCESS)
-        state.offline_events |= {1: lead, 2: company}
+        state.offline_events.update({1: lead, 2: company})
 
     def body(self, method: str, params: Any = None) -> dict[str, Any]:
         reply = self.portal.handle(method, params or {}, auth=Auth(), headers={"Authorization": f"Bearer {self.token}"})

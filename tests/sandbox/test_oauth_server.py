@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_bitrix24.sandbox.portal import TokenPair
 
+pytestmark = pytest.mark.libraries
+
 TIMEOUT = 30  # seconds; a safety net, never what a test measures
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_bitrix24.sandbox.pytest_plugin import Sandbox
 
+pytestmark = pytest.mark.libraries
+
 PLUGIN = "airflow_provider_bitrix24.sandbox.pytest_plugin"
 TIMEOUT = 60  # seconds; a safety net, never what a test measures
 

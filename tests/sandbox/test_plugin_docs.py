@@ -14,7 +14,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "guides" / "test-your-dags.md"
 PLUGIN = "airflow_provider_bitrix24.sandbox.pytest_plugin"
 
 
-@pytest.mark.airflow
+@pytest.mark.slow
 def test_example_of_the_docs(tmp_path: Path) -> None:
     blocks = re.findall(r"```\{code-block\} python\n:caption: (\S+)\n\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
     assert [name for name, _ in blocks] == ["dags/pay_one_invoice.py", "tests/test_pay_one_invoice.py"]

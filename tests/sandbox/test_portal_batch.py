@@ -1,4 +1,4 @@
-"""batch: order, halt, limits, references and what becomes of the broken ones."""
+"""batch: order, halt, limits, references and how broken ones are treated."""
 
 from __future__ import annotations
 

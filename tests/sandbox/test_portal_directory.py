@@ -63,6 +63,21 @@ def test_statuses(rest: Any) -> None:
     assert rest.as_user(7, *rights).body("crm.status.list")["error_description"] == "Access denied."
 
 
+def test_statuses_of_legacy_invoices(rest: Any) -> None:
+    body = rest.body("crm.invoice.status.list")
+    assert [row["STATUS_ID"] for row in body["result"]] == ["N", "S", "A", "P", "D"]
+    assert body["total"] == 5
+    rows = rest("crm.invoice.status.list", filter={"NAME": "Paid"}, order={"SORT": "DESC"}, select=["STATUS_ID"])
+    assert rows == [{"STATUS_ID": "P"}]
+    number = body["result"][3]["ID"]
+    found = rest("crm.invoice.status.get", id=number)
+    assert found == body["result"][3]
+    assert set(found) == set(rest("crm.invoice.status.fields"))
+    for wrong, text in ((None, "ID is not defined or invalid."), (1, "Not found.")):
+        assert rest.body("crm.invoice.status.get", id=wrong)["error_description"] == text
+    assert rest.as_user(7, "invoice.read")("crm.invoice.status.list") == body["result"]  # for everybody
+
+
 def test_users(rest: Any) -> None:
     assert rest.error("user.get") == "insufficient_scope"
     for scope in ("user", "user_brief", "user_basic"):

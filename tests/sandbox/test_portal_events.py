@@ -66,6 +66,16 @@ def test_payments_fill_the_queue(rest: Any, make_app: Any) -> None:
     assert app.queue()[2:] == [("ONPAYMENTENTITYSAVED", 1001), ("ONSALEORDERSAVED", 1), ("ONPAYMENTDELETED", number)]
 
 
+def test_orders_are_saved_with_their_payments(rest: Any, make_app: Any) -> None:
+    app = make_app()
+    app.offline("OnSaleOrderSaved", "OnOrderEntitySaved")
+    rest("sale.payment.update", id=1001, fields={"paySystemId": 6, "comments": "by bank"})
+    rest("sale.order.update", id=2, fields={"comments": "later"})
+    found = {row["EVENT_NAME"]: row["EVENT_DATA"]["FIELDS"] for row in app("event.offline.list")}
+    assert found == {"ONORDERENTITYSAVED": {"ID": 2}, "ONSALEORDERSAVED": {"ID": 2, "XML_ID": "", "ACTION": "save"}}
+    assert len(app.queue()) == 4
+
+
 def test_a_repeat_renews_the_time(rest: Any, make_app: Any) -> None:
     app = make_app()
     app.offline("OnPaymentEntitySaved")
@@ -109,6 +119,11 @@ def test_deals_and_smart_invoices(rest: Any, make_app: Any) -> None:
     rest("crm.item.update", entityTypeId=2, id=deal, fields={"title": "Other"})
     rest("crm.item.update", entityTypeId=31, id=101, fields={"title": "Other"})
     assert app.queue() == [("ONCRMDEALADD", deal), ("ONCRMDEALUPDATE", deal), ("ONCRMDYNAMICITEMUPDATE", 101)]
+    app.offline("OnCrmDynamicItemUpdate_31")
+    rest("crm.item.update", entityTypeId=31, id=102, fields={"title": "Other"})
+    assert ("ONCRMDYNAMICITEMUPDATE_31", 102) in app.queue()[3:]
+    app("event.offline.get", filter={"=EVENT_NAME": "ONCRMDYNAMICITEMUPDATE_31"})
+    app("event.offline.get", filter={">ID": "3"})
     assert app("event.offline.list")[-1]["EVENT_DATA"]["FIELDS"]["ENTITY_TYPE_ID"] == 31
     app.offline("OnCrmDealDelete")
     rest("crm.deal.delete", id=deal)

@@ -20,6 +20,8 @@ from airflow_provider_bitrix24.sandbox.server import SandboxServer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.libraries
+
 SECRET = "abc123secret"
 TIMEOUT = 30  # seconds; a safety net, never what a test measures
 

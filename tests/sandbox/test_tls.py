@@ -15,6 +15,8 @@ from airflow_provider_bitrix24.sandbox.tls import make_certificates
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.libraries
+
 
 def handshake(server: ssl.SSLContext, client: ssl.SSLContext, hostname: str) -> None:
     ours, theirs = socket.socketpair()

@@ -19,7 +19,7 @@ from tests.simulation.strikes import (
     Broken,
 )
 from tests.simulation.wire import digest
-from tests.simulation.world import OTHER, Outcome, Strand, Worker, World
+from tests.simulation.world import OTHER, REST_SYSTEM, Outcome, Strand, Worker, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -44,13 +44,17 @@ class Operation:
     fill: Mapping[int, int] | None = None
     inside: bool = False
     """Whether it writes in a batch."""
-    paid_before: bool = False
-    """Whether payment 1001 is paid before the task begins."""
+    prepare: Callable[[World], None] = lambda world: None
+    """What is done on the portal before the task begins."""
 
 
 def _add(**options: Any) -> Callable[[ScriptedPayments], Receipt]:
     arguments = {"entity_id": 1, "entity_type_id": 2, "key": KEY, "pay_system_id": None, "fill_products": False}
     return lambda payments: payments.add_crm_payment(**{**arguments, "if_unpaid_exists": "add", **options})
+
+
+def _paid(world: World) -> None:
+    world.portal.act.pay_payment(1001, by="person", user_id=OTHER)
 
 
 OPERATIONS: Final = {
@@ -76,7 +80,14 @@ OPERATIONS: Final = {
             "unpay_crm_payment",
             lambda payments: payments.unpay_crm_payment(payment_id=1001),
             lambda world: f"{world.name}:payment:1001:unpay",
-            paid_before=True,
+            prepare=_paid,
+        ),
+        Operation(
+            "pay system",
+            "pay_payment",
+            lambda payments: payments.pay_payment(payment_id=1001, pay_system_id=REST_SYSTEM),
+            lambda world: f"{world.name}:payment:1001:pay_system",
+            prepare=lambda world: world.use_rest_handler(1001),
         ),
         Operation(
             "delete",
@@ -144,8 +155,7 @@ def tell(case: Case, database: VirtualDatabase | None) -> Told:
     """
     world = World(case.journal, database)
     judge = Judge(world, case.operation.key(world), case.operation.operation)
-    if case.operation.paid_before:
-        world.portal.act.pay_payment(1001, by="person", user_id=OTHER)
+    case.operation.prepare(world)
     director = Strikes(case.strikes)
     world.director = director
     run = Run(world, case.operation, judge, any(strike in FREEZES for strike in case.strikes.values()))

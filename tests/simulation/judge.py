@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 MARKED = {
     "pay_invoice": ("invoice_paid", "invoice_id"),
     "pay_crm_payment": ("payment_paid", "payment_id"),
+    "pay_payment": ("payment_paid", "payment_id"),
     "unpay_crm_payment": ("payment_unpaid", "payment_id"),
     "delete_crm_payment": ("payment_deleted", "payment_id"),
 }

@@ -18,7 +18,7 @@ from airflow_provider_bitrix24.exceptions import PaymentAmbiguous
 from tests.simulation.campaign import RETRIES
 from tests.simulation.judge import Judge
 from tests.simulation.strikes import DEATHS, JOURNAL_STRIKES, PEOPLE, READ_STRIKES, SEND_STRIKES, SLOWNESS, Broken
-from tests.simulation.world import Outcome, Strand, Worker, World
+from tests.simulation.world import REST_SYSTEM, Outcome, Strand, Worker, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,7 +104,7 @@ def _add(key: str, **options: Any) -> Callable[[ScriptedPayments, Decision | Non
 
 
 class Portal(RuleBasedStateMachine):
-    """Six tasks at one portal; which keys they share depends on the journal."""
+    """Eight tasks at one portal; which keys they share depends on the journal."""
 
     journal: ClassVar[str] = "sql"
     database: ClassVar[VirtualDatabase]
@@ -115,6 +115,7 @@ class Portal(RuleBasedStateMachine):
     def open(self, dialect: str) -> None:
         """A fresh portal."""
         self.world = World(self.journal, self.database, dialect=dialect)
+        self.world.use_rest_handler(1003)
         self.conductor = Conductor()
         self.world.director = self.conductor
         self.zombies: list[Running] = []
@@ -127,7 +128,8 @@ class Portal(RuleBasedStateMachine):
             Job("d", "key-3", "add_crm_payment", _add("key-3", fill_products=True), fill={1: 2, 2: 1}),
             Job("e", f"{name}:invoice:2", "pay_invoice", _pay_invoice),
             Job("f", f"{name}:invoice:2", "pay_invoice", _pay_invoice),
-            Job("g", f"{name}:payment:1001", "pay_crm_payment", _pay_payment),
+            Job("g", f"{name}:payment:1001", "pay_crm_payment", _pay_crm_payment),
+            Job("h", f"{name}:payment:1003:pay_system", "pay_payment", _pay_payment),
         ]
         self.judges = {job.key: Judge(self.world, job.key, job.operation) for job in self.jobs}
 
@@ -138,14 +140,14 @@ class Portal(RuleBasedStateMachine):
 
     # -- what may happen
 
-    @rule(which=st.integers(0, 6), clock=st.sampled_from([0.0, 0.0, 0.0, -3.0, 4.0, -30.0]))
+    @rule(which=st.integers(0, 7), clock=st.sampled_from([0.0, 0.0, 0.0, -3.0, 4.0, -30.0]))
     def begin(self, which: int, clock: float) -> None:
         """Airflow starts an attempt of a task at which nobody is at work."""
         if self.jobs[which].running is None:
             self._begin(self.jobs[which], clock, None)
 
     @precondition(lambda self: any(job.running for job in self.jobs))
-    @rule(which=st.integers(0, 6))
+    @rule(which=st.integers(0, 7))
     def take_for_dead(self, which: int) -> None:
         """Airflow hears nothing of an attempt and starts another one; the first one is a zombie from now on."""
         job = [job for job in self.jobs if job.running][which % sum(job.running is not None for job in self.jobs)]
@@ -153,7 +155,7 @@ class Portal(RuleBasedStateMachine):
         self.zombies.append(job.running)
         self._begin(job, 0.0, None)
 
-    @rule(which=st.integers(0, 6), effects=st.sampled_from([1, 2, 3, 4, 5, 6, 20]))
+    @rule(which=st.integers(0, 7), effects=st.sampled_from([1, 2, 3, 4, 5, 6, 20]))
     def go_on(self, which: int, effects: int) -> None:
         """Somebody who is at work does some of it."""
         for _ in range(effects):
@@ -161,7 +163,7 @@ class Portal(RuleBasedStateMachine):
                 return
             self._step(self.attempts[which % len(self.attempts)])
 
-    @rule(which=st.integers(0, 6), strike=st.integers(0, 60))
+    @rule(which=st.integers(0, 7), strike=st.integers(0, 60))
     def strike(self, which: int, strike: int) -> None:
         """Trouble strikes the next effect of somebody."""
         if self.attempts:
@@ -181,7 +183,7 @@ class Portal(RuleBasedStateMachine):
         self.world.advance(seconds)
 
     @precondition(lambda self: any(_asked(job) for job in self.jobs))
-    @rule(which=st.integers(0, 6), again=st.booleans())
+    @rule(which=st.integers(0, 7), again=st.booleans())
     def decide(self, which: int, again: bool) -> None:
         """A person decides what a task could not; they know which payment it was, or that there is none."""
         asked = [job for job in self.jobs if _asked(job) and job.running is None]
@@ -273,5 +275,9 @@ def _pay_invoice(payments: ScriptedPayments, decision: Decision | None) -> Recei
     return payments.pay_invoice(invoice_id=2, pay_system_id=31, decision=decision)
 
 
-def _pay_payment(payments: ScriptedPayments, decision: Decision | None) -> Receipt:
+def _pay_crm_payment(payments: ScriptedPayments, decision: Decision | None) -> Receipt:
     return payments.pay_crm_payment(payment_id=1001, decision=decision)
+
+
+def _pay_payment(payments: ScriptedPayments, decision: Decision | None) -> Receipt:
+    return payments.pay_payment(payment_id=1003, pay_system_id=REST_SYSTEM, decision=decision)

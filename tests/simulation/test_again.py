@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_bitrix24.exceptions import PaymentInProgress, PaymentNotApplied
 from tests.simulation.stories import Script, entry_of
-from tests.simulation.world import World
+from tests.simulation.world import REST_SYSTEM, World
 
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.at_most_once.receipt import Receipt
@@ -21,6 +21,10 @@ ACROSS_TASKS = pytest.mark.parametrize("journal", ["sql", "sql and task state"])
 
 def pay(payments: ScriptedPayments) -> Receipt:
     return payments.pay_crm_payment(payment_id=1001)
+
+
+def pay_through_its_pay_system(payments: ScriptedPayments) -> Receipt:
+    return payments.pay_payment(payment_id=1001, pay_system_id=REST_SYSTEM)
 
 
 def unpay(payments: ScriptedPayments) -> Receipt:
@@ -44,10 +48,14 @@ def outcomes(world: World, *steps: tuple[str, object]) -> list[str]:
     return found
 
 
+@pytest.mark.parametrize("paying", [pay, pay_through_its_pay_system])
 @pytest.mark.parametrize("journal", ["task state", "sql", "sql and task state"])
-def test_pay_and_unpay_alternate_as_often_as_tasks_ask_for_it(journal: str, database: VirtualDatabase) -> None:
+def test_pay_and_unpay_alternate_as_often_as_tasks_ask_for_it(
+    journal: str, paying: object, database: VirtualDatabase
+) -> None:
     world = World(journal, database)
-    steps = [(f"task{number}", (pay, unpay)[number % 2]) for number in range(6)]
+    world.use_rest_handler(1001)
+    steps = [(f"task{number}", (paying, unpay)[number % 2]) for number in range(6)]
     assert outcomes(world, *steps) == ["paid", "unpaid"] * 3
     assert events(world) == ["paid", "unpaid"] * 3
 

@@ -52,12 +52,14 @@ def test_a_calm_day_is_green(operation: str, journal: str, database: VirtualData
     [
         ("invoice", "task state"),
         ("payment", "task state"),
+        ("pay system", "task state"),
         ("tag", "task state"),
         ("add", "sql"),
         ("fill", "sql"),
         ("tag", "sql"),
         ("invoice", "sql"),
         ("payment", "sql"),
+        ("pay system", "sql"),
     ],
 )
 def test_a_lost_answer_ends_green_without_a_person(

@@ -1,4 +1,4 @@
-"""What people decide, and what becomes of it when things have changed meanwhile."""
+"""What people decide, and how it is carried out when things have changed meanwhile."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import logging
 import pickle
 import random
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -53,6 +53,8 @@ SLOW: Final = 7.0
 SCOPES: Final = ("crm", "sale", "pay_system")
 OURS, OTHER = 1, 7
 """The user that the webhook acts as, and another one."""
+REST_SYSTEM: Final = 99
+"""A pay system for payments whose handler is a REST handler; see `World.use_rest_handler`."""
 
 
 _SILENT: Final = logging.getLogger("proof")
@@ -223,6 +225,12 @@ class World:
             return fence
         assert self.database is not None
         return FencedJournal(SqlJournal(self.database, f"{identity}:try:{try_number}"), fence)
+
+    def use_rest_handler(self, payment_id: int) -> None:
+        """Give a payment a pay system that `sale.paysystem.pay.payment` can pay it through."""
+        state = self.portal.state
+        state.pay_systems[REST_SYSTEM] = replace(state.pay_systems[31], id=REST_SYSTEM, entity_registry_type="ORDER")
+        state.payments[payment_id].pay_system_id = REST_SYSTEM
 
     def people(self, what: str) -> None:
         """Somebody does something on the portal, in the card of deal 1, 4 or invoice 2."""

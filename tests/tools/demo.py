@@ -13,6 +13,7 @@ import json
 import shlex
 import shutil
 import signal
+import sqlite3
 import sys
 import threading
 import time
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
+from finance_tables import FINANCE_TABLES
 from local_airflow import LocalAirflow, Processes, proportional_memory
 
 if TYPE_CHECKING:
@@ -38,12 +40,16 @@ STATEMENT = [
     ("2026-11-20", "Payment no. 1003, thank you", "990.00", "EUR"),
     ("2026-11-20", "Rent of the office", "-2400.00", "EUR"),
 ]
+OPEN_ROWS = [(9, "1999.99", "EUR"), (10, "310.00", "EUR")]
 RUNS: dict[str, dict[str, Any]] = {
     "pay_invoice_by_hand": {"invoice_id": 2, "expected_amount": "1500.00"},
     "nightly_finance_sync": {},
+    "nightly_finance_sync_sql": {},
     "deal_payment_until_paid": {"deal_id": 1},
     "bank_statement": {},
 }
+WATCHING = "release_order_when_paid"
+"""Nobody triggers this one: a payment does."""
 NOT_GOOD = "NOT AS IT SHOULD BE: see the logs in .demo, those of Airflow's own processes in .demo/process-logs"
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Row = tuple[str, str, str]
@@ -101,8 +107,15 @@ class SandboxPortal:
 
     def ledger(self) -> list[dict[str, Any]]:
         """Return what has happened on the portal."""
-        answer = httpx.get(f"{self.url}/_sandbox/ledger", trust_env=False, timeout=30).raise_for_status()
-        return list(answer.json()["entries"])
+        return self._told("ledger", "entries")
+
+    def requests(self) -> list[dict[str, Any]]:
+        """Return the requests that the portal got."""
+        return self._told("requests", "requests")
+
+    def _told(self, page: str, key: str) -> list[dict[str, Any]]:
+        answer = httpx.get(f"{self.url}/_sandbox/{page}", trust_env=False, timeout=30).raise_for_status()
+        return list(answer.json()[key])
 
 
 def write_csv(path: Path, header: str, rows: list[tuple[str, ...]]) -> None:
@@ -111,6 +124,50 @@ def write_csv(path: Path, header: str, rows: list[tuple[str, ...]]) -> None:
         writer = csv.writer(file)
         writer.writerow(header.split(","))
         writer.writerows(rows)
+
+
+def create_database(file: Path) -> None:
+    """Create the database of finance, with open items in it."""
+    with contextlib.closing(sqlite3.connect(file)) as database, database:
+        database.executescript(FINANCE_TABLES)
+        database.executemany("INSERT INTO open_items VALUES (?, ?, ?)", OPEN_ROWS)
+
+
+def start_watching(airflow: LocalAirflow, portal: SandboxPortal, say: Callable[[str], None]) -> None:
+    """Unpause the DAG that payments start, and wait for its watcher: it reports what is paid from then on."""
+    airflow.unpause(WATCHING)
+    wait_for(airflow, lambda: any(request["method"] == "sale.payment.list" for request in portal.requests()))
+    say(f"{WATCHING}: its watcher reads in the triggerer what is paid")
+
+
+def follow_releases(airflow: LocalAirflow, portal: SandboxPortal, say: Callable[[str], None]) -> None:
+    """Wait until the orders of all payments have been released; print what each run returned."""
+    paid = {entry["payment_id"] for entry in portal.ledger() if entry["event"] == "payment_paid"}
+    seen: dict[str, str] = {}
+
+    def all_are_released() -> bool:
+        for run in airflow.get(f"dags/{WATCHING}/dagRuns", limit=100)["dag_runs"]:
+            if run["state"] == "success" and run["dag_run_id"] not in seen:
+                tasks = airflow.tasks(WATCHING, run["dag_run_id"])
+                texts = [
+                    airflow.result(WATCHING, run["dag_run_id"], t) for t in tasks if t["task_id"] == "release_order"
+                ]
+                seen[run["dag_run_id"]] = " ".join(map(str, texts))
+                for text in texts:
+                    say(f"{WATCHING}: {text}")
+        return all(f"payment {number} of" in " ".join(seen.values()) for number in paid)
+
+    wait_for(airflow, all_are_released)
+
+
+def wait_for(airflow: LocalAirflow, came: Callable[[], bool], timeout: float = 300) -> None:
+    """Wait for what has to come, as long as all processes run."""
+    deadline = time.monotonic() + timeout
+    while not came():
+        airflow.processes.check()
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{WATCHING} has not done its part after {timeout:.0f} s")
+        time.sleep(1)
 
 
 def follow(
@@ -218,6 +275,7 @@ def run(home: Path, keep: bool) -> int:
     for folder in (finance, logs):
         folder.mkdir(parents=True)
     write_csv(finance / "open_items.csv", "invoice_id,amount,currency", list(OPEN_ITEMS))
+    create_database(finance / "finance.db")
     write_csv(finance / "bank_statement.csv", "booked_on,purpose,amount,currency", list(STATEMENT))
 
     processes = Processes(logs)
@@ -230,6 +288,7 @@ def run(home: Path, keep: bool) -> int:
             env={
                 "AIRFLOW_VAR_FINANCE_FOLDER": str(finance),
                 "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",  # the Test button in the list of connections
+                "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "True",  # else no asset event starts a run
             },
         )
         portal = SandboxPortal(processes, airflow.env)
@@ -238,16 +297,20 @@ def run(home: Path, keep: bool) -> int:
         clock.say("Airflow's database is ready")
         airflow.start()
         watch.start()
-        airflow.wait_until_ready(set(RUNS), clock.say)
+        airflow.wait_until_ready({*RUNS, WATCHING}, clock.say)
         clock.say(f"Airflow is up: {airflow.url}")
         # In the database and not in the environment: so that the UI lists them, and can test them.
         airflow.add_connection("bitrix24_default", json.loads(portal.connection), "the sandbox portal of this demo")
         journal = {"conn_type": "sqlite", "host": str(home / "journal.db")}
         airflow.add_connection("payments_journal", journal, "the SQL journal of this demo")
+        database = {"conn_type": "sqlite", "host": str(finance / "finance.db")}
+        airflow.add_connection("finance_db", database, "the database of finance in this demo")
+        start_watching(airflow, portal, clock.say)
         runs = {dag_id: airflow.trigger(dag_id, conf) for dag_id, conf in RUNS.items()}
         for dag_id, conf in RUNS.items():
             clock.say(f"{dag_id}: triggered through Airflow's API{f' with {conf}' if conf else ''}")
         states = follow(airflow, runs, clock.say)
+        follow_releases(airflow, portal, clock.say)
         receipts = list(receipts_of(airflow, runs))
         agree = table(receipts, portal.ledger())
         good = agree and set(states.values()) == {"success"}

@@ -232,11 +232,49 @@ def rest_package() -> str:
     return text
 
 
+_PAY_INVOICE = "receipt = hook.payments.pay_invoice(invoice_id=2, pay_system_id=31)"
+_PAY_PAYMENT = "receipt = hook.payments.pay_crm_payment(payment_id=1034)"
 GUARDED = {
-    "payments": "receipt = hook.payments.pay_crm_payment(payment_id=1034)",
-    "pay_systems": "receipt = hook.payments.pay_invoice(invoice_id=2, pay_system_id=31)",
+    "payments": _PAY_PAYMENT,
+    "pay_systems": _PAY_INVOICE,
+    "invoices": _PAY_INVOICE,
+    "items": """Bitrix24CallOperator(
+    task_id="rename",
+    method="crm.item.update",
+    parameters={"entityTypeId": 2, "id": 1, "fields": {"title": "Invoiced"}},
+)""",
+    "product_rows": """Bitrix24CallOperator(
+    task_id="add_row",
+    method="crm.item.productrow.add",
+    parameters={"fields": {"ownerType": "D", "ownerId": 1, "productName": "Day", "price": "100.00", "quantity": 2}},
+)""",
+    "crm": """Bitrix24CallOperator(
+    task_id="comment",
+    method="crm.timeline.comment.add",
+    parameters={"fields": {"ENTITY_ID": 1, "ENTITY_TYPE": "deal", "COMMENT": "Invoiced."}},
+)""",
+    "sale": _PAY_PAYMENT,
+    "events": """Bitrix24CallOperator(
+    task_id="forget_events", method="event.offline.clear", parameters={"process_id": "{{ params.process }}"}
+)""",
+    "system": """Bitrix24CallOperator(
+    task_id="tell", method="im.notify.system.add", parameters={"USER_ID": 1, "MESSAGE": "The nightly run has finished."}
+)""",
 }
-"""For families whose methods change payments: the guarded call."""
+"""For each family a guarded call: by `hook.payments` where it changes payments, else by the operator for any method."""
+
+
+def guarded(family: str) -> str:
+    """The part of a page about the guarded call."""
+    text = "`hook.rest` sends a call as it is. "
+    if "hook.payments" in GUARDED[family]:
+        text += "In a `@task` function, a payment is changed at most once by [hook.payments](../operators/taskflow.md):"
+    else:
+        text += (
+            "As a task, [Bitrix24CallOperator](../operators/call.md) sends a write once. If its\noutcome is unknown, "
+            "the task fails, and no retry sends it again:"
+        )
+    return f"{text}\n\n```python\n{GUARDED[family]}\n```\n\n"
 
 
 def page(family: str, rows: tuple[Method, ...]) -> str:
@@ -244,9 +282,7 @@ def page(family: str, rows: tuple[Method, ...]) -> str:
     text = f"# {TITLES[family]}\n\n"
     text += "Generated from the registry; [REST methods](index.md) says how to read it.\n\n"
     text += f"```python\n{EXAMPLES[family]}\n```\n\n"
-    if family in GUARDED:
-        text += "`hook.rest` sends a call as it is. In a `@task` function, a payment is changed at most once by "
-        text += f"[hook.payments](../operators/taskflow.md):\n\n```python\n{GUARDED[family]}\n```\n\n"
+    text += guarded(family)
     text += "| REST method and typed call | does | | needs |\n| --- | --- | --- | --- |\n"
     for row in rows:
         kind = EFFECTS[row.effect]

@@ -120,7 +120,7 @@ WORDS: Final[dict[str, Any]] = {
     "where": messages.LOOK_AT_INVOICE,
     "happened": "The portal gave no usable response (the connection ended) when a payment was added to deal 4",
     "not_sent": messages.NOT_BY_THIS_ATTEMPT,
-    "known": f"{_TASK}:try:1 sent a write for deal 4, which money may have been recorded.",
+    "known": f"{_TASK}:try:1 sent a write for deal 4. Its outcome is unknown: money may have been recorded.",
     "trouble": "crm.invoice.get: no usable response, the connection ended",
     "how_to_decide": _DECIDE,
     "command": "bitrix24-airflow journal resolve order-17 --conn-id payments",

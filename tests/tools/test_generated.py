@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_provider_bitrix24.api import calls
+from airflow_provider_bitrix24.api.filters import check_names
+from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.methods import FAMILIES, METHODS
 from airflow_provider_bitrix24.hooks.rest import AsyncRest, Rest
-from tests.tools.generate_calls import EXAMPLES, PACKAGE, ROOT, generated
+from airflow_provider_bitrix24.operators.calls import Bitrix24CallOperator
+from airflow_provider_bitrix24.operators.task_payments import TaskPayments
+from tests.tools.generate_calls import EXAMPLES, GUARDED, PACKAGE, ROOT, generated
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,3 +57,28 @@ def test_every_method_has_a_typed_call_a_twin_and_a_value(row: Method) -> None:
 def test_the_example_of_a_family_is_one_of_its_calls(family: str) -> None:
     call = eval(EXAMPLES[family].replace("hook.rest.", "calls."), {"calls": calls})
     assert call.row in FAMILIES[family]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_guarded_example_of_a_family_can_be_called(family: str) -> None:
+    used: list[str] = []
+
+    class Payments:
+        def __getattr__(self, name: str) -> Any:
+            def call(**arguments: Any) -> None:
+                inspect.signature(getattr(TaskPayments, name)).bind(self, **arguments)
+                used.append(name)
+
+            return call
+
+    hook = SimpleNamespace(payments=Payments())
+    found = eval(
+        GUARDED[family].removeprefix("receipt = "), {"hook": hook, "Bitrix24CallOperator": Bitrix24CallOperator}
+    )
+    if not used:
+        row = METHODS[found.method.lower()]
+        assert row in FAMILIES[family]
+        assert row.effect is not Effect.READ
+        assert not row.moves_money
+        check_names(row.name, found.parameters)
+        assert {name.lower() for name in found.parameters} <= {param.wire.lower() for param in row.params}

@@ -14,7 +14,8 @@ from tests.tools.words import EVERYWHERE, IN_THE_PRODUCT, found
         ("Fine.\nIt begins anew.", 2),
         ("The invoice over 1500.00 EUR is paid.", 1),
         ("decide by `journal resolve KEY` with --pay-again", 1),
-        ("No usable\nanswer. It gave no usable answer.", 2),
+        ("# Find out what\n# became of it.", 1),
+        ("It gave no\nusable\nanswer.", 2),
     ],
 )
 def test_a_word_is_found_with_its_line(text: str, line: int) -> None:

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 NOT_OURS = re.compile(
     r"documented-examples|^requirements/|^LICENSE$|\.(png|svg|ico|css|js)$|tests/tools/words\.py$|test_word_list\.py$"
 )
+OF_DOCS = re.compile(r"^docs/|\.md$")
 OF_PRODUCT = re.compile(r"^(airflow_provider_bitrix24|docs|dags_examples|benchmarks)/|\.md$")
 
 # Word (a regular expression) -> what to write instead.
@@ -22,7 +23,7 @@ EVERYWHERE = {
     r"anew": "again",
     r"be it": "whether, even, or a colon",
     r"in case that": "if",
-    r"what (has |had )?(become|became|came|comes) of": "the outcome of",
+    r"what(ever)? (has |had )?(becomes?|became|came|comes) of": "the outcome of",
     r"we promise|the sentence we keep": "we guarantee",
     r"our user": "the connection's user",
     r"(usable|complete) answers?": "response",
@@ -35,8 +36,12 @@ IN_THE_PRODUCT = {
     r"vouch(es|ed)?": "can rely on, guarantee",
     r"green|red": "succeeded, failed",
     r"takes? the mark back|taken the mark back": "set back to unpaid",
-    r"(HTTP|REST|portal's|server's|endpoint's|largest) answers?": "response, reply",
+    r"(HTTP|REST|portal's|server's|endpoint's|largest|lost) answers?": "response, reply",
     r"(sent|sends|send) again by itself": "does not send again automatically",
+}
+IN_THE_DOCS = {
+    r"answer(s|ed)? (with )?[`'\"]*(true|false|error)": "returns, responds with",
+    r"keeps? books|for the curious|in a hurry|on the spot|the last word": "plain words",
 }
 
 
@@ -44,7 +49,8 @@ def found(words: dict[str, str], name: str, text: str) -> list[str]:
     """Lines with one of the words."""
     lines = []
     for word, instead in words.items():
-        for match in re.finditer(rf"(?<![\w-])(?:{word})(?!\w)", text, re.IGNORECASE):
+        spread = word.replace(" ", r"[\s#]+")  # a line may end in the middle of it
+        for match in re.finditer(rf"(?<![\w-])(?:{spread})(?!\w)", text, re.IGNORECASE):
             line = text.count("\n", 0, match.start()) + 1
             lines.append(f"{name}:{line}: {match[0]!r}: write {instead}")
     return lines
@@ -64,7 +70,10 @@ def main() -> int:
         if NOT_OURS.search(name) or not (ROOT / name).is_file():
             continue
         text = (ROOT / name).read_text()
-        complaints += found(EVERYWHERE | IN_THE_PRODUCT if OF_PRODUCT.search(name) else EVERYWHERE, name, text)
+        words = EVERYWHERE
+        words = words | IN_THE_PRODUCT if OF_PRODUCT.search(name) else words
+        words = words | IN_THE_DOCS if OF_DOCS.search(name) else words
+        complaints += found(words, name, text)
     for complaint in complaints:
         print(complaint)
     return int(bool(complaints))

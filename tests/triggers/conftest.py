@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_bitrix24.triggers import shared_poll
+from tests.triggers.watching import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,3 +59,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> FastClock:
     fast = FastClock()
     monkeypatch.setattr(shared_poll, "clock", fast)
     return fast
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()

@@ -14,27 +14,9 @@ from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24No
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.triggers import shared_poll
 from airflow_provider_bitrix24.triggers.paid import InvoicePaidTrigger, PaidEventTrigger, PaymentPaidTrigger
+from tests.triggers.watching import LONG_AGO, Store, Watcher, reads, trigger
 
 BEGIN = datetime(2026, 11, 27, 9, 0, tzinfo=UTC)
-LONG_AGO = "2020-01-01T00:00:00+00:00"
-
-
-class Store:
-    """Airflow's asset state store, of one asset."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, Any] = {}
-        self.fails: Exception | None = None
-
-    async def aget(self, key: str) -> Any:
-        if self.fails:
-            raise self.fails
-        return json.loads(json.dumps(self.values.get(key)))
-
-    async def aset(self, key: str, value: Any) -> None:
-        if self.fails:
-            raise self.fails
-        self.values[key] = json.loads(json.dumps(value))
 
 
 class OldStore:
@@ -48,36 +30,6 @@ class OldStore:
 
     def set(self, key: str, value: Any) -> None:
         self.values[key] = value
-
-
-class Watcher:
-    """What Airflow's triggerer does with an event trigger."""
-
-    def __init__(self, trigger: PaidEventTrigger, store: Any) -> None:
-        trigger.asset_state_store = store
-        self.events = trigger.run()
-
-    async def next_ids(self) -> list[int]:
-        payload = (await anext(self.events)).payload
-        assert json.loads(json.dumps(payload)) == payload
-        (rows,) = [value for value in payload.values() if isinstance(value, list)]
-        return [row.get("payment_id") or row["invoice_id"] for row in rows]
-
-    async def stop(self) -> None:
-        await self.events.aclose()
-
-
-@pytest.fixture
-def store() -> Store:
-    return Store()
-
-
-def trigger(kind: type[PaidEventTrigger] = PaymentPaidTrigger, **options: Any) -> PaidEventTrigger:
-    return kind(**options)
-
-
-def reads(portal: Any, method: str = "sale.payment.list") -> int:
-    return sum(request["method"] == method for request in portal.requests)
 
 
 # ---------------------------------------------------------------------------------------------------------- the cursor

@@ -246,6 +246,7 @@ def test_nothing_is_read_when_a_trigger_is_made() -> None:
 
 
 @BOTH
+@pytest.mark.needs_connection_errors
 async def test_a_connection_that_the_triggerer_does_not_have_is_reported(portal: Any, kind: str) -> None:
     event = await report(trigger(kind, bitrix24_conn_id="there_is_none"))
     assert event["reason"] == "refused"

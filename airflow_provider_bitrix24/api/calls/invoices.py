@@ -17,10 +17,16 @@ __all__ = [
     "crm_invoice_delete",
     "crm_invoice_fields",
     "crm_invoice_get",
+    "crm_invoice_getexternallink",
     "crm_invoice_list",
+    "crm_invoice_status_fields",
     "crm_invoice_status_get",
     "crm_invoice_status_list",
     "crm_invoice_update",
+    "crm_paysystem_fields",
+    "crm_paysystem_list",
+    "crm_persontype_fields",
+    "crm_persontype_list",
 ]
 
 
@@ -60,6 +66,16 @@ def crm_invoice_fields() -> Call[Any]:
     return build("crm.invoice.fields")
 
 
+def crm_invoice_getexternallink(*, id: int | str) -> Call[Any]:
+    """``crm.invoice.getexternallink``: get the public link of a legacy invoice: treat it as a secret."""
+    return build("crm.invoice.getexternallink", id=id)
+
+
+def crm_invoice_status_fields() -> Call[Any]:
+    """``crm.invoice.status.fields``: describe the fields of a status of legacy invoices."""
+    return build("crm.invoice.status.fields")
+
+
 def crm_invoice_status_list(
     *,
     filter: Mapping[str, Any] | None = None,
@@ -72,3 +88,27 @@ def crm_invoice_status_list(
 def crm_invoice_status_get(*, id: int | str) -> Call[Any]:
     """``crm.invoice.status.get``: read one status of legacy invoices."""
     return build("crm.invoice.status.get", id=id)
+
+
+def crm_paysystem_fields() -> Call[Any]:
+    """``crm.paysystem.fields``: describe the fields of a pay system of legacy invoices."""
+    return build("crm.paysystem.fields")
+
+
+def crm_paysystem_list(*, filter: Mapping[str, Any] | None = None, order: Mapping[str, str] | None = None) -> Call[Any]:
+    """``crm.paysystem.list``: list the pay systems that legacy invoices can be paid through."""
+    return build("crm.paysystem.list", filter=filter, order=order)
+
+
+def crm_persontype_fields() -> Call[Any]:
+    """``crm.persontype.fields``: describe the fields of a payer type of legacy invoices."""
+    return build("crm.persontype.fields")
+
+
+def crm_persontype_list(
+    *,
+    filter: Mapping[str, Any] | None = None,
+    order: Mapping[str, str] | None = None,
+) -> Call[Any]:
+    """``crm.persontype.list``: list the payer types of legacy invoices, such as person and company."""
+    return build("crm.persontype.list", filter=filter, order=order)

@@ -21,6 +21,12 @@ __all__ = [
     "sale_payment_get_fields",
     "sale_payment_list",
     "sale_payment_update",
+    "sale_paymentitembasket_add",
+    "sale_paymentitembasket_delete",
+    "sale_paymentitembasket_get",
+    "sale_paymentitembasket_getfields",
+    "sale_paymentitembasket_list",
+    "sale_paymentitembasket_update",
     "sale_persontype_list",
 ]
 
@@ -59,6 +65,42 @@ def sale_payment_delete(*, id: int | str) -> Call[bool]:
 def sale_payment_get_fields() -> Call[Any]:
     """``sale.payment.getFields``: describe the fields of a payment."""
     return build("sale.payment.getFields")
+
+
+def sale_paymentitembasket_add(*, fields: Mapping[str, Any]) -> Call[Any]:
+    """``sale.paymentitembasket.add``: put a line of the basket into a payment of an order."""
+    return build("sale.paymentitembasket.add", fields=fields)
+
+
+def sale_paymentitembasket_update(*, id: int | str, fields: Mapping[str, Any]) -> Call[Any]:
+    """``sale.paymentitembasket.update``: change a line of a payment of an order."""
+    return build("sale.paymentitembasket.update", id=id, fields=fields)
+
+
+def sale_paymentitembasket_delete(*, id: int | str) -> Call[bool]:
+    """``sale.paymentitembasket.delete``: take a line out of a payment of an order."""
+    return build("sale.paymentitembasket.delete", id=id)
+
+
+def sale_paymentitembasket_get(*, id: int | str) -> Call[Any]:
+    """``sale.paymentitembasket.get``: read one line of a payment of an order."""
+    return build("sale.paymentitembasket.get", id=id)
+
+
+def sale_paymentitembasket_list(
+    *,
+    filter: Mapping[str, Any] | None = None,
+    order: Mapping[str, str] | None = None,
+    select: Iterable[str] | None = None,
+    start: int | None = None,
+) -> Call[Any]:
+    """``sale.paymentitembasket.list``: list the lines of the payments of all orders."""
+    return build("sale.paymentitembasket.list", filter=filter, order=order, select=select, start=start)
+
+
+def sale_paymentitembasket_getfields() -> Call[Any]:
+    """``sale.paymentitembasket.getfields``: describe the fields of a line of a payment."""
+    return build("sale.paymentitembasket.getfields")
 
 
 def sale_order_get(*, id: int | str) -> Call[Any]:

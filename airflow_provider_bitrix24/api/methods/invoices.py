@@ -1,4 +1,6 @@
-"""Legacy invoices: ``crm.invoice.*``. Their errors come without a code.
+"""Legacy invoices, their pay systems and payer types: ``crm.invoice.*``, ``crm.paysystem.*``, ``crm.persontype.*``.
+
+Their errors come without a code.
 
 Whether one is paid is a part of it: a call that creates, changes or deletes one can change that.
 """
@@ -10,7 +12,9 @@ from typing import Final
 from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.methods.row import ListShape, Method, fields, listing, one
 
-_PAGE = "api-reference/crm/outdated/invoice/crm-invoice-"
+_OLD = "api-reference/crm/outdated/invoice/"
+_PAGE = f"{_OLD}crm-invoice-"
+_STATUS = "api-reference/crm/outdated/invoice-status-old/crm-invoice-status-"
 
 _ID = one("id", "id of the legacy invoice")
 _FIELDS = one("fields", "field -> value, as ``crm.invoice.fields`` describes them", "object")
@@ -25,6 +29,8 @@ _INVOICE_FIELDS = fields(
     other="COMMENTS DATE_BILL DATE_PAY_BEFORE LID PAY_VOUCHER_DATE REASON_MARKED RESPONSIBLE_PERSONAL_PHOTO "
     "USER_DESCRIPTION",
 )
+
+_STATUS_FIELDS = fields(number="ID SORT", text="ENTITY_ID STATUS_ID NAME NAME_INIT", flag="SYSTEM")
 
 METHODS: Final = (
     Method(
@@ -97,6 +103,26 @@ METHODS: Final = (
         page=f"{_PAGE}fields",
     ),
     Method(
+        name="crm.invoice.getexternallink",
+        does="Get the public link of a legacy invoice: treat it as a secret.",
+        effect=Effect.READ,
+        scope="crm",
+        params=(_ID,),
+        any_case=True,
+        result="the link",
+        errors=_NO_CODE,
+        page=f"{_PAGE}get-external-link",
+    ),
+    Method(
+        name="crm.invoice.status.fields",
+        does="Describe the fields of a status of legacy invoices.",
+        effect=Effect.READ,
+        scope="crm",
+        any_case=True,
+        result="field -> type, and whether it is required or read-only",
+        page=f"{_STATUS}fields",
+    ),
+    Method(
         name="crm.invoice.status.list",
         does="List the statuses that legacy invoices can have.",
         effect=Effect.READ,
@@ -104,8 +130,8 @@ METHODS: Final = (
         params=listing(select=False, start=False),
         any_case=True,
         result="the statuses",
-        rows=ListShape(id_field="ID", paging="start"),
-        page="api-reference/crm/outdated/invoice-status-old/crm-invoice-status-list",
+        rows=ListShape(id_field="ID", paging="start", fields=_STATUS_FIELDS, any_case=True),
+        page=f"{_STATUS}list",
     ),
     Method(
         name="crm.invoice.status.get",
@@ -115,6 +141,46 @@ METHODS: Final = (
         params=(one("id", "id of the status"),),
         any_case=True,
         result="the fields of the status",
-        page="api-reference/crm/outdated/invoice-status-old/crm-invoice-status-get",
+        page=f"{_STATUS}get",
+    ),
+    Method(
+        name="crm.paysystem.fields",
+        does="Describe the fields of a pay system of legacy invoices.",
+        effect=Effect.READ,
+        scope="crm",
+        any_case=True,
+        result="field -> type, and whether it is required or read-only",
+        page=f"{_OLD}crm-pay-system-fields",
+    ),
+    Method(
+        name="crm.paysystem.list",
+        does="List the pay systems that legacy invoices can be paid through.",
+        effect=Effect.READ,
+        scope="crm",
+        params=listing(select=False, start=False),
+        any_case=True,
+        result="the pay systems",
+        rows=ListShape(id_field="ID", paging="start"),
+        page=f"{_OLD}crm-pay-system-list",
+    ),
+    Method(
+        name="crm.persontype.fields",
+        does="Describe the fields of a payer type of legacy invoices.",
+        effect=Effect.READ,
+        scope="crm",
+        any_case=True,
+        result="field -> type, and whether it is required or read-only",
+        page=f"{_OLD}crm-person-type-fields",
+    ),
+    Method(
+        name="crm.persontype.list",
+        does="List the payer types of legacy invoices, such as person and company.",
+        effect=Effect.READ,
+        scope="crm",
+        params=listing(select=False, start=False),
+        any_case=True,
+        result="the payer types",
+        rows=ListShape(id_field="ID", paging="start"),
+        page=f"{_OLD}crm-person-type-list",
     ),
 )

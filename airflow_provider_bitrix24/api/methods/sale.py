@@ -1,4 +1,7 @@
-"""Orders and their payments in the online store: ``sale.payment.*``, ``sale.order.*``, ``sale.persontype.list``."""
+"""Orders and their payments in the online store.
+
+``sale.payment.*``, ``sale.paymentitembasket.*``, ``sale.order.*``, ``sale.persontype.list``.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from airflow_provider_bitrix24.api.methods.row import (
 )
 
 _PAYMENT = "api-reference/sale/payment/sale-payment-"
+_BASKET = "api-reference/sale/payment-item-basket/sale-payment-item-basket-"
 _ORDER = "api-reference/sale/order/sale-order-"
 
 PAYMENT_FIELDS: Final = fields(
@@ -67,8 +71,11 @@ _ORDER_WRITABLE = tuple(
 )  # fmt: skip
 """What the page of ``sale.order.update`` names."""
 
+_BASKET_FIELDS = fields(number="id paymentId basketId quantity", text="xmlId", time="dateInsert")
+
 _READ = {"200040300010": "the user may not read this"}
 _WRITE = {"200040300020": "the user may not change this"}
+_NO_LINE = {"201240400001": "the line does not exist"}
 _NO_PAYMENT = {"200640400001": "the payment does not exist"}
 
 METHODS: Final = (
@@ -159,6 +166,93 @@ METHODS: Final = (
         result="``payment``: field -> type, and whether it is required or read-only",
         errors=OTHER,
         page=f"{_PAYMENT}get-fields",
+    ),
+    Method(
+        name="sale.paymentitembasket.add",
+        does="Put a line of the basket into a payment of an order.",
+        effect=Effect.NON_IDEMPOTENT,
+        scope="sale",
+        admin=True,
+        params=(
+            Param(
+                "fields",
+                "object",
+                "``paymentId``, ``basketId`` and ``quantity``, and ``xmlId`` if it is known",
+                required=True,
+                names=("paymentId", "basketId", "quantity", "xmlId"),
+            ),
+        ),
+        result="``paymentItemBasket`` with the fields of the new line",
+        errors={
+            **_WRITE,
+            **PARAMETERS_MISSING,
+            "0": "a required field is missing",
+            "201240400002": "the payment does not exist",
+            "201240400003": "the line of the basket does not exist",
+            "201250000001": "the payment holds this line of the basket already",
+        },
+        moves_money=True,
+        page=f"{_BASKET}add",
+    ),
+    Method(
+        name="sale.paymentitembasket.update",
+        does="Change a line of a payment of an order.",
+        effect=Effect.IDEMPOTENT,
+        scope="sale",
+        admin=True,
+        params=(
+            one("id", "id of the line"),
+            Param("fields", "object", "what shall change", required=True, names=("quantity", "xmlId")),
+        ),
+        result="``paymentItemBasket`` with the fields of the saved line",
+        errors={**_NO_LINE, **_WRITE, **PARAMETERS_MISSING, **OTHER},
+        moves_money=True,
+        page=f"{_BASKET}update",
+    ),
+    Method(
+        name="sale.paymentitembasket.delete",
+        does="Take a line out of a payment of an order.",
+        effect=Effect.IDEMPOTENT,
+        scope="sale",
+        admin=True,
+        params=(one("id", "id of the line"),),
+        result="true",
+        errors={**_NO_LINE, **_WRITE, **PARAMETERS_MISSING, **OTHER},
+        moves_money=True,
+        page=f"{_BASKET}delete",
+    ),
+    Method(
+        name="sale.paymentitembasket.get",
+        does="Read one line of a payment of an order.",
+        effect=Effect.READ,
+        scope="sale",
+        admin=True,
+        params=(one("id", "id of the line"),),
+        result="``paymentItemBasket`` with the fields of the line",
+        errors={**_NO_LINE, **_READ, **PARAMETERS_MISSING, **OTHER},
+        page=f"{_BASKET}get",
+    ),
+    Method(
+        name="sale.paymentitembasket.list",
+        does="List the lines of the payments of all orders.",
+        effect=Effect.READ,
+        scope="sale",
+        admin=True,
+        params=listing(),
+        result="``paymentItemsBasket``: one page of at most 50",
+        rows=ListShape("paymentItemsBasket", fields=_BASKET_FIELDS),
+        errors={**_READ, **OTHER},
+        page=f"{_BASKET}list",
+    ),
+    Method(
+        name="sale.paymentitembasket.getfields",
+        does="Describe the fields of a line of a payment.",
+        effect=Effect.READ,
+        scope="sale",
+        admin=True,
+        result="``paymentItemBasket``: field -> type, and whether it is required or read-only",
+        errors={**_READ, **OTHER},
+        page=f"{_BASKET}get-fields",
     ),
     Method(
         name="sale.order.get",

@@ -111,6 +111,31 @@ class Invoices(Sender):
         """
         return self._send(calls.crm_invoice_fields())
 
+    def crm_invoice_getexternallink(self, *, id: int | str) -> Any:
+        """Get the public link of a legacy invoice: treat it as a secret.
+
+        REST method ``crm.invoice.getexternallink`` (scope ``crm``).
+
+        https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-invoice-get-external-link.html
+
+        :param id: id of the legacy invoice.
+        :return: the link.
+        :raises Bitrix24ApiError: no code: the invoice does not exist, access is denied, or a parameter is wrong: only
+            the text says which.
+        """
+        return self._send(calls.crm_invoice_getexternallink(id=id))
+
+    def crm_invoice_status_fields(self) -> Any:
+        """Describe the fields of a status of legacy invoices.
+
+        REST method ``crm.invoice.status.fields`` (scope ``crm``).
+
+        https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice-status-old/crm-invoice-status-fields.html
+
+        :return: field -> type, and whether it is required or read-only.
+        """
+        return self._send(calls.crm_invoice_status_fields())
+
     def crm_invoice_status_list(
         self,
         *,
@@ -141,6 +166,64 @@ class Invoices(Sender):
         :return: the fields of the status.
         """
         return self._send(calls.crm_invoice_status_get(id=id))
+
+    def crm_paysystem_fields(self) -> Any:
+        """Describe the fields of a pay system of legacy invoices.
+
+        REST method ``crm.paysystem.fields`` (scope ``crm``).
+
+        https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-pay-system-fields.html
+
+        :return: field -> type, and whether it is required or read-only.
+        """
+        return self._send(calls.crm_paysystem_fields())
+
+    def crm_paysystem_list(
+        self,
+        *,
+        filter: Mapping[str, Any] | None = None,
+        order: Mapping[str, str] | None = None,
+    ) -> Any:
+        """List the pay systems that legacy invoices can be paid through.
+
+        REST method ``crm.paysystem.list`` (scope ``crm``). This is one page: `Bitrix24Hook.iterate` reads all of them.
+
+        https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-pay-system-list.html
+
+        :param filter: field with an operator as prefix -> value, such as ``{'>id': 1033}``.
+        :param order: field -> ``'ASC'`` or ``'DESC'``.
+        :return: the pay systems.
+        """
+        return self._send(calls.crm_paysystem_list(filter=filter, order=order))
+
+    def crm_persontype_fields(self) -> Any:
+        """Describe the fields of a payer type of legacy invoices.
+
+        REST method ``crm.persontype.fields`` (scope ``crm``).
+
+        https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-person-type-fields.html
+
+        :return: field -> type, and whether it is required or read-only.
+        """
+        return self._send(calls.crm_persontype_fields())
+
+    def crm_persontype_list(
+        self,
+        *,
+        filter: Mapping[str, Any] | None = None,
+        order: Mapping[str, str] | None = None,
+    ) -> Any:
+        """List the payer types of legacy invoices, such as person and company.
+
+        REST method ``crm.persontype.list`` (scope ``crm``). This is one page: `Bitrix24Hook.iterate` reads all of them.
+
+        https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-person-type-list.html
+
+        :param filter: field with an operator as prefix -> value, such as ``{'>id': 1033}``.
+        :param order: field -> ``'ASC'`` or ``'DESC'``.
+        :return: the payer types.
+        """
+        return self._send(calls.crm_persontype_list(filter=filter, order=order))
 
 
 class AsyncInvoices(AsyncSender):
@@ -177,6 +260,14 @@ class AsyncInvoices(AsyncSender):
         """Async twin of `Invoices.crm_invoice_fields`."""
         return await self._send(calls.crm_invoice_fields())
 
+    async def crm_invoice_getexternallink(self, *, id: int | str) -> Any:
+        """Async twin of `Invoices.crm_invoice_getexternallink`."""
+        return await self._send(calls.crm_invoice_getexternallink(id=id))
+
+    async def crm_invoice_status_fields(self) -> Any:
+        """Async twin of `Invoices.crm_invoice_status_fields`."""
+        return await self._send(calls.crm_invoice_status_fields())
+
     async def crm_invoice_status_list(
         self,
         *,
@@ -189,3 +280,29 @@ class AsyncInvoices(AsyncSender):
     async def crm_invoice_status_get(self, *, id: int | str) -> Any:
         """Async twin of `Invoices.crm_invoice_status_get`."""
         return await self._send(calls.crm_invoice_status_get(id=id))
+
+    async def crm_paysystem_fields(self) -> Any:
+        """Async twin of `Invoices.crm_paysystem_fields`."""
+        return await self._send(calls.crm_paysystem_fields())
+
+    async def crm_paysystem_list(
+        self,
+        *,
+        filter: Mapping[str, Any] | None = None,
+        order: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Async twin of `Invoices.crm_paysystem_list`."""
+        return await self._send(calls.crm_paysystem_list(filter=filter, order=order))
+
+    async def crm_persontype_fields(self) -> Any:
+        """Async twin of `Invoices.crm_persontype_fields`."""
+        return await self._send(calls.crm_persontype_fields())
+
+    async def crm_persontype_list(
+        self,
+        *,
+        filter: Mapping[str, Any] | None = None,
+        order: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Async twin of `Invoices.crm_persontype_list`."""
+        return await self._send(calls.crm_persontype_list(filter=filter, order=order))

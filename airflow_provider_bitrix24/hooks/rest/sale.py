@@ -116,6 +116,109 @@ class Sale(Sender):
         """
         return self._send(calls.sale_payment_get_fields())
 
+    def sale_paymentitembasket_add(self, *, fields: Mapping[str, Any]) -> Any:
+        """Put a line of the basket into a payment of an order.
+
+        REST method ``sale.paymentitembasket.add`` (scope ``sale``, administrators only). It changes payments, and
+        nothing keeps it from being sent twice.
+
+        https://apidocs.bitrix24.com/api-reference/sale/payment-item-basket/sale-payment-item-basket-add.html
+
+        :param fields: ``paymentId``, ``basketId`` and ``quantity``, and ``xmlId`` if it is known.
+        :return: ``paymentItemBasket`` with the fields of the new line.
+        :raises Bitrix24ApiError: ``200040300020``: the user may not change this; ``100``: a required parameter is
+            missing or has the wrong type; ``0``: a required field is missing; ``201240400002``: the payment does not
+            exist; ``201240400003``: the line of the basket does not exist; ``201250000001``: the payment holds this
+            line of the basket already.
+        """
+        return self._send(calls.sale_paymentitembasket_add(fields=fields))
+
+    def sale_paymentitembasket_update(self, *, id: int | str, fields: Mapping[str, Any]) -> Any:
+        """Change a line of a payment of an order.
+
+        REST method ``sale.paymentitembasket.update`` (scope ``sale``, administrators only). It changes payments, and
+        nothing keeps it from being sent twice.
+
+        https://apidocs.bitrix24.com/api-reference/sale/payment-item-basket/sale-payment-item-basket-update.html
+
+        :param id: id of the line.
+        :param fields: what shall change.
+        :return: ``paymentItemBasket`` with the fields of the saved line.
+        :raises Bitrix24ApiError: ``201240400001``: the line does not exist; ``200040300020``: the user may not change
+            this; ``100``: a required parameter is missing or has the wrong type; ``0``: any other error, among them
+            pre-checks and failures while saving.
+        """
+        return self._send(calls.sale_paymentitembasket_update(id=id, fields=fields))
+
+    def sale_paymentitembasket_delete(self, *, id: int | str) -> bool:
+        """Take a line out of a payment of an order.
+
+        REST method ``sale.paymentitembasket.delete`` (scope ``sale``, administrators only). It changes payments, and
+        nothing keeps it from being sent twice.
+
+        https://apidocs.bitrix24.com/api-reference/sale/payment-item-basket/sale-payment-item-basket-delete.html
+
+        :param id: id of the line.
+        :return: true.
+        :raises Bitrix24ApiError: ``201240400001``: the line does not exist; ``200040300020``: the user may not change
+            this; ``100``: a required parameter is missing or has the wrong type; ``0``: any other error, among them
+            pre-checks and failures while saving.
+        """
+        return self._send(calls.sale_paymentitembasket_delete(id=id))
+
+    def sale_paymentitembasket_get(self, *, id: int | str) -> Any:
+        """Read one line of a payment of an order.
+
+        REST method ``sale.paymentitembasket.get`` (scope ``sale``, administrators only).
+
+        https://apidocs.bitrix24.com/api-reference/sale/payment-item-basket/sale-payment-item-basket-get.html
+
+        :param id: id of the line.
+        :return: ``paymentItemBasket`` with the fields of the line.
+        :raises Bitrix24ApiError: ``201240400001``: the line does not exist; ``200040300010``: the user may not read
+            this; ``100``: a required parameter is missing or has the wrong type; ``0``: any other error, among them
+            pre-checks and failures while saving.
+        """
+        return self._send(calls.sale_paymentitembasket_get(id=id))
+
+    def sale_paymentitembasket_list(
+        self,
+        *,
+        filter: Mapping[str, Any] | None = None,
+        order: Mapping[str, str] | None = None,
+        select: Iterable[str] | None = None,
+        start: int | None = None,
+    ) -> Any:
+        """List the lines of the payments of all orders.
+
+        REST method ``sale.paymentitembasket.list`` (scope ``sale``, administrators only). This is one page:
+        `Bitrix24Hook.iterate` reads all of them.
+
+        https://apidocs.bitrix24.com/api-reference/sale/payment-item-basket/sale-payment-item-basket-list.html
+
+        :param filter: field with an operator as prefix -> value, such as ``{'>id': 1033}``.
+        :param order: field -> ``'ASC'`` or ``'DESC'``.
+        :param select: fields that the rows shall have.
+        :param start: offset of the page, a multiple of 50; -1 for the first without counting.
+        :return: ``paymentItemsBasket``: one page of at most 50.
+        :raises Bitrix24ApiError: ``200040300010``: the user may not read this; ``0``: any other error, among them
+            pre-checks and failures while saving.
+        """
+        return self._send(calls.sale_paymentitembasket_list(filter=filter, order=order, select=select, start=start))
+
+    def sale_paymentitembasket_getfields(self) -> Any:
+        """Describe the fields of a line of a payment.
+
+        REST method ``sale.paymentitembasket.getfields`` (scope ``sale``, administrators only).
+
+        https://apidocs.bitrix24.com/api-reference/sale/payment-item-basket/sale-payment-item-basket-get-fields.html
+
+        :return: ``paymentItemBasket``: field -> type, and whether it is required or read-only.
+        :raises Bitrix24ApiError: ``200040300010``: the user may not read this; ``0``: any other error, among them
+            pre-checks and failures while saving.
+        """
+        return self._send(calls.sale_paymentitembasket_getfields())
+
     def sale_order_get(self, *, id: int | str) -> Any:
         """Read one order and what belongs to it.
 
@@ -231,6 +334,39 @@ class AsyncSale(AsyncSender):
     async def sale_payment_get_fields(self) -> Any:
         """Async twin of `Sale.sale_payment_get_fields`."""
         return await self._send(calls.sale_payment_get_fields())
+
+    async def sale_paymentitembasket_add(self, *, fields: Mapping[str, Any]) -> Any:
+        """Async twin of `Sale.sale_paymentitembasket_add`."""
+        return await self._send(calls.sale_paymentitembasket_add(fields=fields))
+
+    async def sale_paymentitembasket_update(self, *, id: int | str, fields: Mapping[str, Any]) -> Any:
+        """Async twin of `Sale.sale_paymentitembasket_update`."""
+        return await self._send(calls.sale_paymentitembasket_update(id=id, fields=fields))
+
+    async def sale_paymentitembasket_delete(self, *, id: int | str) -> bool:
+        """Async twin of `Sale.sale_paymentitembasket_delete`."""
+        return await self._send(calls.sale_paymentitembasket_delete(id=id))
+
+    async def sale_paymentitembasket_get(self, *, id: int | str) -> Any:
+        """Async twin of `Sale.sale_paymentitembasket_get`."""
+        return await self._send(calls.sale_paymentitembasket_get(id=id))
+
+    async def sale_paymentitembasket_list(
+        self,
+        *,
+        filter: Mapping[str, Any] | None = None,
+        order: Mapping[str, str] | None = None,
+        select: Iterable[str] | None = None,
+        start: int | None = None,
+    ) -> Any:
+        """Async twin of `Sale.sale_paymentitembasket_list`."""
+        return await self._send(
+            calls.sale_paymentitembasket_list(filter=filter, order=order, select=select, start=start)
+        )
+
+    async def sale_paymentitembasket_getfields(self) -> Any:
+        """Async twin of `Sale.sale_paymentitembasket_getfields`."""
+        return await self._send(calls.sale_paymentitembasket_getfields())
 
     async def sale_order_get(self, *, id: int | str) -> Any:
         """Async twin of `Sale.sale_order_get`."""

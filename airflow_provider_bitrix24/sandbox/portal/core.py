@@ -43,7 +43,8 @@ class Portal:
     """A Bitrix24 portal in memory.
 
     ``rate_limit`` is ``(requests in the bucket, requests leaking per second)``, ``operating_limit`` the seconds of
-    operating time per method and webhook in ten minutes, ``operating_costs`` what a call of a method costs there.
+    operating time per method and webhook in ten minutes, ``operating_costs`` what a call of a method costs there (0.2;
+    ``"*"`` stands for every method that is not named).
     ``customers_pay_after`` lets customers pay every new payment that has a sum, that many seconds after its creation.
     ``options`` are those of ``options.py``; a reset sets them again.
     Every public method may be called from any thread.

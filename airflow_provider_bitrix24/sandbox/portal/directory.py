@@ -1,4 +1,4 @@
-"""``crm.company.*``, ``crm.contact.*``, ``crm.status.list``, ``user.*``: who pays, and who works here."""
+"""``crm.company.*``, ``crm.contact.*``, statuses, ``user.*``: who pays, who works here, and what states there are."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_bitrix24.sandbox.portal import php
 from airflow_provider_bitrix24.sandbox.portal.envelope import RestError
 from airflow_provider_bitrix24.sandbox.portal.filters import (
-    above_id,
-    all_hold,
     as_list,
     as_mapping,
     lenient_conditions,
     matching,
     ordered,
-    page_of,
-    paged,
 )
 from airflow_provider_bitrix24.sandbox.portal.model import User, words
+from airflow_provider_bitrix24.sandbox.portal.pages import page_of, paged
 from airflow_provider_bitrix24.sandbox.portal.registry import Call, Listing, rest
 from airflow_provider_bitrix24.sandbox.portal.side_tables import Client
 
@@ -105,6 +102,10 @@ def _reader(table: str) -> Any:
     return read
 
 
+def _column(name: str) -> str | None:
+    return "id" if name == "ID" else None
+
+
 def _array(call: Call, name: str) -> Mapping[str, Any]:
     value = call.legacy(name)
     if value is not None and not isinstance(value, dict | list):
@@ -132,8 +133,7 @@ def _list(call: Call, table: str, right: str) -> Listing:
     conditions = lenient_conditions(filter_, kinds)
     directions = [(name, way) for name, way in order.items() if name in kinds] or [("ID", "ASC")]
     rows = getattr(call.state, table)
-    start, above = call.legacy("start"), above_id(conditions)
-    page = page_of(rows, all_hold(conditions, read), directions, start, read, above=above)
+    page = page_of(rows, conditions, directions, call.legacy("start"), read, column_of=_column)
     wanted = [php.to_text(name) for name in as_list(call.legacy("select"))]
     names = [name for name in kinds if name not in _MULTIPLE] if not wanted or "*" in wanted else []
     names += [name for name in wanted if name in kinds and name not in names]
@@ -205,13 +205,66 @@ def status_list(call: Call) -> object:
     readable = ("deal", "lead", "smart_invoice", "invoice", "company", "contact")
     if not any(call.may(f"{entity}.read") for entity in readable):
         raise RestError("", "Access denied.")
+    rows = _chosen_statuses(_statuses(), as_mapping(call.legacy("filter")), as_mapping(call.legacy("order")))
+    return Listing(rows, len(rows))
 
+
+def _chosen_statuses(
+    rows: list[dict[str, Any]], filter_: Mapping[str, Any], order: Mapping[str, Any]
+) -> list[dict[str, Any]]:
     def read(row: dict[str, Any], name: str) -> Any:
         return php.to_int(row[name]) if _STATUS_KINDS[name] == "integer" else row[name]
 
-    rows = matching(_statuses(), lenient_conditions(as_mapping(call.legacy("filter")), _STATUS_KINDS), read)
-    order = [(name, way) for name, way in as_mapping(call.legacy("order")).items() if name in _STATUS_KINDS]
-    return Listing(ordered(rows, order or [("SORT", "ASC")], read), len(rows))
+    directions = [(name, way) for name, way in order.items() if name in _STATUS_KINDS] or [("SORT", "ASC")]
+    return ordered(matching(rows, lenient_conditions(filter_, _STATUS_KINDS), read), directions, read)
+
+
+#: What a status of legacy invoices has: type, read-only or not.
+_INVOICE_STATUS = {
+    "ENTITY_ID": ("string", True),
+    "ID": ("integer", True),
+    "NAME": ("string", False),
+    "NAME_INIT": ("string", True),
+    "SORT": ("integer", False),
+    "STATUS_ID": ("string", True),
+    "SYSTEM": ("char", True),
+}
+
+
+def _invoice_statuses() -> list[dict[str, Any]]:
+    own = [row for row in _statuses() if row["ENTITY_ID"] == "INVOICE_STATUS"]
+    return [{name: row[name] for name in _INVOICE_STATUS} for row in own]
+
+
+@rest("crm.invoice.status.list", scope="crm")
+def invoice_status_list(call: Call) -> object:
+    """Statuses of legacy invoices, 50 to a page."""
+    filter_, order = _array(call, "filter"), _array(call, "order")
+    page = paged(_chosen_statuses(_invoice_statuses(), filter_, order), call.legacy("start"))
+    wanted = [name for name in map(php.to_text, as_list(call.legacy("select"))) if name in _INVOICE_STATUS]
+    rows = [{name: row[name] for name in wanted or _INVOICE_STATUS} for row in page.result]
+    return Listing(rows, page.total, page.next)
+
+
+@rest("crm.invoice.status.get", scope="crm")
+def invoice_status_get(call: Call) -> object:
+    """One status of legacy invoices, by its number."""
+    number = call.legacy("id")
+    if not php.is_numeric(number) or php.to_int(number) <= 0:
+        raise RestError("", "ID is not defined or invalid.")
+    for row in _invoice_statuses():
+        if row["ID"] == str(php.to_int(number)):
+            return row
+    raise RestError("", "Not found.")
+
+
+@rest("crm.invoice.status.fields", scope="crm")
+def invoice_status_fields(call: Call) -> object:
+    """What the fields of a status are."""
+    return {
+        name: {"type": kind, "isRequired": not read_only, "isReadOnly": read_only, "isImmutable": False}
+        for name, (kind, read_only) in _INVOICE_STATUS.items()
+    }
 
 
 _USER_KINDS = {"ID": "integer", "NAME": "string", "LAST_NAME": "string", "EMAIL": "string", "USER_TYPE": "string"}

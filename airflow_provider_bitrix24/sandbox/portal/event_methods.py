@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import secrets
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow_provider_bitrix24.sandbox.portal import php
 from airflow_provider_bitrix24.sandbox.portal.envelope import RestError, access_denied
 from airflow_provider_bitrix24.sandbox.portal.events import EVENTS, forget_old
-from airflow_provider_bitrix24.sandbox.portal.filters import (
-    as_list,
-    as_mapping,
-    lenient_conditions,
-    matching,
-    ordered,
-    paged,
-)
+from airflow_provider_bitrix24.sandbox.portal.filters import all_hold, as_list, as_mapping, lenient_conditions, ordered
+from airflow_provider_bitrix24.sandbox.portal.pages import paged
 from airflow_provider_bitrix24.sandbox.portal.registry import BASIC, Call, Listing, rest
 from airflow_provider_bitrix24.sandbox.portal.side_tables import EventHandler, OfflineEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 _COLUMNS = {
     "ID": "integer",
@@ -121,22 +116,34 @@ def get(call: Call) -> object:
     ]
 
 
-def _queue(call: Call) -> list[OfflineEvent]:
+def _check_admin(call: Call) -> None:
     if not call.user.admin:
         raise access_denied()
     forget_old(call.state, call.now)
-    return [row for row in call.state.offline_events.values() if row.client_id == call.client_id]
+
+
+def _queue(call: Call) -> Iterator[OfflineEvent]:
+    """The application's events, the oldest first."""
+    return (row for row in call.state.offline_events.by("at") if row.client_id == call.client_id)
+
+
+def _of_process(call: Call, process_id: str) -> list[OfflineEvent]:
+    """What somebody has reserved."""
+    rows = call.state.offline_events.having("process_id", process_id)
+    return [row for row in rows if row.client_id == call.client_id]
 
 
 def _read(row: OfflineEvent, column: str) -> Any:
     return getattr(row, _NAMES[column])
 
 
-def _selected(call: Call, rows: Iterable[OfflineEvent]) -> list[OfflineEvent]:
+def _selected(call: Call, rows: Iterable[OfflineEvent]) -> Iterable[OfflineEvent]:
+    """Those of the rows, the oldest of which come first, that the caller wants, in the order it wants."""
     filter_ = {key.upper(): value for key, value in as_mapping(call.legacy("filter")).items()}
     order = [(name.upper(), way) for name, way in as_mapping(call.legacy("order")).items()]
-    known = [(name, way) for name, way in order if name in _COLUMNS] or [("TIMESTAMP_X", "ASC"), ("ID", "ASC")]
-    return ordered(matching(rows, lenient_conditions(filter_, _COLUMNS), _read), known, _read)
+    known = [(name, way) for name, way in order if name in _COLUMNS]
+    found = filter(all_hold(lenient_conditions(filter_, _COLUMNS), _read), rows)
+    return ordered(found, known, _read) if known else found
 
 
 def _wire(row: OfflineEvent) -> dict[str, Any]:
@@ -153,7 +160,7 @@ def _wire(row: OfflineEvent) -> dict[str, Any]:
 @rest("event.offline.get", scope=BASIC, writes=True, application_only=True)
 def offline_get(call: Call) -> object:
     """Take events out of the queue: removed at once (``clear``, the default), or reserved until they are cleared."""
-    rows = _queue(call)
+    _check_admin(call)
     clear = call.legacy("clear") is None or php.truthy(call.legacy("clear"))
     process_id = php.to_text(call.legacy("process_id"))
     with_errors = php.truthy(call.legacy("error"))
@@ -161,10 +168,11 @@ def offline_get(call: Call) -> object:
     if not clear or process_id or with_errors or connector:
         _need_license(call)
     if process_id:
-        return {"process_id": process_id, "events": [_wire(r) for r in rows if r.process_id == process_id]}
-    free = [r for r in rows if not r.process_id and r.connector == connector and r.error == int(with_errors)]
-    limit = php.to_int(call.legacy("limit")) or _LIMIT
-    taken = _selected(call, free)[:limit]
+        return {"process_id": process_id, "events": [_wire(row) for row in _of_process(call, process_id)]}
+    wanted = ("", connector, int(with_errors))
+    free = (row for row in _queue(call) if (row.process_id, row.connector, row.error) == wanted)
+    limit = php.to_int(call.legacy("limit"))
+    taken = list(islice(_selected(call, free), limit if limit > 0 else _LIMIT))
     if clear:
         for row in taken:
             del call.state.offline_events[row.id]
@@ -178,27 +186,28 @@ def offline_get(call: Call) -> object:
 @rest("event.offline.list", scope=BASIC, application_only=True)
 def offline_list(call: Call) -> object:
     """The queue as it is, reserved entries and erroneous ones included, 50 to a page."""
-    page = paged(_selected(call, _queue(call)), call.legacy("start"))
+    _check_admin(call)
+    page = paged(list(_selected(call, _queue(call))), call.legacy("start"))
     shown = [{**_wire(row), "PROCESS_ID": row.process_id, "ERROR": str(row.error)} for row in page.result]
     return Listing(shown, page.total, page.next)
 
 
 def _reserved(call: Call) -> tuple[list[OfflineEvent], list[str]]:
-    rows = _queue(call)
+    _check_admin(call)
     process_id = php.to_text(call.legacy("process_id"))
     if not process_id:
         raise _need_argument("PROCESS_ID")
     message_ids = [php.to_text(each) for each in as_list(call.legacy("message_id"))]
     if call.dialect == "source" and any(len(each) != 32 for each in message_ids):
         raise RestError("ERROR_ARGUMENT", "Value must be an array of MESSAGE_ID values")
-    return [row for row in rows if row.process_id == process_id], message_ids
+    return _of_process(call, process_id), message_ids
 
 
 @rest("event.offline.clear", scope=BASIC, writes=True, application_only=True)
 def offline_clear(call: Call) -> object:
     """Confirm a reservation, or some of it. The documentation looks at ``id`` first, the source at ``message_id``."""
     rows, message_ids = _reserved(call)
-    ids = [php.to_int(each) for each in as_list(call.legacy("id"))]
+    ids = {php.to_int(each) for each in as_list(call.legacy("id"))}
     if ids and (call.dialect == "docs" or not message_ids):
         rows = [row for row in rows if row.id in ids]
     elif message_ids:

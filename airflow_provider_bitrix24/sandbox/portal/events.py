@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.sandbox.portal.side_tables import OfflineEvent
@@ -15,12 +16,16 @@ if TYPE_CHECKING:
 
 #: Event -> scope that an application needs to bind it.
 EVENTS = {
-    **dict.fromkeys(("ONPAYMENTENTITYSAVED", "ONPAYMENTDELETED", "ONSALEORDERSAVED"), "sale"),
+    **dict.fromkeys((f"ON{what}ENTITYSAVED" for what in ("PAYMENT", "ORDER", "SHIPMENT", "PROPERTYVALUE")), "sale"),
+    **dict.fromkeys((f"ON{what}DELETED" for what in ("PAYMENT", "ORDER", "SHIPMENT", "PROPERTYVALUE")), "sale"),
+    **dict.fromkeys(("ONSALEORDERSAVED", "ONSALEBEFOREORDERDELETE"), "sale"),
     **dict.fromkeys((f"ONCRMDEAL{what}" for what in ("ADD", "UPDATE", "DELETE")), "crm"),
     **dict.fromkeys((f"ONCRMLEAD{what}" for what in ("ADD", "UPDATE", "DELETE")), "crm"),
     **dict.fromkeys((f"ONCRMCOMPANY{what}" for what in ("ADD", "UPDATE", "DELETE")), "crm"),
+    **dict.fromkeys((f"ONCRMCONTACT{what}" for what in ("ADD", "UPDATE", "DELETE")), "crm"),
     **dict.fromkeys((f"ONCRMINVOICE{what}" for what in ("ADD", "UPDATE", "DELETE", "SETSTATUS")), "crm"),
     **dict.fromkeys((f"ONCRMDYNAMICITEM{what}" for what in ("ADD", "UPDATE", "DELETE")), "crm"),
+    **dict.fromkeys((f"ONCRMDYNAMICITEM{what}_31" for what in ("ADD", "UPDATE", "DELETE")), "crm"),
     "ONOFFLINEEVENT": "",
 }
 #: How long the queue keeps an event, in seconds.
@@ -38,14 +43,16 @@ def raised(state: State, entry: Mapping[str, Any]) -> Iterator[tuple[str, dict[s
     order_id = entry.get("order_id") or getattr(state.payments.get(entry["payment_id"]), "order_id", None)
     if order_id and event not in ("order_bound", "order_unbound"):
         order = state.orders.get(order_id)
-        yield "ONSALEORDERSAVED", _fields(ID=order_id, XML_ID=order.xml_id if order else "", ACTION="saved")
+        yield "ONORDERENTITYSAVED", _fields(ID=order_id)
+        yield "ONSALEORDERSAVED", _fields(ID=order_id, XML_ID=order.xml_id if order else "", ACTION="save")
     if entry["invoice_id"]:
         yield from _of_invoice(event, entry)
     if event in _VERBS and entry["entity_type_id"] in _ITEMS:
-        data = {"ID": entry["entity_id"]}
+        name, data = _ITEMS[entry["entity_type_id"]] + _VERBS[event], {"ID": entry["entity_id"]}
         if entry["entity_type_id"] == 31:
             data["ENTITY_TYPE_ID"] = 31
-        yield _ITEMS[entry["entity_type_id"]] + _VERBS[event], _fields(**data)
+            yield f"{name}_31", _fields(**data)
+        yield name, _fields(**data)
 
 
 def _of_invoice(event: str, entry: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -82,13 +89,11 @@ def _add(
     """Add an entry, or renew the time of the equal one that nobody has reserved."""
     text = f"{event}|{json.dumps(data, separators=(',', ':'))}"
     message_id = hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
-    key = (client_id, connector, message_id)
-    queued = state.offline_events.get(state.offline_index.get(key, 0))
-    if queued is not None and not queued.process_id:
-        queued.at = now
-        return
+    for row in state.offline_events.having("message_id", message_id):
+        if (row.client_id, row.connector, row.process_id) == (client_id, connector, ""):
+            row.at = now
+            return
     number = state.new_id("offline_events")
-    state.offline_index[key] = number
     additional = {"user_id": user_id} if user_id else False
     state.offline_events[number] = OfflineEvent(
         number, client_id, event, now, data, additional, message_id, connector=connector
@@ -97,5 +102,5 @@ def _add(
 
 def forget_old(state: State, now: float) -> None:
     """Remove what is older than the queue keeps, reserved or not."""
-    for number in [row.id for row in state.offline_events.values() if row.at < now - KEPT_SECONDS]:
-        del state.offline_events[number]
+    for row in list(takewhile(lambda row: row.at < now - KEPT_SECONDS, state.offline_events.by("at"))):
+        del state.offline_events[row.id]

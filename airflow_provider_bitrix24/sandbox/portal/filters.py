@@ -1,20 +1,16 @@
-"""Filters, orders and pages: prefix operators on typed columns, and how the portal treats keys it does not know."""
+"""Filters and orders: prefix operators on typed columns, and how the portal treats keys it does not know."""
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import islice
 from typing import Any, TypeVar
 
 from airflow_provider_bitrix24.sandbox.portal import php
 from airflow_provider_bitrix24.sandbox.portal.envelope import RestError
-from airflow_provider_bitrix24.sandbox.portal.registry import Listing
 
-PAGE = 50
 _OPERATOR = re.compile(r"(!><|><|!@|@|!=%|!%|!=|!|=%|%=|%|>=|<=|>|<|=)?(.*)\Z", re.DOTALL)
 T = TypeVar("T")
 
@@ -40,13 +36,15 @@ class Condition:
 
 
 def _compare(operator: str, actual: Any, value: Any) -> bool:
-    if operator in ("=", "@"):
-        wanted = value if isinstance(value, list) else [value]
-        return any(actual == each or (each is None and actual in (None, "")) for each in wanted)
+    values = value if isinstance(value, list) else [value]
     if operator == "><":
-        return isinstance(value, list) and len(value) == 2 and actual is not None and value[0] <= actual <= value[1]
-    if isinstance(value, list):
-        value = value[0] if value else None
+        return len(values) == 2 and None not in (actual, *values) and values[0] <= actual <= values[1]
+    return any(_holds_one(operator, actual, each) for each in values)
+
+
+def _holds_one(operator: str, actual: Any, value: Any) -> bool:
+    if operator in ("=", "@"):
+        return bool(actual == value) or (value is None and actual == "")
     if actual is None or value is None:
         return False
     if operator == "%":
@@ -69,8 +67,10 @@ class Unconvertible(ValueError):
 
 
 def convert(kind: str, value: Any, parse_time: Callable[[Any], float | None] = php.parse_time) -> Any:
-    """A value from outside as its column's type."""
+    """A value from outside as its column's type; an array becomes a list of them, one inside it is of no type."""
     if isinstance(value, list | dict):
+        if any(isinstance(each, list | dict) for each in as_list(value)):
+            raise Unconvertible("Array")
         return [convert(kind, each, parse_time) for each in as_list(value)]
     if value is None or value is False or (value == "" and kind != "string"):
         return None
@@ -139,44 +139,9 @@ def ordered(rows: Iterable[T], order: Iterable[tuple[str, Any]], get: Getter[T])
     return result
 
 
-def paged(rows: list[T], start: Any, *, total_without_count: int | None = None) -> Listing:
-    """One page of 50. ``start`` is rounded down to a page; ``-1`` means that nobody counts."""
-    offset = php.to_int(start)
-    if offset < 0:
-        return Listing(rows[:PAGE], total=total_without_count)
-    offset = offset // PAGE * PAGE
-    following = offset + PAGE
-    return Listing(rows[offset:following], total=len(rows), next=following if following < len(rows) else None)
-
-
 def all_hold(conditions: list[Condition], get: Getter[T]) -> Callable[[T], bool]:
     """Are all of these true of a row?"""
     return lambda row: all(condition.holds(get(row, condition.column)) for condition in conditions)
-
-
-def above_id(conditions: list[Condition]) -> int:
-    """The id that the rows must be above, as far as a condition says so."""
-    bounds = [c.value for c in conditions if c.operator == ">" and c.column.lower() == "id"]
-    return max((bound for bound in bounds if isinstance(bound, int)), default=0)
-
-
-def page_of(
-    table: Mapping[int, T],
-    holds: Callable[[T], bool],
-    order: list[tuple[str, Any]],
-    start: Any,
-    get: Getter[T],
-    *,
-    above: int = 0,
-    total_without_count: int | None = None,
-) -> Listing:
-    """One page of a table. Where nobody counts and the order is that of the ids, only the page's rows are looked at."""
-    by_id = [(name.lower(), php.to_text(way).lower() != "desc") for name, way in order] == [("id", True)]
-    ids = sorted(table)
-    rows = (table[number] for number in ids[bisect_right(ids, above) :])
-    if by_id and php.to_int(start) < 0:
-        return Listing(list(islice(filter(holds, rows), PAGE)), total=total_without_count)
-    return paged(ordered(filter(holds, rows), order, get), start, total_without_count=total_without_count)
 
 
 def as_mapping(value: Any) -> Mapping[str, Any]:

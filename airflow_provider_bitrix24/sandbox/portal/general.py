@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.sandbox.portal import php
 from airflow_provider_bitrix24.sandbox.portal.envelope import RestError, access_denied
-from airflow_provider_bitrix24.sandbox.portal.filters import as_mapping, lenient_conditions, matching, ordered, paged
+from airflow_provider_bitrix24.sandbox.portal.filters import as_mapping, lenient_conditions, matching, ordered
 from airflow_provider_bitrix24.sandbox.portal.model import PaySystem, words
 from airflow_provider_bitrix24.sandbox.portal.orders import PERSON_TYPES
+from airflow_provider_bitrix24.sandbox.portal.pages import paged
 from airflow_provider_bitrix24.sandbox.portal.registry import BASIC, METHODS, Call, Listing, rest
 
 if TYPE_CHECKING:

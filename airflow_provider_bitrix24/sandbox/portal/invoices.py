@@ -9,15 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.sandbox.portal import php
 from airflow_provider_bitrix24.sandbox.portal.envelope import RestError
-from airflow_provider_bitrix24.sandbox.portal.filters import (
-    above_id,
-    all_hold,
-    as_list,
-    as_mapping,
-    lenient_conditions,
-    page_of,
-)
+from airflow_provider_bitrix24.sandbox.portal.filters import as_list, as_mapping, lenient_conditions
 from airflow_provider_bitrix24.sandbox.portal.model import ZERO, Invoice, money_text, words
+from airflow_provider_bitrix24.sandbox.portal.pages import page_of
 from airflow_provider_bitrix24.sandbox.portal.payments import column_types, read_column
 from airflow_provider_bitrix24.sandbox.portal.registry import Call, Listing, changed, rest
 
@@ -118,8 +112,7 @@ def list_(call: Call) -> object:
     conditions = lenient_conditions(_array(call, "filter"), COLUMNS)
     order = [(name, way) for name, way in _array(call, "order").items() if name in COLUMNS] or [("ID", "DESC")]
     selected = [name for name in map(php.to_text, as_list(call.legacy("select"))) if name in COLUMNS]
-    holds, above = all_hold(conditions, read_column), above_id(conditions)
-    page = page_of(call.state.invoices, holds, order, call.legacy("start"), read_column, above=above)
+    page = page_of(call.state.invoices, conditions, order, call.legacy("start"), read_column, column_of=str.lower)
     names = selected or sorted(COLUMNS)
     return Listing(
         [{name: _text(name, read_column(row, name)) for name in names} for row in page.result], page.total, page.next

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +9,15 @@ from airflow_provider_bitrix24.sandbox.portal import php
 from airflow_provider_bitrix24.sandbox.portal.envelope import RestError
 from airflow_provider_bitrix24.sandbox.portal.filters import (
     Condition,
-    above_id,
-    all_hold,
     as_list,
     as_mapping,
     convert,
     lenient_conditions,
-    page_of,
     split_key,
 )
 from airflow_provider_bitrix24.sandbox.portal.item_fields import DEAL_NAMES, TEMPLATES, TYPES, WRITABLE
 from airflow_provider_bitrix24.sandbox.portal.model import DEAL, OWNER_TYPES, Item, money_text
+from airflow_provider_bitrix24.sandbox.portal.pages import page_of
 from airflow_provider_bitrix24.sandbox.portal.payments import RIGHTS, check_staff
 from airflow_provider_bitrix24.sandbox.portal.registry import Call, Listing, rest
 
@@ -29,6 +26,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from airflow_provider_bitrix24.sandbox.portal.model import State
+    from airflow_provider_bitrix24.sandbox.portal.tables import Table
 
 _OWN = {
     "title": "title",
@@ -39,6 +37,7 @@ _OWN = {
     "contactIds": "contact_ids",
     "assignedById": "assigned_by_id",
 }
+_OWN_COLUMNS = {**_OWN, "id": "id"}
 _FREE = re.compile(r"(ufCrm_\w+|parentId\d+)\Z")
 _MULTIPLE = ("observers", "contactIds")
 
@@ -48,7 +47,9 @@ def new_item(state: State, entity_type_id: int, given: Mapping[str, Any], *, now
     number = state.new_id({1: "leads", 2: "deals", 31: "smart_invoices"}[entity_type_id])
     stamp = php.iso(now)
     item = Item(id=number, entity_type_id=entity_type_id, assigned_by_id=user_id)
-    item.fields = copy.deepcopy(TEMPLATES[entity_type_id])
+    item.fields = {
+        name: value[:] if isinstance(value, list) else value for name, value in TEMPLATES[entity_type_id].items()
+    }
     item.fields |= dict.fromkeys(("createdTime", "updatedTime", "movedTime", "lastActivityTime"), stamp)
     item.fields |= dict.fromkeys(("createdBy", "updatedBy", "movedBy", "lastActivityBy"), user_id)
     item.title = f"{TYPES[entity_type_id]} #{number}"
@@ -127,7 +128,7 @@ def _read(item: Item, name: str) -> Any:
     return php.parse_time(value) if _kind(name) == "datetime" and value else value
 
 
-def _type(call: Call, entity_type_id: int, right: str) -> dict[int, Item]:
+def _type(call: Call, entity_type_id: int, right: str) -> Table[Item]:
     check_staff(call)
     if entity_type_id == 5:
         raise RestError("ENTITY_TYPE_NOT_SUPPORTED", "Entity type is not supported")
@@ -138,7 +139,7 @@ def _type(call: Call, entity_type_id: int, right: str) -> dict[int, Item]:
     return call.state.items(entity_type_id)
 
 
-def _find(items: dict[int, Item], number: int) -> Item:
+def _find(items: Table[Item], number: int) -> Item:
     item = items.get(number)
     if item is None:
         raise RestError("NOT_FOUND", "Element not found")
@@ -171,6 +172,13 @@ def _holds(item: Item, filter_: Mapping[str, Any], known: set[str]) -> bool:
     return any(results) if php.to_text(filter_.get("logic")).upper() == "OR" else all(results)
 
 
+def _id_conditions(filter_: Mapping[str, Any]) -> list[Condition]:
+    """What a filter says of the ids, unless it is but one of several possibilities."""
+    if php.to_text(filter_.get("logic")).upper() == "OR":
+        return []
+    return lenient_conditions({key: value for key, value in filter_.items() if key != "logic"}, {"id": "integer"})
+
+
 @rest("crm.item.list", scope="crm")
 def item_list(
     call: Call,
@@ -189,11 +197,12 @@ def item_list(
             raise RestError("INVALID_ARG_VALUE", f"Invalid order: field '{name}' is not allowed in order")
     page = page_of(
         items,
-        lambda item: _holds(item, filter or {}, known),
+        _id_conditions(filter or {}),
         list((order or {"id": "asc"}).items()),
         call.params.get("start", 0),
         _read,
-        above=php.to_int((filter or {}).get(">id")),
+        column_of=_OWN_COLUMNS.get,
+        holds=(lambda item: _holds(item, filter, known)) if filter else None,
         total_without_count=0,
     )
     names = [php.to_text(name) for name in select or []]
@@ -234,8 +243,8 @@ def item_delete(call: Call, entity_type_id: int, id: int) -> object:
 
 def _remove(call: Call, item: Item) -> None:
     short = next(name for name, kind in OWNER_TYPES.items() if kind == item.entity_type_id)
-    for row in list(call.state.product_rows.values()):
-        if (row.owner_type, row.owner_id) == (short, item.id):
+    for row in call.state.product_rows.having("owner_id", item.id):
+        if row.owner_type == short:
             del call.state.product_rows[row.id]
     del call.state.items(item.entity_type_id)[item.id]
     _record(call, "item_deleted", item)
@@ -254,6 +263,7 @@ def _record(call: Call, event: str, item: Item, **facts: Any) -> None:
 
 # -- deals, the old way -----------------------------------------------------------------------------------------------
 
+_DEAL_COLUMNS = {upper: _OWN_COLUMNS[name] for upper, name in DEAL_NAMES.items() if name in _OWN_COLUMNS}
 _DEAL_KINDS = {upper: _kind(name) for upper, name in DEAL_NAMES.items()}
 _DEAL_WRITABLE = {
     upper: name for upper, name in DEAL_NAMES.items() if name in WRITABLE[DEAL] or name in _OWN or name == "contactId"
@@ -309,8 +319,14 @@ def deal_list(call: Call) -> object:
         return _read(item, DEAL_NAMES[upper])
 
     directions = [(name, way) for name, way in order.items() if name in DEAL_NAMES] or [("ID", "ASC")]
+    start = call.legacy("start")
     page = page_of(
-        call.state.deals, all_hold(conditions, read), directions, call.legacy("start"), read, above=above_id(conditions)
+        call.state.deals,
+        conditions,
+        directions,
+        start,
+        read,
+        column_of=_DEAL_COLUMNS.get,
     )
     selected = [name for name in map(php.to_text, as_list(call.legacy("select"))) if name in DEAL_NAMES]
     names = selected or list(DEAL_NAMES)

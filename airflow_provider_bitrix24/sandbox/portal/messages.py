@@ -55,7 +55,7 @@ def notify_system_add(call: Call) -> object:
     tag = php.to_text(call.legacy("TAG"))
     target = f"user {user_id}"
     if tag:
-        same = [m.id for m in call.state.messages.values() if (m.kind, m.tag) == ("notification", tag)]
+        same = [m.id for m in call.state.messages.having("tag", tag) if m.kind == "notification"]
         for number in same:
             del call.state.messages[number]
     number = _store(call, "notification", target, text, tag=tag)

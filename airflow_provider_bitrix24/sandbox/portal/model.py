@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow_provider_bitrix24.sandbox.portal.options import defaults
 from airflow_provider_bitrix24.sandbox.portal.side_tables import Chat, Client, EventHandler, Message, OfflineEvent
+from airflow_provider_bitrix24.sandbox.portal.tables import Row, Table
 
 
 def words(text: str) -> list[str]:
@@ -31,7 +32,7 @@ PASSIVE_HANDLERS = frozenset(
 
 
 @dataclass
-class User:
+class User(Row):
     """A person of the portal. ``denied`` lists rights taken away, such as ``deal.update`` or ``order.read``."""
 
     id: int
@@ -53,7 +54,7 @@ class Webhook:
 
 
 @dataclass
-class PaySystem:
+class PaySystem(Row):
     """A way to pay: ``action_file`` is its handler, ``entity_registry_type`` (ORDER or CRM_INVOICE) what it is for."""
 
     id: int
@@ -75,7 +76,7 @@ class PaySystem:
 
 
 @dataclass
-class Handler:
+class Handler(Row):
     """A REST handler that an application has brought."""
 
     id: int
@@ -86,7 +87,7 @@ class Handler:
 
 
 @dataclass
-class Item:
+class Item(Row):
     """A lead, deal or smart invoice. ``fields`` holds what has no rule of its own, in camelCase."""
 
     id: int
@@ -102,7 +103,7 @@ class Item:
 
 
 @dataclass
-class ProductRow:
+class ProductRow(Row):
     """A row of goods on an item; ``price`` is what one piece costs the customer."""
 
     id: int
@@ -122,7 +123,7 @@ class ProductRow:
 
 
 @dataclass
-class Invoice:
+class Invoice(Row):
     """A legacy invoice, with rows of its own and a payment that nothing shows over REST."""
 
     id: int
@@ -163,7 +164,7 @@ class Invoice:
 
 
 @dataclass
-class Order:
+class Order(Row):
     """The order behind an item: payments hang on it."""
 
     id: int
@@ -182,7 +183,7 @@ class Order:
 
 
 @dataclass
-class Binding:
+class Binding(Row):
     """Which order belongs to which item (``crm.orderentity``)."""
 
     id: int
@@ -192,7 +193,7 @@ class Binding:
 
 
 @dataclass
-class Payment:
+class Payment(Row):
     """A payment of an order; the names are the table's columns, all of them."""
 
     id: int
@@ -242,7 +243,7 @@ class Payment:
 
 
 @dataclass
-class PayableItem:
+class PayableItem(Row):
     """A product row or a delivery (shipment) that a payment pays for."""
 
     id: int
@@ -256,7 +257,7 @@ class PayableItem:
 
 
 @dataclass
-class Shipment:
+class Shipment(Row):
     """A delivery of an order."""
 
     id: int
@@ -269,38 +270,37 @@ class Shipment:
 class State:
     """Every table of the portal, its counters and its ledger."""
 
-    users: dict[int, User] = field(default_factory=dict)
-    pay_systems: dict[int, PaySystem] = field(default_factory=dict)
-    handlers: dict[int, Handler] = field(default_factory=dict)
-    leads: dict[int, Item] = field(default_factory=dict)
-    deals: dict[int, Item] = field(default_factory=dict)
-    smart_invoices: dict[int, Item] = field(default_factory=dict)
-    product_rows: dict[int, ProductRow] = field(default_factory=dict)
-    invoices: dict[int, Invoice] = field(default_factory=dict)
-    orders: dict[int, Order] = field(default_factory=dict)
-    bindings: dict[int, Binding] = field(default_factory=dict)
-    payments: dict[int, Payment] = field(default_factory=dict)
-    payable_items: dict[int, PayableItem] = field(default_factory=dict)
-    shipments: dict[int, Shipment] = field(default_factory=dict)
-    companies: dict[int, Client] = field(default_factory=dict)
-    contacts: dict[int, Client] = field(default_factory=dict)
-    chats: dict[int, Chat] = field(default_factory=dict)
-    messages: dict[int, Message] = field(default_factory=dict)
-    event_handlers: dict[int, EventHandler] = field(default_factory=dict)
-    offline_events: dict[int, OfflineEvent] = field(default_factory=dict)
-    offline_index: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    users: Table[User] = field(default_factory=Table)
+    pay_systems: Table[PaySystem] = field(default_factory=Table)
+    handlers: Table[Handler] = field(default_factory=Table)
+    leads: Table[Item] = field(default_factory=Table)
+    deals: Table[Item] = field(default_factory=Table)
+    smart_invoices: Table[Item] = field(default_factory=Table)
+    product_rows: Table[ProductRow] = field(default_factory=Table)
+    invoices: Table[Invoice] = field(default_factory=Table)
+    orders: Table[Order] = field(default_factory=Table)
+    bindings: Table[Binding] = field(default_factory=Table)
+    payments: Table[Payment] = field(default_factory=Table)
+    payable_items: Table[PayableItem] = field(default_factory=Table)
+    shipments: Table[Shipment] = field(default_factory=Table)
+    companies: Table[Client] = field(default_factory=Table)
+    contacts: Table[Client] = field(default_factory=Table)
+    chats: Table[Chat] = field(default_factory=Table)
+    messages: Table[Message] = field(default_factory=Table)
+    event_handlers: Table[EventHandler] = field(default_factory=Table)
+    offline_events: Table[OfflineEvent] = field(default_factory=Table)
     counters: dict[str, int] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=defaults)
     ledger: list[dict[str, Any]] = field(default_factory=list)
 
-    def items(self, entity_type_id: int) -> dict[int, Item]:
+    def items(self, entity_type_id: int) -> Table[Item]:
         """The table of one CRM type."""
         return {LEAD: self.leads, DEAL: self.deals, SMART_INVOICE: self.smart_invoices}[entity_type_id]
 
     def new_id(self, table: str) -> int:
         """The next id of a table; like a database's, it is never given twice."""
-        rows = getattr(self, table)
-        number = max(self.counters.get(table, 0), max(rows, default=0)) + 1
+        rows: Table[Any] = getattr(self, table)
+        number = max(self.counters.get(table, 0), rows.newest) + 1
         self.counters[table] = number
         return number
 
@@ -322,12 +322,10 @@ class State:
         """The state that ``dump`` wrote."""
         state = cls()
         for name, row_type in _TABLES.items():
-            setattr(state, name, {row["id"]: _row(row_type, row) for row in data.get(name, [])})
+            setattr(state, name, Table(_row(row_type, row) for row in data.get(name, [])))
         state.counters = dict(data.get("counters", {}))
         state.options.update(copy.deepcopy(data.get("options", {})))
         state.ledger = copy.deepcopy(data.get("ledger", []))
-        for row in state.offline_events.values():
-            state.offline_index[row.client_id, row.connector, row.message_id] = row.id
         return state
 
 

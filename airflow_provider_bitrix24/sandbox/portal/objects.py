@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields as dataclass_fields
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.sandbox.portal import php
@@ -26,6 +26,7 @@ from airflow_provider_bitrix24.sandbox.portal.side_tables import Chat
 
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.sandbox.portal.model import State
+    from airflow_provider_bitrix24.sandbox.portal.tables import Table
 
 _ITEMS = {"lead": LEAD, "deal": DEAL, "smart_invoice": SMART_INVOICE}
 _ROWS: dict[str, tuple[str, type[Any]]] = {
@@ -38,6 +39,7 @@ _ROWS: dict[str, tuple[str, type[Any]]] = {
     "shipment": ("shipments", Shipment),
     "chat": ("chats", Chat),
 }
+_COLUMNS = {kind: {row.name: str(row.type) for row in fields(table[1])} for kind, table in _ROWS.items()}
 _CLIENTS = {"company": "companies", "contact": "contacts"}
 KINDS = frozenset([*_ITEMS, *_ROWS, *_CLIENTS, "product_row", "webhook", "application"])
 
@@ -58,8 +60,8 @@ def create_object(state: State, kind: str, given: dict[str, Any], now: float) ->
     if kind not in _ROWS:
         raise ValueError(f"unknown kind {kind!r}; known: {', '.join(sorted(KINDS))}")
     table, row_type = _ROWS[kind]
-    rows: dict[int, Any] = getattr(state, table)
-    columns = {column.name: str(column.type) for column in dataclass_fields(row_type)}
+    rows: Table[Any] = getattr(state, table)
+    columns = _COLUMNS[kind]
     unknown = sorted(set(given) - set(columns))
     if unknown:
         raise ValueError(f"a {kind} has no {', '.join(unknown)}; it has: {', '.join(columns)}")
@@ -85,7 +87,7 @@ def _value(annotation: str, name: str, value: Any) -> Any:
     return value
 
 
-def _claim(state: State, table: str, rows: dict[int, Any], wanted: int | None) -> int:
+def _claim(state: State, table: str, rows: Table[Any], wanted: int | None) -> int:
     if wanted is None:
         return state.new_id(table)
     if wanted in rows:

@@ -22,6 +22,7 @@ _UNDECIDED: dict[str, Any] = {
     "any_http_method": False,  # PUT, PATCH and DELETE are served like POST instead of refused with 405
     "batch_needs_commands": False,  # batch without cmd, or with a text as cmd: error 100 instead of an empty result
     "missing_owner_has_no_rows": False,  # crm.item.productrow.*: an empty list instead of an error
+    "operating_billed_to": "methods",  # or batch: the methods inside it cost time of batch, not their own
     "order_entity_refuses_unknown_filters": False,  # crm.orderentity.list: error instead of dropping them
     "payment_list_pages": False,  # crm.item.payment.list: 50 rows, next and total instead of all rows
     "sale_filters_drop_what_does_not_convert": False,  # sale.*.list: "=id": "abc" and arrays are no filter at all
@@ -29,6 +30,7 @@ _UNDECIDED: dict[str, Any] = {
     "webhook_without_method": "NO_AUTH_FOUND",  # or ERROR_METHOD_NOT_FOUND
 }
 _CHOICES = {
+    "operating_billed_to": ("methods", "batch"),
     "unknown_token_error": ("invalid_token", "NO_AUTH_FOUND", "expired_token"),
     "webhook_without_method": ("NO_AUTH_FOUND", "ERROR_METHOD_NOT_FOUND"),
 }

@@ -6,8 +6,9 @@ from typing import Any
 
 from airflow_provider_bitrix24.sandbox.portal import php
 from airflow_provider_bitrix24.sandbox.portal.envelope import RestError
-from airflow_provider_bitrix24.sandbox.portal.filters import lenient_conditions, matching, ordered, paged, split_key
+from airflow_provider_bitrix24.sandbox.portal.filters import lenient_conditions, split_key
 from airflow_provider_bitrix24.sandbox.portal.model import Binding
+from airflow_provider_bitrix24.sandbox.portal.pages import page_of
 from airflow_provider_bitrix24.sandbox.portal.registry import Call, Listing, rest
 
 _FIELDS = {"orderId": "integer", "ownerId": "integer", "ownerTypeId": "integer"}
@@ -18,8 +19,12 @@ def _check(call: Call, right: str) -> None:
         raise RestError("200040300010" if right == "read" else "200040300020", "Access Denied")
 
 
+def _column(name: str) -> str:
+    return php.snake(name, upper=False)
+
+
 def _read(row: Binding, name: str) -> Any:
-    return getattr(row, php.snake(name, upper=False))
+    return getattr(row, _column(name))
 
 
 def _key(fields: dict[str, Any], *names: str) -> dict[str, int]:
@@ -27,6 +32,11 @@ def _key(fields: dict[str, Any], *names: str) -> dict[str, int]:
     if missing:
         raise RestError("0", f"Required fields: {', '.join(missing)}")
     return {name: php.to_int(fields[name]) for name in names}
+
+
+def _bound(call: Call, key: dict[str, int]) -> list[Binding]:
+    rows = call.state.bindings.having("order_id", key["orderId"])
+    return [row for row in rows if all(_read(row, name) == value for name, value in key.items())]
 
 
 @rest("crm.orderentity.list", scope="crm")
@@ -43,9 +53,10 @@ def list_(
         for key in filter or {}:
             if split_key(key)[1] not in _FIELDS:
                 raise RestError(0, f"Unknown field {split_key(key)[1]} in filter")
-    rows = matching(call.state.bindings.values(), lenient_conditions(filter or {}, _FIELDS), _read)
+    conditions = lenient_conditions(filter or {}, _FIELDS)
     directions = [(name, way) for name, way in (order or {}).items() if name in _FIELDS] or [("ownerId", "asc")]
-    page = paged(ordered(rows, directions, _read), call.params.get("start", 0))
+    start = call.params.get("start", 0)
+    page = page_of(call.state.bindings, conditions, directions, start, _read, column_of=_column)
     shown = [{name: _read(row, name) for name in names} for row in page.result]
     return Listing({"orderEntity": shown}, page.total, page.next)
 
@@ -55,7 +66,7 @@ def add(call: Call, fields: dict[str, Any]) -> object:
     """Bind an order to an item; the same binding twice is an error."""
     _check(call, "update")
     key = _key(fields, "orderId", "ownerId", "ownerTypeId")
-    if any(all(_read(row, name) == value for name, value in key.items()) for row in call.state.bindings.values()):
+    if _bound(call, key):
         raise RestError("201650000001", "Duplicate entry for key [ownerId, ownerTypeId, orderId]")
     number = call.state.new_id("bindings")
     call.state.bindings[number] = Binding(number, key["orderId"], key["ownerId"], key["ownerTypeId"])
@@ -68,11 +79,10 @@ def delete_by_filter(call: Call, fields: dict[str, Any]) -> object:
     """Unbind an order from an item."""
     _check(call, "update")
     key = _key(fields, "ownerId", "ownerTypeId", "orderId")
-    for number, row in list(call.state.bindings.items()):
-        if all(_read(row, name) == value for name, value in key.items()):
-            del call.state.bindings[number]
-            owner = {"entity_type_id": row.owner_type_id, "entity_id": row.owner_id}
-            call.record("order_unbound", **owner, order_id=row.order_id)
+    for row in _bound(call, key):
+        del call.state.bindings[row.id]
+        owner = {"entity_type_id": row.owner_type_id, "entity_id": row.owner_id}
+        call.record("order_unbound", **owner, order_id=row.order_id)
     return True
 
 

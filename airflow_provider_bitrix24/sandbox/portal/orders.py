@@ -18,22 +18,20 @@ COMPANY, CONTACT = 1, 2
 
 def orders_of(state: State, entity_type_id: int, entity_id: int) -> list[Order]:
     """The orders bound to an item, the newest first."""
-    ids = {
-        binding.order_id
-        for binding in state.bindings.values()
-        if (binding.owner_type_id, binding.owner_id) == (entity_type_id, entity_id)
-    }
+    bound = state.bindings.having("owner_id", entity_id)
+    ids = {binding.order_id for binding in bound if binding.owner_type_id == entity_type_id}
     return [state.orders[number] for number in sorted(ids, reverse=True) if number in state.orders]
 
 
 def owner_of(state: State, order_id: int) -> Binding | None:
     """What the order is bound to."""
-    return next((binding for binding in state.bindings.values() if binding.order_id == order_id), None)
+    return next(iter(state.bindings.having("order_id", order_id)), None)
 
 
 def payments_of(state: State, order_ids: set[int]) -> list[Payment]:
     """The payments of these orders, by id."""
-    return [payment for payment in state.payments.values() if payment.order_id in order_ids]
+    found = (state.payments.having("order_id", number) for number in order_ids)
+    return sorted((payment for rows in found for payment in rows), key=lambda payment: payment.id)
 
 
 def ledger_facts(state: State, payment: Payment) -> dict[str, Any]:
@@ -132,13 +130,13 @@ def set_paid(payment: Payment, paid: str, *, now: float, user_id: int | None) ->
 def delete_payment(state: State, payment: Payment) -> None:
     """Remove a payment and what hangs on it."""
     del state.payments[payment.id]
-    for item in [item for item in state.payable_items.values() if item.payment_id == payment.id]:
+    for item in state.payable_items.having("payment_id", payment.id):
         del state.payable_items[item.id]
 
 
 def recount(state: State, payment: Payment) -> None:
     """The sum of a payment is that of its items."""
-    items = [item for item in state.payable_items.values() if item.payment_id == payment.id]
+    items = state.payable_items.having("payment_id", payment.id)
     payment.sum = sum((Decimal(item.quantity) * item.price for item in items), ZERO)
 
 
@@ -146,7 +144,7 @@ def available_quantity(state: State, row_id: int, *, without: int | None = None)
     """How much of a product row no payment has taken yet (``without``: a payable item not to count)."""
     taken = sum(
         item.quantity
-        for item in state.payable_items.values()
-        if item.kind == "product" and item.target_id == row_id and item.id != without
+        for item in state.payable_items.having("target_id", row_id)
+        if item.kind == "product" and item.id != without
     )
     return state.product_rows[row_id].quantity - taken

@@ -6,18 +6,14 @@ The sandbox has no basket of its own: the basket item of a product row has the r
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.sandbox.portal import orders, php
 from airflow_provider_bitrix24.sandbox.portal.envelope import RestError
-from airflow_provider_bitrix24.sandbox.portal.filters import (
-    as_list,
-    lenient_conditions,
-    matching,
-    ordered,
-    paged,
-)
+from airflow_provider_bitrix24.sandbox.portal.filters import Condition, as_list, lenient_conditions
 from airflow_provider_bitrix24.sandbox.portal.model import OWNER_TYPES, PayableItem, Payment
+from airflow_provider_bitrix24.sandbox.portal.pages import page_of
 from airflow_provider_bitrix24.sandbox.portal.payments import record_payment
 from airflow_provider_bitrix24.sandbox.portal.registry import Call, Listing, changed, rest
 from airflow_provider_bitrix24.sandbox.portal.sale_payments import understood
@@ -58,8 +54,12 @@ def _check(call: Call, right: str) -> None:
         raise RestError(200040300010 if right == "read" else 200040300020, "Access Denied")
 
 
+def _column(family: Family, name: str) -> str:
+    return "target_id" if name == family.target else php.snake(name, upper=False)
+
+
 def _read(family: Family, row: PayableItem, name: str) -> Any:
-    return getattr(row, "target_id" if name == family.target else php.snake(name, upper=False))
+    return getattr(row, _column(family, name))
 
 
 def _wire(family: Family, row: PayableItem, names: list[str] | None = None) -> dict[str, Any]:
@@ -110,8 +110,8 @@ def _add(call: Call, family: Family, fields: dict[str, Any]) -> object:
     payment = _editable(call, php.to_int(fields["paymentId"]))
     target = php.to_int(fields[family.target])
     price = _price(call, family, payment, target)
-    for row in call.state.payable_items.values():
-        if (row.payment_id, row.kind, row.target_id) == (payment.id, family.kind, target):
+    for row in call.state.payable_items.having("payment_id", payment.id):
+        if (row.kind, row.target_id) == (family.kind, target):
             raise RestError(201250000001, f"Duplicate entry for key [paymentId, {family.target}]")
     number = call.state.new_id("payable_items")
     quantity = php.to_int(fields.get("quantity", 1))
@@ -158,10 +158,11 @@ def _list(
     def read(row: PayableItem, name: str) -> Any:
         return _read(family, row, name)
 
-    own = [row for row in call.state.payable_items.values() if row.kind == family.kind]
-    rows = matching(own, lenient_conditions(understood(call, filter_ or {}, kinds), kinds), read)
+    conditions = lenient_conditions(understood(call, filter_ or {}, kinds), kinds)
+    conditions.append(Condition("=", "kind", family.kind))
     directions = [(name, way) for name, way in (order or {}).items() if name in kinds] or [("id", "asc")]
-    page = paged(ordered(rows, directions, read), call.params.get("start", 0))
+    start, column_of = call.params.get("start", 0), partial(_column, family)
+    page = page_of(call.state.payable_items, conditions, directions, start, read, column_of=column_of)
     names = [name for name in map(php.to_text, as_list(select)) if name in kinds] or None
     return Listing({family.many: [_wire(family, row, names) for row in page.result]}, page.total, page.next)
 

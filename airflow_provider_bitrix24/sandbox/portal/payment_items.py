@@ -76,7 +76,7 @@ def _list(
     given = {column(key): value for key, value in (filter_ or {}).items() if key != "=paymentId"}
     conditions = orm_conditions(given, _COLUMNS, _ENTITY)
     directions = [(orm_column(column(key), _COLUMNS, _ENTITY), way) for key, way in (order or {"id": "asc"}).items()]
-    own = [item for item in call.state.payable_items.values() if (item.payment_id, item.kind) == (payment.id, kind)]
+    own = [item for item in call.state.payable_items.having("payment_id", payment.id) if item.kind == kind]
     rows = ordered(matching(own, conditions, read_column), directions, read_column)
     return [
         {"id": row.id, "paymentId": row.payment_id, "quantity": row.quantity, target: row.target_id} for row in rows

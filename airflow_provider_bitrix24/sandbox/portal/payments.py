@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.sandbox.portal import orders, php
 from airflow_provider_bitrix24.sandbox.portal.envelope import RestError, item_access_denied
-from airflow_provider_bitrix24.sandbox.portal.filters import matching, ordered, orm_column, orm_conditions, paged
+from airflow_provider_bitrix24.sandbox.portal.filters import matching, ordered, orm_column, orm_conditions
 from airflow_provider_bitrix24.sandbox.portal.model import DEAL, LEAD, SMART_INVOICE, Item, Payment
+from airflow_provider_bitrix24.sandbox.portal.pages import paged
 from airflow_provider_bitrix24.sandbox.portal.registry import Call, Listing, changed, rest
 
 if TYPE_CHECKING:

@@ -7,7 +7,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.sandbox.portal import invoices, orders
+from airflow_provider_bitrix24.sandbox.portal.filters import Condition
 from airflow_provider_bitrix24.sandbox.portal.model import words
+from airflow_provider_bitrix24.sandbox.portal.pages import rows_that
 from airflow_provider_bitrix24.sandbox.portal.registry import record
 
 if TYPE_CHECKING:
@@ -170,8 +172,7 @@ class People:
 
 def pay_what_is_due(portal: Portal, after: float, *, since: float) -> None:
     """Customers pay what has a sum, was added after ``since`` and has waited for ``after`` seconds."""
-    for payment in list(portal.state.payments.values()):
-        created = payment.date_bill or 0.0
-        canceled = portal.state.orders[payment.order_id].canceled == "Y"
-        if payment.paid == "N" and payment.sum > 0 and not canceled and since <= created <= portal.now - after:
+    waiting = [Condition("=", "paid", "N"), Condition("><", "date_bill", [since, portal.now - after])]
+    for payment in rows_that(portal.state.payments, waiting):
+        if payment.sum > 0 and portal.state.orders[payment.order_id].canceled != "Y":
             portal.act.pay_payment(payment.id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -116,6 +117,7 @@ def to_text(value: Any) -> str:
     return "Array" if isinstance(value, list | dict) else str(value)
 
 
+@lru_cache(4096)  # the names come from clients
 def snake(name: str, *, upper: bool = True) -> str:
     """``paySystemId`` -> ``PAY_SYSTEM_ID``; as the portal does it, an upper-case ``ID`` becomes ``I_D``."""
     parted = re.sub(r"(?<!^)(?=[A-Z])", "_", name)

@@ -9,15 +9,12 @@ from airflow_provider_bitrix24.sandbox.portal import orders, php
 from airflow_provider_bitrix24.sandbox.portal.envelope import RestError
 from airflow_provider_bitrix24.sandbox.portal.filters import (
     Condition,
-    as_list,
     as_mapping,
     convert,
-    matching,
-    ordered,
-    paged,
     split_key,
 )
 from airflow_provider_bitrix24.sandbox.portal.model import OWNER_TYPES, ZERO, Item, ProductRow
+from airflow_provider_bitrix24.sandbox.portal.pages import page_of
 from airflow_provider_bitrix24.sandbox.portal.payments import RIGHTS, column_types
 from airflow_provider_bitrix24.sandbox.portal.registry import Call, Listing, changed, rest
 
@@ -99,7 +96,7 @@ def _find(call: Call, number: int, right: str) -> ProductRow:
 
 def rows_of(state: State, owner_type: str, owner_id: int) -> list[ProductRow]:
     """The rows of an item, in their order."""
-    rows = [row for row in state.product_rows.values() if (row.owner_type, row.owner_id) == (owner_type, owner_id)]
+    rows = [row for row in state.product_rows.having("owner_id", owner_id) if row.owner_type == owner_type]
     return sorted(rows, key=lambda row: (row.sort, row.id))
 
 
@@ -206,13 +203,18 @@ def list_(call: Call, filter: dict[str, Any], order: dict[str, Any] | None = Non
         if name not in COLUMNS:
             raise RestError("INVALID_ARG_VALUE", f"Invalid filter: field '{name}' is not allowed in filter")
     conditions = [Condition(operator, name, convert(COLUMNS[name], value)) for operator, name, value in parsed]
-    found = matching(call.state.product_rows.values(), conditions, _read)
-    page = paged(ordered(found, (order or {"id": "asc"}).items(), _read), call.params.get("start", 0))
-    return Listing({"productRows": [wire(row, store=True) for row in as_list(page.result)]}, page.total, page.next)
+    directions = list((order or {"id": "asc"}).items())
+    start = call.params.get("start", 0)
+    page = page_of(call.state.product_rows, conditions, directions, start, _read, column_of=_column)
+    return Listing({"productRows": [wire(row, store=True) for row in page.result]}, page.total, page.next)
+
+
+def _column(name: str) -> str:
+    return php.snake(name, upper=False)
 
 
 def _read(row: ProductRow, name: str) -> Any:
-    return getattr(row, php.snake(name, upper=False))
+    return getattr(row, _column(name))
 
 
 _COMPUTED = {

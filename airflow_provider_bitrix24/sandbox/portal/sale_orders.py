@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from decimal import Decimal
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.sandbox.portal import php
 from airflow_provider_bitrix24.sandbox.portal.envelope import RestError
 from airflow_provider_bitrix24.sandbox.portal.filters import (
     Unconvertible,
-    above_id,
-    all_hold,
     as_list,
     convert,
     lenient_conditions,
     matching,
     ordered,
-    page_of,
-    paged,
 )
 from airflow_provider_bitrix24.sandbox.portal.model import ZERO, Order, words
 from airflow_provider_bitrix24.sandbox.portal.orders import PERSON_TYPES, payments_of
+from airflow_provider_bitrix24.sandbox.portal.pages import page_of, paged
 from airflow_provider_bitrix24.sandbox.portal.registry import Call, Listing, changed, rest
 from airflow_provider_bitrix24.sandbox.portal.sale_payments import FIELDS as PAYMENT_FIELDS
 from airflow_provider_bitrix24.sandbox.portal.sale_payments import understood
 from airflow_provider_bitrix24.sandbox.portal.sale_payments import wire as payment_wire
 
 if TYPE_CHECKING:
-    from airflow_provider_bitrix24.sandbox.portal.model import Payment, State
+    from airflow_provider_bitrix24.sandbox.portal.model import State
 
 _STRINGS = (
     "accountNumber additionalInfo comments currency id1c lid lockedBy orderTopic personTypeXmlId reasonCanceled "
@@ -86,32 +81,21 @@ def _find(call: Call, number: int) -> Order:
 
 
 class _Books:
-    """An order's price and paid flag, from payments and their items that are gathered once for a whole list."""
+    """An order's price and paid flag follow from its payments and their items."""
 
     def __init__(self, state: State) -> None:
         self._state = state
 
-    @cached_property
-    def _payments(self) -> dict[int, list[Payment]]:
-        found = defaultdict(list)
-        for payment in self._state.payments.values():
-            found[payment.order_id].append(payment)
-        return found
-
-    @cached_property
-    def _costs(self) -> dict[int, Decimal]:
-        found: dict[int, Decimal] = defaultdict(Decimal)
-        for item in self._state.payable_items.values():
-            found[item.payment_id] += Decimal(item.quantity) * item.price
-        return found
-
     def _price(self, order: Order) -> Decimal:
         """What the payments pay for; a price that was set by hand goes before it."""
-        return sum((self._costs.get(payment.id, ZERO) for payment in self._payments.get(order.id, [])), ZERO)
+        payments = self._state.payments.having("order_id", order.id)
+        items = [item for payment in payments for item in self._state.payable_items.having("payment_id", payment.id)]
+        return sum((Decimal(item.quantity) * item.price for item in items), ZERO)
 
     def _payed(self, order: Order) -> str:
         """Y as soon as the paid payments reach the price; for a price of 0.00 a paid payment of 0.00 is enough."""
-        paid = [payment.sum for payment in self._payments.get(order.id, []) if payment.paid == "Y"]
+        payments = self._state.payments.having("order_id", order.id)
+        paid = [payment.sum for payment in payments if payment.paid == "Y"]
         return "Y" if paid and sum(paid, ZERO) >= self.read(order, "price") else "N"
 
     def read(self, order: Order, name: str) -> Any:
@@ -148,7 +132,8 @@ def _clients(order: Order) -> list[dict[str, Any]]:
 
 
 def _basket(state: State, order: Order, own: set[int]) -> list[dict[str, Any]]:
-    targets = {i.target_id for i in state.payable_items.values() if i.kind == "product" and i.payment_id in own}
+    items = [item for number in own for item in state.payable_items.having("payment_id", number)]
+    targets = {item.target_id for item in items if item.kind == "product"}
     rows = [state.product_rows[number] for number in sorted(targets) if number in state.product_rows]
     return [
         {
@@ -173,7 +158,7 @@ def get(call: Call, id: int) -> object:
     _check(call, "read")
     order, state = _find(call, id), call.state
     payments = payments_of(state, {order.id})
-    shipments = [row for row in state.shipments.values() if row.order_id == order.id]
+    shipments = state.shipments.having("order_id", order.id)
     return {
         "order": _wire(_Books(state), order, list(FIELDS))
         | {
@@ -208,8 +193,8 @@ def list_(
     names = [name for name in map(php.to_text, as_list(select)) if name in FIELDS] or list(FIELDS)
     conditions = lenient_conditions(understood(call, filter or {}, FIELDS), FIELDS)
     directions = [(name, way) for name, way in (order or {}).items() if name in FIELDS] or [("id", "asc")]
-    start, above = call.params.get("start", 0), above_id(conditions)
-    page = page_of(state.orders, all_hold(conditions, books.read), directions, start, books.read, above=above)
+    start = call.params.get("start", 0)
+    page = page_of(state.orders, conditions, directions, start, books.read, column_of=_OWN.get)
     return Listing({"orders": [_wire(books, row, names) for row in page.result]}, page.total, page.next)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.sandbox.portal import orders, php
@@ -9,15 +10,13 @@ from airflow_provider_bitrix24.sandbox.portal.envelope import RestError
 from airflow_provider_bitrix24.sandbox.portal.filters import (
     Columns,
     Unconvertible,
-    above_id,
-    all_hold,
     as_list,
     convert,
     lenient_conditions,
-    page_of,
     split_key,
 )
 from airflow_provider_bitrix24.sandbox.portal.model import ZERO, Payment, words
+from airflow_provider_bitrix24.sandbox.portal.pages import page_of
 from airflow_provider_bitrix24.sandbox.portal.payments import record_payment, remove
 from airflow_provider_bitrix24.sandbox.portal.registry import Call, Listing, changed, rest
 
@@ -49,13 +48,18 @@ _REQUIRED = {"orderId", "paySystemId"}
 _LONGEST = {"xmlId": 255, "payVoucherNum": 20}
 
 
+@cache
 def _column(name: str) -> str:
     return php.snake(name, upper=False).replace("1c", "_1c")
 
 
+def _own_column(name: str) -> str | None:
+    return None if name in ("paySystemXmlId", "paySystemIsCash") else _column(name)
+
+
 def _reader(state: State) -> Any:
     def read(payment: Payment, name: str) -> Any:
-        if name in ("paySystemXmlId", "paySystemIsCash"):
+        if _own_column(name) is None:
             system = state.pay_systems.get(payment.pay_system_id)
             return getattr(system, php.snake(name.removeprefix("paySystem"), upper=False), "")
         return getattr(payment, _column(name))
@@ -172,7 +176,7 @@ def list_(
     conditions = lenient_conditions(understood(call, filter or {}, FIELDS), FIELDS)
     directions = [(name, way) for name, way in (order or {}).items() if name in FIELDS] or [("id", "asc")]
     start = call.params.get("start", 0)
-    page = page_of(call.state.payments, all_hold(conditions, read), directions, start, read, above=above_id(conditions))
+    page = page_of(call.state.payments, conditions, directions, start, read, column_of=_own_column)
     return Listing({"payments": [wire(call.state, row, names) for row in page.result]}, page.total, page.next)
 
 

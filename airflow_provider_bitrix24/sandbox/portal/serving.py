@@ -181,6 +181,10 @@ class Serving:
         operating = None
         if method.writes:
             self.portal.touch()
+        billed, caller = self._billed(request, method), request.access.account
+        own = billed == method.name  # a command that is billed to its batch was let in with it
+        if own and self.portal.operating.blocked(method.name, caller, started):
+            raise RestError("OPERATION_TIME_LIMIT", "Method is blocked due to operation time limit.", 429)
         if method.name == "batch":
             outer, request.scratch = request.scratch, scratch or request.scratch
             try:
@@ -188,19 +192,24 @@ class Serving:
             finally:
                 request.scratch = outer
                 self._keep_counters(scratch)
+            if billed is not None:
+                operating = self.portal.operating.charge(billed, caller, started)
         else:
-            caller = request.access.account
-            if self.portal.operating.blocked(method.name, caller, started):
-                raise RestError("OPERATION_TIME_LIMIT", "Method is blocked due to operation time limit.", 429)
             try:
                 answer = method.invoke(self._call(request, method, params, state))
             finally:
-                operating = self.portal.operating.charge(method.name, caller, started)
+                operating = self.portal.operating.charge(billed or method.name, caller, started, run=method.name)
                 self._keep_counters(scratch)
         listing = answer if isinstance(answer, Listing) else Listing(answer)
         body = {"result": listing.result, "next": listing.next, "total": listing.total}
         body = {key: value for key, value in body.items() if key == "result" or value is not None}
         return body | {"time": time_block(started, self.portal.now, operating)}
+
+    def _billed(self, request: Request, method: Method) -> str | None:
+        """The method whose operating time a call costs; None: nobody's."""
+        if self.portal.state.options["operating_billed_to"] == "methods":
+            return None if method.name == "batch" else method.name
+        return method.name if request.command is None else "batch"
 
     def _keep_counters(self, scratch: State | None) -> None:
         if scratch is not None:  # like a database's, ids that were rolled back are used up

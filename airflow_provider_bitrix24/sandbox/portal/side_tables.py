@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from airflow_provider_bitrix24.sandbox.portal.tables import Row
+
 
 @dataclass
-class Client:
+class Client(Row):
     """A company or a contact. ``fields`` holds its columns in capital letters, PHONE and EMAIL as lists."""
 
     id: int
@@ -15,7 +17,7 @@ class Client:
 
 
 @dataclass
-class Chat:
+class Chat(Row):
     """A chat that messages can be sent to."""
 
     id: int
@@ -23,7 +25,7 @@ class Chat:
 
 
 @dataclass
-class Message:
+class Message(Row):
     """A notification, a chat message or a comment; ``target`` is ``user 7``, ``chat 1`` or ``deal 4``."""
 
     id: int
@@ -37,7 +39,7 @@ class Message:
 
 
 @dataclass
-class EventHandler:
+class EventHandler(Row):
     """What an application has bound to an event; offline ones fill the queue instead of being called."""
 
     id: int
@@ -50,7 +52,7 @@ class EventHandler:
 
 
 @dataclass
-class OfflineEvent:
+class OfflineEvent(Row):
     """An entry of an application's queue. ``process_id`` is set while somebody has reserved it."""
 
     id: int

@@ -92,6 +92,7 @@ def run_dag(
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder),
         "AIRFLOW_CONN_BITRIX24_DEFAULT": bitrix24_sandbox.connection,
         "AIRFLOW_CONN_PAYMENTS_JOURNAL": json.dumps({"conn_type": "sqlite", "host": str(tmp_path / "journal.db")}),
+        "AIRFLOW_CONN_FINANCE_DB": json.dumps({"conn_type": "sqlite", "host": str(finance_folder / "finance.db")}),
         "AIRFLOW_VAR_FINANCE_FOLDER": str(finance_folder),
     }
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+pytestmark = pytest.mark.newest_only
+
 DEMO = Path(__file__).resolve().parents[2] / "tools" / "demo.py"
 
 
@@ -33,7 +35,7 @@ def living(sessions: set[int]) -> list[str]:
     ]
 
 
-@pytest.mark.airflow
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["Ctrl-C", "nobody reads any more"])
 def test_an_interrupted_demo_leaves_nothing_running(tmp_path: Path, how: str) -> None:
     with subprocess.Popen(

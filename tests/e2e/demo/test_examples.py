@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.tools.finance_tables import FINANCE_TABLES
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from airflow_provider_bitrix24.sandbox.pytest_plugin import Sandbox
 
-pytestmark = pytest.mark.airflow
+pytestmark = pytest.mark.slow
 
 
 def events(sandbox: Sandbox, *names: str) -> list[dict[str, Any]]:
@@ -97,6 +101,49 @@ def test_the_nightly_sync_of_an_empty_drop_writes_an_empty_file(
     (file,) = (finance_folder / "receipts").iterdir()
     assert file.read_text() == ""
     assert bitrix24_sandbox.ledger == []
+
+
+@pytest.fixture
+def database(finance_folder: Path) -> Iterator[sqlite3.Connection]:
+    """The database of finance: the Airflow connection `finance_db`."""
+    with closing(sqlite3.connect(finance_folder / "finance.db", isolation_level=None)) as connection:
+        connection.executescript(FINANCE_TABLES)
+        yield connection
+
+
+def test_the_nightly_sync_pays_the_rows_of_a_table_and_writes_the_results_into_another(
+    run_dag: Callable[..., Any], bitrix24_sandbox: Sandbox, database: sqlite3.Connection
+) -> None:
+    rows = [(1, "800.00", "EUR"), (3, "249.90", "EUR"), (7, "120.00", "EUR"), (13, "900.00", "USD")]
+    database.executemany("INSERT INTO open_items VALUES (?, ?, ?)", rows)
+    assert run_dag("nightly_finance_sync_sql").state == "success"
+    stored = "SELECT invoice_id, status, amount, currency FROM payment_results ORDER BY invoice_id"
+    assert database.execute(stored).fetchall() == [
+        (1, "already_paid", "800.00", "EUR"),
+        (3, "paid", "249.90", "EUR"),
+        (7, "paid", "120.00", "EUR"),
+        (13, "paid", "900.00", "USD"),
+    ]
+    paid = [(entry["invoice_id"], entry["amount"]) for entry in bitrix24_sandbox.ledger]
+    assert sorted(paid) == [(3, "249.90"), (7, "120.00"), (13, "900.00")]
+
+    database.execute("INSERT INTO open_items VALUES (8, '75.50', 'EUR')")
+    again = run_dag("nightly_finance_sync_sql")  # the next night: only what is new
+    assert again.results("pay_invoices")[0]["statuses"] == {"paid": 1}
+    assert database.execute("SELECT count(*), count(DISTINCT invoice_id) FROM payment_results").fetchone() == (5, 5)
+    assert len(bitrix24_sandbox.ledger) == 4
+
+
+def test_the_results_of_a_table_are_stored_if_an_item_fails_and_the_run_fails(
+    run_dag: Callable[..., Any], bitrix24_sandbox: Sandbox, database: sqlite3.Connection
+) -> None:
+    database.executemany("INSERT INTO open_items VALUES (?, ?, ?)", [(4, "10.00", "EUR"), (3, "249.90", "EUR")])
+    outcome = run_dag("nightly_finance_sync_sql")
+    assert outcome.state == "failed"
+    stored = database.execute("SELECT invoice_id, status, amount, message FROM payment_results").fetchall()
+    assert [row[:3] for row in stored] == [(3, "paid", "249.90"), (4, "refused", None)]
+    assert "expected_amount" in stored[1][3]
+    assert [entry["invoice_id"] for entry in bitrix24_sandbox.ledger] == [3]
 
 
 @pytest.mark.bitrix24_sandbox(customers_pay_after=3)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_bitrix24.sandbox.pytest_plugin import Sandbox
 
-pytestmark = pytest.mark.airflow
+pytestmark = pytest.mark.slow
 EXAMPLES = Path(__file__).resolve().parents[3] / "docs" / "examples"
 
 
@@ -23,6 +26,17 @@ EXAMPLES = Path(__file__).resolve().parents[3] / "docs" / "examples"
 def dags_folder() -> Path:
     """Where the DAGs of the guides are."""
     return EXAMPLES
+
+
+def made_invoices(connection: str, count: int, path: Path) -> subprocess.CompletedProcess[str]:
+    """Run the script of the guide."""
+    return subprocess.run(
+        [sys.executable, str(EXAMPLES / "make_invoices.py"), str(count), str(path)],
+        env=os.environ | {"AIRFLOW_CONN_BITRIX24_DEFAULT": connection},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
 
 
 def rows(file: Path) -> list[dict[str, Any]]:
@@ -62,3 +76,26 @@ def test_wait_for_customers_fails_at_once_when_an_invoice_is_declined(
     outcome = run_dag("wait_for_customers")
     assert outcome.state == "failed"
     assert outcome.states("invoices_are_paid") == ["failed"]
+
+
+def test_hundreds_of_invoices_of_a_file_are_paid_once(
+    run_dag: Callable[..., Any], bitrix24_sandbox: Sandbox, finance_folder: Path
+) -> None:
+    made = made_invoices(bitrix24_sandbox.connection, 120, finance_folder / "open_items.csv")
+    assert made.returncode == 0, made.stderr
+    first, second = run_dag("pay_many_invoices"), run_dag("pay_many_invoices")
+    assert (first.state, second.state) == ("success", "success")
+    assert first.results("pay")[0]["statuses"] == {"paid": 120}
+    assert first.results("pay")[0]["amounts"] == {"EUR": "18000.00"}
+    assert second.results("pay")[0]["statuses"] == {"already_paid": 120}
+    assert len(rows(finance_folder / "results.jsonl")) == 120
+    paid = [entry["invoice_id"] for entry in bitrix24_sandbox.ledger if entry["event"] == "invoice_paid"]
+    assert len(paid) == len(set(paid)) == 120
+
+
+def test_no_invoices_are_made_on_a_real_portal(tmp_path: Path) -> None:
+    connection = {"conn_type": "bitrix24", "host": "acme.bitrix24.com", "login": "1", "password": "abcdef0123456789"}
+    made = made_invoices(json.dumps(connection), 1, tmp_path / "open_items.csv")
+    assert made.returncode == 1
+    assert not list(tmp_path.iterdir())
+    assert made.stderr.strip().endswith("acme.bitrix24.com is no sandbox portal. Nothing was added.")

@@ -26,7 +26,7 @@ def dags_folder(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.airflow
+@pytest.mark.slow
 @pytest.mark.bitrix24_sandbox(customers_pay_after=20)
 def test_it_succeeds_as_often_as_it_runs(run_dag: Callable[..., Any], bitrix24_sandbox: Sandbox) -> None:
     first, second = run_dag("bitrix24_payments"), run_dag("bitrix24_payments")

@@ -92,7 +92,7 @@ Everything: TypeAlias = tuple[list[Any], list[BaseException], Needles]
 
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everything]:
-    """Call a lot under a lot of trouble, and keep whatever comes of it."""
+    """Make many calls under many faults, and keep all results."""
     with pytest.MonkeyPatch.context() as environment, SandboxServer(Portal()) as server:
         environment.setenv("no_proxy", "127.0.0.1")
         sandbox = Sandbox(server)

@@ -18,7 +18,7 @@ from tests.tools.printed import printed_json
 if TYPE_CHECKING:
     from tests.hooks.forms.conftest import Forms
 
-pytestmark = pytest.mark.airflow
+pytestmark = pytest.mark.slow
 
 (DECLARED,) = get_provider_info()["connection-types"]
 FIELDS: dict[str, dict[str, Any]] = DECLARED["conn-fields"]

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from tests.hooks.oauth.conftest import Application
 
+pytestmark = pytest.mark.libraries
+
 Call = tuple[str, "Callable[[Bitrix24Hook], Any]", "Callable[[Bitrix24Hook], Awaitable[Any]]", list[str]]
 CALLS: list[Call] = [
     (

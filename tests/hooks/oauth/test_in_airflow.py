@@ -28,7 +28,7 @@ from tests.tools.printed import printed_json
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.airflow
+pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).resolve().parent
 RUN_DAGS = HERE.parents[1] / "operators" / "run_dags.py"

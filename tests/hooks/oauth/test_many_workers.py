@@ -16,6 +16,8 @@ from tests.hooks.oauth import workers
 if TYPE_CHECKING:
     from tests.hooks.oauth.conftest import Application
 
+pytestmark = pytest.mark.libraries
+
 ROUNDS = 4
 
 

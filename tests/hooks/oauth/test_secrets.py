@@ -15,6 +15,8 @@ from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 if TYPE_CHECKING:
     from tests.hooks.oauth.conftest import Application
 
+pytestmark = pytest.mark.libraries
+
 FAULTS: list[tuple[str, str, dict[str, Any]]] = [
     ("no fault", "*", {}),
     ("drop_after", "oauth.token", {}),

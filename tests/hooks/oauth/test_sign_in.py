@@ -1,4 +1,4 @@
-"""The command `oauth`: what a person pastes, and what becomes of it."""
+"""The command `oauth`: what a person pastes, and what the command makes of it."""
 
 from __future__ import annotations
 

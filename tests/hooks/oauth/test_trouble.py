@@ -30,6 +30,8 @@ from airflow_provider_bitrix24.hooks.token_table import SqlTokenStore
 if TYPE_CHECKING:
     from tests.hooks.oauth.conftest import Application
 
+pytestmark = pytest.mark.libraries
+
 
 def pay(hook: Bitrix24Hook) -> None:
     hook.rest.crm_item_payment_pay(id=1004)
@@ -179,6 +181,7 @@ def test_a_store_that_is_away(application: Application, monkeypatch: pytest.Monk
     assert application.sandbox.requests == []
 
 
+@pytest.mark.needs_connection_errors
 def test_a_store_that_nobody_knows(application: Application) -> None:
     application.connect(token_conn_id="nowhere")
     with pytest.raises(Bitrix24ConfigError, match=r"'nowhere' \(extra token_conn_id of the connection"):
@@ -315,7 +318,7 @@ def test_the_180_days_are_nearly_over(application: Application, caplog: pytest.L
         held.save(Tokens(pair.access_token, pair.refresh_token, old, old + 3600))
     with caplog.at_level(logging.WARNING):
         Bitrix24Hook().call("profile")
-    assert "was not used for long and dies on" in caplog.text
+    assert "was not used for long and expires on" in caplog.text
 
 
 def test_new_tokens_are_masked_at_once(application: Application) -> None:

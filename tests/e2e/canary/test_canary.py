@@ -29,7 +29,7 @@ from tests.tools.local_airflow import LocalAirflow, Processes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.airflow
+pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).resolve().parent
 CONTROL = "c0ntr0l"
