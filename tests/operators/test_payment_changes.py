@@ -101,7 +101,7 @@ def test_what_gets_lost_again_and_again_fails_for_good(
 ) -> None:
     portal.fault("drop_before", WRITES[kind])
     for _ in range(2):
-        with pytest.raises(AirflowFailException, match=r"PaymentAmbiguous: .*2 times"):
+        with pytest.raises(AirflowFailException, match=r"PaymentAmbiguous: .*sent twice"):
             operator(kind, portal, journal_conn_id=journal_conn_id).execute(task.context)
         task.again()
     assert (events(portal), sent(portal, kind)) == ([], 2)
