@@ -18,7 +18,7 @@ from airflow_provider_bitrix24.api.calls.payments import (
 )
 from airflow_provider_bitrix24.api.io import Effect, SendDeadline, Unknown
 from airflow_provider_bitrix24.api.models import Money
-from airflow_provider_bitrix24.at_most_once.course import Send
+from airflow_provider_bitrix24.at_most_once.course import SendCall
 from airflow_provider_bitrix24.at_most_once.sending import send_one
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ConfigError,
@@ -66,7 +66,7 @@ def batched(results: Any, errors: Any = ()) -> Any:
 
 def sends(call: Any) -> Any:
     """The flow that sends a write for a key."""
-    return lambda one: send_one(one, Send(call=call, digest="k", deadline=DEADLINE))
+    return lambda one: send_one(one, SendCall(call=call, digest="k", deadline=DEADLINE))
 
 
 def test_pay_invoice_sends_the_documented_parameters() -> None:

@@ -22,7 +22,7 @@ from airflow_provider_bitrix24.api.client import ApiClient
 from airflow_provider_bitrix24.api.envelope import ErrorReply, Redirect, Reply, UnusableReply, open_envelope
 from airflow_provider_bitrix24.api.io import Effect, Response, SendDeadline
 from airflow_provider_bitrix24.api.models import Invoice, PayableProduct, Payment, PaySystem, ProductRow, Profile
-from airflow_provider_bitrix24.at_most_once.course import Send
+from airflow_provider_bitrix24.at_most_once.course import SendCall
 from airflow_provider_bitrix24.at_most_once.sending import send_one
 from airflow_provider_bitrix24.exceptions import Bitrix24OutcomeUnknown, PaymentNotApplied
 from tests.api.scripted import SECRET, Play, portal
@@ -262,7 +262,7 @@ READS: dict[str, tuple[Callable[[ApiClient], Any], Any]] = {
 
 def sends(call: Any) -> Callable[[ApiClient], Any]:
     """The flow that sends a write for a key."""
-    return lambda c: send_one(c, Send(call=call, digest="k", deadline=SendDeadline(monotonic=1, wall=1)))
+    return lambda c: send_one(c, SendCall(call=call, digest="k", deadline=SendDeadline(monotonic=1, wall=1)))
 
 
 WRITES: dict[str, tuple[Callable[[ApiClient], Any], Any]] = {
