@@ -15,6 +15,7 @@ CODE := airflow_provider_bitrix24 dags_examples tests benchmarks docs
 export AIRFLOW_HOME := $(CURDIR)/$(VENV)/airflow
 export AIRFLOW__CORE__LOAD_EXAMPLES := False
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYTHONDONTWRITEBYTECODE :=# Or else every process compiles all tests again.
 
 help: ## Show this list
 	@sed -n 's/^\([a-z -]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null || grep '##' Makefile
@@ -24,8 +25,7 @@ test: dev ## Everything: lint, types, import rules, tests with coverage, docs
 	@$(MAKE) --jobs=2 --output-sync=target lint types imports docs
 	@$(MAKE) unit
 lint: dev ## ruff, as linter and as formatter; codespell; the words that are not used
-	$(BIN)/ruff check $(CODE)
-	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE) && $(BIN)/ruff format --check $(CODE)
 	$(BIN)/codespell $(CODE) *.md
 	$(BIN)/python tests/tools/words.py
 types: dev ## mypy --strict

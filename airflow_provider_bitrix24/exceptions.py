@@ -41,6 +41,9 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self
 if TYPE_CHECKING:
     from datetime import datetime
 
+TOO_MANY_REQUESTS: Final = "QUERY_LIMIT_EXCEEDED"
+TOO_MUCH_TIME: Final = "OPERATION_TIME_LIMIT"
+
 
 class Denial(Enum):
     """What was not done: the part of an error's message that an attempt before may make untrue."""
@@ -386,7 +389,13 @@ class Bitrix24RateLimited(Bitrix24ApiError):
     @property
     def reason(self) -> str:
         """The portal's own words, or those of the provider if the portal was not asked."""
-        return super().reason if self.status else "Not sent: the portal's rate limit"
+        limit = "working-time limit" if self.is_time_limit else "rate limit"
+        return super().reason if self.status else f"Not sent: the portal's {limit}"
+
+    @property
+    def is_time_limit(self) -> bool:
+        """Whether it is the limit of the method's working time, and not that of the number of requests."""
+        return self.portal_code.upper() != TOO_MANY_REQUESTS
 
     def __str__(self) -> str:
         if self.retry_after is not None:

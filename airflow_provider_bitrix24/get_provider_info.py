@@ -98,7 +98,8 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": "Bitrix24",
                 "python-modules": [
-                    f"{_PACKAGE}.triggers.{name}" for name in ("human_response", "paid", "payments", "records")
+                    f"{_PACKAGE}.triggers.{name}"
+                    for name in ("human_response", "moment", "paid", "payments", "records")
                 ],
             }
         ],

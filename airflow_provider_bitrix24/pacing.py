@@ -1,7 +1,7 @@
-"""Share a portal's rate limit among all processes of one host, by a bucket in a small locked file.
+"""Share a portal's limits among all processes of one host: the rate limit and the working time, in small locked files.
 
-The file lies in a folder of this user alone. Nothing in here stops a request: where there is no such folder, or the
-lock cannot be had, every slot is free, and the portal's own refusals (503) are reacted to.
+The files lie in a folder of this user alone. Nothing in here stops a request: where there is no such folder, or the
+lock cannot be had, every slot is free, and the portal's own refusals (503, 429) are reacted to.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import json
 import logging
 import os
 import random
@@ -21,18 +22,23 @@ from typing import TYPE_CHECKING, Final
 
 from airflow_provider_bitrix24.api.io import Slot
 from airflow_provider_bitrix24.api.pacing import Bucket, reserve
+from airflow_provider_bitrix24.api.working_time import Use, learn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from airflow_provider_bitrix24.api.io import Reserve
     from airflow_provider_bitrix24.api.pacing import Limits
+    from airflow_provider_bitrix24.api.settings import Settings
+    from airflow_provider_bitrix24.api.working_time import Book, WorkingTime
 
 log = logging.getLogger(__name__)
 
 LOCK_TIMEOUT: Final = 1.0
 """Seconds to wait for the lock, which is held for less than a millisecond unless its holder was stopped."""
 _RECORD: Final = struct.Struct("<dd")
+_LARGEST_BOOK: Final = 1024 * 1024
+"""Bytes: some hundred for each method."""
 _PRIVATE: Final = 0o700
 _warned: set[str] = set()
 
@@ -62,7 +68,7 @@ class HostPacer:
     def reserve(self, command: Reserve) -> Slot:
         """Book a slot in the file."""
         try:
-            with self._locked() as file:
+            with _locked(self._name, self._folder) as file:
                 bucket, slot = reserve(
                     _load(file), self._limits, self._clock(), within=command.within, drained=command.drained
                 )
@@ -72,23 +78,60 @@ class HostPacer:
             _warn_once(error)
             return Slot(0.0)
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[int]:
-        """The file, opened where no other user can have put anything, and locked."""
-        folder = _open_folder(self._folder or shared_folder())
+
+class HostWorkingTime:
+    """What all tasks of this host know of the working time of one credential.
+
+    :param settings: the connection; the file is named by a digest of portal and credential.
+    :param folder: where the files are; by default `shared_folder`.
+    """
+
+    def __init__(self, settings: Settings, *, folder: Path | None = None) -> None:
+        application = settings.application
+        credential = settings.auth.path("") if application is None else application.client_id
+        digest = hashlib.sha256(f"working time\n{settings.portal}\n{credential}".encode()).hexdigest()
+        self._name = f"{digest[:32]}.json"
+        self._folder = folder
+
+    def share(self, working_time: WorkingTime) -> None:
+        """Add what was learned here, and take over what is known in all."""
         try:
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            file = os.open(self._name, flags, 0o600, dir_fd=folder)
-        finally:
-            os.close(folder)
+            with _locked(self._name, self._folder, create=bool(working_time.news)) as file:
+                ahead, known = _load_book(file)
+                if working_time.heard_ahead is None:
+                    working_time.heard_ahead = ahead
+                book = learn(known, working_time.news)
+                if working_time.news:
+                    methods = {method: use.as_dict() for method, use in book.items()}
+                    text = json.dumps({"ahead": working_time.heard_ahead, "methods": methods}).encode()
+                    os.ftruncate(file, 0)
+                    os.pwrite(file, text, 0)
+        except FileNotFoundError:
+            return  # nothing is known yet
+        except OSError as error:
+            _warn_once(error)
+        else:
+            working_time.book = book
+        working_time.news.clear()
+
+
+@contextlib.contextmanager
+def _locked(name: str, folder: Path | None, *, create: bool = True) -> Iterator[int]:
+    """A file of the folder, opened where no other user can have put anything, and locked."""
+    inside = _open_folder(folder or shared_folder())
+    try:
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+        file = os.open(name, flags, 0o600, dir_fd=inside)
+    finally:
+        os.close(inside)
+    try:
+        _lock(file)
         try:
-            _lock(file)
-            try:
-                yield file
-            finally:
-                fcntl.flock(file, fcntl.LOCK_UN)  # a child that was forked meanwhile has the same open file
+            yield file
         finally:
-            os.close(file)
+            fcntl.flock(file, fcntl.LOCK_UN)  # a child that was forked meanwhile has the same open file
+    finally:
+        os.close(file)
 
 
 def shared_folder() -> Path:
@@ -132,6 +175,17 @@ def _load(file: int) -> Bucket:
     """Read the bucket from the file; a new file is an empty bucket."""
     record = os.pread(file, _RECORD.size, 0)
     return Bucket(*_RECORD.unpack(record)) if len(record) == _RECORD.size else Bucket()
+
+
+def _load_book(file: int) -> tuple[float | None, Book]:
+    """Read the portal's clock and what is known of its methods; what was damaged is learned again."""
+    text = os.pread(file, _LARGEST_BOOK, 0)
+    try:
+        kept = json.loads(text)
+        ahead = None if kept["ahead"] is None else float(kept["ahead"])
+        return ahead, {str(method): Use.of(use) for method, use in kept["methods"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None, {}
 
 
 def _warn_once(error: OSError) -> None:

@@ -20,6 +20,7 @@ from airflow.sdk import DAG, BaseHook, BaseOperator, BaseSensorOperator, task
 before = set(sys.modules)
 start = time.process_time()
 import airflow_provider_bitrix24.operators.payments
+import airflow_provider_bitrix24.operators.payment_lists
 import airflow_provider_bitrix24.operators.calls
 import airflow_provider_bitrix24.operators.payment_changes
 import airflow_provider_bitrix24.operators.tokens

@@ -42,6 +42,14 @@ def operator(kind: str, ids: list[int], size: int, receipts: Path) -> Any:
     return AddCrmPaymentsOperator(items=ids, **options)
 
 
+def context_of_task(task_id: str) -> Any:
+    """Return what Airflow hands over to a task."""
+    ti = SimpleNamespace(
+        dag_id="d", run_id="r", task_id=task_id, map_index=-1, try_number=1, max_tries=0, xcom_push=lambda **_: None
+    )
+    return {"ti": ti, "dag_run": SimpleNamespace(run_id="r", run_type="manual")}
+
+
 def make(portal: Portal, kind: str, count: int) -> list[int]:
     """Make the objects that the operator works on."""
     if kind == "pay invoices":
@@ -66,10 +74,7 @@ def measure(kind: str, count: int, size: int) -> dict[str, Any]:
                 "password": portal.webhook.secret,
             }
         )
-        ti = SimpleNamespace(
-            dag_id="d", run_id="r", task_id="t", map_index=-1, try_number=1, max_tries=0, xcom_push=lambda **_: None
-        )
-        context: Any = {"ti": ti, "dag_run": SimpleNamespace(run_id="r", run_type="manual")}
+        context = context_of_task("t")
         before = time.monotonic()
         summary = operator(kind, ids, size, Path(folder) / "receipts.jsonl").execute(context)
         seconds = time.monotonic() - before

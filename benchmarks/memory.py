@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import re
 import tracemalloc
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 PAGE = 50
-ROWS = (10_000, 100_000)
+ROWS = (20_000, 100_000)
+"""Both are long enough to be read side by side."""
 
 
 class Deals(BaseHTTPRequestHandler):
@@ -32,12 +33,14 @@ class Deals(BaseHTTPRequestHandler):
         return [{"ID": str(number), "TITLE": f"Deal {number}"} for number in range(after + 1, last + 1)]
 
     def do_POST(self) -> None:
-        """Answer `crm.deal.list` with the page after the id in the filter, or a batch of such pages."""
+        """Answer `crm.deal.list` with the page after the id in the filter, or a batch of such pages, or at offsets."""
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         answer: dict[str, object]
         if "cmd" in asked:
             (first, *_) = re.findall(r"%3EID\]=(\d+)", next(iter(asked["cmd"].values())))
-            pages = {key: self.page(int(first) + PAGE * index) for index, key in enumerate(asked["cmd"])}
+            offsets = [re.search(r"[?&]start=(\d+)", command) for command in asked["cmd"].values()]
+            begins = [int(found[1]) if found else PAGE * index for index, found in enumerate(offsets)]
+            pages = {key: self.page(int(first) + begin) for key, begin in zip(asked["cmd"], begins, strict=True)}
             answer = {"result": {"result": pages, "result_error": []}}
         else:
             after = int(asked.get("filter", {}).get(">ID", 0))
@@ -56,7 +59,7 @@ class Deals(BaseHTTPRequestHandler):
 def serve(rows: int, told: Connection) -> None:
     """Serve `rows` deals in a process of its own, and tell the port."""
     Deals.rows = rows
-    with HTTPServer(("127.0.0.1", 0), Deals) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Deals) as server:
         told.send(server.server_port)
         server.serve_forever()
 

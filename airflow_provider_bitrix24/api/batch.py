@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import quote
 
-from airflow_provider_bitrix24.api.envelope import operating_reset, refusal, whole_number
+from airflow_provider_bitrix24.api.envelope import operating_reset, refusal, seconds_of, whole_number
 from airflow_provider_bitrix24.api.error_codes import to_exception
 from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.paging import may_be_cut
+from airflow_provider_bitrix24.api.working_time import Seen
 from airflow_provider_bitrix24.exceptions import (
     NOT_SENT,
     Bitrix24ConfigError,
@@ -23,6 +24,7 @@ from airflow_provider_bitrix24.exceptions import (
     Bitrix24NoAnswer,
     Bitrix24NotSent,
     Bitrix24OutcomeUnknown,
+    Bitrix24RateLimited,
 )
 
 if TYPE_CHECKING:
@@ -58,8 +60,8 @@ class BatchReply:
     """Key -> error of the commands that did not."""
     at: pendulum.DateTime | None
     """When the portal responded, by its own clock."""
-    resets: Mapping[str, float] = field(repr=False)
-    """REST method -> its ``operating_reset_at``."""
+    working_time: tuple[Seen, ...] = field(repr=False)
+    """How long the methods of the commands have worked."""
     missing: Mapping[str, Bitrix24Error] = field(repr=False)
     """Key -> error to raise for the commands the portal says nothing about."""
     totals: Mapping[str, int] = field(default_factory=dict)
@@ -165,7 +167,8 @@ def decode(
     *,
     halt: bool,
     effect: Effect,
-    known_resets: Mapping[str, float],
+    resets_at: Callable[[str], float | None],
+    ahead: float,
     redact: Callable[[str], str],
     who: str,
 ) -> BatchReply | None:
@@ -175,7 +178,8 @@ def decode(
     :param commands: what was sent.
     :param halt: whether the portal was to stop at the first error.
     :param effect: what executing the commands does.
-    :param known_resets: last known ``operating_reset_at`` by method.
+    :param resets_at: returns the last known ``operating_reset_at`` of a method.
+    :param ahead: seconds by which the portal's clock is ahead of ours.
     :param redact: takes secrets out of a text.
     :param who: what the connection is: a webhook, or an application.
     """
@@ -185,26 +189,45 @@ def decode(
     failed = _as_map(reply.result["result_error"])
     times = _as_map(reply.result.get("result_time"))
     now = reply.at.timestamp() if reply.at else None
-    errors, missing, resets = {}, {}, {}
+    errors, missing = {}, {}
     for key, (method, _params) in commands.items():
-        reset = operating_reset(times.get(key))
-        if reset is not None:
-            resets[method] = reset
         if key in failed:
             words = failed[key] if isinstance(failed[key], dict) else {"error_description": failed[key]}
             said = refusal(words, 200, redact, now=now)
-            errors[key] = to_exception(said, method, effect, known_resets.get(method), who=who)
+            errors[key] = to_exception(said, method, effect, resets_at(method), who=who)
         elif key not in results:
             missing[key] = _unmentioned(method, effect, halted=halt and bool(errors))
     return BatchReply(
         {key: results[key] for key in commands if key in results and key not in errors},
         errors,
         reply.at,
-        resets,
+        _working_time(commands, times, errors, reply.received + ahead),
         missing,
         _numbers(reply.result.get("result_total")),
         _numbers(reply.result.get("result_next")),
     )
+
+
+def _working_time(
+    commands: Commands, times: Mapping[str, Any], errors: Mapping[str, Bitrix24Error], now: float
+) -> tuple[Seen, ...]:
+    """What a batch says of the working time of each method."""
+    seen = []
+    for method in dict.fromkeys(method for method, _ in commands.values()):
+        keys = [key for key, (name, _) in commands.items() if name == method]
+        told = [times[key] for key in keys if isinstance(times.get(key), dict)]
+        sums = [operating for one in told if (operating := seconds_of(one, "operating")) is not None]
+        took = [duration for one in told if (duration := seconds_of(one, "duration"))]
+        average = sum(took) / len(took) if took else 0.0
+        if len(sums) > 1:  # the sum grows from one command to the next
+            average = max(average, (sums[-1] - sums[0]) / (len(sums) - 1))
+        resets_at = max((at for one in told if (at := operating_reset(one)) is not None), default=None)
+        if sums or resets_at is not None:
+            last = sums[-1] if sums else None
+            seen.append(Seen(method=method, at=now, operating=last, resets_at=resets_at, calls=len(told), took=average))
+        if any(isinstance(error := errors.get(key), Bitrix24RateLimited) and error.is_time_limit for key in keys):
+            seen.append(Seen(method=method, at=now, refused=True))
+    return tuple(seen)
 
 
 def _as_map(value: object) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from airflow_provider_bitrix24.api import batch as batches
 from airflow_provider_bitrix24.api import filters, methods
 from airflow_provider_bitrix24.api.address import same_host
 from airflow_provider_bitrix24.api.envelope import ErrorReply, Redirect, Reply, UnusableReply, open_envelope
-from airflow_provider_bitrix24.api.error_codes import TOO_MANY_REQUESTS, to_exception
+from airflow_provider_bitrix24.api.error_codes import to_exception
 from airflow_provider_bitrix24.api.io import Effect, NotSent, Request, Response, Unknown
 from airflow_provider_bitrix24.api.paging import Page, page_params, read_page, shape_of
 from airflow_provider_bitrix24.api.retry import (
@@ -28,8 +28,10 @@ from airflow_provider_bitrix24.api.retry import (
     wait_for_slot,
 )
 from airflow_provider_bitrix24.api.values import shown, whole
+from airflow_provider_bitrix24.api.working_time import BATCH, Seen, WorkingTime
 from airflow_provider_bitrix24.exceptions import (
     NOT_SENT,
+    TOO_MUCH_TIME,
     Bitrix24ConfigError,
     Bitrix24Error,
     Bitrix24NoAnswer,
@@ -62,7 +64,7 @@ class ApiClient:
         self._tries = tries
         self._paced = paced
         self._quota = RetryQuota()
-        self._resets: dict[str, float] = {}
+        self.working_time = WorkingTime(settings.working_time_limit)
 
     def reserve(self) -> Flow[float]:
         """Wait for the rate limit slot of a write, before its deadline is set and before its intent is saved.
@@ -73,6 +75,17 @@ class ApiClient:
         if not self._paced:
             return 0.0
         return (yield from wait_for_slot("The write", within=self.settings.rate_limit_wait))
+
+    def out_of_time(self, method: str, now: float) -> Bitrix24RateLimited | None:
+        """Return the error of a call that the portal would refuse for the working time of its method; None if it fits.
+
+        :param now: our clock.
+        """
+        if self.working_time.fits((method,), now):
+            return None
+        wait = self.working_time.wait((method,), now)
+        words = f"Not sent: the portal's working-time limit. {method}: {self.working_time.told(method, now)}."
+        return Bitrix24RateLimited(TOO_MUCH_TIME, 0, method, words, retry_after=wait)
 
     def call(
         self,
@@ -137,13 +150,14 @@ class ApiClient:
             plain,
             halt=halt,
             effect=effect,
-            known_resets=self._resets,
+            resets_at=self.working_time.resets_at,
+            ahead=self.working_time.ahead,
             redact=self.settings.redact,
             who=self.settings.auth.kind,
         )
         if decoded is None:
             raise _no_response("batch", effect, "the result is not that of a batch")
-        self._resets.update(decoded.resets)
+        self.working_time.learn_batch([method for method, _ in plain.values()], decoded.working_time)
         return decoded
 
     def page(self, method: str, params: Mapping[str, Any] | None = None, *, after: int | None = None) -> Flow[Page]:
@@ -211,8 +225,7 @@ class ApiClient:
     def _classify_response(self, request: Request, response: Response) -> AttemptResult:
         reply = open_envelope(response, self.settings.redact)
         if isinstance(reply, Reply):
-            if reply.operating_reset_at is not None:
-                self._resets[request.method] = reply.operating_reset_at
+            self._learn(request, reply)
             return AttemptResult(reply)
         if isinstance(reply, ErrorReply):
             return self._refused(request, reply)
@@ -222,11 +235,29 @@ class ApiClient:
             return self._lost(request, f"{reply.reason}{self._no_rest(reply)}")
         assert_never(reply)
 
+    def _learn(self, request: Request, reply: Reply) -> None:
+        """Learn how long the method has worked."""
+        if reply.at is not None:
+            self.working_time.heard_ahead = reply.at.timestamp() - reply.received
+        if reply.operating is None and reply.operating_reset_at is None:
+            return
+        self.working_time.learn(
+            Seen(
+                method=request.method,
+                at=reply.received + self.working_time.ahead,
+                operating=reply.operating,
+                resets_at=reply.operating_reset_at,
+                took=0.0 if request.method == BATCH else reply.duration,
+            )
+        )
+
     def _refused(self, request: Request, refusal: ErrorReply) -> AttemptResult:
-        resets_at = self._resets.get(request.method)
+        resets_at = self.working_time.resets_at(request.method)
         error = to_exception(refusal, request.method, request.effect, resets_at, who=self.settings.auth.kind)
-        if isinstance(error, Bitrix24RateLimited) and refusal.code.upper() == TOO_MANY_REQUESTS:
+        if isinstance(error, Bitrix24RateLimited) and not error.is_time_limit:
             return AttemptResult(error=error, retry=RetryReason.BUSY, retry_after=refusal.retry_after)
+        if isinstance(error, Bitrix24RateLimited) and refusal.now is not None:
+            self.working_time.learn(Seen(method=request.method, at=refusal.now, refused=True))
         trouble = isinstance(error, Bitrix24ServerError) and request.effect is Effect.READ
         return AttemptResult(error=error, retry=RetryReason.TROUBLE if trouble else None)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -49,6 +49,12 @@ class Reply:
     """The ``time`` block as it came: how long the portal has worked, and more."""
     operating_reset_at: float | None = None
     """When the oldest working time of the method stops counting, seconds since the epoch."""
+    operating: float | None = None
+    """Seconds that the method has worked in the last ten minutes; None if the portal does not say."""
+    duration: float = 0.0
+    """Seconds that the portal has worked on this call; 0 if it does not say."""
+    received: float = field(default=0.0, compare=False)
+    """When it had arrived, seconds since the epoch by our clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +118,7 @@ def open_envelope(response: Response, redact: Callable[[str], str]) -> Reply | E
         return refusal(body, response.status, redact, _retry_after(response.headers), _now(response))
     if "result" not in body or response.status >= 400:
         return UnusableReply(f"HTTP {response.status} with JSON that is neither a result nor an error")
-    return _reply(body)
+    return _reply(body, response.at)
 
 
 def refusal(
@@ -131,12 +137,19 @@ def refusal(
     return ErrorReply(_word(code), redact(_words(text))[:500], status, retry_after, now)
 
 
+def seconds_of(time: Any, name: str) -> float | None:
+    """A number of seconds in a ``time`` block, where there is one."""
+    if not isinstance(time, dict):
+        return None
+    return 0.0 if time.get(name) in (0, "0") and time.get(name) is not False else _positive(time.get(name))
+
+
 def operating_reset(time: Any) -> float | None:
     """``operating_reset_at`` of a ``time`` block, where there is one."""
     return _positive(time.get("operating_reset_at")) if isinstance(time, dict) else None
 
 
-def _reply(body: Mapping[str, Any]) -> Reply:
+def _reply(body: Mapping[str, Any], received: float) -> Reply:
     time = body.get("time")
     return Reply(
         result=body["result"],
@@ -145,6 +158,9 @@ def _reply(body: Mapping[str, Any]) -> Reply:
         at=_portal_time(time),  # rule: only the portal itself tells its time
         time=time,
         operating_reset_at=operating_reset(time),
+        operating=seconds_of(time, "operating"),
+        duration=seconds_of(time, "duration") or 0.0,
+        received=received,
     )
 
 

@@ -14,6 +14,8 @@ import pendulum
 
 from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.exceptions import (
+    TOO_MANY_REQUESTS,
+    TOO_MUCH_TIME,
     Bitrix24ApiError,
     Bitrix24AuthError,
     Bitrix24Error,
@@ -29,8 +31,6 @@ from airflow_provider_bitrix24.exceptions import (
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.envelope import ErrorReply
 
-TOO_MANY_REQUESTS: Final = "QUERY_LIMIT_EXCEEDED"
-TOO_MUCH_TIME: Final = "OPERATION_TIME_LIMIT"
 NO_SCOPE: Final = "INSUFFICIENT_SCOPE"
 
 _IN_TROUBLE = frozenset({"INTERNAL_SERVER_ERROR", "ERROR_UNEXPECTED_ANSWER", "ERROR_CORE"})

@@ -130,6 +130,7 @@ EXTRAS: Final[Mapping[str, Callable[[str, object], Any]]] = {
     "read_lag": _seconds,
     "rate_limit": read_rate_limit,
     "rate_limit_wait": _seconds,
+    "working_time_limit": _seconds,
     "ca_bundle": _text,
     "allow_http": _switch,
     "max_response_bytes": _bytes,

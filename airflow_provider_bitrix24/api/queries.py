@@ -55,7 +55,7 @@ def ask(client: ApiClient, query: Query[T]) -> Flow[T]:
         answer = yield from client.call(method, params, effect=Effect.READ)
         totals = {} if answer.total is None else {name: answer.total}
         nexts = {} if answer.next is None else {name: answer.next}
-        reply = BatchReply({name: answer.result}, {}, answer.at, {}, {}, totals, nexts)
+        reply = BatchReply({name: answer.result}, {}, answer.at, (), {}, totals, nexts)
     return (yield from query.read(client, reply))
 
 

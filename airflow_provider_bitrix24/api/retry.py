@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from tenacity import DoAttempt, DoSleep, RetryCallState, Retrying, retry_if_result, wait_random_exponential
 
-from airflow_provider_bitrix24.api.error_codes import TOO_MANY_REQUESTS
 from airflow_provider_bitrix24.api.io import Reserve, Sleep, Slot
-from airflow_provider_bitrix24.exceptions import Bitrix24RateLimited
+from airflow_provider_bitrix24.exceptions import TOO_MANY_REQUESTS, Bitrix24RateLimited
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,6 +16,7 @@ from airflow_provider_bitrix24.api.address import PORTS, Written, bracketed, is_
 from airflow_provider_bitrix24.api.credentials import Auth, OAuthAuth, read_credentials
 from airflow_provider_bitrix24.api.extras import plain, read_extras
 from airflow_provider_bitrix24.api.pacing import STANDARD, Limits
+from airflow_provider_bitrix24.api.working_time import STANDARD_LIMIT
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class Settings(BaseModel):
     """How many requests the portal takes; requests wait so that there are no more."""
     rate_limit_wait: float = 120
     """How long one call may wait in all for the portal's rate limit."""
+    working_time_limit: float = STANDARD_LIMIT
+    """How long the portal may work on one method in ten minutes; 0 if nothing is planned with it."""
     ca_bundle: str | None = None
     """File or folder of certificates that are trusted instead of the usual ones."""
     allow_http: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from airflow_provider_bitrix24.api.batch import MOST_COMMANDS
 from airflow_provider_bitrix24.at_most_once.operation import Failure
@@ -12,6 +12,7 @@ from airflow_provider_bitrix24.exceptions import PaymentInProgress
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from airflow_provider_bitrix24.api.working_time import WorkingTime
     from airflow_provider_bitrix24.at_most_once.operation import Operation, Result
 
 BATCH_SIZE: Final = 25
@@ -20,6 +21,21 @@ MOST_IN_A_CHUNK: Final = MOST_COMMANDS - 2
 """So that one request reads a chunk: its objects, the user, and the pay systems."""
 LONG: Final = 30.0
 """Seconds: a batch that took longer is followed by smaller ones."""
+
+
+SOON: Final = 60.0
+"""Seconds to wait after a refusal that says of no time."""
+
+
+class Pause(Protocol):
+    """Lets time pass before more is sent."""
+
+    def __call__(self, seconds: float, *, refused: bool) -> bool:
+        """Wait, or raise to end the attempt.
+
+        :param refused: whether the portal has refused, and not only would.
+        :return: whether to go on; False if what does not fit is to fail.
+        """
 
 
 @dataclass(slots=True)
@@ -76,6 +92,26 @@ def next_chunk(waiting: Mapping[int, Operation], size: int, *, is_shared: bool) 
         if alone or len(chunk) == size:
             break
     return chunk
+
+
+def what_fits(chunk: dict[int, Operation], working_time: WorkingTime, now: float) -> tuple[dict[int, Operation], float]:
+    """Return the part of a chunk that the portal's working-time limit leaves room for.
+
+    :return: that part, and 0; or the chunk, and the seconds until one of its operations fits.
+    """
+    wanted = {operation.writes for operation in chunk.values()}
+    fits = min(working_time.fits(methods, now) for methods in wanted)
+    if not fits:
+        return chunk, max(working_time.wait(methods, now) for methods in wanted)
+    longest = max(working_time.cost(methods) for methods in wanted)
+    # rule: a batch takes no longer than half of what the portal allows it
+    fits = min(fits, max(1, int(LONG / longest)) if longest else fits)
+    return dict(list(chunk.items())[:fits]), 0.0
+
+
+def longest_wait(failed: Mapping[int, Failure]) -> float:
+    """Return how long to wait before what has failed is tried again."""
+    return max((one.retry_after for one in failed.values() if one.retry_after is not None), default=SOON)
 
 
 def is_held(result: Result) -> bool:

@@ -85,6 +85,8 @@ class Permit:
     Only what fits into one request is permitted at once; the others wait until that has left and its reply is saved.
     """
 
+    method: str
+    """REST method of what is sent."""
     with_tag: bool
     """Whether what is sent tags a payment in the same request."""
 

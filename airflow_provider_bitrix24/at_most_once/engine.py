@@ -8,10 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_bitrix24.api.error_codes import TOO_MANY_REQUESTS
 from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.at_most_once.attempt import Attempt, Log, Tools
-from airflow_provider_bitrix24.at_most_once.chunks import BATCH_SIZE, ChunkSize, is_held, next_chunk
+from airflow_provider_bitrix24.at_most_once.chunks import (
+    BATCH_SIZE,
+    ChunkSize,
+    is_held,
+    longest_wait,
+    next_chunk,
+    what_fits,
+)
 from airflow_provider_bitrix24.at_most_once.course import Check, Permit, Release, SendCall
 from airflow_provider_bitrix24.at_most_once.lockstep import Lockstep
 from airflow_provider_bitrix24.at_most_once.next_step import Step, is_unresolved, next_step
@@ -36,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from airflow_provider_bitrix24.api.client import ApiClient
+    from airflow_provider_bitrix24.at_most_once.chunks import Pause
     from airflow_provider_bitrix24.at_most_once.course import Course
     from airflow_provider_bitrix24.at_most_once.lockstep import Ended, Run
     from airflow_provider_bitrix24.at_most_once.operation import Operation, Result
@@ -97,6 +104,7 @@ def _send(attempt: Attempt, write: Write) -> Course[None]:
     next step is to look for its outcome.
 
     :raises Bitrix24NotSent: nothing left, as often as it was tried.
+    :raises Bitrix24RateLimited: the portal would refuse it for the working time of its method; nothing was sent.
     :raises Bitrix24ApiError: the portal refused; nothing was executed.
     :raises PaymentInProgress: another attempt has taken over; nothing was sent.
     :raises PaymentRefused: the safeguard forbids it; nothing was sent.
@@ -104,7 +112,7 @@ def _send(attempt: Attempt, write: Write) -> Course[None]:
     """
     settings, decided = attempt.settings, attempt.now()[0]
     tries = write.tries = write.tries or Tries(decided)
-    waited: float = yield Permit(with_tag=write.tag is not None)
+    waited: float = yield Permit(write.method, with_tag=write.tag is not None)
     if waited:
         attempt.read_at = None  # rule: what was read before the slot permits nothing
     if not attempt.is_fresh:
@@ -180,7 +188,7 @@ def _refuse_if_too_late(attempt: Attempt, tries: Tries, waited: float) -> None:
 
 def is_time_limit(error: Bitrix24Error) -> bool:
     """Whether the portal blocks the method for its working time, and not for the number of requests."""
-    return isinstance(error, Bitrix24RateLimited) and error.portal_code.upper() != TOO_MANY_REQUESTS
+    return isinstance(error, Bitrix24RateLimited) and error.is_time_limit
 
 
 class PaymentEngine:
@@ -196,6 +204,8 @@ class PaymentEngine:
     :param check: raises if the attempt must stop; asked after the journal has noted that the work has begun, and before
         the portal is read. So a later attempt knows that a stopped one has sent nothing.
     :param batch_size: how many operations of a list share a request, 48 at most.
+    :param pause: lets time pass when the portal's working-time limit is reached in a list. Without it, what does not
+        fit any more fails.
     """
 
     def __init__(
@@ -210,7 +220,9 @@ class PaymentEngine:
         safeguard: Callable[[], None] | None = None,
         check: Callable[[], None] | None = None,
         batch_size: int = BATCH_SIZE,
+        pause: Pause | None = None,
     ) -> None:
+        self._pause = pause
         self._tools = Tools(
             client=client,
             clock=clock,
@@ -283,11 +295,31 @@ class PaymentEngine:
                 # Keys that another task holds are revisited at the end, not waited for one by one.
                 waiting, held, patient = held, {}, True
             chunk = next_chunk(waiting, self._sizes.now, is_shared=self._tools.journal.is_shared)
+            if self._pause is not None:
+                working_time, now = self._tools.client.working_time, self._tools.clock.time()
+                chunk, seconds = what_fits(chunk, working_time, now)
+                if seconds and self._pause(seconds, refused=False):
+                    continue
             results = self._run_chunk(chunk, decisions or {}, patient=patient)
-            waiting = {number: operation for number, operation in waiting.items() if number not in chunk}
+            late = self._late(results)
+            if late and self._pause is not None and self._pause(longest_wait(late), refused=True):
+                self._lockstep.go_on()  # rule: a time limit that is over is told to nobody
+                results = {number: result for number, result in results.items() if number not in late}
+            for number in results:
+                del waiting[number]
             if not patient:
                 held |= {number: chunk[number] for number, result in results.items() if is_held(result)}
             yield {number: result for number, result in results.items() if number not in held}
+
+    def _late(self, results: Mapping[int, Result]) -> dict[int, Failure]:
+        """Those that the working-time limit has stopped, and that can be gone on with in this attempt."""
+        remembers = self._tools.journal.durable
+        return {
+            number: result
+            for number, result in results.items()
+            # rule: without a journal, only what was not sent is carried out again
+            if isinstance(result, Failure) and is_time_limit(result.error) and (remembers or result.sent == "no")
+        }
 
     def _run_chunk(
         self, chunk: Mapping[int, Operation], decisions: Mapping[str, Decision], *, patient: bool

@@ -172,6 +172,10 @@ class Lockstep:
         """Let no more operations of this name begin: the portal blocks their method for minutes."""
         self._stopped.setdefault(operation, error)  # rule: a time limit is told to the rest
 
+    def go_on(self) -> None:
+        """Let them begin again: the time is over."""
+        self._stopped.clear()
+
     def last_batch(self) -> LastBatch:
         """How the sends since the last call of this went."""
         batch, self._batch = self._batch, LastBatch()
@@ -221,10 +225,15 @@ class Lockstep:
         return checked
 
     def _permit(self, group: list[Running[Any]]) -> Mapping[str, Any]:
-        asked = {one.key: one.action.with_tag for one in group if isinstance(one.action, Permit)}
-        with_tag = next(iter(asked.values()))
+        permits = {one.key: one.action for one in group if isinstance(one.action, Permit)}
+        methods = {permit.method for permit in permits.values()}
+        # rule: nothing is sent that the portal would refuse for its working time
+        late = {method: error for method in methods if (error := self._client.out_of_time(method, self._clock.time()))}
+        if late:
+            return {key: late[permit.method] for key, permit in permits.items() if permit.method in late}
+        with_tag = next(iter(permits.values())).with_tag
         # rule: what is sent at once fits into one request
-        permitted = [key for key, also in asked.items() if also is with_tag][: most_sends(with_tag=with_tag)]
+        permitted = [key for key, one in permits.items() if one.with_tag is with_tag][: most_sends(with_tag=with_tag)]
         waited = 0.0
         if not self._has_slot:
             waited = self._run(self._client.reserve())  # rule: a write has its slot of the rate limit

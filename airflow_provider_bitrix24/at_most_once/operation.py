@@ -47,6 +47,10 @@ class Operation(Protocol):
     def needs_shared_journal(self) -> bool:
         """Whether it shares a batch only if the journal knows which other keys wrote to the same object."""
 
+    @property
+    def writes(self) -> tuple[str, ...]:
+        """The REST methods of its writes, each as often as it is called; to estimate how long the portal works."""
+
     def course(self, attempt: Attempt) -> Course[Receipt]:
         """What one attempt does, once the record is loaded."""
 

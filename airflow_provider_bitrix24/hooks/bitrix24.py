@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.drivers import Pacer
     from airflow_provider_bitrix24.hooks.tokens import TokenManager
     from airflow_provider_bitrix24.operators.task_payments import TaskPayments
+    from airflow_provider_bitrix24.pacing import HostWorkingTime
 
 T = TypeVar("T")
 
@@ -56,6 +57,17 @@ def _pacer(settings: Settings, pace_conn_id: str | None) -> Pacer | None:
     from airflow_provider_bitrix24.hooks.pacing import make_pacer
 
     return make_pacer(settings, pace_conn_id)
+
+
+def _working_time(client: ApiClient) -> HostWorkingTime | None:
+    """Return where the tasks of this host share what they know of the working time; None if the limits are off."""
+    if client.settings.rate_limit.off or not client.settings.working_time_limit:
+        return None
+    from airflow_provider_bitrix24.pacing import HostWorkingTime
+
+    shared = HostWorkingTime(client.settings)
+    shared.share(client.working_time)
+    return shared
 
 
 class Bitrix24Hook(AnyMethod, BaseHook):
@@ -93,6 +105,7 @@ class Bitrix24Hook(AnyMethod, BaseHook):
         self.pace_conn_id = pace_conn_id
         self._client: ApiClient | None = None
         self._pacer: Pacer | None = None
+        self._working_time: HostWorkingTime | None = None
         self._token_manager: TokenManager | None = None
         self._session: requests.Session | None = None
         self._session_pid = 0
@@ -103,6 +116,7 @@ class Bitrix24Hook(AnyMethod, BaseHook):
             **self.__dict__,
             "_client": None,
             "_pacer": None,
+            "_working_time": None,
             "_token_manager": None,
             "_session": None,
             "_session_pid": 0,
@@ -120,7 +134,9 @@ class Bitrix24Hook(AnyMethod, BaseHook):
             masking.mask(settings.secrets)
             self._token_manager = _token_manager(settings, self.bitrix24_conn_id)
             self._pacer = _pacer(settings, self.pace_conn_id)
-            self._client = api.client.ApiClient(settings, paced=self._pacer is not None)
+            client = api.client.ApiClient(settings, paced=self._pacer is not None)
+            self._working_time = _working_time(client)
+            self._client = client
         return self._client
 
     async def aclient(self) -> ApiClient:
@@ -135,7 +151,9 @@ class Bitrix24Hook(AnyMethod, BaseHook):
             if settings.application is not None:
                 self._token_manager = await arun_uninterrupted(_token_manager, settings, self.bitrix24_conn_id)
             self._pacer = await arun_uninterrupted(_pacer, settings, self.pace_conn_id)
-            self._client = api.client.ApiClient(settings, paced=self._pacer is not None)
+            client = api.client.ApiClient(settings, paced=self._pacer is not None)
+            self._working_time = await arun_uninterrupted(_working_time, client)
+            self._client = client
         return self._client
 
     @property
@@ -156,11 +174,14 @@ class Bitrix24Hook(AnyMethod, BaseHook):
         if session is None or self._session_pid != os.getpid():  # a forked process must not share sockets
             session = drivers.make_session(settings)
             self._session, self._session_pid = session, os.getpid()
-        if self._token_manager is None:
-            return drivers.run(flow, session, self._pacer)
-        from airflow_provider_bitrix24.hooks.authorised import run_authorised
+        try:
+            if self._token_manager is None:
+                return drivers.run(flow, session, self._pacer)
+            from airflow_provider_bitrix24.hooks.authorised import run_authorised
 
-        return run_authorised(flow, self._token_manager, lambda stretch: drivers.run(stretch, session, self._pacer))
+            return run_authorised(flow, self._token_manager, lambda stretch: drivers.run(stretch, session, self._pacer))
+        finally:
+            self._share_working_time()
 
     async def arun(self, flow: Flow[T]) -> T:
         """Run a flow of `api` to its end without blocking the event loop."""
@@ -168,14 +189,22 @@ class Bitrix24Hook(AnyMethod, BaseHook):
         http_client = await asyncio.to_thread(_open_client, settings)
         from airflow_provider_bitrix24 import drivers
 
-        async with http_client:
-            if self._token_manager is None:
-                return await drivers.arun(flow, http_client, self._pacer)
-            from airflow_provider_bitrix24.hooks.authorised import arun_authorised
+        try:
+            async with http_client:
+                if self._token_manager is None:
+                    return await drivers.arun(flow, http_client, self._pacer)
+                from airflow_provider_bitrix24.hooks.authorised import arun_authorised
 
-            return await arun_authorised(
-                flow, self._token_manager, lambda stretch: drivers.arun(stretch, http_client, self._pacer)
-            )
+                return await arun_authorised(
+                    flow, self._token_manager, lambda stretch: drivers.arun(stretch, http_client, self._pacer)
+                )
+        finally:
+            await asyncio.to_thread(self._share_working_time)
+
+    def _share_working_time(self) -> None:
+        """Tell the other tasks of this host what the portal has said of its working time."""
+        if self._working_time is not None and self.client.working_time.news:
+            self._working_time.share(self.client.working_time)
 
     def refresh_token(self, *, min_lifetime: float) -> tuple[bool, Tokens]:
         """Refresh the tokens of the OAuth application, unless the access token lives long enough.

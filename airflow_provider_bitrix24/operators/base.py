@@ -9,9 +9,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NoReturn, get_args
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS, AIRFLOW_V_3_4_PLUS
 
-from airflow_provider_bitrix24.exceptions import PaymentAmbiguous, PaymentRefused
+from airflow_provider_bitrix24.exceptions import Bitrix24RateLimited, PaymentAmbiguous, PaymentRefused
 from airflow_provider_bitrix24.failures import fail_if_final, failure_of
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.operators.arguments import (
@@ -25,6 +25,7 @@ from airflow_provider_bitrix24.operators.engines import amount_limit, engine_of,
 from airflow_provider_bitrix24.operators.journals import (
     begin,
     identity,
+    is_rescheduled,
     journal_of,
     named_journal,
     opened,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_bitrix24.at_most_once.engine import PaymentEngine
-    from airflow_provider_bitrix24.at_most_once.operation import Operation
+    from airflow_provider_bitrix24.at_most_once.operation import Failure, Operation
     from airflow_provider_bitrix24.at_most_once.receipt import Receipt
     from airflow_provider_bitrix24.at_most_once.record import Decision, Record
     from airflow_provider_bitrix24.journal import Journal
@@ -171,12 +172,30 @@ class PaymentOperator(RemembersArguments, LiteralText, BaseOperator):
         if isinstance(result, Failure):
             if isinstance(result.error, PaymentAmbiguous) and self.on_unknown == "ask":
                 self._ask(context, result.error, decision, answer, parked)
+            self._come_back(context, result, journal)
             raise failure_of(result.error) if result.error.final else result.error
         self.log.info("Receipt: %s", result.as_dict())
         remembers = journal.durable and not result.forgotten
         if fail_if_final(lambda: self.conclude(context, result, remembers=remembers)):
             raise AirflowSkipException(_paid_already(result))
         return result.as_dict()
+
+    def _come_back(self, context: Context, failure: Failure, journal: Journal) -> None:
+        """Wait without a worker slot until the portal's working-time limit ends, once, and without using a retry.
+
+        On Airflow 3.4 the retry policy does it.
+
+        :raises AirflowRescheduleException: Airflow starts the same attempt again.
+        """
+        limited = isinstance(failure.error, Bitrix24RateLimited) and failure.error.is_time_limit
+        if not limited or failure.retry_after is None or AIRFLOW_V_3_4_PLUS:
+            return
+        # rule: without a journal that a later attempt reads, a task does not leave the worker
+        if journal.durable and not is_rescheduled(context["ti"]):
+            from airflow_provider_bitrix24.operators.pauses import come_back
+
+            self.log.info("%s Airflow starts this attempt again then.", failure.error)
+            come_back(failure.retry_after)
 
     def _parked_before(self, context: Context) -> list[int] | None:
         """What a person had to choose from when this attempt began; None if nobody was asked."""
@@ -211,7 +230,7 @@ class PaymentOperator(RemembersArguments, LiteralText, BaseOperator):
         may_backfill(self.allow_backfill)
         return self.plan(context)
 
-    def _engine(self, context: Context, journal: Journal, lost: str = "", **sizes: int) -> PaymentEngine:
+    def _engine(self, context: Context, journal: Journal, lost: str = "", **options: Any) -> PaymentEngine:
         # Not where it asks already, and not where nobody can be asked.
         asks_instead = self.can_ask and AIRFLOW_V_3_3_PLUS and self.on_unknown != "ask"
         return engine_of(
@@ -223,7 +242,7 @@ class PaymentOperator(RemembersArguments, LiteralText, BaseOperator):
             database=named_journal(self.journal_conn_id) is not None,
             backfill=may_backfill(self.allow_backfill),
             hint=ASK_INSTEAD if asks_instead else "",
-            **sizes,
+            **options,
         )
 
     def _ask(

@@ -51,7 +51,7 @@ def engine_of(
     database: bool,
     backfill: bool,
     hint: str = "",
-    **sizes: int,
+    **options: Any,
 ) -> PaymentEngine:
     """Return the engine of this attempt.
 
@@ -59,7 +59,7 @@ def engine_of(
     :param database: whether the journal is one that clearing a task leaves as it is.
     :param backfill: whether payments may be sent in backfill runs.
     :param hint: what else could let a person decide, for messages.
-    :param sizes: options of the engine.
+    :param options: other options of the engine.
     """
     from airflow_provider_bitrix24.at_most_once.engine import PaymentEngine
     from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
@@ -80,5 +80,5 @@ def engine_of(
         ),
         safeguard=lambda: safeguards.refuse_if_stopped(hook.bitrix24_conn_id, NOT_SENT),
         check=safeguards.Safeguards(context, hook.bitrix24_conn_id, backfill).check,
-        **sizes,
+        **options,
     )

@@ -36,7 +36,7 @@ _REPLACED: Final = (
     f"{_CLEARED}clearing keeps them, so somebody has emptied or replaced the journal, or has added it after the first "
     "attempt, or something between this worker and the journal replies 'not found'."
 )
-_RESUMED: Final = "The task waited for a person's decision, and what it had noted before is gone."
+_RESUMED: Final = "The task has waited, and what it had noted before is gone."
 _REPEATED: Final = (
     "The run was cleared, and Airflow repeats the later iterations of a loop as new task instances, whose state is "
     "empty."
@@ -104,7 +104,7 @@ def begin(context: Context, *, retries: int, resumed: bool, database: bool, many
     """Note that an attempt begins, before it does anything else.
 
     :param retries: of the task; Airflow raises ``max_tries`` above it when the task is cleared.
-    :param resumed: whether it goes on after a person has answered.
+    :param resumed: whether it goes on after a wait: for a person, or in the triggerer.
     :param database: whether the journal is a database, which is the same for all task instances.
     :param many: whether the task works on a list.
     :raises PaymentInProgress: Airflow has given this attempt up.

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import time
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, get_args
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NoReturn, get_args
 
-from airflow_provider_bitrix24.api.models import Money
 from airflow_provider_bitrix24.api.values import shown, whole
 from airflow_provider_bitrix24.exceptions import (
     NOT_SENT,
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.at_most_once.preview import Preview
     from airflow_provider_bitrix24.journal import Journal
     from airflow_provider_bitrix24.operators.list_report import FailOn, Item, Report
+    from airflow_provider_bitrix24.operators.pauses import Pauses
 
 IfPaidInList = Literal["succeed", "fail"]
 IF_PAID_IN_LIST: Final[tuple[IfPaidInList, ...]] = get_args(IfPaidInList)
@@ -44,8 +44,6 @@ LARGEST_BATCH: Final = 50
 """The largest `batch_size`; the engine takes at most 48 items into a request, which leaves room for two reads."""
 PROGRESS: Final = "bitrix24_progress"
 """Name of the progress document in the Storage tab."""
-REQUESTS_IN_CHUNK: Final = 3
-"""Read, send, read back."""
 HOPELESS: Final = 10
 """After how many items in a row that fail for a general reason, such as no connection, the task stops."""
 _STORE: Final = "task_state_store"
@@ -69,9 +67,11 @@ class PaymentListOperator(PaymentOperator):
         batch_size: int,
         fail_on: str | float,
         receipts_path: str | None,
+        deferrable: bool,
         **kwargs: Any,
     ) -> None:
         super().__init__(multiple_outputs=False, **kwargs)
+        self.deferrable = deferrable
         self.max_total = max_total
         self.batch_size = batch_size
         self.fail_on = fail_on
@@ -97,17 +97,27 @@ class PaymentListOperator(PaymentOperator):
         """
         return fail_if_final(lambda: self._work_on_list(context))
 
-    def _work_on_list(self, context: Context) -> dict[str, Any]:
-        fail_on, report, engine, journal = with_what_is_known(context, lambda: self._prepared_list(context), many=True)
-        self._carry_out(context, report, engine, journal)
+    def resumed(self, context: Context, event: Any = None) -> dict[str, Any]:
+        """Go on after a wait in the triggerer, as :meth:`execute`: journal and portal are read again."""
+        return fail_if_final(lambda: self._work_on_list(context, deferred=True))
+
+    def _work_on_list(self, context: Context, *, deferred: bool = False) -> dict[str, Any]:
+        fail_on, report, engine, pauses, journal = with_what_is_known(
+            context, lambda: self._prepared_list(context, deferred=deferred), many=True
+        )
+        self._carry_out(context, report, engine, pauses, journal)
         return self._concluded(context, report, fail_on)
 
-    def _prepared_list(self, context: Context) -> tuple[FailOn, Report, PaymentEngine, Journal]:
+    def _prepared_list(
+        self, context: Context, *, deferred: bool
+    ) -> tuple[FailOn, Report, PaymentEngine, Pauses, Journal]:
         """What comes before the first write: nothing is sent if anything in the list or its arguments is wrong."""
         from airflow_provider_bitrix24.operators.list_report import Report, read_fail_on
+        from airflow_provider_bitrix24.operators.pauses import Pauses, was_resumed
 
+        self._refuse_questions()
         database = named_journal(self.journal_conn_id) is not None
-        begun = begin(context, retries=self.retries or 0, resumed=False, database=database, many=True)
+        begun = begin(context, retries=self.retries or 0, resumed=deferred, database=database, many=True)
         leave_out_what_is_empty(self)
         refuse_lost(self, self.were_given)
         fail_on, size, max_total = read_fail_on(self.fail_on), self._size(), self._most_in_all()
@@ -117,7 +127,15 @@ class PaymentListOperator(PaymentOperator):
         self._refuse_without_file(items)
         operations = [item.operation for item in items]
         journal = self._journal(context, begun.state)
-        engine = self._engine(context, journal, begun.lost, batch_size=size)
+        report = Report(items, self.noun)
+        pauses = Pauses(
+            self.hook,
+            self.log,
+            # rule: without a journal that a later attempt reads, a task does not leave the worker
+            (lambda seconds: self._leave(context, report, seconds)) if journal.durable else None,
+            resumed=was_resumed(context, deferred=deferred),
+        )
+        engine = self._engine(context, journal, begun.lost, batch_size=size, pause=pauses)
         if journal.is_shared:
             engine.open(operations)
         note_begun(context, journal)
@@ -125,9 +143,19 @@ class PaymentListOperator(PaymentOperator):
         safeguards.Safeguards(context, self.bitrix24_conn_id, backfill).check()
         alone = not journal.is_shared and any(operation.needs_shared_journal for operation in operations)
         self._refuse_above_total(items, max_total, 1 if alone else size)
-        return fail_on, Report(items, self.noun), engine, journal
+        return fail_on, report, engine, pauses, journal
 
     # -- arguments
+
+    def _refuse_questions(self) -> None:
+        if self.on_unknown != "fail":
+            raise Bitrix24ConfigError(
+                f"on_unknown must be 'fail' for a list, not {shown(self.on_unknown)}: Airflow keeps one question for a "
+                "task.",
+                NOT_SENT,
+                f"The report names each {self.noun} whose outcome is unknown, and the command that decides about it. "
+                "For questions in the Airflow UI, map the operator for one.",
+            )
 
     def _size(self) -> int:
         size = whole(self.batch_size)
@@ -158,10 +186,13 @@ class PaymentListOperator(PaymentOperator):
         :param size: how many items share a request.
         :raises PaymentRefused: it is above ``max_total``.
         """
+        from airflow_provider_bitrix24.api.models import Money  # slow to load: not in a DAG file
+        from airflow_provider_bitrix24.operators.list_estimate import estimate
+
         preview = self.preview(items) if items else None
         if preview is None:
             count = len(items)
-            self.log.info("%s %ss%s.", count, self.noun, self._estimate(count, size))
+            self.log.info("%s %ss%s.", count, self.noun, estimate(self.hook, items, count, size, time.time()))
             return
         sums = [str(Money(amount, currency)).strip() for currency, amount in preview.amounts.items()]
         self.log.info(
@@ -172,7 +203,7 @@ class PaymentListOperator(PaymentOperator):
             ", ".join(sums) or "nothing",
             preview.paid,
             preview.refused,
-            self._estimate(preview.to_send, size),
+            estimate(self.hook, items, preview.to_send, size, time.time()),
         )
         if max_total is None:
             return
@@ -186,20 +217,11 @@ class PaymentListOperator(PaymentOperator):
                 f"Check the list; if it is right, {advice}, and clear the task.",
             )
 
-    def _estimate(self, count: int, size: int) -> str:
-        """How long sending takes at least, by the portal's rate limit."""
-        from airflow_provider_bitrix24.at_most_once.chunks import MOST_IN_A_CHUNK
-
-        requests = math.ceil(count / min(size, MOST_IN_A_CHUNK)) * REQUESTS_IN_CHUNK
-        limits = self.hook.settings.rate_limit
-        if limits.off or not requests:
-            return f"; about {requests} requests"
-        seconds = max(0.0, requests - limits.burst) / limits.rate
-        return f"; about {requests} requests, {_duration(seconds)} at the portal's rate limit"
-
     # -- chunk by chunk
 
-    def _carry_out(self, context: Context, report: Report, engine: PaymentEngine, journal: Journal) -> None:
+    def _carry_out(
+        self, context: Context, report: Report, engine: PaymentEngine, pauses: Pauses, journal: Journal
+    ) -> None:
         from airflow_provider_bitrix24.operators.metrics import count
 
         begun, hopeless = time.monotonic(), 0
@@ -208,6 +230,7 @@ class PaymentListOperator(PaymentOperator):
             report.add(judged)
             for number, result in judged.items():
                 count(report.items[number].operation, result)
+            pauses.has_progress |= any(getattr(result, "sent", False) is True for result in results.values())
             self._log_progress(context, report, time.monotonic() - begun)
             blocked = bool(results) and all(map(_is_blocked, results.values()))
             hopeless = hopeless + len(results) if blocked else 0
@@ -238,9 +261,32 @@ class PaymentListOperator(PaymentOperator):
         error.sent = "no"
         return Failure(key=result.idempotency_key, subject=subject, error=error)
 
+    def _leave(self, context: Context, report: Report, seconds: float) -> NoReturn:
+        """Wait without a worker slot.
+
+        :raises TaskDeferred: in the triggerer.
+        :raises AirflowRescheduleException: until Airflow starts the same attempt again.
+        """
+        from airflow_provider_bitrix24.operators.pauses import come_back
+
+        until = datetime.now(tz=UTC) + timedelta(seconds=seconds)
+        self.log.info(
+            "The portal's working-time limit is reached. The task goes on at %s, and holds no worker slot until then.",
+            until.isoformat(timespec="seconds"),
+        )
+        self._store_progress(context, report, seconds, until)
+        if self.deferrable:
+            from airflow_provider_bitrix24.triggers.moment import MomentTrigger
+
+            self.defer(trigger=MomentTrigger(until.timestamp()), method_name="resumed")
+        come_back(seconds)
+
     def _log_progress(self, context: Context, report: Report, elapsed: float) -> None:
+        from airflow_provider_bitrix24.operators.list_estimate import duration, limit_delays
+
         done = len(report.results)
         left = elapsed / done * report.remaining if done else 0.0
+        left = max(left, limit_delays(self.hook, report.items, report.remaining, time.time()))
         self.log.info(
             "%s of %s %ss done, %s failed, %s remaining, about %s left.",
             report.succeeded,
@@ -248,15 +294,22 @@ class PaymentListOperator(PaymentOperator):
             self.noun,
             report.failed,
             report.remaining,
-            _duration(left),
+            duration(left),
         )
-        progress = {
+        self._store_progress(context, report, left)
+
+    def _store_progress(
+        self, context: Context, report: Report, left: float, waits_until: datetime | None = None
+    ) -> None:
+        progress: dict[str, Any] = {
             "total": len(report.items),
             "succeeded": report.succeeded,
             "failed": report.failed,
             "remaining": report.remaining,
             "seconds_left": round(left),
         }
+        if waits_until is not None:
+            progress["waits_until"] = waits_until.isoformat(timespec="seconds")
         store: Any = context.get(_STORE)
         if store is None:
             return
@@ -311,7 +364,3 @@ def _is_blocked(result: Result) -> bool:
     error = getattr(result, "error", None)
     own = (PaymentRefused, PaymentMismatch, PaymentNotApplied, PaymentAmbiguous, PaymentInProgress)
     return error is not None and not isinstance(error, own)
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

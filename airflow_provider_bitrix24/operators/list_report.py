@@ -9,7 +9,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
-from airflow_provider_bitrix24.api.models import Money
 from airflow_provider_bitrix24.api.values import described
 from airflow_provider_bitrix24.at_most_once.operation import Failure
 from airflow_provider_bitrix24.exceptions import (
@@ -115,6 +114,8 @@ class Report:
 
     def amounts(self) -> dict[str, str]:
         """What was paid or added for the list, by currency, in this attempt or an earlier one."""
+        from airflow_provider_bitrix24.api.models import Money  # slow to load: not in a DAG file
+
         sums: dict[str, Decimal] = {}
         for result in self.results.values():
             if not isinstance(result, Failure) and (result.sent or result.recovered):
@@ -168,7 +169,8 @@ class Report:
                     "message": "This attempt did not reach it.",
                 }
             elif isinstance(result, Failure):
-                line["error"] = {"code": result.code, "sent": result.sent, "message": str(result.error)}
+                decide = {"command": result.command} if result.command is not None else {}
+                line["error"] = {"code": result.code, "sent": result.sent, "message": str(result.error), **decide}
             else:
                 line["receipt"] = result.as_dict()
             yield line

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from airflow.providers.common.compat.sdk import conf
+
 from airflow_provider_bitrix24.api.values import ENTITY_NAMES, positive_id, shown
 from airflow_provider_bitrix24.api.values import entity_type_id as read_entity_type_id
 from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24ConfigError
@@ -70,6 +72,9 @@ class PayInvoicesOperator(PaymentListOperator):
     :param journal_conn_id: (templated) Airflow connection of a database (postgres, mysql, sqlite) that keeps the
         journal, so that other runs know it. By default the option ``[bitrix24] journal_conn_id``, else Airflow's task
         state store (3.3); "task_state" for the latter whatever the option says.
+    :param deferrable: wait in the triggerer when the portal's working-time limit is reached; else Airflow starts the
+        same attempt again later. Neither holds a worker slot, and neither uses a retry. Default is Airflow's
+        ``[operators] default_deferrable``.
     :param bitrix24_conn_id: (templated) Airflow connection; its webhook needs the scopes ``crm`` and ``pay_system``.
     :return: ``total``, ``succeeded``, ``already_paid``, ``failed``, ``statuses`` (how many items have each),
         ``amounts`` (what was marked for the list, by currency), ``receipts`` or ``receipts_path``, ``failures``.
@@ -103,6 +108,7 @@ class PayInvoicesOperator(PaymentListOperator):
         receipts_path: str | None = None,
         allow_backfill: bool | None = None,
         journal_conn_id: str | None = None,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         bitrix24_conn_id: str = Bitrix24Hook.default_conn_name,
         **kwargs: Any,
     ) -> None:
@@ -114,6 +120,7 @@ class PayInvoicesOperator(PaymentListOperator):
             receipts_path=receipts_path,
             allow_backfill=allow_backfill,
             journal_conn_id=journal_conn_id,
+            deferrable=deferrable,
             bitrix24_conn_id=bitrix24_conn_id,
             **kwargs,
         )
@@ -198,6 +205,9 @@ class PayCrmPaymentsOperator(PaymentListOperator):
     :param journal_conn_id: (templated) Airflow connection of a database (postgres, mysql, sqlite) that keeps the
         journal, so that other runs know it. By default the option ``[bitrix24] journal_conn_id``, else Airflow's task
         state store (3.3); "task_state" for the latter whatever the option says.
+    :param deferrable: wait in the triggerer when the portal's working-time limit is reached; else Airflow starts the
+        same attempt again later. Neither holds a worker slot, and neither uses a retry. Default is Airflow's
+        ``[operators] default_deferrable``.
     :param bitrix24_conn_id: (templated) Airflow connection; its webhook needs the scope ``crm``; for numbers also
         ``sale``, and an administrator.
     :return: as that of :class:`PayInvoicesOperator`.
@@ -228,6 +238,7 @@ class PayCrmPaymentsOperator(PaymentListOperator):
         receipts_path: str | None = None,
         allow_backfill: bool | None = None,
         journal_conn_id: str | None = None,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         bitrix24_conn_id: str = Bitrix24Hook.default_conn_name,
         **kwargs: Any,
     ) -> None:
@@ -239,6 +250,7 @@ class PayCrmPaymentsOperator(PaymentListOperator):
             receipts_path=receipts_path,
             allow_backfill=allow_backfill,
             journal_conn_id=journal_conn_id,
+            deferrable=deferrable,
             bitrix24_conn_id=bitrix24_conn_id,
             **kwargs,
         )
@@ -316,6 +328,9 @@ class AddCrmPaymentsOperator(PaymentListOperator):
     :param journal_conn_id: (templated) Airflow connection of a database (postgres, mysql, sqlite) that keeps the
         journal, so that other runs know it. By default the option ``[bitrix24] journal_conn_id``, else Airflow's task
         state store (3.3); "task_state" for the latter whatever the option says.
+    :param deferrable: wait in the triggerer when the portal's working-time limit is reached; else Airflow starts the
+        same attempt again later. Neither holds a worker slot, and neither uses a retry. Default is Airflow's
+        ``[operators] default_deferrable``.
     :param bitrix24_conn_id: (templated) Airflow connection; its webhook needs the scope ``crm``.
     :return: as that of :class:`PayInvoicesOperator`.
     """
@@ -350,6 +365,7 @@ class AddCrmPaymentsOperator(PaymentListOperator):
         receipts_path: str | None = None,
         allow_backfill: bool | None = None,
         journal_conn_id: str | None = None,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         bitrix24_conn_id: str = Bitrix24Hook.default_conn_name,
         **kwargs: Any,
     ) -> None:
@@ -361,6 +377,7 @@ class AddCrmPaymentsOperator(PaymentListOperator):
             receipts_path=receipts_path,
             allow_backfill=allow_backfill,
             journal_conn_id=journal_conn_id,
+            deferrable=deferrable,
             bitrix24_conn_id=bitrix24_conn_id,
             **kwargs,
         )

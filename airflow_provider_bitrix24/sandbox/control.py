@@ -61,15 +61,18 @@ class Control:
         with self.portal.lock:
             return {"tokens": list(self.portal.tokens_log)}
 
-    async def state(self, _: Request) -> dict[str, Any]:
-        """Everything that the page shows, in one piece."""
+    async def state(self, request: Request) -> dict[str, Any]:
+        """Everything that the page shows, in one piece; with ``newest``, so many rows of each table and log."""
+        newest = _newest(request.query_params.get("newest"))
         with self.portal.lock:
+            view = self.portal.view(newest)
+            logs = {"ledger": self.portal.ledger, "requests": self.portal.requests}
+            view["totals"] |= {name: len(log) for name, log in logs.items()}
             return {
-                **self.portal.view(),
+                **view,
                 "time": iso(self.portal.now),
                 "applications": self.portal.oauth.view(),
-                "ledger": list(self.portal.ledger),
-                "requests": list(self.portal.requests),
+                **{name: log[-(newest or len(log)) :] for name, log in logs.items()},
                 "faults": self.portal.faults.describe(),
             }
 
@@ -223,6 +226,14 @@ def refuse_other_sites(request: Request) -> None:
         raise Refused("Host: this responds to 127.0.0.1 and localhost only.", 403)
     if origin is not None and urlsplit(origin).netloc != request.url.netloc:
         raise Refused("Origin: this responds to its own page only.", 403)
+
+
+def _newest(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not text.isdecimal() or not 0 < int(text) <= 10_000:
+        raise Refused(f"newest: must be a whole number from 1 to 10000, not {text!r}.")
+    return int(text)
 
 
 async def _body(request: Request, known: tuple[str, ...] | None = None) -> dict[str, Any]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import email
 import json
+import math
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
 
-from airflow_provider_bitrix24.sandbox.portal.php import parse_query
+from airflow_provider_bitrix24.sandbox.portal.php import DEEPEST, parse_query
 
 
 def _refuse(constant: str) -> None:
@@ -17,11 +18,29 @@ def _refuse(constant: str) -> None:
     raise ValueError(constant)
 
 
+def _number(text: str) -> Decimal | str:
+    """A number with a fraction or an exponent, exactly; what PHP takes for infinite is no number here."""
+    return Decimal(text) if math.isfinite(float(text)) else "INF"
+
+
+def _is_shallow(value: Any) -> bool:
+    """Are the arrays of a parsed body nested less deeply than the portal takes?"""
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(DEEPEST):
+        level = [below for each in level for below in (each.values() if isinstance(each, dict) else each)]
+        level = [below for below in level if isinstance(below, dict | list)]
+        if not level:
+            return True
+    return False
+
+
 def from_json(body: bytes) -> dict[str, Any]:
     """Return the parameters of a JSON body; a body that does not parse, or is no object, has none and is no error."""
     try:
-        parsed = json.loads(body, parse_float=Decimal, parse_constant=_refuse)
+        parsed = json.loads(body, parse_float=_number, parse_constant=_refuse)
     except (ValueError, RecursionError):
+        return {}
+    if not _is_shallow(parsed):
         return {}
     if isinstance(parsed, list):
         return {str(number): item for number, item in enumerate(parsed)}

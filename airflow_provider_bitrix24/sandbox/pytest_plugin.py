@@ -77,9 +77,7 @@ class Sandbox:
 
     def payments(self, entity_type_id: int, entity_id: int) -> list[dict[str, Any]]:
         """Return the payments of a deal (2) or smart invoice (31), oldest first."""
-        owner = (entity_type_id, entity_id)
-        payments: list[dict[str, Any]] = self.portal.view()["payments"]
-        return [payment for payment in payments if (payment["entity_type_id"], payment["entity_id"]) == owner]
+        return self.portal.payments_of(entity_type_id, entity_id)
 
     def payment(self, payment_id: int) -> dict[str, Any]:
         """Return one payment; ``LookupError`` if there is none."""
@@ -90,11 +88,10 @@ class Sandbox:
         return self._row("invoices", invoice_id)
 
     def _row(self, table: str, number: int) -> dict[str, Any]:
-        rows: list[dict[str, Any]] = self.portal.view()[table]
-        for row in rows:
-            if row["id"] == number:
-                return row
-        raise LookupError(f"The sandbox has no {number} among its {table}.")
+        row = self.portal.view_of(table, number)
+        if row is None:
+            raise LookupError(f"The sandbox has no {number} among its {table}.")
+        return row
 
     def fault(self, kind: str, method: str = "*", **options: Any) -> int:
         """Script trouble, such as ``fault("drop_after", "crm.item.payment.add", occurrence=1)``; returns its id."""

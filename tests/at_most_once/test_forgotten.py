@@ -77,7 +77,7 @@ def test_nothing_is_sent_and_every_later_attempt_knows_that_notes_are_lost(
     world: World, journal: Callable[[], Any], operation: str
 ) -> None:
     for number, lost in ((2, LOST), (3, LOST), (4, "")):
-        with pytest.raises(PaymentAmbiguous, match="The journal has lost what earlier attempts of task noted") as told:
+        with pytest.raises(PaymentAmbiguous, match="lost the notes of earlier attempts of task") as told:
             WORK[operation](attempt(world, journal(), number, lost))
         assert (f" {LOST} " in str(told.value)) == bool(lost)
     assert world.writes() == []
@@ -132,7 +132,7 @@ def test_the_note_of_another_task_does_not_speak_for_this_one(world: World, tmp_
     journal = SqlJournal(Database(url, "the database"), "me")
     with pytest.raises(Exception, match="deal 999"):
         attempt(world, journal, 1, "", "another").add_crm_payment(entity_id=999, entity_type_id=2, key=KEY)
-    with pytest.raises(PaymentAmbiguous, match="has lost what earlier attempts of task noted"):
+    with pytest.raises(PaymentAmbiguous, match="has lost the notes of earlier attempts of task"):
         WORK["add_crm_payment"](attempt(world, journal, 2))
     assert world.writes() == []
 

@@ -545,7 +545,7 @@ def test_a_journal_that_dies_after_a_mark_says_so(job: Job) -> None:
 
 def test_a_journal_that_dies_between_two_rows_names_the_payment(job: Job) -> None:
     away_after(job, PUT)
-    with pytest.raises(Bitrix24StoreError, match="Payment 1033 of deal 1 is this key's"):
+    with pytest.raises(Bitrix24StoreError, match="Payment 1033 of deal 1 belongs to this key"):
         job.add(fill_products=True)
 
 

@@ -144,7 +144,7 @@ def test_a_portal_that_is_away_before_anything_is_read_denies_nothing(job: Job) 
         job.add()
     job.world.portal.faults.clear()
     job.world.fault("overload_limit", "batch")
-    with pytest.raises(Bitrix24OutcomeUnknown, match=r"^Payment 1033 of deal 1 is this key's"):
+    with pytest.raises(Bitrix24OutcomeUnknown, match=r"^Payment 1033 of deal 1 belongs to this key"):
         job.add()
 
 
@@ -243,7 +243,7 @@ def test_a_price_that_rises_at_the_last_moment_is_told(job: Job) -> None:
 
     job.world.before[PUT] = rise
     with pytest.raises(
-        PaymentMismatch, match=r"was added .* the max_amount of this task is 2000 .* Prices have changed"
+        PaymentMismatch, match=r"was added .* the max_amount of this task is 2000\. Prices have changed"
     ):
         job.add(fill_products=True, max_amount=Decimal(2000))
 

@@ -89,7 +89,10 @@ def test_a_lost_reset_is_sent_once_more_and_then_for_a_person(world: World) -> N
 
 def test_true_without_effect_is_found_for_the_reset(world: World) -> None:
     world.fault("true_not_applied", UNPAY, times=1)
-    with pytest.raises(PaymentNotApplied, match=r"accepted the reset of payment 1002, but does not show it as unpaid"):
+    with pytest.raises(
+        PaymentNotApplied,
+        match=r"request to set payment 1002 back to unpaid, but does not show it as unpaid",
+    ):
         unpay(world)
 
 

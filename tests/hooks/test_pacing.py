@@ -275,3 +275,44 @@ def test_a_database_that_failed_is_left_alone_for_a_while() -> None:
         assert pacer.reserve(Reserve(within=10)) == Slot(3.0)
         asked.append(row.asked)
     assert asked == [1, 1, 1, 2]
+
+
+# -- working time
+
+
+@pytest.mark.bitrix24_sandbox(operating_limit=480.0, operating_costs={"crm.deal.get": 2.0})
+def test_what_one_task_learns_of_the_working_time_the_next_one_knows(
+    bitrix24_sandbox: Any, connect: Any, tmp_path: Path
+) -> None:
+    for _ in range(3):
+        hook = connect(rate_limit="standard")
+        hook.call(*READ)
+    after = connect(rate_limit="standard").client.working_time
+    assert after.cost(["crm.deal.get"]) == pytest.approx(2.0)
+    use = after.book["crm.deal.get"]
+    assert use.used(use.at) == pytest.approx(6.0)
+    other = bitrix24_sandbox.connection_of(bitrix24_sandbox.add_webhook(user_id=1))
+    assert json.loads(other)["password"] != json.loads(bitrix24_sandbox.connection)["password"]
+    [kept] = [path for path in tmp_path.rglob("*.json") if path.parent.name.startswith("airflow-provider-bitrix24-")]
+    assert kept.stat().st_mode & 0o077 == 0
+    assert bitrix24_sandbox.secret not in kept.read_text() + kept.name
+
+
+@pytest.mark.bitrix24_sandbox(operating_limit=480.0, operating_costs={"crm.deal.get": 2.0})
+@pytest.mark.parametrize(
+    "damage", ["", "{", "[]", '{"ahead": 0, "methods": {"crm.deal.get": {}}}', '{"ahead": "x", "methods": {}}']
+)
+def test_what_was_damaged_is_learned_again(bitrix24_sandbox: Any, connect: Any, tmp_path: Path, damage: str) -> None:
+    connect(rate_limit="standard").call(*READ)
+    [kept] = [path for path in tmp_path.rglob("*.json") if path.parent.name.startswith("airflow-provider-bitrix24-")]
+    kept.write_text(damage)
+    hook = connect(rate_limit="standard")
+    hook.call(*READ)
+    assert hook.client.working_time.book["crm.deal.get"].used(0) == pytest.approx(4.0)
+
+
+@pytest.mark.bitrix24_sandbox(operating_limit=480.0)
+def test_the_async_twin_learns_and_tells_too(bitrix24_sandbox: Any, connect: Any) -> None:
+    hook = connect(rate_limit="standard")
+    asyncio.run(hook.acall(*READ))
+    assert "crm.deal.get" in connect(rate_limit="standard").client.working_time.book

@@ -13,6 +13,7 @@ from airflow_provider_bitrix24.api import calls
 from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.methods import METHODS
 from airflow_provider_bitrix24.api.models import Invoice, Payment, PaySystem
+from airflow_provider_bitrix24.api.paging import rows_in
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ConfigError,
     Bitrix24InvalidRequest,
@@ -20,6 +21,7 @@ from airflow_provider_bitrix24.exceptions import (
     Bitrix24NotFound,
 )
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
+from airflow_provider_bitrix24.sandbox.portal.registry import METHODS as SERVED
 from tests.api.test_calls import sample
 from tests.drivers.raw_server import SECRET, http_response
 from tests.sandbox.test_documented_examples import EXAMPLES
@@ -167,6 +169,26 @@ async def test_rows_are_models_where_there_is_one(bitrix24_sandbox: Any) -> None
     assert {type(payment) for payment in payments} == {Payment}
 
 
+OF_WHAT: dict[str, dict[str, Any]] = {
+    "crm.item.list": {"entityTypeId": 2},
+    "crm.item.payment.list": {"entityId": 4, "entityTypeId": 2},
+    "crm.item.payment.product.list": {"paymentId": 1003},
+    "crm.item.payment.delivery.list": {"paymentId": 1003},
+    "crm.item.productrow.list": {"filter": {"=ownerType": "D", "=ownerId": 1}},
+    "crm.item.productrow.getAvailableForPayment": {"ownerType": "D", "ownerId": 1},
+}
+"""What the lists are asked for that want to know it."""
+LISTS = [row.name for row in METHODS.values() if row.rows is not None and not row.application]
+
+
+@pytest.mark.bitrix24_sandbox(scopes=("crm", "sale", "pay_system", "user"))
+@pytest.mark.parametrize("method", [method for method in LISTS if method.lower() in SERVED])
+def test_every_list_method_is_iterated(method: str, bitrix24_sandbox: Any) -> None:
+    hook, params = Bitrix24Hook(), OF_WHAT.get(method, {})
+    rows = rows_in(method, hook.call(method, params))
+    assert sorted(map(str, hook.iterate(method, params, raw=True))) == sorted(map(str, rows or []))
+
+
 async def test_a_list_that_is_not_known_is_read_by_offset_with_a_warning(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -199,6 +221,10 @@ async def test_the_whole_reply(bitrix24_sandbox: Any) -> None:
     assert reply.time["date_finish"]
     assert reply.at is not None
     assert (await hook.acall_raw("crm.deal.list", {"select": ["ID"]})).result == reply.result
+    for number in range(50):
+        bitrix24_sandbox.portal.create("deal", {"title": f"Deal {number}"})
+    longer = hook.call_raw("crm.deal.list", {"select": ["ID"]})
+    assert (len(longer.result), longer.next, longer.total) == (50, 50, 50 + len(reply.result))
 
 
 async def test_typed_calls_in_a_batch(bitrix24_sandbox: Any) -> None:

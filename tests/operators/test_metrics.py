@@ -9,7 +9,7 @@ import pytest
 from airflow.providers.common.compat import sdk
 from airflow.sdk.execution_time.context import set_current_context
 
-from airflow_provider_bitrix24.exceptions import PaymentMismatch
+from airflow_provider_bitrix24.exceptions import PaymentAmbiguous, PaymentMismatch
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.operators.payment_lists import PayInvoicesOperator
 from airflow_provider_bitrix24.operators.payments import AddCrmPaymentOperator, PayInvoiceOperator
@@ -45,7 +45,7 @@ def test_a_failure_is_counted_with_its_code(portal: Any, task: Task, counted: Co
 
 def test_an_unknown_outcome_is_counted(portal: Any, task: Task, counted: Counted) -> None:
     portal.fault("drop_after", "crm.item.payment.add", occurrence=1)
-    with pytest.raises(Exception, match="One new payment is there"):
+    with pytest.raises(PaymentAmbiguous):
         AddCrmPaymentOperator(task_id="add", entity_id=3).execute(task.context)
     assert counted == [("bitrix24.payments.unknown", {"operation": "add_crm_payment", "code": "payment.ambiguous"})]
 

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.exceptions import AirflowRescheduleException
 from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
@@ -297,27 +298,20 @@ def test_what_is_paid_already_can_be_refused(portal: Any, task: Task) -> None:
 def test_a_portal_that_is_away_is_not_asked_for_each_chunk(portal: Any, task: Task) -> None:
     ids = make(portal, "invoices", 40)
     portal.fault("operation_time_limit", WRITES["invoices"], occurrence=11, times=1000)
+    with pytest.raises(AirflowRescheduleException):  # once, in case it passes
+        operator("invoices", ids, batch_size=10).execute(task.context)
+    task.reschedule()
     with pytest.raises(PaymentListUnfinished, match="30 not_started"):
         operator("invoices", ids, batch_size=10).execute(task.context)
     assert len(changes(portal, "invoices")) == 10
     assert task.xcoms["return_value"]["statuses"] == {"paid": 10, "not_started": 30}
     writes = [request for request in portal.requests if request["method"] == WRITES["invoices"]]
-    assert len(writes) == 20
+    assert len(writes) == 30
     portal.clear_faults()
     task.again()
     statuses = {"paid": 40} if AIRFLOW_V_3_3_PLUS else {"already_paid": 10, "paid": 30}
     assert operator("invoices", ids, batch_size=10).execute(task.context)["statuses"] == statuses
     assert len(changes(portal, "invoices")) == 40
-
-
-@pytest.mark.bitrix24_sandbox(operating_limit=1.0, operating_costs={"sale.paysystem.pay.invoice": 0.3})
-def test_a_list_comes_back_when_the_portals_time_limit_ends(portal: Any, task: Task) -> None:
-    ids = make(portal, "invoices", 12)
-    with pytest.raises(PaymentListUnfinished, match="not_started") as caught:
-        operator("invoices", ids, batch_size=2).execute(task.context)
-    assert caught.value.retry_after is not None
-    assert caught.value.retry_after > 0
-    assert 0 < len(changes(portal, "invoices")) < 12
 
 
 # -- receipts in a file
@@ -505,6 +499,25 @@ def test_under_faults_nothing_is_doubled_lost_or_falsely_reported(
     assert left == set(ids) - reported
     assert len(left) <= 6
     assert all(failure["status"] == "unknown" for failure in summary["failures"])
+
+
+# -- what a person decides
+
+
+def test_each_unknown_item_comes_with_the_command_that_decides(portal: Any, task: Task, database: str) -> None:
+    ids = make(portal, "adds", 2)
+    portal.fault("drop_after", "batch", times=100)
+    operator_of_one_try = operator("adds", ids, journal_conn_id=database, fail_on="never")
+    for _ in range(2):
+        portal.clear_faults()
+        portal.fault("drop_before", WRITES["adds"])
+        summary = operator_of_one_try.execute(task.context)
+    unknown = [failure for failure in summary["failures"] if failure["status"] == "unknown"]
+    assert [failure["index"] for failure in unknown] == [0, 1]
+    for failure in unknown:
+        assert failure["command"].startswith("bitrix24-airflow journal resolve")
+        assert failure["key"] in failure["command"]
+        assert failure["subject"].startswith("deal ")
 
 
 # ------------------------------------------------------------------------------------------------------------- assets

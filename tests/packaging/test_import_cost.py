@@ -29,6 +29,7 @@ LAZY = (
     "airflow_provider_bitrix24.api.client",
     "airflow_provider_bitrix24.api.io",
     "airflow_provider_bitrix24.api.methods",
+    "airflow_provider_bitrix24.api.models",
     "airflow_provider_bitrix24.drivers",
     "airflow_provider_bitrix24.journal.sql",
     "airflow_provider_bitrix24.at_most_once.record",

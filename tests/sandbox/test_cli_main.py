@@ -98,6 +98,8 @@ def test_without_options_there_is_no_application(capsys: pytest.CaptureFixture[s
         (["--rate-limit", "50"], "must be two numbers such as 50/2"),
         (["--rate-limit", "0/2"], "must be above 0"),
         (["--operating-limit", "inf"], "must be a number of seconds"),
+        (["--operating-cost", "1.2"], "must be METHOD=SECONDS"),
+        (["--operating-cost", "*=-1"], "must be a number of seconds"),
         (["--customers-pay-after", "-1"], "must be a number of seconds"),
         (["--secret", "a/b"], "must consist of letters and digits"),
         (["--dialect", "latin"], "invalid choice"),

@@ -22,7 +22,9 @@ MARKED = {
     "delete_crm_payment": ("payment_deleted", "payment_id"),
 }
 UNDONE = {"invoice_paid": "invoice_unpaid", "payment_paid": "payment_unpaid", "payment_unpaid": "payment_paid"}
-DENIALS = re.compile(r"nothing (was|is) (sent|recorded|executed)(?! again)|sent nothing", re.IGNORECASE)
+DENIALS = re.compile(
+    r"nothing (was|is) (sent|recorded|executed)(?! again)(?! by this attempt)|sent nothing", re.IGNORECASE
+)
 ADMISSIONS = re.compile(r"may have been|MAY be|HAS been added|cannot tell|was added|is in the journal")
 
 
@@ -131,7 +133,7 @@ class Judge:
         # Whoever cannot read the journal knows nothing: it may be silent, and only must not deny.
         if untold and not ADMISSIONS.search(message) and not isinstance(error, Bitrix24StoreError):
             raise Broken(f"red, and silent about payment {untold} on the books: {message}")
-        if (ours or self.marks()) and DENIALS.search(message.replace("Nothing was sent by this attempt", "")):
+        if (ours or self.marks()) and DENIALS.search(message):
             raise Broken(f"red, and denies what is on the books: {message}")
 
     # -- the end

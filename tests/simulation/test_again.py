@@ -95,11 +95,11 @@ def test_what_somebody_else_set_back_is_for_a_person(journal: str, database: Vir
 def test_nothing_is_sent_while_another_operation_may_still_arrive(
     journal: str, work: object, database: VirtualDatabase
 ) -> None:
-    """A reset is killed before its reply is saved; until its settle window is over, nobody knows."""
+    """A reset is killed before it is sent; until its settle window is over, nobody can know."""
     world = World(journal, database)
     outcomes(world, ("first", pay))
     sends = len(world.sends)
-    world.director = Script({"reset": {4: "killed before"}})
+    world.director = Script({"reset": {3: "killed before"}})
     assert world.worker("reset", 1).attempt(unpay).killed
     assert len(world.sends) == sends
     world.portal.state.payments[1001].paid = "N"  # somebody does it by hand

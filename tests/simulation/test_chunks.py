@@ -18,7 +18,7 @@ SINGLES = {"sql": 5, "task state": 7, "sql and task state": 23}
 """Of the cases with one strike, every how many-th; `python -m tests.simulation.full --chunks` runs all."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> VirtualDatabase:
     file: Path = tmp_path_factory.mktemp("journal") / "journal.db"
     return VirtualDatabase(file)

@@ -169,7 +169,7 @@ def test_what_was_sent_as_often_as_it_may_be_is_left_to_a_person_at_once(databas
         world.director = EverySend(fault)
         error = world.worker("a", 2, max_tries=5).attempt(do).error
         assert isinstance(error, PaymentAmbiguous)
-        assert "2 times" in str(error)
+        assert "was sent twice" in str(error)
         assert "journal resolve" in str(error)
 
 
@@ -199,6 +199,6 @@ def test_nobody_is_told_to_clear_the_task_for_a_row_that_is_not_sent_again(datab
     for attempt, max_tries in ((1, 3), (2, 5)):
         world.advance(world.settle_window)
         message = _red(world.worker("b", attempt, max_tries=max_tries).attempt(do))
-        assert "and it was sent 2 times, the last time by a:try:2 (code 0, Strange)" in message
+        assert "and it was sent twice, the last time by a:try:2 (code 0, Strange)" in message
         assert "clears this task" not in message
     assert len(world.sends) == sends

@@ -200,7 +200,7 @@ def test_who_has_given_up_is_told_what_is_on_the_books(database: VirtualDatabase
     resolve(world, "abandon")
     error = world.worker("a", 2).attempt(adding()).error
     assert isinstance(error, PaymentRefused)
-    assert "has succeeded for deal 1, with payment 1033" in str(error)
+    assert "succeeded for deal 1, with payment 1033" in str(error)
     resolve(world, "send_again")
     error = world.worker("a", 3).attempt(adding()).error
     assert isinstance(error, PaymentAmbiguous)

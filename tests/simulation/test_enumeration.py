@@ -67,3 +67,11 @@ def test_a_lost_answer_ends_green_without_a_person(
 ) -> None:
     calm = tell(Case(OPERATIONS[operation], journal, {}), database)
     assert tell(Case(OPERATIONS[operation], journal, {calm.effects.index("send"): lost}), database).ended == "green"
+
+
+@pytest.mark.parametrize("operation", ["payment", "pay system"])
+def test_what_a_person_set_back_after_a_frozen_attempt_is_told(operation: str, database: VirtualDatabase) -> None:
+    journal = "sql and task state"
+    sending = tell(Case(OPERATIONS[operation], journal, {}), database).effects.index("send")
+    for later in range(sending + 1, sending + 18):
+        tell(Case(OPERATIONS[operation], journal, {sending: "frozen before", later: "people: takes back"}), database)

@@ -178,7 +178,7 @@ def test_a_decision_to_adopt_a_mark_is_turned_down(database: VirtualDatabase) ->
     page.write(entry.decided(decision("use_payment", payment_id=5)), lease=0)
     error = world.worker("a", 2).attempt(pay.do).error
     assert isinstance(error, PaymentAmbiguous)
-    assert "so there is no payment to use" in str(error)
+    assert "adds no payment, so there is none to use" in str(error)
     assert entry_of(world, key).state == "needs_decision"
 
 
@@ -200,7 +200,6 @@ def test_what_a_person_has_set_aside_is_named(
     logged = [record.getMessage() for record in caplog.records]
     assert len([line for line in logged if "no new payment" in line]) == 3
     assert all(words in line for line in logged if "no new payment" in line or "decided" in line)
-    assert all("no new payment" not in line for line in logged)
     entry = entry_of(world)
     assert [decided.set_aside for decided in entry.decisions] == [(1033, 1034)]
     assert words in str(entry.sends[0].portal_message)

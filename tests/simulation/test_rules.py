@@ -136,7 +136,7 @@ def test_a_repeated_request_is_noticed_where_no_other_key_explains_it(
     for number in (1, 2):
         error = world.worker("a", number).attempt(adding()).error
         assert isinstance(error, PaymentMismatch)
-        assert "Payment 1034 was added to deal 1, but payment 1033 appeared with it" in str(error)
+        assert "Payment 1034 was added to deal 1, but payment 1033 appeared as well" in str(error)
     world.portal.act.delete_payment(1033)
     assert receipt_of(world.worker("a", 3).attempt(adding())) == ("created", "response", 1034)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time.comms import ErrorResponse
 
+from airflow_provider_bitrix24.journal.protocol import OwnKeysOnly
 from airflow_provider_bitrix24.sql import Database
 from tests.simulation.strikes import Broken
 from tests.simulation.wire import digest
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.at_most_once.record import Record, Send
     from airflow_provider_bitrix24.journal.protocol import Change
     from tests.simulation.world import Worker, World
+
+
+QUESTIONS = {name for name, value in vars(OwnKeysOnly).items() if callable(value)} - {"release"}
+"""What an attempt asks a journal about other keys and attempts."""
 
 
 class VirtualDatabase(Database):
@@ -88,7 +93,7 @@ class Watched:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._journal, name)
-        if name not in ("late_replies", "claims_of_others", "unresolved_keys", "others"):
+        if name not in QUESTIONS:
             return found
         return lambda *args, **kwargs: self._worker.effect(f"journal.{name}", lambda: found(*args, **kwargs))
 

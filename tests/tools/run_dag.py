@@ -1,12 +1,15 @@
-"""Run one DAG of the DAGs folder through real Airflow (`dag.test`) and print the outcome, as a line of JSON.
+"""Run DAGs through real Airflow (`dag.test`) in one process, because it takes Airflow most of its time to start.
 
-Usage: python run_dag.py DAG_ID CONF
+Reads a line of JSON for each run: the id of the DAG, its conf, and the environment.
+Prints what Airflow prints, the outcome as a line of JSON, and a line that says that it ends.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
+import traceback
 from typing import Any
 
 from airflow.models.taskinstance import TaskInstance
@@ -40,6 +43,21 @@ def run(dag_id: str, run_conf: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+END = "== end of the run =="
+
+
+def main() -> None:
+    """Run what the lines of the input say, one after another."""
+    for line in sys.stdin:
+        wanted = json.loads(line)
+        os.environ.update(wanted["env"])
+        try:
+            print(json.dumps(run(wanted["dag_id"], wanted["conf"]), default=str))
+        except BaseException:  # the next run may do better
+            traceback.print_exc()
+        sys.stderr.flush()
+        print(END, flush=True)
+
+
 if __name__ == "__main__":
-    outcome = run(sys.argv[1], json.loads(sys.argv[2]))
-    print(json.dumps(outcome, default=str))
+    main()

@@ -100,6 +100,11 @@ class StateChange:
         return self.subject  # rule: the keys of one object share no batch
 
     @property
+    def writes(self) -> tuple[str, ...]:
+        """The one call."""
+        return (self.method,)
+
+    @property
     def ids(self) -> Mapping[str, int]:
         """The ids in the receipt."""
         raise NotImplementedError

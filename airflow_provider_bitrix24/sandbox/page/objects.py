@@ -137,14 +137,12 @@ KINDS = (
 )
 
 
-def _facts(kind: Kind, row: Mapping[str, Any], payments: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, str]]:
+def _facts(kind: Kind, row: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     yield from ((name, value) for name, value in kind.facts(row) if value)
-    for payment in payments:
-        own = row.get("order_ids", [row["id"]] if kind.table == "orders" else [])
-        if payment["order_id"] in own:
-            state = "paid" if payment["paid"] == "Y" else "unpaid"
-            amount = _money(payment["sum"], payment["currency"])
-            yield "Payment", f"{_link('Payment', _PAYMENT, payment['id'])}, {amount}, {state}"
+    for payment in row.get("payments", []):
+        state = "paid" if payment["paid"] == "Y" else "unpaid"
+        amount = _money(payment["sum"], payment["currency"])
+        yield "Payment", f"{_link('Payment', _PAYMENT, payment['id'])}, {amount}, {state}"
 
 
 def _page(title: str, body: str, status: int = 200) -> Response:
@@ -153,12 +151,11 @@ def _page(title: str, body: str, status: int = 200) -> Response:
 
 
 def _show(portal: Portal, kind: Kind, number: int) -> Response:
-    view = portal.view()
-    row = next((each for each in view[kind.table] if each["id"] == number), None)
+    row = portal.view_of(kind.table, number)
     title = f"{kind.name} {number}"
     if row is None:
         return _page(title, f'<p class="hint">This portal has no {escape(kind.name.lower())} {number}.</p>', 404)
-    facts = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in _facts(kind, row, view["payments"]))
+    facts = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in _facts(kind, row))
     return _page(title, f'<dl class="facts">{facts}</dl>')
 
 

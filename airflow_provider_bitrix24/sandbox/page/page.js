@@ -97,15 +97,14 @@ function invoiceRow(invoice) {
       : payButton("Customer pays", `invoice ${invoice.id}`, "pay_invoice", { invoice_id: invoice.id }))));
 }
 
-function itemRow(item, books) {
-  const payments = books.payments.filter((payment) => item.order_ids.includes(payment.order_id));
+function itemRow(item) {
   const list = (lines) => lines.length ? element("ul", {}, ...lines.map((line) => element("li", {}, line))) : element("span", { class: "soft" }, "none");
   return element("tr", { "data-key": `item ${item.id}` },
     numbered(item.id, item.entity_type_id === 31 ? `/crm/type/31/details/${item.id}/` : `/crm/deal/details/${item.id}/`),
     cell(item.title, "text"),
     cell(money(item.opportunity, item.currency), "money"),
     cell(list(item.product_rows.map((row) => `${Number(row.quantity)} × ${row.product_name}, ${money(row.price, "").trim()}`)), "spare"),
-    cell(list(payments.map((payment) => `#${payment.id} ${payment.paid === "Y" ? "paid" : "unpaid"}`)), "number"));
+    cell(list(item.payments.map((payment) => `#${payment.id} ${payment.paid === "Y" ? "paid" : "unpaid"}`)), "number"));
 }
 
 const BAD_EVENTS = /_(deleted|unpaid|canceled|cancelled|declined)$/;
@@ -170,7 +169,8 @@ function applicationRow(application) {
     cell(application.installed ? element("a", { href: signIn }, "Sign in") : badge("removed", "bad"), "act number"));
 }
 
-const LOG_LINES = 200;
+// So many rows of each table are shown; the portal may have a hundred thousand.
+const SHOWN = 200;
 const seen = new Map();
 
 // Replaces the rows of a table only if they changed: focus, selection and opened lines survive otherwise.
@@ -201,40 +201,38 @@ function focusAgain(body, focused) {
 let told = null;
 
 // Says to people who do not see the page what has been written into the ledger since the last look.
-function tell(ledger) {
-  const news = told === null ? [] : ledger.slice(told);
-  told = ledger.length;
-  if (!news.length) return;
-  const last = news[news.length - 1];
+function tell(ledger, total) {
+  const news = told === null ? 0 : total - told;
+  told = total;
+  if (news <= 0) return;
+  const last = ledger[ledger.length - 1];
   const amount = last.amount === null || last.amount === undefined ? "" : `, ${money(last.amount, last.currency)}`;
-  const more = news.length > 1 ? ` and ${news.length - 1} more changes` : "";
+  const more = news > 1 ? ` and ${news - 1} more changes` : "";
   byId("news").replaceChildren(element("span", {}, `${last.event.replaceAll("_", " ")}: ${objectOf(last)}${amount}${more}`));
 }
 
-function newestFirst(log, make) {
-  const first = Math.max(0, log.length - LOG_LINES);
-  return log.slice(first).map((entry, offset) => make(entry, first + offset)).reverse();
+function newestFirst(log, total, make) {
+  return log.map((entry, offset) => make(entry, total - log.length + offset)).reverse();
 }
 
 function figures(books) {
-  const unpaid = books.payments.filter((payment) => payment.paid !== "Y").length;
-  const open = books.invoices.filter((invoice) => invoice.payed !== "Y" && invoice.canceled !== "Y" && invoice.status_id !== "D").length;
-  const pairs = [["unpaid payments", unpaid], ["unpaid invoices", open], ["faults armed", books.faults.length], ["portal time", clock(books.time)]];
+  const { unpaid_payments: payments, unpaid_invoices: invoices } = books.totals;
+  const pairs = [["unpaid payments", payments], ["unpaid invoices", invoices], ["faults armed", books.faults.length], ["portal time", clock(books.time)]];
   byId("figures").replaceChildren(...pairs.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, String(value)))));
 }
 
 function show(books) {
-  const byNewest = (a, b) => b.id - a.id;
-  fill("payments", [...books.payments].sort(byNewest).map(paymentRow), books.payments.length, 5);
-  fill("invoices", books.invoices.map(invoiceRow), books.invoices.length, 4);
-  fill("deals", books.deals.map((deal) => itemRow(deal, books)), books.deals.length, 5);
-  fill("smart_invoices", books.smart_invoices.map((invoice) => itemRow(invoice, books)), books.smart_invoices.length, 5);
+  const total = books.totals;
+  fill("payments", books.payments.map(paymentRow).reverse(), total.payments, 5);
+  fill("invoices", books.invoices.map(invoiceRow), total.invoices, 4);
+  fill("deals", books.deals.map(itemRow), total.deals, 5);
+  fill("smart_invoices", books.smart_invoices.map(itemRow), total.smart_invoices, 5);
   byId("applications-section").hidden = books.applications.length === 0;
   fill("applications", books.applications.map(applicationRow), books.applications.length, 6);
-  fill("ledger", newestFirst(books.ledger, ledgerRow), books.ledger.length, 5);
-  fill("requests", newestFirst(books.requests, requestRow), books.requests.length, 4);
+  fill("ledger", newestFirst(books.ledger, total.ledger, ledgerRow), total.ledger, 5);
+  fill("requests", newestFirst(books.requests, total.requests, requestRow), total.requests, 4);
   figures(books);
-  tell(books.ledger);
+  tell(books.ledger, total.ledger);
 }
 
 function status(kind, text) {
@@ -244,7 +242,7 @@ function status(kind, text) {
 
 async function look() {
   try {
-    const response = await fetch("/_sandbox/state", { cache: "no-store" });
+    const response = await fetch(`/_sandbox/state?newest=${SHOWN}`, { cache: "no-store" });
     if (!response.ok) throw new Error(`HTTP ${response.status}`);
     show(await response.json());
     status("on", "live");

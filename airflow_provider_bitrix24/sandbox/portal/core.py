@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow_provider_bitrix24.sandbox import seed as seeds
 from airflow_provider_bitrix24.sandbox.clock import SystemClock
 from airflow_provider_bitrix24.sandbox.faults import TOKEN_METHOD, Faults
-from airflow_provider_bitrix24.sandbox.portal import php
+from airflow_provider_bitrix24.sandbox.portal import orders, php
 from airflow_provider_bitrix24.sandbox.portal.access import Auth, token_of
 from airflow_provider_bitrix24.sandbox.portal.held_requests import HeldRequests
 from airflow_provider_bitrix24.sandbox.portal.limits import LeakyBucket, OperatingTime
@@ -27,7 +27,7 @@ from airflow_provider_bitrix24.sandbox.portal.options import checked
 from airflow_provider_bitrix24.sandbox.portal.people import People, pay_what_is_due
 from airflow_provider_bitrix24.sandbox.portal.request_log import RequestLog
 from airflow_provider_bitrix24.sandbox.portal.serving import Request, Serving
-from airflow_provider_bitrix24.sandbox.portal.view import view_state
+from airflow_provider_bitrix24.sandbox.portal.view import view_row, view_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -248,10 +248,22 @@ class Portal:
                 self.oauth.load(data["oauth"])
             self.touch()
 
-    def view(self) -> dict[str, Any]:
-        """What is on the books, for people: no secrets."""
+    def view(self, newest: int | None = None) -> dict[str, Any]:
+        """What is on the books, for people: no secrets. With ``newest``, only so many rows of each table."""
         with self.lock:
-            return view_state(self.state)
+            return view_state(self.state, newest)
+
+    def view_of(self, table: str, number: int) -> dict[str, Any] | None:
+        """One row as ``view`` shows it, None if there is none."""
+        with self.lock:
+            row = getattr(self.state, table).get(number)
+            return None if row is None else view_row(self.state, row)
+
+    def payments_of(self, entity_type_id: int, entity_id: int) -> list[dict[str, Any]]:
+        """The payments of a deal (2) or smart invoice (31) as ``view`` shows them, oldest first."""
+        with self.lock:
+            order_ids = {order.id for order in orders.orders_of(self.state, entity_type_id, entity_id)}
+            return [view_row(self.state, payment) for payment in orders.payments_of(self.state, order_ids)]
 
     @property
     def now(self) -> float:

@@ -86,6 +86,13 @@ def convert(kind: str, value: Any, parse_time: Callable[[Any], float | None] = p
     return php.to_text(value)
 
 
+def field_value(kind: str, value: Any) -> Any:
+    """A value to write as its column's type; an array is of none."""
+    if isinstance(value, list | dict):
+        raise Unconvertible("Array")
+    return convert(kind, value)
+
+
 def orm_conditions(filter_: Mapping[str, Any], columns: Columns, entity: str) -> list[Condition]:
     """A filter handed raw to the ORM: keys from camelCase, unknown columns and ISO dates are its errors."""
     conditions = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import fields as dataclass_fields
 from decimal import Decimal
@@ -9,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.sandbox.portal import php
 from airflow_provider_bitrix24.sandbox.portal.envelope import RestError
-from airflow_provider_bitrix24.sandbox.portal.filters import as_list, as_mapping, lenient_conditions
+from airflow_provider_bitrix24.sandbox.portal.filters import (
+    Unconvertible,
+    as_list,
+    as_mapping,
+    field_value,
+    lenient_conditions,
+)
 from airflow_provider_bitrix24.sandbox.portal.model import ZERO, Invoice, money_text, words
 from airflow_provider_bitrix24.sandbox.portal.pages import page_of
 from airflow_provider_bitrix24.sandbox.portal.payments import column_types, read_column
@@ -121,8 +128,10 @@ def list_(call: Call) -> object:
 
 def _values(given: Mapping[str, Any]) -> dict[str, Any]:
     """Writable columns from outside; what cannot be read is dropped."""
-    conditions = lenient_conditions({f"={name}": given[name] for name in _WRITABLE if name in given}, COLUMNS)
-    values = {condition.column.lower(): condition.value for condition in conditions}
+    values = {}
+    for name in _WRITABLE:
+        with contextlib.suppress(Unconvertible, KeyError):
+            values[name.lower()] = field_value(COLUMNS[name], given[name])
     if len(php.to_text(values.get("xml_id"))) > _XML_ID_LENGTH:
         raise _refusal(f"The value of the field 'XML_ID' is too long. Maximum length: {_XML_ID_LENGTH}.")
     return values

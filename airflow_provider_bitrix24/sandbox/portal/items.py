@@ -110,8 +110,10 @@ def wire(item: Item) -> dict[str, Any]:
 
 
 def _kind(name: str) -> str:
-    if name in ("id", "opportunity", "taxValue"):
-        return "integer" if name == "id" else "double"
+    if name in ("opportunity", "taxValue"):
+        return "double"
+    if name in ("id", *_MULTIPLE):
+        return "integer"
     if name.endswith("Time") or name in ("begindate", "closedate"):
         return "datetime"
     return "integer" if name.endswith(("Id", "By", "ById")) and not name.startswith(_WORD_IDS) else "string"
@@ -124,8 +126,31 @@ _WORD_IDS = ("stage", "currency", "source", "type", "origin", "previous", "accou
 def _read(item: Item, name: str) -> Any:
     if name in ("opportunity", "taxValue"):
         return getattr(item, _OWN[name])
-    value = wire(item).get(name)
-    return php.parse_time(value) if _kind(name) == "datetime" and value else value
+    return _typed(name, _field(item, name))
+
+
+def _field(item: Item, name: str) -> Any:
+    """One field of those that ``wire`` shows."""
+    if name == "contactId":
+        return item.contact_ids[0] if item.contact_ids else 0
+    if name in ("id", "entityTypeId") or name in _OWN:
+        return getattr(item, _OWN.get(name, php.snake(name, upper=False)))
+    return item.fields.get(name)
+
+
+def _typed(name: str, value: Any) -> Any:
+    """A value of a field, which may hold what a client has written there, as the type of the field."""
+    kind = _kind(name)
+    if value is None or isinstance(value, list | dict) or (kind == "datetime" and not value):
+        return None
+    return {"datetime": php.parse_time, "integer": php.to_int}.get(kind, php.to_text)(value)
+
+
+def _values(item: Item, name: str) -> list[Any]:
+    """What a condition on a field is about: its value, or each of those that a multiple field has."""
+    if name in _MULTIPLE:
+        return [_typed(name, each) for each in _field(item, name) or [None]]
+    return [_read(item, name)]
 
 
 def _type(call: Call, entity_type_id: int, right: str) -> Table[Item]:
@@ -168,7 +193,8 @@ def _holds(item: Item, filter_: Mapping[str, Any], known: set[str]) -> bool:
             wanted = convert(_kind(name), value)
         except ValueError:
             raise RestError("INVALID_ARG_VALUE", f"Invalid filter: field '{name}' has invalid value") from None
-        results.append(Condition(operator, name, wanted).holds(_read(item, name)))
+        condition = Condition(operator, name, wanted)
+        results.append(any(condition.holds(value) for value in _values(item, name)))
     return any(results) if php.to_text(filter_.get("logic")).upper() == "OR" else all(results)
 
 
@@ -274,7 +300,7 @@ def _deal_text(item: Item, upper: str) -> str | None:
     name = DEAL_NAMES[upper]
     if name in ("opportunity", "taxValue"):
         return money_text(getattr(item, _OWN[name]))
-    value = wire(item).get(name)
+    value = _field(item, name)
     if name in ("companyId", "contactId") and not value:
         return None
     return None if value is None else php.to_text(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,7 @@ _ROWS: dict[str, tuple[str, type[Any]]] = {
     "chat": ("chats", Chat),
 }
 _COLUMNS = {kind: {row.name: str(row.type) for row in fields(table[1])} for kind, table in _ROWS.items()}
+_TYPES: dict[str, Any] = {"int": int, "float": int | float, "str": str, "bool": bool, "list": list, "dict": dict}
 _CLIENTS = {"company": "companies", "contact": "contacts"}
 KINDS = frozenset([*_ITEMS, *_ROWS, *_CLIENTS, "product_row", "webhook", "application"])
 
@@ -84,6 +86,10 @@ def _value(annotation: str, name: str, value: Any) -> Any:
         if amount is None:
             raise ValueError(f"{name} must be a number, not {value!r}")
         return amount
+    kind = re.split(r"[ \[]", annotation)[0]
+    fits = isinstance(value, _TYPES[kind]) and isinstance(value, bool) == (kind == "bool")
+    if not fits and not (value is None and annotation.endswith("None")):
+        raise ValueError(f"{name} must be {annotation}, not {value!r}")
     return value
 
 

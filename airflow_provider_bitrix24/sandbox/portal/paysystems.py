@@ -8,6 +8,7 @@ from airflow_provider_bitrix24.sandbox.portal import php
 from airflow_provider_bitrix24.sandbox.portal.envelope import RestError, access_denied
 from airflow_provider_bitrix24.sandbox.portal.filters import (
     Condition,
+    Unconvertible,
     as_list,
     as_mapping,
     convert,
@@ -86,7 +87,10 @@ def _conditions(filter_: Mapping[str, Any]) -> Iterable[Condition]:
     for key, value in filter_.items():
         operator, name = split_key(key)
         column = _column(name)
-        yield Condition(operator, column, convert(_COLUMNS[column], value))
+        try:
+            yield Condition(operator, column, convert(_COLUMNS[column], value))
+        except Unconvertible:
+            raise check_failure(f"Wrong value of field {php.to_text(name)}") from None
 
 
 @rest("sale.paysystem.list", scope="pay_system")

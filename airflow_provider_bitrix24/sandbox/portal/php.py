@@ -11,6 +11,10 @@ from urllib.parse import unquote_plus
 
 #: The portal's own zone: not UTC, so that offsets matter.
 ZONE = timezone(timedelta(hours=2))
+#: The largest number of 64 bits, and how many digits a number may have before and after its point.
+_LARGEST, _DIGITS = 2**63 - 1, 18
+#: How deeply arrays may be nested in a request (``max_input_nesting_level``); what is deeper is dropped.
+DEEPEST = 64
 _INTEGER_KEY = re.compile(r"(0|-?[1-9][0-9]*)\Z")
 _SITE_FORMAT = re.compile(r"(\d{2})\.(\d{2})\.(\d{4})(?: (\d{2}):(\d{2})(?::(\d{2}))?)?\Z")
 
@@ -21,8 +25,8 @@ def parse_query(query: str) -> dict[str, Any]:
     for part in query.split("&"):
         name, _, value = part.partition("=")
         name = unquote_plus(name).lstrip(" ")
-        if name:
-            _assign(root, _path(name), unquote_plus(value))
+        if name and len(path := _path(name)) <= DEEPEST:
+            _assign(root, path, unquote_plus(value))
     return {key: listify(value) for key, value in root.items()}
 
 
@@ -88,24 +92,35 @@ def is_numeric(value: Any) -> bool:
 
 
 def to_int(value: Any) -> int:
-    """PHP's ``(int)``: cuts fractions off, makes 0 of anything that is no number."""
+    """PHP's ``(int)``: cuts fractions off, makes 0 of anything that is no number, ends at 64 bits."""
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, str):
         match = re.match(r"\s*[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", value)
-        return int(Decimal(match.group(0).strip())) if match else 0
-    return int(value) if isinstance(value, int | float | Decimal) else 0
+        value = match.group(0).strip() if match else 0
+    if not isinstance(value, str | int | float | Decimal):
+        return 0
+    number = _exact(value)
+    if number is None or number.adjusted() > _DIGITS:
+        return 0 if number is None else _LARGEST if number > 0 else -_LARGEST - 1
+    return max(-_LARGEST - 1, min(_LARGEST, int(number)))
 
 
 def to_decimal(value: Any) -> Decimal | None:
-    """The exact number a value stands for, or None."""
-    if not is_numeric(value):
+    """The exact number that a value stands for; None if it is none, or none that a column of the database can hold."""
+    number = _exact(value) if is_numeric(value) else None
+    if number is None or (number != 0 and not -_DIGITS <= number.adjusted() <= _DIGITS):
         return None
+    return number if len(number.as_tuple().digits) <= 2 * _DIGITS else None
+
+
+def _exact(value: str | float | Decimal) -> Decimal | None:
+    """Any number, as far as Python can write it; None for those that it cannot, and for infinity."""
     try:
-        number = Decimal(str(value).strip())
-    except InvalidOperation:  # pragma: no cover - is_numeric lets only numbers through
+        number = Decimal(value if isinstance(value, int | Decimal) else str(value).strip())
+    except InvalidOperation:
         return None
-    return number
+    return number if number.is_finite() else None
 
 
 def to_text(value: Any) -> str:
@@ -139,9 +154,9 @@ def parse_time(value: Any) -> float | None:
     """``strtotime``: an ISO date or time (the portal's zone if it names none), else None."""
     try:
         moment = datetime.fromisoformat(to_text(value))
-    except ValueError:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=ZONE)).astimezone(ZONE).timestamp()
+    except (ValueError, OverflowError):  # no time at all, or one outside of the years 1 to 9999
         return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=ZONE)).timestamp()
 
 
 def parse_site_time(value: Any) -> float | None:

@@ -9,8 +9,10 @@ from airflow_provider_bitrix24.sandbox.portal import orders, php
 from airflow_provider_bitrix24.sandbox.portal.envelope import RestError
 from airflow_provider_bitrix24.sandbox.portal.filters import (
     Condition,
+    Unconvertible,
     as_mapping,
     convert,
+    field_value,
     split_key,
 )
 from airflow_provider_bitrix24.sandbox.portal.model import OWNER_TYPES, ZERO, Item, ProductRow
@@ -106,7 +108,10 @@ def _values(given: Mapping[str, Any]) -> dict[str, Any]:
         raise RestError("INVALID_ARG_VALUE", f"Unknown field {unknown[0]}")
     values: dict[str, Any] = {}
     for name in _WRITABLE & set(given):
-        value = convert(COLUMNS[name], given[name])
+        try:
+            value = field_value(COLUMNS[name], given[name])
+        except Unconvertible:
+            raise RestError("INVALID_ARG_VALUE", f"Invalid value of field {name}") from None
         if value is not None or name == "taxRate":
             values[php.snake(name, upper=False)] = value
     return values
@@ -202,7 +207,10 @@ def list_(call: Call, filter: dict[str, Any], order: dict[str, Any] | None = Non
     for name in [name for _, name, _ in parsed] + list(order or {}):
         if name not in COLUMNS:
             raise RestError("INVALID_ARG_VALUE", f"Invalid filter: field '{name}' is not allowed in filter")
-    conditions = [Condition(operator, name, convert(COLUMNS[name], value)) for operator, name, value in parsed]
+    try:
+        conditions = [Condition(operator, name, convert(COLUMNS[name], value)) for operator, name, value in parsed]
+    except Unconvertible:
+        raise RestError("INVALID_ARG_VALUE", "Invalid filter: a value is not of its field's type") from None
     directions = list((order or {"id": "asc"}).items())
     start = call.params.get("start", 0)
     page = page_of(call.state.product_rows, conditions, directions, start, _read, column_of=_column)

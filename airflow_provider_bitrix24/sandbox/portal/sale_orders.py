@@ -10,7 +10,7 @@ from airflow_provider_bitrix24.sandbox.portal.envelope import RestError
 from airflow_provider_bitrix24.sandbox.portal.filters import (
     Unconvertible,
     as_list,
-    convert,
+    field_value,
     lenient_conditions,
     matching,
     ordered,
@@ -106,7 +106,7 @@ class _Books:
             return self._payed(order)
         if name in order.fields:
             value = order.fields[name]
-            return Decimal(value) if FIELDS[name] == "double" and value is not None else value
+            return Decimal(value or 0) if FIELDS[name] == "double" else value
         return self._price(order) if name == "price" else _DEFAULTS.get(name)
 
 
@@ -208,7 +208,7 @@ def update(call: Call, id: int, fields: dict[str, Any]) -> object:
         if name not in _WRITABLE:
             continue
         try:
-            converted = convert(FIELDS[name], value)
+            converted = field_value(FIELDS[name], value)
         except Unconvertible:
             continue
         if name == "xmlId" and len(php.to_text(converted)) > _LONGEST_XML_ID:

@@ -11,7 +11,7 @@ from airflow_provider_bitrix24.sandbox.portal.filters import (
     Columns,
     Unconvertible,
     as_list,
-    convert,
+    field_value,
     lenient_conditions,
     split_key,
 )
@@ -102,7 +102,7 @@ def _internal(fields: dict[str, Any]) -> dict[str, Any]:
         if name not in FIELDS or name in _READ_ONLY:
             continue
         try:
-            converted = convert(FIELDS[name], value)
+            converted = field_value(FIELDS[name], value)
         except Unconvertible:
             continue
         if len(php.to_text(converted)) > _LONGEST.get(name, len(php.to_text(converted))):
@@ -186,8 +186,8 @@ def add(call: Call, fields: dict[str, Any]) -> object:
     _check(call, "write")
     _require(fields, "orderId", "paySystemId")
     values = _internal(fields)
-    order = call.state.orders.get(values.pop("order_id"))
-    system = call.state.pay_systems.get(values["pay_system_id"])
+    order = call.state.orders.get(values.pop("order_id", 0))
+    system = call.state.pay_systems.get(values.get("pay_system_id", 0))
     if order is None:
         raise RestError(200540400001, "order does not exist")
     if system is None:

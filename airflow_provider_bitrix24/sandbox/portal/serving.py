@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,9 @@ _UNKNOWN_TOKEN = {
     "NO_AUTH_FOUND": "Wrong authorization data",
     "expired_token": "The access token provided has expired.",
 }
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -80,6 +84,11 @@ class Serving:
         except RestError as error:
             entry["error"] = str(error.code)
             reply = json_reply(error.http_status(self.portal.dialect), error.body(self.portal.dialect), self.portal.now)
+        except Exception:  # noqa: BLE001 - an error of the sandbox: logged, and told to the client as portals do it
+            _log.exception("The sandbox failed at %s.", entry["method"])
+            entry["error"] = "INTERNAL_SERVER_ERROR"
+            body = {"error": entry["error"], "error_description": "Internal server error"}
+            reply = json_reply(500, body, self.portal.now)
         for fault in request.after:
             reply = fault_effects.mangle(reply, fault, self.portal.now)
         entry |= {"status": reply.status, "transport": reply.transport}

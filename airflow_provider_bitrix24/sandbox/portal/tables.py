@@ -94,6 +94,11 @@ class Table(MutableMapping[int, R]):
         start, stop = self.span(column, "=", value)
         return [self._rows[number] for _, number in self._order(column)[start:stop]]
 
+    def count(self, column: str, value: Any) -> int:
+        """How many rows have this value in a column."""
+        start, stop = self.span(column, "=", value)
+        return stop - start
+
     def span(self, column: str, operator: str, value: Any) -> tuple[int, int]:
         """Which part of a column's order fulfils ``=``, ``>``, ``>=``, ``<`` or ``<=``: its start and its stop."""
         if column == "id":

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.sandbox.portal import php
-from airflow_provider_bitrix24.sandbox.portal.model import OWNER_TYPES, money_text, plain, words
+from airflow_provider_bitrix24.sandbox.portal.model import OWNER_TYPES, Item, Order, Payment, money_text, plain, words
+from airflow_provider_bitrix24.sandbox.portal.orders import orders_of, owner_of, payments_of
+from airflow_provider_bitrix24.sandbox.portal.product_rows import rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
 
-    from airflow_provider_bitrix24.sandbox.portal.model import Item, State
-
-
-_PLAIN_TABLES = words("invoices pay_systems handlers users shipments companies contacts chats messages")
+    from airflow_provider_bitrix24.sandbox.portal.model import State
+    from airflow_provider_bitrix24.sandbox.portal.tables import Row, Table
 
 
-def _row(row: Any) -> dict[str, Any]:
+#: The tables that people see.
+TABLES = words(
+    "deals smart_invoices leads payments orders invoices pay_systems handlers users shipments companies contacts chats "
+    "messages"
+)
+
+
+def _plain(row: Any) -> dict[str, Any]:
     shown = plain(row)
     for column in fields(row):
         if str(column.type).startswith("float"):
@@ -26,10 +32,21 @@ def _row(row: Any) -> dict[str, Any]:
     return shown
 
 
-def _item(
-    item: Item, rows: Mapping[tuple[str, int], list[dict[str, Any]]], bound: Mapping[tuple[int, int], set[int]]
-) -> dict[str, Any]:
+def _owner(state: State, order_id: int) -> dict[str, int | None]:
+    binding = owner_of(state, order_id)
+    return {
+        "entity_type_id": binding.owner_type_id if binding else None,
+        "entity_id": binding.owner_id if binding else None,
+    }
+
+
+def _in_short(payments: Iterable[Payment]) -> list[dict[str, Any]]:
+    return [{"id": p.id, "paid": p.paid, "sum": money_text(p.sum), "currency": p.currency} for p in payments]
+
+
+def _item(state: State, item: Item) -> dict[str, Any]:
     short = next(name for name, kind in OWNER_TYPES.items() if kind == item.entity_type_id)
+    order_ids = [order.id for order in orders_of(state, item.entity_type_id, item.id)]
     return {
         "id": item.id,
         "entity_type_id": item.entity_type_id,
@@ -40,44 +57,35 @@ def _item(
         "company_id": item.company_id,
         "contact_ids": list(item.contact_ids),
         "assigned_by_id": item.assigned_by_id,
-        "product_rows": rows.get((short, item.id), []),
-        "order_ids": sorted(bound.get((item.entity_type_id, item.id), ()), reverse=True),
+        "product_rows": [_plain(row) for row in rows_of(state, short, item.id)],
+        "order_ids": order_ids,
+        "payments": _in_short(payments_of(state, set(order_ids))),
     }
 
 
-_NOBODY: dict[str, int | None] = {"entity_type_id": None, "entity_id": None}
+def view_row(state: State, row: Row) -> dict[str, Any]:
+    """One row; payments and orders with the item that they belong to."""
+    match row:
+        case Item():
+            return _item(state, row)
+        case Payment():
+            items = [_plain(item) for item in state.payable_items.having("payment_id", row.id)]
+            return {**_plain(row), **_owner(state, row.order_id), "items": items}
+        case Order():
+            payments = _in_short(state.payments.having("order_id", row.id))
+            return {**_plain(row), **_owner(state, row.id), "payments": payments}
+    return _plain(row)
 
 
-def _owners(state: State) -> dict[int, dict[str, int | None]]:
-    """What each order is bound to, first binding first."""
-    found: dict[int, dict[str, int | None]] = {}
-    for row in state.bindings.values():
-        found.setdefault(row.order_id, {"entity_type_id": row.owner_type_id, "entity_id": row.owner_id})
-    return found
-
-
-def view_state(state: State) -> dict[str, Any]:
-    """Every table; payments and orders with the item that they belong to."""
-    rows, bound = defaultdict(list), defaultdict(set)
-    for row in sorted(state.product_rows.values(), key=lambda row: (row.sort, row.id)):
-        rows[row.owner_type, row.owner_id].append(_row(row))
-    for binding in state.bindings.values():
-        if binding.order_id in state.orders:
-            bound[binding.owner_type_id, binding.owner_id].add(binding.order_id)
-    shown: dict[str, Any] = {
-        table: [_item(item, rows, bound) for item in getattr(state, table).values()]
-        for table in ("deals", "smart_invoices", "leads")
-    }
-    for table in _PLAIN_TABLES:
-        shown[table] = [_row(row) for row in getattr(state, table).values()]
-    owners = _owners(state)
-    items = defaultdict(list)
-    for item in state.payable_items.values():
-        items[item.payment_id].append(_row(item))
-    shown["payments"] = [
-        {**_row(payment), **owners.get(payment.order_id, _NOBODY), "items": items[payment.id]}
-        for payment in state.payments.values()
-    ]
-    shown["orders"] = [{**_row(order), **owners.get(order.id, _NOBODY)} for order in state.orders.values()]
-    shown["options"] = dict(state.options)
-    return shown
+def view_state(state: State, newest: int | None = None) -> dict[str, Any]:
+    """Every table, or the ``newest`` rows of each; with ``totals`` of the tables and of what is yet to be paid."""
+    shown: dict[str, Any] = {}
+    totals: dict[str, int] = {}
+    for name in TABLES:
+        table: Table[Any] = getattr(state, name)
+        numbers = table.ids if newest is None else table.ids[-newest:]
+        shown[name] = [view_row(state, table[number]) for number in numbers]
+        totals[name] = len(table)
+    closed = state.invoices.count("status_id", "P") + state.invoices.count("status_id", "D")
+    totals |= {"unpaid_payments": state.payments.count("paid", "N"), "unpaid_invoices": len(state.invoices) - closed}
+    return {**shown, "totals": totals, "options": dict(state.options)}

@@ -105,7 +105,7 @@ def test_nothing_to_pay_on_an_empty_payment(page: Page, server: SandboxServer) -
 def test_action_that_fails_is_explained(page: Page, server: SandboxServer) -> None:
     button = page.get_by_label("Customer pays: payment 1001")
     expect(button).to_be_visible()
-    page.route("**/_sandbox/state", lambda route: route.abort())
+    page.route("**/_sandbox/state*", lambda route: route.abort())
     server.portal.act.delete_payment(payment_id=1001)
     button.click()
     expect(page.locator("#notice")).to_contain_text("payment 1001")

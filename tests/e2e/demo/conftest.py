@@ -17,12 +17,13 @@ from tests.tools.local_airflow import PATIENT
 from tests.tools.printed import printed_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from airflow_provider_bitrix24.sandbox.pytest_plugin import Sandbox
 
 ROOT = Path(__file__).resolve().parents[3]
-RUN_DAG = ROOT / "tests" / "tools" / "run_dag.py"
+END = "== end of the run =="
+"""What `tests.tools.run_dag` prints last."""
 
 
 @dataclass
@@ -75,21 +76,51 @@ def finance_folder(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def dags_folder() -> Path:
     """Where the DAGs are."""
     return ROOT / "dags_examples"
 
 
-@pytest.fixture
-def run_dag(
-    migrated_home: Path, tmp_path: Path, finance_folder: Path, dags_folder: Path, bitrix24_sandbox: Sandbox
-) -> Callable[..., Outcome]:
-    """Run a DAG, and return the outcome."""
-    home = tmp_path / "airflow"
+class Runs:
+    """A process that runs DAGs one after another."""
+
+    def __init__(self, env: dict[str, str]) -> None:
+        command = [sys.executable, "-m", "tests.tools.run_dag"]
+        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        self._process = subprocess.Popen(command, cwd=ROOT, env=env, text=True, bufsize=1, **pipes)
+
+    def run(self, dag_id: str, conf: dict[str, Any], env: dict[str, str]) -> str:
+        """Run a DAG and return all that was printed."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps({"dag_id": dag_id, "conf": conf, "env": env}) + "\n")
+        printed = []
+        for line in self._process.stdout:
+            if line.rstrip() == END:
+                return "".join(printed)
+            printed.append(line)
+        raise AssertionError("it has ended: " + "".join(printed))
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
+
+
+@pytest.fixture(scope="module")
+def runs(migrated_home: Path, dags_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    """One Airflow for all tests of a module: it takes Airflow most of its time to start."""
+    home = tmp_path_factory.mktemp("runs") / "airflow"
     shutil.copytree(migrated_home, home)
-    env = airflow_env(home) | {
-        "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder),
+    runs = Runs(airflow_env(home) | {"AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder)})
+    yield runs
+    runs.close()
+
+
+@pytest.fixture
+def run_dag(runs: Runs, tmp_path: Path, finance_folder: Path, bitrix24_sandbox: Sandbox) -> Callable[..., Outcome]:
+    """Run a DAG, and return the outcome."""
+    env = {
         "AIRFLOW_CONN_BITRIX24_DEFAULT": bitrix24_sandbox.connection,
         "AIRFLOW_CONN_PAYMENTS_JOURNAL": json.dumps({"conn_type": "sqlite", "host": str(tmp_path / "journal.db")}),
         "AIRFLOW_CONN_FINANCE_DB": json.dumps({"conn_type": "sqlite", "host": str(finance_folder / "finance.db")}),
@@ -97,12 +128,9 @@ def run_dag(
     }
 
     def run(dag_id: str, **conf: Any) -> Outcome:
-        command = [sys.executable, str(RUN_DAG), dag_id, json.dumps(conf)]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=1800)
-        assert done.returncode == 0, done.stdout + done.stderr
-        outcome = printed_json(done.stdout)
-        log = done.stdout + done.stderr
+        log = runs.run(dag_id, conf, env)
         assert bitrix24_sandbox.secret not in log
+        outcome = printed_json(log)
         return Outcome(state=outcome["state"], tasks=outcome["tasks"], log=log)
 
     return run

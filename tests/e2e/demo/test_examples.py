@@ -142,7 +142,7 @@ def test_the_results_of_a_table_are_stored_if_an_item_fails_and_the_run_fails(
     assert outcome.state == "failed"
     stored = database.execute("SELECT invoice_id, status, amount, message FROM payment_results").fetchall()
     assert [row[:3] for row in stored] == [(3, "paid", "249.90"), (4, "refused", None)]
-    assert "expected_amount" in stored[1][3]
+    assert "410.00 EUR" in stored[1][3]
     assert [entry["invoice_id"] for entry in bitrix24_sandbox.ledger] == [3]
 
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 EXAMPLES = Path(__file__).resolve().parents[3] / "docs" / "examples"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def dags_folder() -> Path:
     """Where the DAGs of the guides are."""
     return EXAMPLES

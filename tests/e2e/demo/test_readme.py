@@ -16,11 +16,10 @@ if TYPE_CHECKING:
 README = Path(__file__).resolve().parents[3] / "README.md"
 
 
-@pytest.fixture
-def dags_folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def dags_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the DAG of the README."""
-    folder = tmp_path / "dags"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("dags")
     (code,) = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
     (folder / "bitrix24_payments.py").write_text(code)
     return folder

@@ -1,0 +1,84 @@
+"""Wait for the portal's working-time limit: shortly on the worker, for minutes without a worker slot."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from airflow_provider_bitrix24.api.io import Sleep
+from airflow_provider_bitrix24.exceptions import Bitrix24Error
+from airflow_provider_bitrix24.operators.journals import is_rescheduled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow.sdk import Context
+
+    from airflow_provider_bitrix24.api.io import Flow
+    from airflow_provider_bitrix24.at_most_once.attempt import Log
+    from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
+
+SHORT: Final = 60.0
+"""Seconds: a shorter wait is over sooner than Airflow starts the task again."""
+
+
+class Pauses:
+    """The waits of one attempt at a list.
+
+    :param leave: ends the attempt until that many seconds are over; None if it has to wait on the worker, because a
+        later attempt would not know what this one has sent.
+    :param resumed: whether this attempt goes on after such a wait.
+    """
+
+    def __init__(
+        self, hook: Bitrix24Hook, log: Log, leave: Callable[[float], NoReturn] | None, *, resumed: bool
+    ) -> None:
+        self._hook = hook
+        self._log = log
+        self._leave = leave
+        self._asked = False
+        """Whether the portal was asked for its time."""
+        self.has_progress = not resumed
+        """Whether anything was sent and shown since the last refusal: a portal that only refuses is waited for once."""
+
+    def __call__(self, seconds: float, *, refused: bool) -> bool:
+        """Wait, or end the attempt.
+
+        :param refused: whether the portal has refused, and not only would.
+        """
+        if refused and not self.has_progress:  # rule: a portal that only refuses is not waited for without end
+            return False
+        self.has_progress = self.has_progress and not refused
+        if not (refused or self._asked):  # rule: nobody waits by a clock that was not compared with the portal's
+            self._asked = True
+            with suppress(Bitrix24Error):
+                self._hook.call("server.time")
+                return True
+        if self._leave is not None and seconds >= SHORT:
+            self._leave(seconds)
+        self._log.info("The portal's working-time limit is reached. Waiting %.0f s.", seconds)
+        self._hook.run(_sleep(seconds))
+        return True
+
+
+def _sleep(seconds: float) -> Flow[None]:
+    yield Sleep(seconds, "The portal's working-time limit: the next batch will be sent")
+
+
+def was_resumed(context: Context, *, deferred: bool) -> bool:
+    """Whether this attempt goes on after a wait without a worker slot."""
+    return deferred or is_rescheduled(context["ti"])
+
+
+def come_back(seconds: float) -> NoReturn:
+    """End this run of the task; Airflow runs the same attempt again, and no retry is used.
+
+    :raises AirflowRescheduleException: always.
+    """
+    reschedule: Any
+    try:
+        from airflow.sdk.exceptions import AirflowRescheduleException as reschedule
+    except ImportError:  # Airflow 3.1
+        from airflow.exceptions import AirflowRescheduleException as reschedule
+    raise reschedule(datetime.now(tz=UTC) + timedelta(seconds=seconds))

@@ -1,0 +1,134 @@
+"""Lists under the portal's working-time limit: they stop before it, wait, and go on, in virtual time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sqlalchemy
+
+from airflow_provider_bitrix24.at_most_once.operation import Failure
+from airflow_provider_bitrix24.exceptions import Bitrix24RateLimited
+from airflow_provider_bitrix24.journal.protocol import NullJournal
+from airflow_provider_bitrix24.sandbox.portal import Portal
+from airflow_provider_bitrix24.sql import Database
+from tests.at_most_once.conftest import START
+from tests.at_most_once.test_lists import ADD, PAY, Run, adds, outcomes, pays
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import World
+
+pytestmark = pytest.mark.parametrize("world", ["source"], indirect=True)
+LIMIT = 480.0
+COST = {ADD: 0.9, PAY: 0.9}
+
+
+@pytest.fixture
+def limited(world: World, tmp_path: Path) -> Run:
+    """A portal that counts 0.9 s for each write, and allows 480 s in ten minutes."""
+    world.portal = Portal(clock=world.clock, operating_limit=LIMIT, operating_costs=COST)
+    world.connect(scopes=("crm", "sale", "pay_system"))
+    database = Database(sqlalchemy.engine.URL.create("sqlite", database=str(tmp_path / "j.db")), "the database")
+    return Run(world, database, batch_size=50)
+
+
+class Pauses:
+    """Waits on the worker, and remembers it."""
+
+    def __init__(self, world: World, *, goes_on: int = 100) -> None:
+        self.world = world
+        self.planned: list[float] = []
+        self.after_refusal: list[float] = []
+        self.goes_on = goes_on
+
+    def __call__(self, seconds: float, *, refused: bool) -> bool:
+        (self.after_refusal if refused else self.planned).append(seconds)
+        if refused and len(self.after_refusal) > self.goes_on:
+            return False
+        self.world.clock.advance(seconds)
+        return True
+
+
+def refused(world: World) -> list[Any]:
+    return [one for one in world.portal.requests if one["error"] == "OPERATION_TIME_LIMIT"]
+
+
+def test_a_thousand_payments_are_added_without_one_refusal(limited: Run) -> None:
+    world, pause = limited.world, Pauses(limited.world)
+    deals = limited.deals(1000)
+    assert outcomes(limited.engine(pause=pause).run(adds(deals))) == ["created"] * 1000
+    assert set(limited.added().values()) == {1}
+    assert refused(world) == []
+    assert pause.after_refusal == []
+    # 900 s of work: 470 at once, and the rest when the first ten minutes are over.
+    assert world.clock.time() - START <= 660
+    assert sum(pause.planned) > 400
+
+
+def test_an_attempt_that_knows_nothing_goes_on_after_the_refusal(limited: Run) -> None:
+    """Another host has used up the time, and this one is told so by the portal only."""
+    world, pause = limited.world, Pauses(limited.world)
+    first, second = limited.invoices(520), limited.invoices(40)
+    client = world.client
+    limited.engine(pause=pause).run(pays(first))
+    world.client = type(client)(client.settings)
+    results = limited.engine(pause=pause).run(pays(second))
+    assert outcomes(results) == ["paid"] * 40
+    assert set(limited.paid().values()) == {1}
+    assert len(pause.after_refusal) == 1
+    assert 0 < len(refused(world)) <= 40
+
+
+def test_a_portal_that_refuses_all_the_same_is_not_waited_for_without_end(limited: Run) -> None:
+    world, pause = limited.world, Pauses(limited.world, goes_on=2)
+    world.fault("operation_time_limit", PAY)
+    results = limited.engine(pause=pause).run(pays(limited.invoices(10)))
+    assert outcomes(results) == ["portal.rate_limited"] * 10
+    assert limited.paid() == {}
+    assert len(pause.after_refusal) == 3
+
+
+def test_without_a_journal_only_what_was_not_sent_is_carried_out_again(limited: Run) -> None:
+    world, pause = limited.world, Pauses(limited.world)
+    world.fault("operation_time_limit", ADD, occurrence=2)
+    results = limited.engine(journal=NullJournal(), pause=pause).run(adds(limited.deals(3)))
+    assert outcomes(results) == ["created"] * 3
+    assert set(limited.added().values()) == {1}
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_nothing_is_sent_that_the_portal_would_refuse(limited: Run, count: int) -> None:
+    """Without a pause, as for a single operation, the task is told when to come back."""
+    world = limited.world
+    limited.engine(pause=Pauses(world)).run(pays(limited.invoices(522)))
+    before = len(limited.paid())
+    limited.tries = 0  # another task
+    results = limited.engine("other").run(pays(limited.invoices(count)))
+    for result in results:
+        assert isinstance(result, Failure)
+        assert isinstance(result.error, Bitrix24RateLimited)
+        assert "working-time limit" in str(result.error)
+        assert (result.sent, result.error.status) == ("no", 0)
+        assert result.retry_after is not None
+        assert 0 < result.retry_after <= 601
+    assert len(limited.paid()) == before
+    assert refused(world) == []
+
+
+def test_a_batch_takes_no_longer_than_half_of_what_the_portal_allows(limited: Run) -> None:
+    world = limited.world
+    world.portal = Portal(clock=world.clock, operating_limit=LIMIT, operating_costs={PAY: 2.0})
+    world.connect(scopes=("crm", "sale", "pay_system"))
+    limited.engine(pause=Pauses(world)).run(pays(limited.invoices(2)))
+    chunks = list(limited.engine(pause=Pauses(world)).run_in_chunks(pays(limited.invoices(40))))
+    assert [len(chunk) for chunk in chunks] == [15, 15, 10]
+
+
+def test_the_limit_can_be_switched_off(limited: Run) -> None:
+    world = limited.world
+    world.connect(scopes=("crm", "sale", "pay_system"), working_time_limit=0)
+    results = limited.engine().run(pays(limited.invoices(560)))
+    assert outcomes(results).count("paid") == 534
+    assert len(refused(world)) > 0

@@ -1,0 +1,230 @@
+"""Lists under the portal's working-time limit: minutes are waited for without a worker slot, and nobody sees a 429."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.exceptions import AirflowRescheduleException
+from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
+
+from airflow_provider_bitrix24.drivers import with_requests
+from airflow_provider_bitrix24.exceptions import PaymentListUnfinished
+from airflow_provider_bitrix24.operators.payment_lists import AddCrmPaymentsOperator, PayInvoicesOperator
+from airflow_provider_bitrix24.sandbox.clock import ManualClock
+from airflow_provider_bitrix24.sandbox.portal import Portal
+from airflow_provider_bitrix24.sandbox.server import SandboxServer
+from airflow_provider_bitrix24.triggers.moment import MomentTrigger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from conftest import Task
+
+    LetPass = Callable[[float], None]
+
+PAY = "sale.paysystem.pay.invoice"
+ADD = "crm.item.payment.add"
+READS = ("crm.item.payment.list", "crm.item.get", "crm.orderentity.list", "crm.invoice.get", "crm.invoice.list")
+LIMIT = 6.0
+
+
+@pytest.fixture
+def limited(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, short_waits: dict[str, Any]) -> Iterator[Portal]:
+    """A portal with a clock of its own that counts 0.9 s for each write, and allows 6 s in ten minutes."""
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setenv("AIRFLOW__BITRIX24__RATE_LIMIT", "100000/100000")
+    monkeypatch.setenv("AIRFLOW_CONN_JOURNAL", f"sqlite:///{tmp_path / 'journal.db'}")
+    costs = {**dict.fromkeys(READS, 0.0), PAY: 0.9, ADD: 0.9}
+    portal = Portal(clock=ManualClock(time.time()), operating_limit=LIMIT, operating_costs=costs)
+    with SandboxServer(portal) as server:
+        connection = {
+            "conn_type": "bitrix24",
+            "host": "127.0.0.1",
+            "schema": "http",
+            "port": int(server.url.rstrip("/").rsplit(":", 1)[1]),
+            "login": "1",
+            "password": portal.webhook.secret,
+            "extra": {**short_waits, "working_time_limit": LIMIT},
+        }
+        monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", json.dumps(connection))
+        yield portal
+
+
+@pytest.fixture
+def pass_time(limited: Portal, monkeypatch: pytest.MonkeyPatch) -> LetPass:
+    """Let time pass for the portal and for the tasks."""
+    passed, real = [0.0], time.time
+
+    def let_pass(seconds: float) -> None:
+        passed[0] += seconds
+        limited.clock.advance(seconds)  # type: ignore[attr-defined]
+
+    monkeypatch.setattr("time.time", lambda: real() + passed[0])
+    return let_pass
+
+
+def invoices(portal: Portal, count: int) -> list[int]:
+    return [int(str(portal.create("invoice", {"price": "10.00"}))) for _ in range(count)]
+
+
+def deals(portal: Portal, count: int) -> list[int]:
+    return [int(str(portal.create("deal", {"title": "Deal"}))) for _ in range(count)]
+
+
+def pay(ids: list[int], **options: Any) -> PayInvoicesOperator:
+    return PayInvoicesOperator(task_id="pay", invoices=ids, pay_system_id=31, batch_size=4, **options)
+
+
+def add(ids: list[int], **options: Any) -> AddCrmPaymentsOperator:
+    return AddCrmPaymentsOperator(task_id="pay", items=ids, batch_size=4, **options)
+
+
+def done(portal: Portal) -> list[Any]:
+    events = ("invoice_paid", "payment_added")
+    return [entry.get("invoice_id") or entry["entity_id"] for entry in portal.ledger if entry["event"] in events]
+
+
+def refused(portal: Portal) -> int:
+    return sum(request["error"] == "OPERATION_TIME_LIMIT" for request in portal.requests)
+
+
+@pytest.mark.parametrize("journal", ["sql", "task state", "sql without task state"])
+@pytest.mark.parametrize("kind", ["invoices", "adds"])
+def test_a_list_leaves_the_worker_and_comes_back(
+    limited: Portal, pass_time: LetPass, task: Task, forgetful_task: Task, kind: str, journal: str
+) -> None:
+    task = forgetful_task if journal == "sql without task state" else task
+    if journal == "task state" and "task_state_store" not in task.context:
+        pytest.skip("this Airflow keeps no task state")
+    options = {} if journal == "task state" else {"journal_conn_id": "journal"}
+    ids = invoices(limited, 15) if kind == "invoices" else deals(limited, 15)
+    summary, waits = None, 0
+    while summary is None and waits < 5:
+        work = pay(ids, **options) if kind == "invoices" else add(ids, **options)
+        try:
+            summary = work.execute(task.context)
+        except AirflowRescheduleException as leaves:
+            wait = (leaves.reschedule_date - datetime.now(tz=UTC)).total_seconds()
+            assert 59 < wait <= 602
+            pass_time(wait + 1)
+            task.reschedule()
+            waits += 1
+    assert summary is not None
+    assert waits == 2
+    assert (summary["succeeded"], summary["failed"]) == (15, 0)
+    assert sorted(done(limited)) == sorted(ids)
+    assert refused(limited) == 0
+
+
+def test_a_deferrable_list_waits_in_the_triggerer(
+    limited: Portal, pass_time: LetPass, task: Task, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ids = invoices(limited, 8)
+    with pytest.raises(TaskDeferred) as leaves:
+        pay(ids, journal_conn_id="journal", deferrable=True).execute(task.context)
+    trigger = leaves.value.trigger
+    assert isinstance(trigger, MomentTrigger)
+    assert 60 <= trigger.at - time.time() <= 602
+    assert leaves.value.method_name == "resumed"
+    assert "holds no worker slot until then" in capfd.readouterr().out
+    if "task_state_store" in task.context:
+        progress = json.loads(task.store.kept["bitrix24_progress"])
+        assert (progress["succeeded"], progress["remaining"], "waits_until" in progress) == (6, 2, True)
+    pass_time(610)
+    summary = pay(ids, journal_conn_id="journal", deferrable=True).resumed(task.context, {"at": trigger.at})
+    assert summary["statuses"] == {"paid": 8}
+    assert sorted(done(limited)) == ids
+    assert refused(limited) == 0
+
+
+def test_without_a_journal_the_task_waits_on_the_worker(
+    limited: Portal, pass_time: LetPass, forgetful_task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        pass_time(seconds)
+
+    monkeypatch.setattr(with_requests, "time", SimpleNamespace(sleep=sleep, time=time.time))
+    ids = deals(limited, 8)
+    summary = add(ids).execute(forgetful_task.context)
+    assert summary["statuses"] == {"created": 8}
+    assert max(slept) > 60
+    assert sorted(done(limited)) == ids
+    assert refused(limited) == 0
+
+
+def test_a_portal_that_only_refuses_is_waited_for_once(limited: Portal, pass_time: LetPass, task: Task) -> None:
+    from airflow_provider_bitrix24.sandbox.faults import Fault
+
+    ids = invoices(limited, 4)
+    limited.faults.add(Fault(kind="operation_time_limit", method=PAY))
+    with pytest.raises(AirflowRescheduleException):
+        pay(ids, journal_conn_id="journal").execute(task.context)
+    task.reschedule()
+    pass_time(700)
+    with pytest.raises(PaymentListUnfinished, match="4 not_started"):
+        pay(ids, journal_conn_id="journal").execute(task.context)
+    assert done(limited) == []
+
+
+def test_the_estimate_says_which_limit_binds(limited: Portal, task: Task, capfd: pytest.CaptureFixture[str]) -> None:
+    pay(invoices(limited, 4), journal_conn_id="journal").execute(task.context)
+    task.ti.run_id = "manual__2"
+    task.store.kept.clear()
+    capfd.readouterr()
+    with pytest.raises(AirflowRescheduleException):
+        pay(invoices(limited, 20), journal_conn_id="journal").execute(task.context)
+    printed = capfd.readouterr().out
+    assert "20 invoices: 20 to send" in printed
+    assert "about 15 requests, 30 min because of the portal's working-time limit" in printed
+    assert "about 30 min left" in printed or "about 20 min left" in printed
+
+
+def test_a_single_operator_comes_back_too(limited: Portal, pass_time: LetPass, task: Task) -> None:
+    from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_4_PLUS
+
+    from airflow_provider_bitrix24.exceptions import Bitrix24RateLimited
+    from airflow_provider_bitrix24.operators.payments import PayInvoiceOperator
+
+    pay(invoices(limited, 6), journal_conn_id="journal").execute(task.context)
+    task.ti.run_id = "manual__2"
+    task.store.kept.clear()
+    [invoice] = invoices(limited, 1)
+    single = PayInvoiceOperator(task_id="pay", invoice_id=invoice, pay_system_id=31, journal_conn_id="journal")
+    # On Airflow 3.4, the retry policy makes the same of the error.
+    expected = Bitrix24RateLimited if AIRFLOW_V_3_4_PLUS else AirflowRescheduleException
+    with pytest.raises(expected):
+        single.execute(task.context)
+    assert (len(done(limited)), refused(limited)) == (6, 0)
+    pass_time(610)
+    task.reschedule()
+    assert single.execute(task.context)["outcome"] == "paid"
+
+
+def test_the_trigger_fires_when_the_moment_has_come() -> None:
+    at = time.time() + 0.05
+    path, arguments = MomentTrigger(at).serialize()
+    assert (path, arguments) == ("airflow_provider_bitrix24.triggers.moment.MomentTrigger", {"at": at})
+
+    async def fired() -> list[Any]:
+        return [event.payload async for event in MomentTrigger(**arguments).run()]
+
+    assert asyncio.run(fired()) == [{"at": at}]
+    assert time.time() >= at
+
+
+@pytest.mark.parametrize("on_unknown", ["ask", "adopt"])
+def test_a_list_asks_nobody(limited: Portal, task: Task, on_unknown: str) -> None:
+    with pytest.raises(AirflowFailException, match=r"on_unknown must be 'fail' for a list.*Nothing was sent"):
+        pay([2], on_unknown=on_unknown).execute(task.context)
+    assert len(list(limited.requests)) == 0
