@@ -370,3 +370,19 @@ def test_a_portal_that_cannot_reply_with_many_pages_is_asked_for_fewer_in_all_ra
 
     assert read_split(table, shrink) == table.ids
     assert not any(len(request.params["cmd"]) > 12 for request in table.requests[-20:])
+
+
+@pytest.mark.parametrize("wrong", ["refused", "short"])
+def test_ends_that_are_refused_or_too_few_leave_the_list_in_one_piece(wrong: str) -> None:
+    class Wrong(Split):
+        def __call__(self, request: Request) -> Any:
+            commands = request.params.get("cmd", {})
+            if "r1" not in commands:
+                return super().__call__(request)
+            results = {} if wrong == "refused" else {key: {"payments": [{"id": self.ids[-1]}]} for key in commands}
+            errors = {key: {"error": "ERROR_CORE", "error_description": "no"} for key in commands if not results}
+            body = {"result": results, "result_error": errors, "result_total": [], "result_next": []}
+            return json_response({"result": body})
+
+    table = Wrong(12_000)
+    assert read_split(table) == table.ids

@@ -181,7 +181,7 @@ def test_nothing_is_known_of_attempts_that_sent_nothing(portal: Any, task: Task)
 def test_what_cannot_be_read_or_was_not_kept_is_not_denied(portal: Any, task: Task, forgetful_task: Task) -> None:
     OPERATORS["add_crm_payment"]().execute(task.context)
     task.store.kept["bitrix24_payment"] = "{}"
-    with pytest.raises(AirflowFailException, match="What earlier ones have noted cannot be read: it MAY be on"):
+    with pytest.raises(AirflowFailException, match="The notes of earlier attempts cannot be read: money may have been"):
         OPERATORS["add_crm_payment"](entity_id="None").execute(task.context)
     forgetful_task.again()
     with pytest.raises(AirflowFailException, match=r"by this attempt\. An earlier attempt may have sent something"):
