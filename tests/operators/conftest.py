@@ -26,9 +26,6 @@ SHORT = {
 }
 
 
-NEEDS_TASK_STATE = pytest.mark.skipif(not AIRFLOW_V_3_3_PLUS, reason="needs the task state")
-
-
 class Store:
     """A task state store that holds what Airflow's would: JSON."""
 
@@ -115,7 +112,7 @@ def forgetful_task(monkeypatch: pytest.MonkeyPatch) -> Task:
     return task
 
 
-@pytest.fixture(params=[pytest.param("task_state", marks=NEEDS_TASK_STATE), "database"])
+@pytest.fixture(params=[pytest.param("task_state", marks=pytest.mark.needs_task_state), "database"])
 def journal_conn_id(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each journal, as an operator's argument names it."""
     monkeypatch.setenv("AIRFLOW_CONN_DATABASE", f"sqlite:///{tmp_path / 'each.db'}")

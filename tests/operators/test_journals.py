@@ -72,7 +72,7 @@ def test_a_task_that_is_cleared_without_any_journal_names_no_command(
     OPERATORS[operation]().execute(forgetful_task.context)
     undone(portal, operation)
     forgetful_task.clear()
-    with pytest.raises(AirflowFailException, match="PaymentAmbiguous: The journal has lost what earlier") as caught:
+    with pytest.raises(AirflowFailException, match="PaymentAmbiguous: The journal has lost the notes") as caught:
         OPERATORS[operation]().execute(forgetful_task.context)
     assert "There is no journal that would keep a decision" in str(caught.value)
     assert "start a new run of the DAG" in str(caught.value)

@@ -18,7 +18,6 @@ from airflow_provider_bitrix24.operators.payment_changes import (
 )
 from airflow_provider_bitrix24.operators.payments import PayCrmPaymentOperator
 from airflow_provider_bitrix24.operators.safeguards import TEMPORARY
-from tests.operators.conftest import NEEDS_TASK_STATE
 
 if TYPE_CHECKING:
     from conftest import Task
@@ -155,7 +154,7 @@ def test_the_payment_is_found_by_its_number(portal: Any, bank: Any, task: Task, 
     assert receipt["outcome"] == OUTCOMES[kind]
 
 
-@NEEDS_TASK_STATE
+@pytest.mark.needs_task_state
 @EACH
 @pytest.mark.parametrize("keeps_state", [True, False])
 def test_a_cleared_task_does_not_repeat_what_somebody_has_undone(

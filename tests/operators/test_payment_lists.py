@@ -19,7 +19,6 @@ from airflow_provider_bitrix24.operators.payment_lists import (
     PayInvoicesOperator,
 )
 from airflow_provider_bitrix24.sandbox.faults import Fault
-from tests.operators.conftest import NEEDS_TASK_STATE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -453,7 +452,7 @@ def test_products_are_filled_in(portal: Any, task: Task, database: str) -> None:
 # -- progress
 
 
-@NEEDS_TASK_STATE
+@pytest.mark.needs_task_state
 def test_progress_is_logged_for_each_chunk_and_shown_in_the_storage_tab(
     portal: Any, task: Task, capfd: pytest.CaptureFixture[str]
 ) -> None:
