@@ -175,7 +175,7 @@ class PaymentListOperator(PaymentOperator):
             raise Bitrix24ConfigError(
                 f"The list has {len(items)} {self.noun}s, and XCom is no place for more than {IN_XCOM} receipts.",
                 NOT_SENT,
-                "Give receipts_path, such as 's3://bucket/receipts/{ ds }.jsonl'.",
+                "Give receipts_path, such as 's3://bucket/receipts/{{ ds }}.jsonl'.",
             )
 
     # -- the whole list, before the first write

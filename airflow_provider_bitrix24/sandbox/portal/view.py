@@ -1,4 +1,4 @@
-"""What is on the books, for people and the control plane: plain JSON, money as strings, times as ISO, no secrets."""
+"""What is on the portal, for people and the control plane: plain JSON, money as strings, times as ISO, no secrets."""
 
 from __future__ import annotations
 
