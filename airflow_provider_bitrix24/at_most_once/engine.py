@@ -303,7 +303,7 @@ class PaymentEngine:
             results = self._run_chunk(chunk, decisions or {}, patient=patient)
             late = self._late(results)
             if late and self._pause is not None and self._pause(longest_wait(late), refused=True):
-                self._lockstep.go_on()  # rule: a time limit that is over is told to nobody
+                self._lockstep.go_on()  # rule: a time limit that is over stops nothing more
                 results = {number: result for number, result in results.items() if number not in late}
             for number in results:
                 del waiting[number]

@@ -190,7 +190,7 @@ class PaymentOperator(RemembersArguments, LiteralText, BaseOperator):
         limited = isinstance(failure.error, Bitrix24RateLimited) and failure.error.is_time_limit
         if not limited or failure.retry_after is None or AIRFLOW_V_3_4_PLUS:
             return
-        # rule: without a journal that a later attempt reads, a task does not leave the worker
+        # rule: without such a journal, a task for one payment does not leave the worker
         if journal.durable and not is_rescheduled(context["ti"]):
             from airflow_provider_bitrix24.operators.pauses import come_back
 

@@ -131,7 +131,7 @@ class PaymentListOperator(PaymentOperator):
         pauses = Pauses(
             self.hook,
             self.log,
-            # rule: without a journal that a later attempt reads, a task does not leave the worker
+            # rule: without a journal that a later attempt reads, a list does not leave the worker
             (lambda seconds: self._leave(context, report, seconds)) if journal.durable else None,
             resumed=was_resumed(context, deferred=deferred),
         )

@@ -98,6 +98,17 @@ def test_without_a_journal_only_what_was_not_sent_is_carried_out_again(limited: 
     assert set(limited.added().values()) == {1}
 
 
+def test_without_a_journal_a_retry_does_not_carry_out_again_what_may_have_been_sent(limited: Run) -> None:
+    world, pause = limited.world, Pauses(limited.world)
+    limited.tries = 1  # an earlier attempt, of which nothing is known
+    world.fault("operation_time_limit", PAY, occurrence=1)
+    [result] = limited.engine(journal=NullJournal(), pause=pause).run(pays(limited.invoices(1)))
+    assert isinstance(result, Failure)
+    assert (result.code, result.sent) == ("portal.rate_limited", "unknown")
+    assert pause.after_refusal == []
+    assert limited.paid() == {}
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_nothing_is_sent_that_the_portal_would_refuse(limited: Run, count: int) -> None:
     """Without a pause, as for a single operation, the task is told when to come back."""

@@ -143,6 +143,8 @@ def test_a_deferrable_list_waits_in_the_triggerer(
     assert summary["statuses"] == {"paid": 8}
     assert sorted(done(limited)) == ids
     assert refused(limited) == 0
+    # The wait was planned by the portal's clock, which was asked right before.
+    assert "server.time" in [request["method"] for request in limited.requests]
 
 
 def test_without_a_journal_the_task_waits_on_the_worker(
@@ -209,6 +211,19 @@ def test_a_single_operator_comes_back_too(limited: Portal, pass_time: LetPass, t
     pass_time(610)
     task.reschedule()
     assert single.execute(task.context)["outcome"] == "paid"
+
+
+def test_a_single_operator_without_a_journal_fails_and_does_not_leave(
+    limited: Portal, task: Task, forgetful_task: Task
+) -> None:
+    from airflow_provider_bitrix24.exceptions import Bitrix24RateLimited
+    from airflow_provider_bitrix24.operators.payments import PayInvoiceOperator
+
+    pay(invoices(limited, 6), journal_conn_id="journal").execute(task.context)
+    [invoice] = invoices(limited, 1)
+    with pytest.raises(Bitrix24RateLimited, match="working-time limit"):
+        PayInvoiceOperator(task_id="pay", invoice_id=invoice, pay_system_id=31).execute(forgetful_task.context)
+    assert (len(done(limited)), refused(limited)) == (6, 0)
 
 
 def test_the_trigger_fires_when_the_moment_has_come() -> None:

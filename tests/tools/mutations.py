@@ -66,6 +66,8 @@ CONNECTIONS = "tests/hooks/test_connections.py"
 SPELLINGS = "tests/at_most_once/test_spellings.py"
 OPERATORS = "tests/operators/test_operators.py"
 IDENTIFIERS = "tests/test_identifiers.py"
+WORKING_TIME = "tests/at_most_once/test_working_time.py"
+LONG_WAITS = "tests/operators/test_working_time.py"
 
 
 @dataclass(frozen=True)
@@ -814,6 +816,54 @@ MUTATIONS = [
         "if False:",
         "test_what_changes_payments_is_refused",
         CALLS,
+    ),
+    Mutation(
+        "nothing is sent that the portal would refuse for its working time",
+        "late = {}",
+        "test_nothing_is_sent_that_the_portal_would_refuse",
+        WORKING_TIME,
+    ),
+    Mutation(
+        "a batch takes no longer than half of what the portal allows it",
+        "pass",
+        "test_a_batch_takes_no_longer_than_half_of_what_the_portal_allows",
+        WORKING_TIME,
+    ),
+    Mutation(
+        "a time limit that is over stops nothing more",
+        "pass",
+        "test_an_attempt_that_knows_nothing_goes_on_after_the_refusal",
+        WORKING_TIME,
+    ),
+    Mutation(
+        "without a journal, only what was not sent is carried out again",
+        "if isinstance(result, Failure) and is_time_limit(result.error)",
+        "test_without_a_journal_a_retry_does_not_carry_out_again",
+        WORKING_TIME,
+    ),
+    Mutation(
+        "a portal that only refuses is not waited for without end",
+        "if False:",
+        "test_a_portal_that_only_refuses_is_waited_for_once",
+        LONG_WAITS,
+    ),
+    Mutation(
+        "nobody waits by a clock that was not compared with the portal's",
+        "if False:",
+        "test_a_deferrable_list_waits_in_the_triggerer",
+        LONG_WAITS,
+    ),
+    Mutation(
+        "without a journal that a later attempt reads, a list does not leave the worker",
+        "lambda seconds: self._leave(context, report, seconds),",
+        "test_without_a_journal_the_task_waits_on_the_worker",
+        LONG_WAITS,
+    ),
+    Mutation(
+        "without such a journal, a task for one payment does not leave the worker",
+        'if not is_rescheduled(context["ti"]):',
+        "test_a_single_operator_without_a_journal_fails_and_does_not_leave",
+        LONG_WAITS,
     ),
 ]
 
