@@ -19,7 +19,7 @@ from airflow_provider_bitrix24.operators.payment_lists import AddCrmPaymentsOper
 from airflow_provider_bitrix24.sandbox.clock import ManualClock
 from airflow_provider_bitrix24.sandbox.portal import Portal
 from airflow_provider_bitrix24.sandbox.server import SandboxServer
-from airflow_provider_bitrix24.triggers.moment import MomentTrigger
+from airflow_provider_bitrix24.triggers.wait_until import WaitUntilTrigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -131,7 +131,7 @@ def test_a_deferrable_list_waits_in_the_triggerer(
     with pytest.raises(TaskDeferred) as leaves:
         pay(ids, journal_conn_id="journal", deferrable=True).execute(task.context)
     trigger = leaves.value.trigger
-    assert isinstance(trigger, MomentTrigger)
+    assert isinstance(trigger, WaitUntilTrigger)
     assert 60 <= trigger.at - time.time() <= 602
     assert leaves.value.method_name == "resumed"
     assert "holds no worker slot until then" in capfd.readouterr().out
@@ -228,11 +228,11 @@ def test_a_single_operator_without_a_journal_fails_and_does_not_leave(
 
 def test_the_trigger_fires_when_the_moment_has_come() -> None:
     at = time.time() + 0.05
-    path, arguments = MomentTrigger(at).serialize()
-    assert (path, arguments) == ("airflow_provider_bitrix24.triggers.moment.MomentTrigger", {"at": at})
+    path, arguments = WaitUntilTrigger(at).serialize()
+    assert (path, arguments) == ("airflow_provider_bitrix24.triggers.wait_until.WaitUntilTrigger", {"at": at})
 
     async def fired() -> list[Any]:
-        return [event.payload async for event in MomentTrigger(**arguments).run()]
+        return [event.payload async for event in WaitUntilTrigger(**arguments).run()]
 
     assert asyncio.run(fired()) == [{"at": at}]
     assert time.time() >= at
