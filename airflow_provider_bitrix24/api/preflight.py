@@ -127,7 +127,7 @@ def read_before_invoices(client: ApiClient, *, invoice_ids: Collection[int]) -> 
     }
 
 
-def read_before_marks(client: ApiClient, *, payment_ids: Collection[int]) -> Flow[dict[int, PaymentView]]:
+def read_before_payments(client: ApiClient, *, payment_ids: Collection[int]) -> Flow[dict[int, PaymentView]]:
     """Read many payments and who we are: 50 payments in a request.
 
     :return: by id; ids that do not exist are absent.

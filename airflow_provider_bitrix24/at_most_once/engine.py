@@ -14,9 +14,9 @@ from airflow_provider_bitrix24.at_most_once.chunks import (
     BATCH_SIZE,
     ChunkSize,
     is_held,
+    limit_to_working_time,
     longest_wait,
     next_chunk,
-    what_fits,
 )
 from airflow_provider_bitrix24.at_most_once.course import Check, Permit, Release, SendCall
 from airflow_provider_bitrix24.at_most_once.lockstep import Lockstep
@@ -297,22 +297,22 @@ class PaymentEngine:
             chunk = next_chunk(waiting, self._sizes.now, is_shared=self._tools.journal.is_shared)
             if self._pause is not None:
                 working_time, now = self._tools.client.working_time, self._tools.clock.time()
-                chunk, seconds = what_fits(chunk, working_time, now)
+                chunk, seconds = limit_to_working_time(chunk, working_time, now)
                 if seconds and self._pause(seconds, refused=False):
                     continue
             results = self._run_chunk(chunk, decisions or {}, patient=patient)
-            late = self._late(results)
-            if late and self._pause is not None and self._pause(longest_wait(late), refused=True):
-                self._lockstep.go_on()  # rule: a time limit that is over stops nothing more
-                results = {number: result for number, result in results.items() if number not in late}
+            stopped = self._stopped_by_time_limit(results)
+            if stopped and self._pause is not None and self._pause(longest_wait(stopped), refused=True):
+                self._lockstep.resume()  # rule: a time limit that is over stops nothing more
+                results = {number: result for number, result in results.items() if number not in stopped}
             for number in results:
                 del waiting[number]
             if not patient:
                 held |= {number: chunk[number] for number, result in results.items() if is_held(result)}
             yield {number: result for number, result in results.items() if number not in held}
 
-    def _late(self, results: Mapping[int, Result]) -> dict[int, Failure]:
-        """Those that the working-time limit has stopped, and that can be gone on with in this attempt."""
+    def _stopped_by_time_limit(self, results: Mapping[int, Result]) -> dict[int, Failure]:
+        """Return what the working-time limit has stopped and this attempt may carry out after a wait."""
         remembers = self._tools.journal.durable
         return {
             number: result
@@ -371,7 +371,7 @@ class PaymentEngine:
                 return (yield from operation.course(attempt))
             except PaymentInProgress as error:
                 if again or attempt.has_sent:
-                    ended = attempt.told(error)
+                    ended = attempt.with_what_was_sent(error)
             except (PaymentAmbiguous, PaymentMismatch, PaymentRefused) as error:
                 # What the portal showed may be what another attempt has just done for this very key.
                 if again or not (yield from attempt.is_outdated()):  # rule: a refusal is judged by the journal of now

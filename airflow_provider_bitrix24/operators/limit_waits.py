@@ -45,7 +45,7 @@ class WorkingTimePause:
     def __call__(self, seconds: float, *, refused: bool) -> bool:
         """Wait, or end the attempt.
 
-        :param refused: whether the portal has refused, and not only would.
+        :param refused: whether the portal has refused a call; False if only the estimate says that it would.
         """
         if refused and not self.has_progress:  # rule: a portal that only refuses is not waited for without end
             return False

@@ -819,7 +819,7 @@ MUTATIONS = [
     ),
     Mutation(
         "nothing is sent that the portal would refuse for its working time",
-        "late = {}",
+        "refused = {}",
         "test_nothing_is_sent_that_the_portal_would_refuse",
         WORKING_TIME,
     ),
