@@ -17,7 +17,7 @@ from airflow_provider_bitrix24.api.models import (
     Profile,
 )
 from airflow_provider_bitrix24.api.pay_systems import PAY_SYSTEMS, UNSEEN, PaySystems, if_allowed, pay_systems_in
-from airflow_provider_bitrix24.api.payments import get_crm_payments, get_invoices, read, read_the_one
+from airflow_provider_bitrix24.api.payments import get_crm_payments, get_invoices, read, read_single
 from airflow_provider_bitrix24.api.products import ask_for_available, available_in
 from airflow_provider_bitrix24.api.tags import commands_for_evidence, shown_in
 from airflow_provider_bitrix24.api.values import ENTITY_NAMES, SMART_INVOICE
@@ -105,7 +105,7 @@ def invoice_view_in(client: ApiClient, reply: BatchReply, invoice_id: int) -> Fl
     return InvoiceView(
         at=reply.at,
         profile=read("profile", Profile.from_wire, reply.value("profile")),
-        invoice=read_the_one("crm.invoice.get", Invoice.from_wire, reply.value("invoice"), invoice_id),
+        invoice=read_single("crm.invoice.get", Invoice.from_wire, reply.value("invoice"), invoice_id),
         pay_systems=pay_systems_in(reply),
     )
 
@@ -169,7 +169,7 @@ def payment_view_in(
     return PaymentView(
         at=reply.at,
         profile=read("profile", Profile.from_wire, reply.value("profile")),
-        payment=read_the_one("crm.item.payment.get", Payment.from_wire, reply.value("payment"), payment_id),
+        payment=read_single("crm.item.payment.get", Payment.from_wire, reply.value("payment"), payment_id),
         pay_systems=pay_systems_in(reply) if with_pay_systems else UNSEEN,
     )
 

@@ -25,7 +25,7 @@ from airflow_provider_bitrix24.at_most_once.open_key import open_key
 from airflow_provider_bitrix24.at_most_once.operation import Failure
 from airflow_provider_bitrix24.at_most_once.record import Record
 from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
-from airflow_provider_bitrix24.at_most_once.write import Tries, Watch, Write, after_reply, read_once
+from airflow_provider_bitrix24.at_most_once.write import SendTries, Watch, Write, after_reply, read_once
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24Error,
     Bitrix24NotSent,
@@ -83,7 +83,7 @@ def _look_again(attempt: Attempt, write: Write) -> Course[None]:
     :raises Bitrix24NotSent: reading what permits it takes longer than it permits it.
     """
     if not is_unresolved(write.recorded(), write.observation(), write.policy):
-        write.tries = write.tries or Tries(attempt.now()[0])
+        write.tries = write.tries or SendTries(attempt.now()[0])
         yield from write.look()
         if not (write.shown or attempt.is_fresh):
             _refuse_if_too_late(attempt, write.tries, 0.0)
@@ -111,7 +111,7 @@ def _send(attempt: Attempt, write: Write) -> Course[None]:
     :raises Bitrix24StoreError: the intent could not be saved, or the safeguard not be read; nothing was sent.
     """
     settings, decided = attempt.settings, attempt.now()[0]
-    tries = write.tries = write.tries or Tries(decided)
+    tries = write.tries = write.tries or SendTries(decided)
     waited: float = yield Permit(write.method, with_tag=write.tag is not None)
     if waited:
         attempt.read_at = None  # rule: what was read before the slot permits nothing
@@ -155,7 +155,7 @@ def _send(attempt: Attempt, write: Write) -> Course[None]:
 
 
 def _not_sent(
-    attempt: Attempt, write: Write, error: Bitrix24NotSent | Bitrix24RateLimited, tries: Tries, decided: float
+    attempt: Attempt, write: Write, error: Bitrix24NotSent | Bitrix24RateLimited, tries: SendTries, decided: float
 ) -> Course[None]:
     """The send certainly was not executed: wait and come back, or raise."""
     wait = getattr(error, "retry_after", None) or tries.pause
@@ -180,7 +180,7 @@ def _withdraw(attempt: Attempt, write: Write, error: Bitrix24Error) -> Course[No
     attempt.sent_now &= write.step is not None
 
 
-def _refuse_if_too_late(attempt: Attempt, tries: Tries, waited: float) -> None:
+def _refuse_if_too_late(attempt: Attempt, tries: SendTries, waited: float) -> None:
     settings = attempt.settings
     if attempt.now()[0] > tries.started + settings.rate_limit_wait + settings.send_deadline:
         raise Bitrix24NotSent("a write", messages.no_time_to_send(waited), True)

@@ -69,7 +69,7 @@ def _preview(operations: Sequence[StateChange], views: Mapping[str, Any]) -> Pre
         view = views.get(operation.subject)
         if view is None:
             preview.refused += 1
-        elif operation.thing(view).paid:
+        elif operation.target(view).paid:
             preview.paid += 1
         else:
             try:
@@ -77,7 +77,7 @@ def _preview(operations: Sequence[StateChange], views: Mapping[str, Any]) -> Pre
             except Bitrix24Error:
                 preview.refused += 1
             else:
-                preview.send(operation.thing(view).money)
+                preview.send(operation.target(view).money)
     return preview
 
 

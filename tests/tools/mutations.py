@@ -199,7 +199,7 @@ MUTATIONS = [
     ),
     Mutation(
         "who paid",
-        "if since is None or thing.paid_at is None:",
+        "if since is None or target.paid_at is None:",
         "test_who_paid_decides_whose_mark_it_is",
     ),
     Mutation(
@@ -214,17 +214,17 @@ MUTATIONS = [
         TWO_JOURNALS,
     ),
     Mutation(
-        "rivals",
+        "other keys with an unknown outcome",
         "if attempt.journal.is_shared and shown.fitting is not None:",
         "test_what_a_rival_may_have_added_is_for_a_person",
     ),
     Mutation(
-        "rivals since the snapshot",
+        "other keys since the snapshot",
         'values["snapshot_after"] = self._now',
         "test_a_rival_counts_from_the_snapshot_on",
     ),
     Mutation(
-        "a key without times is a rival",
+        "a key without times counts",
         "return bool(settle_until and since and settle_until >= since)",
         "is_a_rival",
         HALF_KNOWN,
@@ -698,7 +698,7 @@ MUTATIONS = [
         OPERATORS,
     ),
     Mutation(
-        "a whole list has as many rows as were told",
+        "a whole list has as many rows as the portal said",
         "if False:",
         "test_a_whole_with_fewer_rows_than_were_told_is_no_answer",
         LISTS,

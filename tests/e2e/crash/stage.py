@@ -165,7 +165,7 @@ class Scene:
         return entry
 
     def summary(self) -> tuple[str, str, str]:
-        """Tries and end of each run, and what is on the portal."""
+        """SendTries and end of each run, and what is on the portal."""
         tasks = [run.task for run in self.runs]
         return (
             ", ".join(str(task["try_number"]) for task in tasks),
