@@ -197,7 +197,7 @@ class Attempt:
     # -- the portal and time
 
     def now(self) -> Reading:
-        """Both clocks of ours."""
+        """What the worker's clocks show: monotonic and wall."""
         return self.portal_clock.reading()
 
     @property

@@ -82,7 +82,7 @@ class Watch:
 
 
 def after_reply(attempt: Attempt, doubt: Bitrix24OutcomeUnknown | None = None) -> Watch:
-    """Watch a request that has ended: only what reads are behind by can still hide its result."""
+    """Watch a request that has ended: only the read lag can still hide its result."""
     return Watch(absent_after=attempt.now()[0] + attempt.settings.read_lag, doubt=doubt)
 
 

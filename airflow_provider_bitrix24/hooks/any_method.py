@@ -158,8 +158,8 @@ class AnyMethod(RestMethods):
         batch: True, False, None and empty values do not. The others, and those that the registry does not know, are
         read by the offset that each reply names, 50 rows in a request.
 
-        More than 10,000 rows are read side by side, as far as the connection's rate limit allows it: 4 requests at
-        once, 8 for Enterprise.
+        More than 10,000 rows are read by several requests at once, as far as the connection's rate limit allows it: 4,
+        or 8 for Enterprise.
 
         :param method: any list method.
         :param params: parameters without start, and without order where the method is read by id.

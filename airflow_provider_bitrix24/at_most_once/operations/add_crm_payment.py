@@ -42,7 +42,7 @@ IfUnpaidExists: TypeAlias = Literal["add", "return", "fail"]
 
 @dataclass(frozen=True, kw_only=True)
 class AddCrmPayment:
-    """Add one payment: three requests if nothing is odd and it stays empty.
+    """Add one payment: three requests in the normal case, if it stays empty.
 
     :param portal: the portal's name in keys.
     :param key: the idempotency key.

@@ -51,12 +51,12 @@ class Chosen:
 
     pay_system_id: int | None
     trap: str
-    """Why the portal may answer ``true`` and do nothing."""
+    """Why the portal may return ``true`` and do nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StateChange:
-    """Bring one object to a state, such as "paid": three requests if nothing is odd.
+    """Bring one object to a state, such as "paid": three requests in the normal case.
 
     :param portal: the portal's name in keys.
     :param expected: amount and currency, compared before and after.

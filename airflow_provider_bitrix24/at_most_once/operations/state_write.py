@@ -177,7 +177,7 @@ def _done_before(write: StateWrite, stored: Mapping[str, Any]) -> Course[Receipt
     attempt.refuse_other_parameters(f"{change.what} was {change.words.done} then{then}.")
     if not write.shown:
         try:
-            # What reads are behind by may hide it.
+            # A read may be behind by the read lag, and not show it yet.
             seen = yield from find(attempt, after_reply(attempt), write.query(), write.shows)
         except PortalUnreadable as error:
             trouble = str(error)
