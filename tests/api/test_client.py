@@ -606,3 +606,11 @@ def test_a_connection_that_fails_names_where_it_goes() -> None:
         )
         assert words in str(error)
         assert error.reason == f"cannot connect to https://acme.bitrix24.com:8443 (connection 'finance'): {obstacle}"
+
+
+@pytest.mark.parametrize(("paced", "what"), [(False, "a request"), (True, "a reservation")])
+def test_a_driver_that_does_not_answer_is_told(paced: bool, what: str) -> None:
+    flow = ApiClient(portal(), paced=paced).call("profile", effect=READ)
+    flow.send(None)
+    with pytest.raises(TypeError, match=f"has not answered {what}"):
+        flow.send(None)

@@ -8,7 +8,7 @@ from typing import Any
 import pendulum
 import pytest
 
-from airflow_provider_bitrix24.api import payments
+from airflow_provider_bitrix24.api import payments, queries
 from airflow_provider_bitrix24.api.calls.pay_systems import sale_paysystem_pay_invoice
 from airflow_provider_bitrix24.api.calls.payments import (
     crm_item_payment_add,
@@ -16,6 +16,7 @@ from airflow_provider_bitrix24.api.calls.payments import (
     crm_item_payment_pay,
     crm_item_payment_unpay,
 )
+from airflow_provider_bitrix24.api.deleted import Lookup, PaymentIfThere
 from airflow_provider_bitrix24.api.io import Effect, SendDeadline, Unknown
 from airflow_provider_bitrix24.api.models import Money
 from airflow_provider_bitrix24.at_most_once.course import SendCall
@@ -267,3 +268,23 @@ def test_a_lost_write_is_an_unknown_outcome() -> None:
     assert isinstance(error, Bitrix24OutcomeUnknown)
     error = play(WRITES["pay_crm_payment"](client()), error_response(0, "Payment has not been found")).error
     assert isinstance(error, Bitrix24NotFound)
+
+
+GONE = {"error": "100", "error_description": "Payment not found"}
+
+
+@pytest.mark.parametrize(
+    ("said", "of_none", "gone"),
+    [
+        (GONE, GONE, True),
+        (GONE, {**GONE, "error_description": "Order not found"}, False),
+        ({"error": "ACCESS_DENIED"}, {"error": "ACCESS_DENIED"}, False),
+        ({"error": "QUERY_LIMIT_EXCEEDED"}, {"error": "QUERY_LIMIT_EXCEEDED"}, False),
+        (GONE, None, False),
+    ],
+)
+def test_a_payment_is_gone_if_the_portal_says_of_it_what_it_says_of_none(said: Any, of_none: Any, gone: bool) -> None:
+    errors = {"payment": said, **({"no_payment": of_none} if of_none else {})}
+    reply = {"result": {}, "result_error": {name: {"error_description": "", **error} for name, error in errors.items()}}
+    played = plays(lambda one: queries.ask(one, PaymentIfThere(payment_id=2)), reply)
+    assert (played.error is None, played.value) == ((True, Lookup(payment=None)) if gone else (False, None))

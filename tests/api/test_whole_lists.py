@@ -253,7 +253,9 @@ def test_what_is_seen_of_a_cut_list_counts() -> None:
 
 
 def test_handlers_of_a_cut_list_are_not_known() -> None:
-    assert pay_systems([system(1)], [{"CODE": "a"}], result_total={"handlers": 2}).handlers is None
+    cut = pay_systems([system(1, "ORDER")], [{"CODE": "a"}], result_total={"handlers": 2})
+    assert cut.handlers is None
+    assert not cut.check_for_pay_payment(1)
 
 
 @pytest.mark.parametrize("rest", [PAGE[:-1], PAGE[1:]])

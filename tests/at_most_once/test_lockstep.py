@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_bitrix24.api.queries import OnePayment
 from airflow_provider_bitrix24.api.tags import tag_of
-from airflow_provider_bitrix24.at_most_once.course import Load
+from airflow_provider_bitrix24.at_most_once.attempt import Tools
+from airflow_provider_bitrix24.at_most_once.course import Load, read
+from airflow_provider_bitrix24.at_most_once.lockstep import Lockstep
 from airflow_provider_bitrix24.at_most_once.operations.delete_crm_payment import DeleteCrmPayment
 from airflow_provider_bitrix24.at_most_once.operations.pay_crm_payment import PayCrmPayment
 from airflow_provider_bitrix24.at_most_once.operations.state_change import StateWrite
 from airflow_provider_bitrix24.at_most_once.operations.unpay_crm_payment import UnpayCrmPayment
+from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
 from airflow_provider_bitrix24.exceptions import Bitrix24StoreError
+from airflow_provider_bitrix24.journal.protocol import NullJournal
 from airflow_provider_bitrix24.journal.sql import SqlJournal
 from airflow_provider_bitrix24.journal.task_state import TaskStateJournal
 from tests.at_most_once.test_lists import ADD, PORTAL, Run, Store, adds, digest, outcomes, pays, run
@@ -22,6 +28,10 @@ from tests.at_most_once.test_recovery import Killed, die
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from airflow_provider_bitrix24.api.batch import BatchReply, Commands
+    from airflow_provider_bitrix24.api.client import ApiClient
+    from airflow_provider_bitrix24.api.io import Flow
+    from airflow_provider_bitrix24.at_most_once.course import Course
     from airflow_provider_bitrix24.at_most_once.engine import PaymentEngine
     from airflow_provider_bitrix24.journal.protocol import Change
 
@@ -49,6 +59,31 @@ def test_an_unexpected_error_in_one_course_leaves_the_replies_of_the_others(
     with pytest.raises(ZeroDivisionError):
         run.engine().run(pays(invoices))
     assert states(run, keys) == ["unknown", "done", "done", "done"]
+
+
+class Unforeseen:
+    """A query whose reply nobody can read."""
+
+    def commands(self) -> Commands:
+        return {"user": ("profile", {})}
+
+    def read(self, client: ApiClient, reply: BatchReply) -> Flow[None]:
+        yield from ()
+        raise ZeroDivisionError
+
+
+def test_a_reply_that_nobody_foresaw_is_the_trouble_of_its_course_alone(run: Run) -> None:
+    world, found = run.world, []
+
+    def other() -> Course[None]:
+        found.append((yield from read(OnePayment(payment_id=1001))))
+
+    log, task = logging.getLogger("payments"), TaskAttempt(identity="me")
+    tools = Tools(client=world.client, clock=world, log=log, journal=NullJournal(), task=task)
+    lockstep = Lockstep(tools, world.run, safeguard=None, check=None)
+    with pytest.raises(ZeroDivisionError):
+        lockstep.run({"a": read(Unforeseen()), "b": other()})
+    assert [payment.id for payment in found] == [1001]
 
 
 def test_replies_to_one_batch_are_saved_before_the_next_one_leaves(run: Run) -> None:
@@ -141,6 +176,19 @@ def test_a_read_that_is_always_too_old_ends_without_a_send(run: Run) -> None:
         patch.setattr(StateWrite, "look", slow)
         assert outcomes(run.engine().run(pays(invoices))) == ["portal.not_sent"] * 2
     assert run.paid() == Counter()
+
+
+def test_what_is_refused_to_all_is_asked_once(run: Run) -> None:
+    run.batch_size, world, asked = 2, run.world, []
+
+    def ask() -> None:
+        asked.append(len(world.sent))
+        world.before["batch:handlers_0"] = ask
+
+    world.before["batch:handlers_0"] = ask
+    world.fault("error", "sale.paysystem.handler.list", code="ACCESS_DENIED", text="Access denied", status=403)
+    assert outcomes(run.engine().run(pays(run.invoices(4)))) == ["paid"] * 4
+    assert asked == [0]
 
 
 def test_operations_on_one_payment_are_carried_out_one_after_another(run: Run) -> None:

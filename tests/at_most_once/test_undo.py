@@ -7,7 +7,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy
 
+from airflow_provider_bitrix24.at_most_once.operations.delete_crm_payment import DeleteCrmPayment
+from airflow_provider_bitrix24.at_most_once.operations.pay_crm_payment import PayCrmPayment
+from airflow_provider_bitrix24.at_most_once.operations.unpay_crm_payment import UnpayCrmPayment
 from airflow_provider_bitrix24.at_most_once.receipt import Expected
 from airflow_provider_bitrix24.exceptions import (
     PaymentAmbiguous,
@@ -15,9 +19,13 @@ from airflow_provider_bitrix24.exceptions import (
     PaymentNotApplied,
     PaymentRefused,
 )
+from tests.at_most_once.test_lists import PORTAL, Run, outcomes, run
+from tests.at_most_once.test_recovery import Killed, die
 
 if TYPE_CHECKING:
     from conftest import World
+
+__all__ = ["run"]
 
 UNPAY = "crm.item.payment.unpay"
 DELETE = "crm.item.payment.delete"
@@ -138,6 +146,22 @@ def test_a_paid_payment_that_cannot_be_set_back_stays(world: World) -> None:
     assert DELETE not in world.writes()
 
 
+def test_setting_it_back_that_does_not_leave_is_tried_again(world: World) -> None:
+    world.not_sent = 1
+    assert delete(world, 1002, allow_paid=True)["outcome"] == "deleted"
+    assert world.writes() == [UNPAY, DELETE]
+
+
+def test_a_payment_that_is_paid_once_more_meanwhile_stays(world: World) -> None:
+    def pay_again() -> None:
+        world.before["batch"] = lambda: world.person("crm.item.payment.pay", {"id": 1002})
+
+    world.before[UNPAY] = pay_again
+    with pytest.raises(PaymentNotApplied, match="could not be set back to unpaid, so it was not deleted"):
+        delete(world, 1002, allow_paid=True)
+    assert world.writes() == [UNPAY]
+
+
 def test_a_payment_that_does_not_exist_is_not_taken_for_deleted(world: World) -> None:
     with pytest.raises(PaymentRefused, match="There is no payment 999"):
         delete(world, 999)
@@ -179,6 +203,13 @@ def test_a_payment_is_paid_through_its_pay_system(world: World) -> None:
     assert world.sent == ["batch", PAY, "crm.item.payment.get"]
 
 
+def test_a_payment_of_0_is_not_paid_through_its_pay_system(world: World) -> None:
+    payment, system = with_rest_handler(world)
+    with pytest.raises(PaymentRefused, match="allow_zero"):
+        world.payments.pay_payment(payment_id=payment, pay_system_id=system)
+    assert world.writes() == []
+
+
 def test_another_pay_system_than_the_payments_is_refused(world: World) -> None:
     with pytest.raises(PaymentRefused, match=r"has pay system 6, not 8 \(pay_system_id\).*Nothing was sent"):
         world.payments.pay_payment(payment_id=1001, pay_system_id=8)
@@ -189,3 +220,42 @@ def test_a_pay_system_that_would_do_nothing_is_refused(world: World) -> None:
     with pytest.raises(PaymentRefused, match=r"no REST handler.*PayCrmPaymentOperator"):
         world.payments.pay_payment(payment_id=1001, pay_system_id=6)
     assert world.writes() == []
+
+
+# -- among tasks of one journal
+
+
+def marked(run: Run, owner: str, operation: Any) -> str:
+    """How a task with this one operation ends."""
+    return outcomes(run.engine(owner).run([operation]))[0]
+
+
+PAY_1001 = PayCrmPayment(portal=PORTAL, payment_id=1001)
+UNPAY_1001 = UnpayCrmPayment(portal=PORTAL, payment_id=1001)
+DELETE_1001 = DeleteCrmPayment(portal=PORTAL, payment_id=1001, allow_paid=True)
+
+
+def test_a_task_whose_payment_was_set_back_does_not_go_on_with_what_another_has_begun(run: Run) -> None:
+    assert marked(run, "first", PAY_1001) == "paid"
+    assert marked(run, "back", UNPAY_1001) == "unpaid"
+    run.world.before["crm.item.payment.pay"] = die
+    with pytest.raises(Killed):
+        marked(run, "second", PAY_1001)
+    assert marked(run, "first", PAY_1001) == "payment.not_applied"
+    assert len(run.world.ledger("payment_paid")) == 1
+
+
+def test_nothing_is_sent_while_another_operation_on_the_payment_may_arrive(run: Run) -> None:
+    run.world.before["crm.item.payment.pay"] = die
+    with pytest.raises(Killed):
+        marked(run, "first", PAY_1001)
+    assert marked(run, "delete", DELETE_1001) == "payment.in_progress"
+    assert 1001 in run.world.portal.state.payments
+
+
+def test_nothing_is_sent_while_another_operation_on_the_payment_cannot_be_read(run: Run) -> None:
+    assert marked(run, "first", PAY_1001) == "paid"
+    with run.database.begin() as connection:
+        connection.execute(sqlalchemy.text("update bitrix24_journal set document = '{'"))
+    assert marked(run, "delete", DELETE_1001) == "config.invalid"
+    assert 1001 in run.world.portal.state.payments
