@@ -119,7 +119,7 @@ class ApiClient:
         if result.error is not None:
             raise result.error
         if result.reply is None:
-            raise RuntimeError(f"{method} ended with neither a reply nor an error")
+            raise AssertionError(f"{method} ended with neither a reply nor an error")
         return result.reply
 
     def batch(

@@ -141,8 +141,6 @@ def read_missing_rows(
         whole += page.rows
         if not may_be_cut(len(page.rows), reply.total, reply.next) and page.after is None:
             break
-        if not page.rows:
-            raise Bitrix24NoAnswer(method, "the portal says that there are more rows, and does not show them")
         after = page.last
     there = ids_of(shape, whole)
     if len(there) < promised:  # rule: a whole list has as many rows as the portal said

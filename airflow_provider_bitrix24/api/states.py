@@ -92,11 +92,9 @@ class PaymentReader:
         for key, page in pages.items():
             try:
                 states = _states(_LIST, answer.value(key), Payment)
-            except Bitrix24ApiError as error:
-                if error.final:
-                    return self._without_list(f"{type(error).__name__}: {error.reason}")
-                states = dict.fromkeys(page, error)
             except Bitrix24Error as error:
+                if isinstance(error, Bitrix24ApiError) and error.final:
+                    return self._without_list(f"{type(error).__name__}: {error.reason}")
                 states = dict.fromkeys(page, error)
             if not states.keys() <= set(page):
                 return self._without_list("it returned payments that were not asked for")

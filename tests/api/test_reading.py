@@ -195,14 +195,15 @@ def test_an_error_that_stays_is_raised() -> None:
         read_all(table)
 
 
-def test_a_row_that_the_filter_excludes_is_an_error_in_a_linked_page_too() -> None:
+@pytest.mark.parametrize("last", [150, 900])
+def test_a_row_that_the_filter_excludes_is_an_error_in_a_linked_page_too(last: int) -> None:
     table = Table(600)
     page = table.page
 
     def wrong(method: str, after: int, counted: bool) -> Any:
         result, told = page(method, after, counted)
         for row in result["payments"]:
-            row["paid"] = "N" if row["id"] > 900 else "Y"
+            row["paid"] = "N" if row["id"] > last else "Y"
         return result, told
 
     table.page = wrong  # type: ignore[method-assign]
@@ -318,6 +319,17 @@ def test_a_hundred_thousand_rows_take_42_requests() -> None:
     table = Split(100_000)
     assert len(read_split(table)) == 100_000
     assert len(table.requests) == 42
+
+
+def test_the_ends_of_a_list_without_select_are_asked_for_as_it_is() -> None:
+    reader = ListReader("crm.item.productrow.list", None)
+    flow = reader.read(client())
+    flow.send(None)
+    with pytest.raises(StopIteration):
+        flow.send(json_response({"result": {"productRows": [{"id": n} for n in range(1, 51)]}, "total": 20_000}))
+    request = reader.split(client()).send(None)
+    assert isinstance(request, Request)
+    assert "select" not in unquote(request.params["cmd"]["r1"])
 
 
 def test_a_short_list_is_not_split() -> None:
