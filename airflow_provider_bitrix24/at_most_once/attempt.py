@@ -100,7 +100,6 @@ class Attempt:
         """The decision of this attempt that does not apply any more, and why."""
         self.read_at: Reading | None = None
         """When everything that permits a send was read; None if there was a wait since."""
-        self.holds_lease = False
         self.portal_clock = PortalClock(tools.clock)
         self.patient = patient
         self.loaded = Loaded()
@@ -274,7 +273,6 @@ class Attempt:
             raise PaymentInProgress(saved.message)
         if saved.outcome == "claimed":
             yield from self._ask_about_claim(record, saved)
-        self.holds_lease = self.holds_lease if lease is None else lease > 0
         self.record = record
 
     def keep(self, record: Record, *, lease: float | None = None) -> Course[None]:

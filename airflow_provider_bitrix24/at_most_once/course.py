@@ -116,24 +116,8 @@ class WaitForJournal(Wait):
     """Wait before something is saved once more; nothing else is asked of the portal meanwhile."""
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
-    """End this attempt's lease of the key."""
-
-
 Action: TypeAlias = (
-    Check
-    | Load
-    | Save
-    | FindClaims
-    | FindUnresolved
-    | FindOnObject
-    | FindLateReply
-    | Read
-    | Permit
-    | SendCall
-    | Wait
-    | Release
+    Check | Load | Save | FindClaims | FindUnresolved | FindOnObject | FindLateReply | Read | Permit | SendCall | Wait
 )
 Course: TypeAlias = Generator[Action, Any, T]
 

@@ -18,7 +18,7 @@ from airflow_provider_bitrix24.at_most_once.chunks import (
     longest_wait,
     next_chunk,
 )
-from airflow_provider_bitrix24.at_most_once.course import Check, Permit, Release, SendCall
+from airflow_provider_bitrix24.at_most_once.course import Check, Permit, SendCall
 from airflow_provider_bitrix24.at_most_once.lockstep import Lockstep
 from airflow_provider_bitrix24.at_most_once.next_step import Step, is_unresolved, next_step
 from airflow_provider_bitrix24.at_most_once.open_key import open_key
@@ -338,11 +338,9 @@ class PaymentEngine:
         return {number: self._result(operation, ended[operation.key]) for number, operation in chunk.items()}
 
     def _result(self, operation: Operation, ended: Ended[Receipt]) -> Result:
-        if ended.value is not None:
-            return ended.value
-        error = ended.error or RuntimeError("a course has ended without a result")
+        error = ended.result
         if not isinstance(error, Bitrix24Error):
-            raise error
+            return error
         if is_time_limit(error):
             self._lockstep.stop(operation.name, error)
         command = self._tools.journal.command("resolve", operation.key)
@@ -380,7 +378,5 @@ class PaymentEngine:
                 ended = attempt.as_the_end(error)
             if ended is not None:
                 raise ended
-            if attempt.holds_lease:
-                yield Release()
             self._tools.log.info("Another attempt has worked on key %s. Reading the journal again.", operation.key)
             again = True

@@ -22,7 +22,6 @@ from airflow_provider_bitrix24.at_most_once.course import (
     Load,
     Permit,
     Read,
-    Release,
     Save,
     SendCall,
     Wait,
@@ -43,7 +42,7 @@ T = TypeVar("T")
 
 ORDER: Final = (
     *(Save, WaitForJournal, Check, Load),  # rule: a reply is saved before the portal is asked again
-    *(FindClaims, FindUnresolved, FindOnObject, FindLateReply, Release),
+    *(FindClaims, FindUnresolved, FindOnObject, FindLateReply),
     *(SendCall, Permit, Read, Wait),
 )
 """What is done first."""
@@ -73,8 +72,7 @@ class Running(Generic[T]):
 class Ended(Generic[T]):
     """How a course ended: with a value, or with an error."""
 
-    value: T | None = None
-    error: Bitrix24Error | None = None
+    result: T | Bitrix24Error
 
 
 class Lockstep:
@@ -108,7 +106,6 @@ class Lockstep:
             FindUnresolved: self._find_unresolved,
             FindOnObject: self._find_on_object,
             FindLateReply: self._find_late_replies,
-            Release: self._release,
             SendCall: self._send,
             Permit: self._permit,
             Read: self._read,
@@ -161,9 +158,9 @@ class Lockstep:
             else:
                 running.action = running.course.send(answer)
         except StopIteration as end:
-            return Ended(value=end.value)
+            return Ended(end.value)
         except Bitrix24Error as error:
-            return Ended(error=error)
+            return Ended(error)
         if isinstance(running.action, Wait):
             running.due = self._clock.monotonic() + running.action.seconds
         return None
@@ -206,10 +203,6 @@ class Lockstep:
         keys = [one.key for one in group]
         replies = self._journal.late_replies(self._portal, keys)
         return {key: replies.get(key) for key in keys}
-
-    def _release(self, group: list[Running[Any]]) -> Mapping[str, Any]:
-        self._journal.release(self._portal, [one.key for one in group])
-        return dict.fromkeys(one.key for one in group)
 
     # -- safeguards and the rate limit
 
