@@ -73,5 +73,5 @@ class PortalClock:
     @property
     def _shown(self) -> _Shown:
         if self._last is None:
-            raise RuntimeError("the portal's clock is used before the portal was read")
+            raise AssertionError("the portal's clock is used before the portal was read")
         return self._last

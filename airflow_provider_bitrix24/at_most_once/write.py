@@ -71,6 +71,14 @@ class Watch:
         """Whether a reply came, clear or not."""
         return self.doubt is None or self.doubt.answered
 
+    def refuse_unreadable(self) -> None:
+        """Raise if the portal cannot be read.
+
+        :raises PortalUnreadable: it cannot.
+        """
+        if self.trouble is not None:
+            raise PortalUnreadable(self.trouble)
+
     def next_wait(self, now: float, lag: float) -> float:
         """Seconds until the next read."""
         if self.absences:
@@ -137,8 +145,7 @@ def find(attempt: Attempt, watch: Watch, query: Query[T], shows: Callable[[T], b
         shown, found = yield from read_once(attempt, watch, query, shows)
         if shown:
             return found
-        if watch.trouble is not None:
-            raise PortalUnreadable(watch.trouble)
+        watch.refuse_unreadable()
     return None
 
 
@@ -283,11 +290,19 @@ class Write:
 
     # -- watching
 
+    def refuse_unreadable(self) -> None:
+        """Raise if the outcome of the last send could not be read.
+
+        :raises PortalUnreadable: it could not.
+        """
+        if self.watch is not None:
+            self.watch.refuse_unreadable()
+
     def watch_earlier(self) -> Watch:
         """Watch the last send, which this attempt has not sent."""
         last = self.last
         if last is None:
-            raise RuntimeError("nothing was sent, so there is no outcome to look for")
+            raise AssertionError("nothing was sent, so there is no outcome to look for")
         if last.result == "pending":
             return after_lost_attempt(self.attempt, last, self.method)
         if last.result == "acknowledged":

@@ -178,7 +178,10 @@ def test_a_read_that_is_always_too_old_ends_without_a_send(run: Run) -> None:
     assert run.paid() == Counter()
 
 
-def test_what_is_refused_to_all_is_asked_once(run: Run) -> None:
+@pytest.mark.parametrize(
+    ("code", "outcome", "times"), [("ACCESS_DENIED", "paid", 1), ("QUERY_LIMIT_EXCEEDED", "portal.rate_limited", 2)]
+)
+def test_what_is_refused_to_all_for_good_is_asked_once(run: Run, code: str, outcome: str, times: int) -> None:
     run.batch_size, world, asked = 2, run.world, []
 
     def ask() -> None:
@@ -186,9 +189,9 @@ def test_what_is_refused_to_all_is_asked_once(run: Run) -> None:
         world.before["batch:handlers_0"] = ask
 
     world.before["batch:handlers_0"] = ask
-    world.fault("error", "sale.paysystem.handler.list", code="ACCESS_DENIED", text="Access denied", status=403)
-    assert outcomes(run.engine().run(pays(run.invoices(4)))) == ["paid"] * 4
-    assert asked == [0]
+    world.fault("error", "sale.paysystem.handler.list", code=code, text="no", status=403)
+    assert outcomes(run.engine().run(pays(run.invoices(4)))) == [outcome] * 4
+    assert len(asked) == times
 
 
 def test_operations_on_one_payment_are_carried_out_one_after_another(run: Run) -> None:

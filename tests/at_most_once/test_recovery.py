@@ -370,6 +370,17 @@ def test_a_lost_answer_without_a_journal_says_what_to_do_by_hand(job: Job) -> No
         job.world.payments.pay_invoice(invoice_id=2, pay_system_id=31)
 
 
+def test_a_journal_whose_parameters_are_not_ours_sends_nothing(job: Job) -> None:
+    job.world.before[ADD] = die
+    job.killed(job.add)
+    entry = job.documents[DOCUMENT]
+    job.documents[DOCUMENT] = entry.replace('"entity_id": 1', '"entity_id": "1"')
+    assert job.documents[DOCUMENT] != entry
+    with pytest.raises(TypeError, match="'1' in the journal is no whole number"):
+        job.add()
+    assert job.world.ledger("payment_added") == []
+
+
 def test_no_key_is_that_of_a_step(world: World) -> None:
     """The portal, or a proxy, that knows the header Idempotency-Key must not take another payment for a step."""
     world.payments.add_crm_payment(entity_id=1, entity_type_id=2, key=KEY, fill_products=True)

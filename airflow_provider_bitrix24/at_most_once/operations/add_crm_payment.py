@@ -139,7 +139,11 @@ def add_payment(write: AddWrite) -> Course[Receipt]:
         return (yield from _complete_and_return(write, (yield from _tagged_or_ask(write))))
     _ = attempt.found
     write.recognise()
-    step = yield from carry_out(attempt, write)
+    return (yield from _end(write, (yield from carry_out(attempt, write))))
+
+
+def _end(write: AddWrite, step: Step) -> Course[Receipt]:
+    """Return the receipt, ask a person, or fail."""
     if step is Step.DONE:
         return (yield from _done(write))
     if step is Step.ASK:
@@ -216,7 +220,7 @@ def _return_existing(write: AddWrite) -> Course[Receipt]:
     attempt, record = write.attempt, write.attempt.record
     existing = write.existing()
     if existing is None:
-        raise RuntimeError("nothing is used instead")
+        raise AssertionError("nothing is used instead")
     if attempt.found:  # rule: other parameters use no existing payment
         attempt.refuse_other_parameters("No payment of it is on the portal.")
     payment, evidence = existing
@@ -264,7 +268,7 @@ def _unreadable(write: AddWrite) -> Exception:
     """The error for a portal that could not be read after a send."""
     attempt, record = write.attempt, write.attempt.record
     if write.watch is None or write.watch.trouble is None:
-        raise RuntimeError("the portal was read")
+        raise AssertionError("the portal was read")
     trouble, durable = str(PortalUnreadable(write.watch.trouble)), attempt.journal.durable
     if record.payment_id is not None:
         if attempt.sent_now:

@@ -67,15 +67,6 @@ def complete(add: AddWrite, payment: Payment) -> Course[Receipt]:
     raise PaymentMismatch(message) if mismatch else PaymentNotApplied(message)
 
 
-def refuse_unreadable(write: Write) -> None:
-    """Raise if the outcome of a step could not be read.
-
-    :raises PortalUnreadable: always then.
-    """
-    if write.watch is not None and write.watch.trouble is not None:
-        raise PortalUnreadable(write.watch.trouble)
-
-
 class TagWrite(Write):
     """The payment gets its tag."""
 
@@ -173,7 +164,7 @@ def _tag(add: AddWrite, payment: Payment, tag: str) -> Course[None]:
     write = TagWrite(add, payment, tag)
     yield from write.look()
     if (yield from carry_out(add.attempt, write)) is not Step.DONE:
-        refuse_unreadable(write)
+        write.refuse_unreadable()
         raise PaymentMismatch(messages.not_tagged(write.doubt))
 
 
@@ -184,6 +175,6 @@ def _correct_pay_system(add: AddWrite, payment: Payment, wanted: int) -> Course[
     )
     write = PaySystemWrite(add, payment, wanted)
     if (yield from carry_out(add.attempt, write)) is not Step.DONE:
-        refuse_unreadable(write)
+        write.refuse_unreadable()
         raise PaymentMismatch(messages.keeps_pay_system(payment, wanted, write.doubt))
     return write.payment

@@ -13,7 +13,6 @@ from airflow_provider_bitrix24.at_most_once.engine import carry_out
 from airflow_provider_bitrix24.at_most_once.next_step import Step
 from airflow_provider_bitrix24.at_most_once.write import (
     PRODUCT_ROW,
-    PortalUnreadable,
     Write,
     after_reply,
     find,
@@ -117,8 +116,7 @@ class Filling:
         else:
             if step is Step.DONE:
                 return
-            if step is Step.RETRY_LATER and write.watch is not None and write.watch.trouble is not None:
-                raise PortalUnreadable(write.watch.trouble)
+            write.refuse_unreadable()
             yield from write.report()
             raise PaymentNotApplied(
                 messages.row_is_not_in(

@@ -115,7 +115,11 @@ def change_state(write: StateWrite) -> Course[Receipt]:
     if attempt.record.forgotten:
         return (yield from _paid_or_ask(write))
     _ = attempt.found
-    step = yield from carry_out(attempt, write)
+    return (yield from _end(write, (yield from carry_out(attempt, write))))
+
+
+def _end(write: StateWrite, step: Step) -> Course[Receipt]:
+    """Return the receipt, ask a person, or fail."""
     if step is Step.DONE:
         return (yield from _shown(write))
     if step is Step.ASK:
@@ -261,7 +265,7 @@ def _unreadable(write: StateWrite) -> Exception:
     """The error for a portal that could not be read after a send."""
     attempt, change, doubt = write.attempt, write.change, write.doubt
     if write.watch is None or write.watch.trouble is None:
-        raise RuntimeError("the portal was read")
+        raise AssertionError("the portal was read")
     unreadable = PortalUnreadable(write.watch.trouble)
     if unreadable.gone:  # rule: what was deleted while it was looked for is gone
         return PaymentNotApplied(messages.marked_object_is_gone(change.what, doubt, change.words))
