@@ -71,14 +71,6 @@ class Watch:
         """Whether a reply came, clear or not."""
         return self.doubt is None or self.doubt.answered
 
-    def refuse_unreadable(self) -> None:
-        """Raise if the portal cannot be read.
-
-        :raises PortalUnreadable: it cannot.
-        """
-        if self.trouble is not None:
-            raise PortalUnreadable(self.trouble)
-
     def next_wait(self, now: float, lag: float) -> float:
         """Seconds until the next read."""
         if self.absences:
@@ -134,6 +126,15 @@ def read_once(
     return False, found
 
 
+def refuse_unreadable(watch: Watch | None) -> None:
+    """Raise if the portal could not be read while an outcome was looked for.
+
+    :raises PortalUnreadable: so it is.
+    """
+    if watch is not None and watch.trouble is not None:
+        raise PortalUnreadable(watch.trouble)
+
+
 def find(attempt: Attempt, watch: Watch, query: Query[T], shows: Callable[[T], bool]) -> Course[T | None]:
     """Read until the portal shows something, or cannot show it any more.
 
@@ -145,7 +146,7 @@ def find(attempt: Attempt, watch: Watch, query: Query[T], shows: Callable[[T], b
         shown, found = yield from read_once(attempt, watch, query, shows)
         if shown:
             return found
-        watch.refuse_unreadable()
+        refuse_unreadable(watch)
     return None
 
 
@@ -289,14 +290,6 @@ class Write:
         return None
 
     # -- watching
-
-    def refuse_unreadable(self) -> None:
-        """Raise if the outcome of the last send could not be read.
-
-        :raises PortalUnreadable: it could not.
-        """
-        if self.watch is not None:
-            self.watch.refuse_unreadable()
 
     def watch_earlier(self) -> Watch:
         """Watch the last send, which this attempt has not sent."""

@@ -195,8 +195,8 @@ def test_an_error_that_stays_is_raised() -> None:
         read_all(table)
 
 
-@pytest.mark.parametrize("last", [150, 900])
-def test_a_row_that_the_filter_excludes_is_an_error_in_a_linked_page_too(last: int) -> None:
+@pytest.mark.parametrize(("last", "requests"), [(150, 2), (900, 3)])
+def test_a_row_that_the_filter_excludes_is_an_error_in_a_linked_page_too(last: int, requests: int) -> None:
     table = Table(600)
     page = table.page
 
@@ -209,6 +209,7 @@ def test_a_row_that_the_filter_excludes_is_an_error_in_a_linked_page_too(last: i
     table.page = wrong  # type: ignore[method-assign]
     with pytest.raises(Bitrix24NoAnswer, match="does not satisfy the filter"):
         read_all(table, params={"filter": {"=paid": "Y"}})
+    assert len(table.requests) == requests
 
 
 @pytest.mark.parametrize("value", [True, None, "$result[p0]", [], {"LOGIC": True}])

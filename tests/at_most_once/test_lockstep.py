@@ -179,17 +179,24 @@ def test_a_read_that_is_always_too_old_ends_without_a_send(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "outcome", "times"), [("ACCESS_DENIED", "paid", 1), ("QUERY_LIMIT_EXCEEDED", "portal.rate_limited", 2)]
+    ("name", "method", "code", "outcome", "times"),
+    [
+        ("handlers", "sale.paysystem.handler.list", "ACCESS_DENIED", "paid", 1),
+        ("handlers", "sale.paysystem.handler.list", "QUERY_LIMIT_EXCEEDED", "portal.rate_limited", 2),
+        ("scope", "scope", "ACCESS_DENIED", "portal.permission", 1),
+    ],
 )
-def test_what_is_refused_to_all_for_good_is_asked_once(run: Run, code: str, outcome: str, times: int) -> None:
+def test_what_is_refused_to_all_for_good_is_asked_once(
+    run: Run, name: str, method: str, code: str, outcome: str, times: int
+) -> None:
     run.batch_size, world, asked = 2, run.world, []
 
     def ask() -> None:
         asked.append(len(world.sent))
-        world.before["batch:handlers_0"] = ask
+        world.before[f"batch:{name}_0"] = ask
 
-    world.before["batch:handlers_0"] = ask
-    world.fault("error", "sale.paysystem.handler.list", code=code, text="no", status=403)
+    world.before[f"batch:{name}_0"] = ask
+    world.fault("error", method, code=code, text="no", status=403)
     assert outcomes(run.engine().run(pays(run.invoices(4)))) == [outcome] * 4
     assert len(asked) == times
 

@@ -11,7 +11,7 @@ from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.at_most_once.engine import carry_out
 from airflow_provider_bitrix24.at_most_once.next_step import Step
 from airflow_provider_bitrix24.at_most_once.operations.filling import Filling
-from airflow_provider_bitrix24.at_most_once.write import SETTING, PortalUnreadable, Write, step_key
+from airflow_provider_bitrix24.at_most_once.write import SETTING, PortalUnreadable, Write, refuse_unreadable, step_key
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24Error,
     Bitrix24StoreError,
@@ -164,7 +164,7 @@ def _tag(add: AddWrite, payment: Payment, tag: str) -> Course[None]:
     write = TagWrite(add, payment, tag)
     yield from write.look()
     if (yield from carry_out(add.attempt, write)) is not Step.DONE:
-        write.refuse_unreadable()
+        refuse_unreadable(write.watch)
         raise PaymentMismatch(messages.not_tagged(write.doubt))
 
 
@@ -175,6 +175,6 @@ def _correct_pay_system(add: AddWrite, payment: Payment, wanted: int) -> Course[
     )
     write = PaySystemWrite(add, payment, wanted)
     if (yield from carry_out(add.attempt, write)) is not Step.DONE:
-        write.refuse_unreadable()
+        refuse_unreadable(write.watch)
         raise PaymentMismatch(messages.keeps_pay_system(payment, wanted, write.doubt))
     return write.payment

@@ -16,6 +16,7 @@ from airflow_provider_bitrix24.at_most_once.write import (
     Write,
     after_reply,
     find,
+    refuse_unreadable,
     step_key,
 )
 from airflow_provider_bitrix24.exceptions import Bitrix24PermissionError, PaymentMismatch, PaymentNotApplied
@@ -116,7 +117,7 @@ class Filling:
         else:
             if step is Step.DONE:
                 return
-            write.refuse_unreadable()
+            refuse_unreadable(write.watch)
             yield from write.report()
             raise PaymentNotApplied(
                 messages.row_is_not_in(
