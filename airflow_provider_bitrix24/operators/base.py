@@ -161,7 +161,7 @@ class PaymentOperator(RemembersArguments, LiteralText, BaseOperator):
         resumed = answer != "may be there"
         parked = None if resumed else self._parked_before(context)
         plan, engine, journal = fail_if_final(
-            lambda: with_what_is_known(context, lambda: self._prepared(context, resumed=resumed))
+            lambda: with_what_is_known(context, lambda: self._prepared(context, resumed=resumed), resumed=resumed)
         )
         # What fails before anything was sent says what stood in the way, and this says for what.
         self.log.info(

@@ -103,7 +103,7 @@ class PaymentListOperator(PaymentOperator):
 
     def _work_on_list(self, context: Context, *, deferred: bool = False) -> dict[str, Any]:
         fail_on, report, engine, pauses, journal = with_what_is_known(
-            context, lambda: self._prepared_list(context, deferred=deferred), many=True
+            context, lambda: self._prepared_list(context, deferred=deferred), resumed=deferred, many=True
         )
         self._carry_out(context, report, engine, pauses, journal)
         return self._concluded(context, report, fail_on)

@@ -145,6 +145,23 @@ def test_a_deferrable_list_waits_in_the_triggerer(
     assert refused(limited) == 0
 
 
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_what_fails_after_the_wait_does_not_deny_what_was_sent_before_it(
+    limited: Portal, pass_time: LetPass, forgetful_task: Task, monkeypatch: pytest.MonkeyPatch, deferrable: bool
+) -> None:
+    work = pay(invoices(limited, 8), journal_conn_id="journal", deferrable=deferrable)
+    with pytest.raises((TaskDeferred, AirflowRescheduleException)):
+        work.execute(forgetful_task.context)
+    assert len(done(limited)) == 6
+    monkeypatch.setenv("AIRFLOW__BITRIX24__KILL_SWITCH", "true")
+    pass_time(610)
+    if not deferrable:
+        forgetful_task.reschedule()
+    with pytest.raises(AirflowFailException, match="An earlier attempt may have sent something") as failed:
+        (work.resumed if deferrable else work.execute)(forgetful_task.context)
+    assert failed.value.sent == "unknown"  # type: ignore[attr-defined]  # it is the provider's error, too
+
+
 def test_without_a_journal_the_task_waits_on_the_worker(
     limited: Portal, pass_time: LetPass, forgetful_task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
