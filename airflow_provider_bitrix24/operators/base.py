@@ -183,17 +183,17 @@ class PaymentOperator(RemembersArguments, LiteralText, BaseOperator):
     def _come_back(self, context: Context, failure: Failure, journal: Journal) -> None:
         """Wait without a worker slot until the portal's working-time limit ends, once, and without using a retry.
 
-        On Airflow 3.4 the retry policy does it.
+        On Airflow 3.4 the retry policy does it; before 3.1.8 the wait would be none.
 
         :raises AirflowRescheduleException: Airflow starts the same attempt again.
         """
+        from airflow_provider_bitrix24.operators.pauses import RESCHEDULES_ALL, come_back
+
         limited = isinstance(failure.error, Bitrix24RateLimited) and failure.error.is_time_limit
-        if not limited or failure.retry_after is None or AIRFLOW_V_3_4_PLUS:
+        if not limited or failure.retry_after is None or AIRFLOW_V_3_4_PLUS or not RESCHEDULES_ALL:
             return
         # rule: without a journal that a later attempt reads, a task does not leave the worker
         if journal.durable and not is_rescheduled(context["ti"]):
-            from airflow_provider_bitrix24.operators.pauses import come_back
-
             self.log.info("%s Airflow starts this attempt again then.", failure.error)
             come_back(failure.retry_after)
 

@@ -112,8 +112,8 @@ class PaymentListOperator(PaymentOperator):
         self, context: Context, *, deferred: bool
     ) -> tuple[FailOn, Report, PaymentEngine, Pauses, Journal]:
         """What comes before the first write: nothing is sent if anything in the list or its arguments is wrong."""
+        from airflow_provider_bitrix24.operators import pauses as waits
         from airflow_provider_bitrix24.operators.list_report import Report, read_fail_on
-        from airflow_provider_bitrix24.operators.pauses import Pauses, was_resumed
 
         self._refuse_questions()
         database = named_journal(self.journal_conn_id) is not None
@@ -128,12 +128,13 @@ class PaymentListOperator(PaymentOperator):
         operations = [item.operation for item in items]
         journal = self._journal(context, begun.state)
         report = Report(items, self.noun)
-        pauses = Pauses(
+        # rule: without a journal that a later attempt reads, a task does not leave the worker
+        leaves = journal.durable and (self.deferrable or waits.RESCHEDULES_ALL)
+        pauses = waits.Pauses(
             self.hook,
             self.log,
-            # rule: without a journal that a later attempt reads, a task does not leave the worker
-            (lambda seconds: self._leave(context, report, seconds)) if journal.durable else None,
-            resumed=was_resumed(context, deferred=deferred),
+            (lambda seconds: self._leave(context, report, seconds)) if leaves else None,
+            resumed=waits.was_resumed(context, deferred=deferred),
         )
         engine = self._engine(context, journal, begun.lost, batch_size=size, pause=pauses)
         if journal.is_shared:

@@ -6,6 +6,8 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from airflow.providers.common.compat.version_compat import get_base_airflow_version_tuple
+
 from airflow_provider_bitrix24.api.io import Sleep
 from airflow_provider_bitrix24.exceptions import Bitrix24Error
 from airflow_provider_bitrix24.operators.journals import is_rescheduled
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.at_most_once.attempt import Log
     from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 
+RESCHEDULES_ALL: Final = get_base_airflow_version_tuple() >= (3, 1, 8)
+"""Whether Airflow waits until the moment that any operator asks for: 3.1.0 does so for sensors only, and starts another
+operator again at once."""
 SHORT: Final = 60.0
 """Seconds: a shorter wait is over sooner than Airflow starts the task again."""
 

@@ -15,6 +15,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferr
 
 from airflow_provider_bitrix24.drivers import with_requests
 from airflow_provider_bitrix24.exceptions import PaymentListUnfinished
+from airflow_provider_bitrix24.operators import pauses
 from airflow_provider_bitrix24.operators.payment_lists import AddCrmPaymentsOperator, PayInvoicesOperator
 from airflow_provider_bitrix24.sandbox.clock import ManualClock
 from airflow_provider_bitrix24.sandbox.portal import Portal
@@ -40,6 +41,7 @@ def limited(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, short_waits: dict[s
     """A portal with a clock of its own that counts 0.9 s for each write, and allows 6 s in ten minutes."""
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setattr(pauses, "RESCHEDULES_ALL", True)
     monkeypatch.setenv("AIRFLOW__BITRIX24__RATE_LIMIT", "100000/100000")
     monkeypatch.setenv("AIRFLOW_CONN_JOURNAL", f"sqlite:///{tmp_path / 'journal.db'}")
     costs = {**dict.fromkeys(READS, 0.0), PAY: 0.9, ADD: 0.9}
@@ -162,8 +164,9 @@ def test_what_fails_after_the_wait_does_not_deny_what_was_sent_before_it(
     assert failed.value.sent == "unknown"  # type: ignore[attr-defined]  # it is the provider's error, too
 
 
-def test_without_a_journal_the_task_waits_on_the_worker(
-    limited: Portal, pass_time: LetPass, forgetful_task: Task, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("why", ["no journal", "Airflow starts it again at once"])
+def test_a_task_that_cannot_come_back_later_waits_on_the_worker(
+    limited: Portal, pass_time: LetPass, forgetful_task: Task, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
     slept: list[float] = []
 
@@ -172,8 +175,10 @@ def test_without_a_journal_the_task_waits_on_the_worker(
         pass_time(seconds)
 
     monkeypatch.setattr(with_requests, "time", SimpleNamespace(sleep=sleep, time=time.time))
+    monkeypatch.setattr(pauses, "RESCHEDULES_ALL", why == "no journal")
     ids = deals(limited, 8)
-    summary = add(ids).execute(forgetful_task.context)
+    options = {} if why == "no journal" else {"journal_conn_id": "journal"}
+    summary = add(ids, **options).execute(forgetful_task.context)
     assert summary["statuses"] == {"created": 8}
     assert max(slept) > 60
     assert sorted(done(limited)) == ids
