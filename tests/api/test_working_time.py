@@ -67,6 +67,14 @@ def test_a_refusal_blocks_until_the_portal_said_and_lowers_the_limit() -> None:
     assert one.book[ADD].cap(480) == pytest.approx(0.98 * 420)
 
 
+def test_a_refusal_that_the_sum_does_not_explain_lowers_no_limit() -> None:
+    """Else one call in ten minutes would be sent from then on."""
+    one = known(at(0, 0.6, took=0.6), Seen(method=ADD, at=NOW + 1, refused=True))
+    assert one.fits([ADD], NOW + 1) == 0
+    one.learn(Seen(method=ADD, at=NOW + 3600, operating=0.6, took=0.6))
+    assert one.fits([ADD], NOW + 3601) > 700
+
+
 def test_a_refusal_of_an_unknown_method_blocks_for_a_minute() -> None:
     one = known(Seen(method=ADD, at=NOW, refused=True))
     assert one.wait([ADD], NOW) == pytest.approx(61)
