@@ -302,17 +302,22 @@ class PaymentEngine:
                     continue
             results = self._run_chunk(chunk, decisions or {}, patient=patient)
             late = self._late(results)
-            if late and self._pause is not None and self._pause(longest_wait(late), refused=True):
-                self._lockstep.go_on()  # rule: a time limit that is over is told to nobody
-                results = {number: result for number, result in results.items() if number not in late}
-            for number in results:
+            for number in results.keys() - late.keys():
                 del waiting[number]
             if not patient:
                 held |= {number: chunk[number] for number, result in results.items() if is_held(result)}
-            yield {number: result for number, result in results.items() if number not in held}
+            ended = {number: result for number, result in results.items() if number not in late and number not in held}
+            if ended:
+                yield ended
+            if late and not self._waited_for(late):
+                for number in late:
+                    del waiting[number]
+                yield dict(late)
 
     def _late(self, results: Mapping[int, Result]) -> dict[int, Failure]:
         """Those that the working-time limit has stopped, and that can be gone on with in this attempt."""
+        if self._pause is None:
+            return {}
         remembers = self._tools.journal.durable
         return {
             number: result
@@ -320,6 +325,13 @@ class PaymentEngine:
             # rule: without a journal, only what was not sent is carried out again
             if isinstance(result, Failure) and is_time_limit(result.error) and (remembers or result.sent == "no")
         }
+
+    def _waited_for(self, late: Mapping[int, Failure]) -> bool:
+        """Wait until the limit is over; False if nobody waits."""
+        if self._pause is None or not self._pause(longest_wait(late), refused=True):
+            return False
+        self._lockstep.go_on()  # rule: a time limit that is over is told to nobody
+        return True
 
     def _run_chunk(
         self, chunk: Mapping[int, Operation], decisions: Mapping[str, Decision], *, patient: bool

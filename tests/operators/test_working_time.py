@@ -199,6 +199,19 @@ def test_a_portal_that_only_refuses_is_waited_for_once(limited: Portal, pass_tim
     assert done(limited) == []
 
 
+def test_a_portal_that_refuses_the_rest_of_a_batch_is_waited_for_again(
+    limited: Portal, pass_time: LetPass, task: Task
+) -> None:
+    from airflow_provider_bitrix24.sandbox.faults import Fault
+
+    for refused_call in (3, 4):
+        limited.faults.add(Fault(kind="operation_time_limit", method=PAY, occurrence=refused_call))
+    task.reschedule()
+    with pytest.raises(AirflowRescheduleException):
+        pay(invoices(limited, 4), journal_conn_id="journal").execute(task.context)
+    assert len(done(limited)) == 2
+
+
 def test_the_estimate_says_which_limit_binds(limited: Portal, task: Task, capfd: pytest.CaptureFixture[str]) -> None:
     pay(invoices(limited, 4), journal_conn_id="journal").execute(task.context)
     task.ti.run_id = "manual__2"
