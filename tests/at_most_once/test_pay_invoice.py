@@ -84,7 +84,12 @@ def test_by_handler_the_pay_system_is_found(world: World) -> None:
 
 def pay_system(world: World, *, action_file: str, active: bool = True) -> int:
     """A new pay system for legacy invoices."""
-    fields = {"name": "New", "action_file": action_file, "entity_registry_type": "CRM_INVOICE", "active": "Y" if active else "N"}
+    fields = {
+        "name": "New",
+        "action_file": action_file,
+        "entity_registry_type": "CRM_INVOICE",
+        "active": "Y" if active else "N",
+    }
     number = world.portal.create("pay_system", fields)
     assert isinstance(number, int)
     return number

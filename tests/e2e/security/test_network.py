@@ -131,6 +131,8 @@ HOOK_CALLS: dict[str, Callable[[Bitrix24Hook], Any]] = {
     "read_invoice_states": lambda hook: _raise(hook.read_invoice_states([2])),
     "read_payment_states": lambda hook: _raise(hook.read_payment_states({1001: None})),
     "read_paid_since": lambda hook: hook.read_paid_since("payment", datetime(2026, 1, 1, tzinfo=UTC)),
+    "read_paid_hint": lambda hook: hook.read_paid_hint("payment", datetime(2026, 1, 1, tzinfo=UTC)),
+    "bind_paid_events": lambda hook: hook.bind_paid_events("payment"),
     "list_crm_payments": lambda hook: hook.list_crm_payments(entity_id=4),
     "update_crm_payment": lambda hook: hook.update_crm_payment(payment_id=1001, pay_system_id=8),
 }
@@ -151,6 +153,8 @@ ASYNC_CALLS: dict[str, Callable[[Bitrix24Hook], Any]] = {
     "aread_invoice_states": lambda hook: _araise(hook.aread_invoice_states([2])),
     "aread_payment_states": lambda hook: _araise(hook.aread_payment_states({1001: None})),
     "aread_paid_since": lambda hook: hook.aread_paid_since("payment", datetime(2026, 1, 1, tzinfo=UTC)),
+    "aread_paid_hint": lambda hook: hook.aread_paid_hint("payment", datetime(2026, 1, 1, tzinfo=UTC)),
+    "abind_paid_events": lambda hook: hook.abind_paid_events("payment"),
     "alist_crm_payments": lambda hook: hook.alist_crm_payments(entity_id=4),
     "aupdate_crm_payment": lambda hook: hook.aupdate_crm_payment(payment_id=1001, pay_system_id=8),
 }
