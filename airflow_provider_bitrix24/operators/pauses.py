@@ -60,7 +60,8 @@ class Pauses:
             with suppress(Bitrix24Error):
                 self._hook.call("server.time")
                 return True
-        if self._leave is not None and seconds >= SHORT:
+        # rule: a list leaves the worker again only after it has sent something: reading it all may use up the time
+        if self._leave is not None and seconds >= SHORT and (refused or self.has_progress):
             self._leave(seconds)
         self._log.info("The portal's working-time limit is reached. Waiting %.0f s.", seconds)
         self._hook.run(_sleep(seconds))
