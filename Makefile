@@ -53,7 +53,7 @@ test-canary: $(VENV)/.test ## Secrets planted in a whole Airflow, on all paths a
 	$(PYTEST) tests/e2e/canary $(PYTEST_ARGS)
 test-proof: $(VENV)/.test ## Every case of the protocol with one failure and with two, on all cores
 	$(BIN)/python -m tests.simulation.full $(PROOF_ARGS)
-test-mutation: $(VENV)/.test ## Each rule of the protocol taken out: a test must turn red
+test-mutation: $(VENV)/.test ## Each rule of the protocol taken out: a test must fail
 	$(BIN)/python tests/tools/mutations.py
 browser: $(VENV)/.browser ## The sandbox's page in a real Chromium, which must be on the PATH
 	$(PYTEST) tests/e2e/browser $(PYTEST_ARGS)

@@ -10,7 +10,7 @@
     ├── Bitrix24OutcomeUnknown       a write may have been executed: look at the portal, never send again blindly final
     ├── Bitrix24ApiError             the portal refused; a write was certainly not executed                       final
     │   ├── Bitrix24AuthError        the webhook or application is unknown, expired or blocked                    final
-    │   │   └── Bitrix24SignInNeeded  the application's tokens are dead: somebody has to sign in again            final
+    │   │   └── Bitrix24SignInNeeded  the application's tokens are invalid: somebody has to sign in again         final
     │   ├── Bitrix24PermissionError  a scope, a right or the portal's plan forbids it                             final
     │   ├── Bitrix24NotFound         the object that was asked for does not exist                                 final
     │   ├── Bitrix24InvalidRequest   the portal does not accept these parameters, or does not know the method     final
@@ -303,7 +303,7 @@ class Bitrix24AuthError(Bitrix24ApiError):
 
 
 class Bitrix24SignInNeeded(Bitrix24AuthError):
-    """The application's tokens are dead or were never there; somebody has to sign in.
+    """The application's tokens are not valid any more, or were never there; somebody has to sign in.
 
     :param advice: what happened to them as far as is known, and what to do.
     """

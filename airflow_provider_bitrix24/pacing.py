@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from airflow_provider_bitrix24.api.io import Slot
 from airflow_provider_bitrix24.api.pacing import Bucket, reserve
-from airflow_provider_bitrix24.api.working_time import Use, learn
+from airflow_provider_bitrix24.api.working_time import MethodUsage, learn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.io import Reserve
     from airflow_provider_bitrix24.api.pacing import Limits
     from airflow_provider_bitrix24.api.settings import Settings
-    from airflow_provider_bitrix24.api.working_time import Book, WorkingTime
+    from airflow_provider_bitrix24.api.working_time import Usages, WorkingTime
 
 log = logging.getLogger(__name__)
 
 LOCK_TIMEOUT: Final = 1.0
 """Seconds to wait for the lock, which is held for less than a millisecond unless its holder was stopped."""
 _RECORD: Final = struct.Struct("<dd")
-_LARGEST_BOOK: Final = 1024 * 1024
+_LARGEST_FILE: Final = 1024 * 1024
 """Bytes: some hundred for each method."""
 _PRIVATE: Final = 0o700
 _warned: set[str] = set()
@@ -96,14 +96,14 @@ class HostWorkingTime:
     def share(self, working_time: WorkingTime) -> None:
         """Add what was learned here, and take over what is known in all."""
         try:
-            with _locked(self._name, self._folder, create=bool(working_time.news)) as file:
-                ahead, known = _load_book(file)
-                if working_time.heard_ahead is None:
-                    working_time.heard_ahead = ahead
-                book = learn(known, working_time.news)
-                if working_time.news:
-                    methods = {method: use.as_dict() for method, use in book.items()}
-                    text = json.dumps({"ahead": working_time.heard_ahead, "methods": methods}).encode()
+            with _locked(self._name, self._folder, create=bool(working_time.unshared)) as file:
+                clock_offset, known = _load_usages(file)
+                if working_time.known_clock_offset is None:
+                    working_time.known_clock_offset = clock_offset
+                usages = learn(known, working_time.unshared)
+                if working_time.unshared:
+                    methods = {method: use.as_dict() for method, use in usages.items()}
+                    text = json.dumps({"clock_offset": working_time.known_clock_offset, "methods": methods}).encode()
                     os.ftruncate(file, 0)
                     os.pwrite(file, text, 0)
         except FileNotFoundError:
@@ -111,8 +111,8 @@ class HostWorkingTime:
         except OSError as error:
             _warn_once(error)
         else:
-            working_time.book = book
-        working_time.news.clear()
+            working_time.usages = usages
+        working_time.unshared.clear()
 
 
 @contextlib.contextmanager
@@ -177,13 +177,13 @@ def _load(file: int) -> Bucket:
     return Bucket(*_RECORD.unpack(record)) if len(record) == _RECORD.size else Bucket()
 
 
-def _load_book(file: int) -> tuple[float | None, Book]:
+def _load_usages(file: int) -> tuple[float | None, Usages]:
     """Read the portal's clock and what is known of its methods; what was damaged is learned again."""
-    text = os.pread(file, _LARGEST_BOOK, 0)
+    text = os.pread(file, _LARGEST_FILE, 0)
     try:
         kept = json.loads(text)
-        ahead = None if kept["ahead"] is None else float(kept["ahead"])
-        return ahead, {str(method): Use.of(use) for method, use in kept["methods"].items()}
+        clock_offset = None if kept["clock_offset"] is None else float(kept["clock_offset"])
+        return clock_offset, {str(method): MethodUsage.of(use) for method, use in kept["methods"].items()}
     except (ValueError, TypeError, KeyError, AttributeError):
         return None, {}
 

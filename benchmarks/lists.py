@@ -90,7 +90,7 @@ def measure(kind: str, count: int, size: int) -> dict[str, Any]:
             "refused": sum(one["status"] == 503 for one in requests),
             "seconds": round(seconds),
             "succeeded": summary["succeeded"],
-            "on the books": len(changed),
+            "on the portal": len(changed),
         }
 
 

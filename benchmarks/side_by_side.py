@@ -1,4 +1,4 @@
-"""Four clients under the same load of lost responses, retried as Airflow does: what the books show, what was reported.
+"""Four clients under the same load of lost responses, retried as Airflow does: what the portal shows, what they report.
 
 `python benchmarks/side_by_side.py --intents 1000` prints a table for adding payments and one for paying invoices. The
 oracle is the sandbox's ledger. Requests go over real HTTP on loopback; waiting is skipped on a clock that the portal
@@ -73,15 +73,15 @@ class Tally:
     client: str
     intents: int = 0
     duplicates: int = 0
-    """What the books hold beyond one payment, or one mark, for each intent."""
+    """What the portal holds beyond one payment, or one mark, for each intent."""
     lost: int = 0
-    """Tasks that failed without sending anybody to look, whether or not the payment is on the books."""
+    """Tasks that failed without sending anybody to look, whether or not the payment is on the portal."""
     false: int = 0
-    """Succeeded tasks that the books do not confirm: no payment or mark, or another payment than was reported."""
+    """Succeeded tasks that the portal does not confirm: no payment or mark, or another payment than was reported."""
     person: int = 0
     """Failed tasks that say what a person is to look at."""
-    on_the_books: int = 0
-    """How many of those are on the books."""
+    on_the_portal: int = 0
+    """How many of those are on the portal."""
     calls: list[int] = field(default_factory=list)
     """HTTP requests of each task."""
     retried: int = 0
@@ -116,7 +116,7 @@ def run_client(kind: Kind, index: int, intents: int, seed: int) -> Tally:
 
 
 def run_task(client: Client, place: Place, portal: StormyPortal, intent: Intent, tally: Tally) -> None:
-    """Attempt an intent until it is done, or Airflow gives up; then look at the books."""
+    """Attempt an intent until it is done, or Airflow gives up; then look at the portal."""
     entries = len(portal.ledger)
     reported: int | None = None
     error: Exception | None = None
@@ -138,11 +138,11 @@ def run_task(client: Client, place: Place, portal: StormyPortal, intent: Intent,
 def judge(
     intent: Intent, reported: int | None, error: Exception | None, entries: Sequence[dict[str, Any]], tally: Tally
 ) -> None:
-    """Compare what a task has reported with what the books show."""
+    """Compare what a task has reported with what the portal shows."""
     events = ADDED if intent.kind == "add" else MARKED
     made = [entry for entry in entries if entry["event"] in events]
     ids = [entry["payment_id"] if intent.kind == "add" else None for entry in made]
-    what = f"{intent}: reported {reported}, error {error!r}, books {[(e['event'], e['payment_id']) for e in made]}"
+    what = f"{intent}: reported {reported}, error {error!r}, portal {[(e['event'], e['payment_id']) for e in made]}"
     if len(made) > 1:
         tally.duplicates += len(made) - 1
         tally.cases.append(f"duplicate: {what}")
@@ -154,7 +154,7 @@ def judge(
     tally.reasons[type(error).__name__] += 1
     if isinstance(error, ASKS_A_PERSON):
         tally.person += 1
-        tally.on_the_books += bool(made)
+        tally.on_the_portal += bool(made)
         tally.cases.append(f"left for a person: {what}")
     else:
         tally.lost += 1
@@ -193,7 +193,7 @@ def print_table(kind: Kind, tallies: Sequence[Tally], seed: int) -> None:
     )
     print("| --- | --: | --: | --: | --: | --: | --: |")
     for tally in tallies:
-        person = f"{tally.person}, {tally.on_the_books} on the books" if tally.person else "0"
+        person = f"{tally.person}, {tally.on_the_portal} on the portal" if tally.person else "0"
         calls = f"{statistics.mean(tally.calls):.2f}, median {statistics.median(tally.calls):.0f}"
         wrong = f"{tally.duplicates} | {tally.lost} | {tally.false}"
         print(f"| {tally.client} | {wrong} | {person} | {tally.retried} | {calls} |")

@@ -16,7 +16,7 @@ from airflow_provider_bitrix24.api.envelope import operating_reset, refusal, sec
 from airflow_provider_bitrix24.api.error_codes import to_exception
 from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.paging import may_be_cut
-from airflow_provider_bitrix24.api.working_time import Seen
+from airflow_provider_bitrix24.api.working_time import UsageReport
 from airflow_provider_bitrix24.exceptions import (
     NOT_SENT,
     Bitrix24ConfigError,
@@ -60,7 +60,7 @@ class BatchReply:
     """Key -> error of the commands that did not."""
     at: pendulum.DateTime | None
     """When the portal responded, by its own clock."""
-    working_time: tuple[Seen, ...] = field(repr=False)
+    working_time: tuple[UsageReport, ...] = field(repr=False)
     """How long the methods of the commands have worked."""
     missing: Mapping[str, Bitrix24Error] = field(repr=False)
     """Key -> error to raise for the commands the portal says nothing about."""
@@ -168,7 +168,7 @@ def decode(
     halt: bool,
     effect: Effect,
     resets_at: Callable[[str], float | None],
-    ahead: float,
+    clock_offset: float,
     redact: Callable[[str], str],
     who: str,
 ) -> BatchReply | None:
@@ -179,7 +179,7 @@ def decode(
     :param halt: whether the portal was to stop at the first error.
     :param effect: what executing the commands does.
     :param resets_at: returns the last known ``operating_reset_at`` of a method.
-    :param ahead: seconds by which the portal's clock is ahead of ours.
+    :param clock_offset: seconds by which the portal's clock is ahead of ours.
     :param redact: takes secrets out of a text.
     :param who: what the connection is: a webhook, or an application.
     """
@@ -201,7 +201,7 @@ def decode(
         {key: results[key] for key in commands if key in results and key not in errors},
         errors,
         reply.at,
-        _working_time(commands, times, errors, reply.received + ahead),
+        _working_time(commands, times, errors, reply.received + clock_offset),
         missing,
         _numbers(reply.result.get("result_total")),
         _numbers(reply.result.get("result_next")),
@@ -210,23 +210,25 @@ def decode(
 
 def _working_time(
     commands: Commands, times: Mapping[str, Any], errors: Mapping[str, Bitrix24Error], now: float
-) -> tuple[Seen, ...]:
+) -> tuple[UsageReport, ...]:
     """What a batch says of the working time of each method."""
     seen = []
     for method in dict.fromkeys(method for method, _ in commands.values()):
         keys = [key for key, (name, _) in commands.items() if name == method]
-        told = [times[key] for key in keys if isinstance(times.get(key), dict)]
-        sums = [operating for one in told if (operating := seconds_of(one, "operating")) is not None]
-        took = [duration for one in told if (duration := seconds_of(one, "duration"))]
+        blocks = [times[key] for key in keys if isinstance(times.get(key), dict)]
+        sums = [operating for one in blocks if (operating := seconds_of(one, "operating")) is not None]
+        took = [duration for one in blocks if (duration := seconds_of(one, "duration"))]
         average = sum(took) / len(took) if took else 0.0
         if len(sums) > 1:  # the sum grows from one command to the next
             average = max(average, (sums[-1] - sums[0]) / (len(sums) - 1))
-        resets_at = max((at for one in told if (at := operating_reset(one)) is not None), default=None)
+        resets_at = max((at for one in blocks if (at := operating_reset(one)) is not None), default=None)
         if sums or resets_at is not None:
             last = sums[-1] if sums else None
-            seen.append(Seen(method=method, at=now, operating=last, resets_at=resets_at, calls=len(told), took=average))
+            seen.append(
+                UsageReport(method=method, at=now, operating=last, resets_at=resets_at, calls=len(blocks), took=average)
+            )
         if any(isinstance(error := errors.get(key), Bitrix24RateLimited) and error.is_time_limit for key in keys):
-            seen.append(Seen(method=method, at=now, refused=True))
+            seen.append(UsageReport(method=method, at=now, refused=True))
     return tuple(seen)
 
 

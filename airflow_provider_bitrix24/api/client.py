@@ -28,7 +28,7 @@ from airflow_provider_bitrix24.api.retry import (
     wait_for_slot,
 )
 from airflow_provider_bitrix24.api.values import shown, whole
-from airflow_provider_bitrix24.api.working_time import BATCH, Seen, WorkingTime
+from airflow_provider_bitrix24.api.working_time import BATCH, UsageReport, WorkingTime
 from airflow_provider_bitrix24.exceptions import (
     NOT_SENT,
     TOO_MUCH_TIME,
@@ -84,7 +84,7 @@ class ApiClient:
         if self.working_time.fits((method,), now):
             return None
         wait = self.working_time.wait((method,), now)
-        words = f"Not sent: the portal's working-time limit. {method}: {self.working_time.told(method, now)}."
+        words = f"Not sent: the portal's working-time limit. {method}: {self.working_time.describe(method, now)}."
         return Bitrix24RateLimited(TOO_MUCH_TIME, 0, method, words, retry_after=wait)
 
     def call(
@@ -151,7 +151,7 @@ class ApiClient:
             halt=halt,
             effect=effect,
             resets_at=self.working_time.resets_at,
-            ahead=self.working_time.ahead,
+            clock_offset=self.working_time.clock_offset,
             redact=self.settings.redact,
             who=self.settings.auth.kind,
         )
@@ -238,13 +238,13 @@ class ApiClient:
     def _learn(self, request: Request, reply: Reply) -> None:
         """Learn how long the method has worked."""
         if reply.at is not None:
-            self.working_time.heard_ahead = reply.at.timestamp() - reply.received
+            self.working_time.known_clock_offset = reply.at.timestamp() - reply.received
         if reply.operating is None and reply.operating_reset_at is None:
             return
         self.working_time.learn(
-            Seen(
+            UsageReport(
                 method=request.method,
-                at=reply.received + self.working_time.ahead,
+                at=reply.received + self.working_time.clock_offset,
                 operating=reply.operating,
                 resets_at=reply.operating_reset_at,
                 took=0.0 if request.method == BATCH else reply.duration,
@@ -257,7 +257,7 @@ class ApiClient:
         if isinstance(error, Bitrix24RateLimited) and not error.is_time_limit:
             return AttemptResult(error=error, retry=RetryReason.BUSY, retry_after=refusal.retry_after)
         if isinstance(error, Bitrix24RateLimited) and refusal.now is not None:
-            self.working_time.learn(Seen(method=request.method, at=refusal.now, refused=True))
+            self.working_time.learn(UsageReport(method=request.method, at=refusal.now, refused=True))
         trouble = isinstance(error, Bitrix24ServerError) and request.effect is Effect.READ
         return AttemptResult(error=error, retry=RetryReason.TROUBLE if trouble else None)
 

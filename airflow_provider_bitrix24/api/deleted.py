@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bitrix24.api import preflight
 from airflow_provider_bitrix24.api.models import Payment
-from airflow_provider_bitrix24.api.payments import read_the_one
+from airflow_provider_bitrix24.api.payments import read_single
 from airflow_provider_bitrix24.exceptions import Bitrix24ApiError, Bitrix24NotFound, Bitrix24PermissionError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class PaymentIfThere:
         yield from ()
         if _is_gone(reply):
             return Lookup(payment=None)
-        return Lookup(payment=read_the_one(_GET, Payment.from_wire, reply.value("payment"), self.payment_id))
+        return Lookup(payment=read_single(_GET, Payment.from_wire, reply.value("payment"), self.payment_id))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ class PaymentIfThereBefore:
         profile = preflight.profile_in(client, reply, needed=("crm",))
         if gone:
             return LookupView(at=reply.at, profile=profile, payment=None)
-        payment = read_the_one(_GET, Payment.from_wire, reply.value("payment"), self.payment_id)
+        payment = read_single(_GET, Payment.from_wire, reply.value("payment"), self.payment_id)
         return LookupView(at=reply.at, profile=profile, payment=payment)
 
 

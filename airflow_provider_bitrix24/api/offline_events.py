@@ -61,7 +61,7 @@ def read_hint(client: ApiClient, kind: Kind, since: datetime) -> Flow[Hint]:
 
 
 def bind(client: ApiClient, kind: Kind) -> Flow[tuple[str, ...]]:
-    """Give the application the offline handlers that it has not got.
+    """Bind the offline handlers that the application does not have.
 
     :return: the events that were bound.
     :raises Bitrix24Error: among others if the connection is no application's, or its user no administrator.

@@ -31,7 +31,7 @@ class PaySystems:
     handlers: frozenset[str] | None
     """None: the connection may not see them, or not all of them have come."""
     complete: bool = True
-    """Whether all pay systems have come: of one that is missing nothing can be said else."""
+    """Whether all pay systems have come; if not, nothing can be said of one that is missing."""
 
     def prove_rest_handler(self, *, bx_rest_handler: str | None) -> bool:
         """Whether a pay system that passed `check_for_invoice` was seen to have a REST handler."""
@@ -40,7 +40,7 @@ class PaySystems:
     def check_for_invoice(self, *, pay_system_id: int | None, bx_rest_handler: str | None) -> int | None:
         """Refuse a pay system that is seen not to be able to mark a legacy invoice as paid.
 
-        :return: its id; None if only the handler was given and it cannot be told which one the portal takes.
+        :return: its id; None if only the handler was given and it is not known which pay system the portal takes.
         :raises PaymentRefused: it does not exist, is inactive, belongs to another kind, or would return ``true`` and do
             nothing.
         """
@@ -69,7 +69,7 @@ class PaySystems:
         """Refuse a pay system through which ``sale.paysystem.pay.payment`` is seen to do nothing.
 
         :return: whether it was seen to have a REST handler.
-        :raises PaymentRefused: it does not exist, is inactive, belongs to legacy invoices, or would answer ``true`` and
+        :raises PaymentRefused: it does not exist, is inactive, belongs to legacy invoices, or would return ``true`` and
             do nothing.
         """
         self.check_for_payment(pay_system_id)
@@ -79,7 +79,7 @@ class PaySystems:
         if chosen.action_file not in self.handlers:
             raise PaymentRefused(
                 f"Pay system {chosen.id} {chosen.name!r} is handled by {chosen.action_file!r}, which is no REST "
-                "handler: Bitrix24 would answer true and leave the payment unpaid (or ask a payment provider, which "
+                "handler: Bitrix24 would return true and leave the payment unpaid (or ask a payment provider, which "
                 "knows nothing of it).",
                 NOT_SENT,
                 "Mark the payment by PayCrmPaymentOperator (crm.item.payment.pay), which needs no handler.",

@@ -42,7 +42,7 @@ def get_crm_payment(client: ApiClient, *, payment_id: int) -> Flow[Payment]:
     method = "crm.item.payment.get"
     number = positive_id(payment_id, "payment_id")
     reply = yield from client.call(method, {"id": number}, effect=Effect.READ)
-    return read_the_one(method, Payment.from_wire, reply.result, number)
+    return read_single(method, Payment.from_wire, reply.result, number)
 
 
 def get_crm_payments(client: ApiClient, *, payment_ids: Iterable[int]) -> Flow[dict[int, Payment | Bitrix24ApiError]]:
@@ -60,7 +60,7 @@ def get_crm_payments(client: ApiClient, *, payment_ids: Iterable[int]) -> Flow[d
             if isinstance(error, Bitrix24ApiError) and error.final:
                 found[number] = error
             else:
-                found[number] = read_the_one(method, Payment.from_wire, reply.value(f"p{number}"), number)
+                found[number] = read_single(method, Payment.from_wire, reply.value(f"p{number}"), number)
     return found
 
 
@@ -104,15 +104,15 @@ def payments_in(
     """
     method, wanted = "crm.item.payment.list", _wanted(params.get("filter") or {})
     cut = may_be_cut(len(listed), total, following) if isinstance(listed, list) else False
-    rows = yield from the_rest(client, method, params, listed, cut=cut, told=total)
+    rows = yield from read_missing_rows(client, method, params, listed, cut=cut, total=total)
     found = read_rows(method, Payment.from_wire, rows)
     if wanted is not None and not {payment.id for payment in found} <= wanted:
         raise Bitrix24NoAnswer(method, "the portal returned payments that were not asked for")
     return found
 
 
-def the_rest(
-    client: ApiClient, method: str, params: Mapping[str, Any], rows: Any, *, cut: bool, told: int | None
+def read_missing_rows(
+    client: ApiClient, method: str, params: Mapping[str, Any], rows: Any, *, cut: bool, total: int | None
 ) -> Flow[Any]:
     """Return all rows of a list whose first response may be incomplete; the missing rows are read by id.
 
@@ -120,7 +120,7 @@ def the_rest(
     :param params: what was asked for.
     :param rows: what has come.
     :param cut: whether it may be a part.
-    :param told: how many rows there are, as the portal said with them.
+    :param total: how many rows there are, as the portal said with them.
     :raises Bitrix24NoAnswer: it is a part, and the rest cannot be asked for, or has not come.
     """
     if not cut:
@@ -132,7 +132,7 @@ def the_rest(
         bounds[">=id"] = positive_id(bound, "filter[>id]") + 1
     wanted["filter"] = bounds
     whole: list[Any] = []
-    promised = told or 0
+    promised = total or 0
     after: int | None = None
     while True:
         reply = yield from client.call(method, page_params(shape, wanted, after), effect=Effect.READ)
@@ -145,7 +145,7 @@ def the_rest(
             raise Bitrix24NoAnswer(method, "the portal says that there are more rows, and does not show them")
         after = page.last
     there = ids_of(shape, whole)
-    if len(there) < promised:  # rule: a whole list has as many rows as were told
+    if len(there) < promised:  # rule: a whole list has as many rows as the portal said
         raise Bitrix24NoAnswer(method, f"the portal says that there are {promised} rows, and shows {len(there)}")
     if lost := ids_of(shape, rows) - there:  # rule: and every row that a part of it has shown
         raise Bitrix24NoAnswer(method, f"the whole list leaves out {min(lost)}, which a part of it has shown")
@@ -181,7 +181,7 @@ def get_invoice(client: ApiClient, *, invoice_id: int) -> Flow[Invoice]:
     method = "crm.invoice.get"
     number = positive_id(invoice_id, "invoice_id")
     reply = yield from client.call(method, {"id": number}, effect=Effect.READ)
-    return read_the_one(method, Invoice.from_wire, reply.result, number)
+    return read_single(method, Invoice.from_wire, reply.result, number)
 
 
 def get_invoices(client: ApiClient, *, invoice_ids: Iterable[int]) -> Flow[dict[int, Invoice]]:
@@ -232,7 +232,7 @@ def read(method: str, from_wire: Callable[[Mapping[str, Any]], T], wire: Any) ->
     raise Bitrix24NoAnswer(method, f"the portal's data cannot be read: {reason}")
 
 
-def read_the_one(method: str, from_wire: Callable[[Mapping[str, Any]], Found], wire: Any, asked: int) -> Found:
+def read_single(method: str, from_wire: Callable[[Mapping[str, Any]], Found], wire: Any, asked: int) -> Found:
     """Read one object of the portal, and see that it is the one asked for: what is read decides about money.
 
     :raises Bitrix24NoAnswer: it cannot be read, or is another one and says nothing about the one asked for.

@@ -17,7 +17,7 @@ from airflow_provider_bitrix24.api.models import (
     Profile,
 )
 from airflow_provider_bitrix24.api.pay_systems import PAY_SYSTEMS, UNSEEN, PaySystems, if_allowed, pay_systems_in
-from airflow_provider_bitrix24.api.payments import get_crm_payments, get_invoices, read, read_the_one
+from airflow_provider_bitrix24.api.payments import get_crm_payments, get_invoices, read, read_single
 from airflow_provider_bitrix24.api.products import ask_for_available, available_in
 from airflow_provider_bitrix24.api.tags import commands_for_evidence, shown_in
 from airflow_provider_bitrix24.api.values import ENTITY_NAMES, SMART_INVOICE
@@ -105,7 +105,7 @@ def invoice_view_in(client: ApiClient, reply: BatchReply, invoice_id: int) -> Fl
     return InvoiceView(
         at=reply.at,
         profile=read("profile", Profile.from_wire, reply.value("profile")),
-        invoice=read_the_one("crm.invoice.get", Invoice.from_wire, reply.value("invoice"), invoice_id),
+        invoice=read_single("crm.invoice.get", Invoice.from_wire, reply.value("invoice"), invoice_id),
         pay_systems=pay_systems_in(reply),
     )
 
@@ -127,7 +127,7 @@ def read_before_invoices(client: ApiClient, *, invoice_ids: Collection[int]) -> 
     }
 
 
-def read_before_marks(client: ApiClient, *, payment_ids: Collection[int]) -> Flow[dict[int, PaymentView]]:
+def read_before_payments(client: ApiClient, *, payment_ids: Collection[int]) -> Flow[dict[int, PaymentView]]:
     """Read many payments and who we are: 50 payments in a request.
 
     :return: by id; ids that do not exist are absent.
@@ -169,7 +169,7 @@ def payment_view_in(
     return PaymentView(
         at=reply.at,
         profile=read("profile", Profile.from_wire, reply.value("profile")),
-        payment=read_the_one("crm.item.payment.get", Payment.from_wire, reply.value("payment"), payment_id),
+        payment=read_single("crm.item.payment.get", Payment.from_wire, reply.value("payment"), payment_id),
         pay_systems=pay_systems_in(reply) if with_pay_systems else UNSEEN,
     )
 

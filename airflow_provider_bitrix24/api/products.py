@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bitrix24.api.batch import MOST_COMMANDS
 from airflow_provider_bitrix24.api.models import PayableProduct, Payment, ProductRow
-from airflow_provider_bitrix24.api.payments import chunks, read_rows, read_the_one, the_rest
+from airflow_provider_bitrix24.api.payments import chunks, read_missing_rows, read_rows, read_single
 from airflow_provider_bitrix24.api.values import DEAL, SMART_INVOICE
 from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24ApiError, Bitrix24NoAnswer, PaymentRefused
 
@@ -166,14 +166,14 @@ def contents_in(
     """
     listed = reply.value("products")
     cut = isinstance(listed, list) and reply.may_be_cut("products", len(listed))
-    rows = yield from the_rest(
-        client, _INSIDE, {"paymentId": payment_id}, listed, cut=cut, told=reply.totals.get("products")
+    rows = yield from read_missing_rows(
+        client, _INSIDE, {"paymentId": payment_id}, listed, cut=cut, total=reply.totals.get("products")
     )
     quantities: dict[int, Decimal] = {}
     for product in read_rows(_INSIDE, PayableProduct.from_wire, rows):
         if product.payment_id != payment_id:
             raise Bitrix24NoAnswer(_INSIDE, f"it shows what is in payment {product.payment_id}, not {payment_id}")
         quantities[product.row_id] = quantities.get(product.row_id, Decimal(0)) + product.quantity
-    payment = read_the_one("crm.item.payment.get", Payment.from_wire, reply.value("payment"), payment_id)
+    payment = read_single("crm.item.payment.get", Payment.from_wire, reply.value("payment"), payment_id)
     available = () if prices_of is None else available_in(reply)
     return Contents(payment=payment, quantities=quantities, available=available)

@@ -195,7 +195,7 @@ class OneInvoice:
     def read(self, client: ApiClient, reply: BatchReply) -> Flow[Invoice]:
         """The invoice that was asked for."""
         yield from ()
-        return payments.read_the_one("crm.invoice.get", Invoice.from_wire, reply.value("invoice"), self.invoice_id)
+        return payments.read_single("crm.invoice.get", Invoice.from_wire, reply.value("invoice"), self.invoice_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,7 +232,7 @@ class OnePayment:
     def read(self, client: ApiClient, reply: BatchReply) -> Flow[Payment]:
         """The payment that was asked for."""
         yield from ()
-        return payments.read_the_one("crm.item.payment.get", Payment.from_wire, reply.value("payment"), self.payment_id)
+        return payments.read_single("crm.item.payment.get", Payment.from_wire, reply.value("payment"), self.payment_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

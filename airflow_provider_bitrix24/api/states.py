@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 from airflow_provider_bitrix24.api.batch import MOST_COMMANDS
 from airflow_provider_bitrix24.api.models import Invoice, Payment
 from airflow_provider_bitrix24.api.paging import PAGE_SIZE, row_id, rows_in, shape_of
-from airflow_provider_bitrix24.api.payments import chunks, invoices_with, list_crm_payments, read, read_the_one
+from airflow_provider_bitrix24.api.payments import chunks, invoices_with, list_crm_payments, read, read_single
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ApiError,
     Bitrix24Error,
@@ -203,7 +203,7 @@ def _command(unit: int | Owner) -> tuple[str, dict[str, Any]]:
 
 def _one(answer: BatchReply, key: str, number: int) -> Payment | Bitrix24Error:
     try:
-        return read_the_one(_GET, Payment.from_wire, answer.value(key), number)
+        return read_single(_GET, Payment.from_wire, answer.value(key), number)
     except Bitrix24Error as error:
         return error
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from airflow_provider_bitrix24.api.batch import Reference
 from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.models import Payment
-from airflow_provider_bitrix24.api.payments import read_rows, the_rest
+from airflow_provider_bitrix24.api.payments import read_missing_rows, read_rows
 from airflow_provider_bitrix24.api.values import positive_id
 from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24ApiError, Bitrix24ConfigError, Bitrix24NoAnswer
 
@@ -74,7 +74,7 @@ def shown_in(
     """
     listed = reply.value("payments")
     cut = isinstance(listed, list) and reply.may_be_cut("payments", len(listed))
-    rows = yield from the_rest(client, _LIST, owner, listed, cut=cut, told=reply.totals.get("payments"))
+    rows = yield from read_missing_rows(client, _LIST, owner, listed, cut=cut, total=reply.totals.get("payments"))
     payments = tuple(read_rows(_LIST, Payment.from_wire, rows))
     there = frozenset(payment.id for payment in payments)
     yield from _refuse_if_lost(client, owner, set(known) - there)

@@ -235,7 +235,7 @@ class _Endpoint:
             f"The token endpoint {self._host} responded with a redirect, which is not followed: the client secret "
             "would go there.",
             "Whether it gave out a new pair of tokens before is not known. Check the extra oauth_url "
-            "of the connection; if the tokens are dead afterwards, sign in again. Nothing else was sent.",
+            "of the connection; if the tokens are not valid any more afterwards, sign in again. Nothing else was sent.",
         )
 
     def _redact(self, text: str) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 STANDARD_LIMIT: Final = 480.0
 """Seconds of work in ten minutes, as documented; see https://apidocs.bitrix24.com/limits.html"""
 WINDOW: Final = 600.0
+"""Seconds for which work counts."""
 _MINUTES: Final = 10
 _MINUTE: Final = 60.0
 _HEADROOM: Final = 0.02
@@ -37,11 +38,12 @@ BATCH: Final = "batch"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """What one reply says of one method."""
+class UsageReport:
+    """What one reply says of the working time of one method."""
 
     method: str
     at: float
+    """When the reply came: seconds since the epoch, by the portal's clock, as all times here."""
     operating: float | None = None
     """Seconds that the method has worked in the last ten minutes; None if the portal does not say."""
     resets_at: float | None = None
@@ -55,8 +57,8 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
-    """What is known of one method."""
+class MethodUsage:
+    """What is known of the working time of one method."""
 
     minutes: tuple[tuple[int, float], ...] = ()
     """Seconds of work by minute, the oldest first."""
@@ -67,6 +69,7 @@ class Use:
     at: float = 0.0
     """When the portal was heard last."""
     resets_at: float | None = None
+    """When the oldest seconds leave the sum, as the portal said last."""
     blocked_until: float = 0.0
     """Until when the portal refuses, after it has refused."""
     limit: float | None = None
@@ -110,7 +113,7 @@ class Use:
                 at = max(at, leaves + _MARGIN)
         return at
 
-    def after(self, seen: Seen) -> Use:
+    def after(self, seen: UsageReport) -> MethodUsage:
         """What is known after a reply."""
         if seen.at < self.at - WINDOW:
             return self  # a reply that came late, or a clock that was set back
@@ -191,78 +194,81 @@ class Use:
         )
 
 
-Book = dict[str, Use]
+Usages = dict[str, MethodUsage]
 """What is known of each method of one credential."""
 
 
-def learn(book: Book, seen: Iterable[Seen]) -> Book:
+def learn(usages: Usages, seen: Iterable[UsageReport]) -> Usages:
     """Return what is known after some replies."""
-    known = dict(book)
+    known = dict(usages)
     for one in seen:
-        known[one.method] = known.get(one.method, Use()).after(one)
+        known[one.method] = known.get(one.method, MethodUsage()).after(one)
     return known
 
 
 @dataclass(slots=True)
 class WorkingTime:
-    """The working time of one credential: what is known, and what other tasks have to be told.
+    """The working time of one credential: what is known, and what the other tasks do not know yet.
 
     :param limit: seconds of work in ten minutes; 0 if nothing is planned with it.
     """
 
     limit: float = STANDARD_LIMIT
-    book: Book = field(default_factory=dict)
-    news: list[Seen] = field(default_factory=list)
+    usages: Usages = field(default_factory=dict)
+    """By method."""
+    unshared: list[UsageReport] = field(default_factory=list)
     """What was learned since it was shared last."""
-    heard_ahead: float | None = None
-    """Seconds by which the portal's clock is ahead of ours; None if the portal has not told its time yet."""
+    known_clock_offset: float | None = None
+    """Seconds by which the portal's clock is ahead of ours; None before the portal has said its time."""
 
     @property
-    def ahead(self) -> float:
+    def clock_offset(self) -> float:
         """Seconds by which the portal's clock is ahead of ours, as far as it is known."""
-        return self.heard_ahead or 0.0
+        return self.known_clock_offset or 0.0
 
-    def learn(self, *seen: Seen) -> None:
+    def learn(self, *seen: UsageReport) -> None:
         """Take over what a reply says."""
-        self.book = learn(self.book, seen)
-        self.news.extend(seen)
+        self.usages = learn(self.usages, seen)
+        self.unshared.extend(seen)
 
-    def learn_batch(self, methods: Sequence[str], seen: Sequence[Seen]) -> None:
+    def learn_batch(self, methods: Sequence[str], seen: Sequence[UsageReport]) -> None:
         """Take over what a batch says of its commands.
 
         :param methods: of the commands.
         :param seen: what it says of them. If the portal counts their work for the batch, it says no sum.
         """
-        billed = self.book.get(BATCH)
+        billed = self.usages.get(BATCH)
         share = billed.grown / len(methods) if billed is not None else 0.0
         counted = {one.method for one in seen if one.operating is not None}
         self.learn(*seen)
         if billed is not None and share:
-            self.learn(*(Seen(method=one, at=billed.at, took=share) for one in set(methods) - counted))
+            self.learn(*(UsageReport(method=one, at=billed.at, took=share) for one in set(methods) - counted))
 
     def resets_at(self, method: str) -> float | None:
-        """When the oldest working time of a method leaves, as far as it was told."""
-        return self.book[method].resets_at if method in self.book else None
+        """When the oldest working time of a method leaves, as far as the portal has said."""
+        return self.usages[method].resets_at if method in self.usages else None
 
     def cost(self, methods: Sequence[str]) -> float:
         """Seconds of work that one call of each method takes; 0 if none is known."""
-        return sum(self.book[method].cost for method in methods if method in self.book)
+        return sum(self.usages[method].cost for method in methods if method in self.usages)
 
     def fits(self, methods: Sequence[str], now: float) -> int:
         """Return how many times all methods can be called now."""
-        at = now + self.ahead
+        at = now + self.clock_offset
         return min((use.calls(cost, self.limit, at) for use, cost in self._uses(methods)), default=ANY_NUMBER)
 
-    def told(self, method: str, now: float) -> str:
+    def describe(self, method: str, now: float) -> str:
         """Say how much of its time a method has used up, for messages."""
-        use = min((use for use, _ in self._uses((method,))), key=lambda use: use.room(self.limit, now + self.ahead))
-        if use.blocked_until > now + self.ahead:
+        use = min(
+            (use for use, _ in self._uses((method,))), key=lambda use: use.room(self.limit, now + self.clock_offset)
+        )
+        if use.blocked_until > now + self.clock_offset:
             return "the portal has refused it a moment ago"
-        return f"{use.used(now + self.ahead):.0f} of {self.limit:.0f} s in ten minutes are used up"
+        return f"{use.used(now + self.clock_offset):.0f} of {self.limit:.0f} s in ten minutes are used up"
 
     def wait(self, methods: Sequence[str], now: float) -> float:
         """Return the seconds until all methods can be called once more."""
-        at = now + self.ahead
+        at = now + self.clock_offset
         wait = max((use.free_at(cost, self.limit, at) - at for use, cost in self._uses(methods)), default=0.0)
         return min(wait, WINDOW + _MARGIN)
 
@@ -270,15 +276,15 @@ class WorkingTime:
         """Return the seconds for which the limit delays so many calls at least."""
         longest = 0.0
         for use, cost in self._uses(methods):
-            work, room = count * cost, use.room(self.limit, now + self.ahead)
+            work, room = count * cost, use.room(self.limit, now + self.clock_offset)
             longest = max(longest, WINDOW * math.ceil(max(0.0, work - room) / use.cap(self.limit)))
         return longest
 
-    def _uses(self, methods: Sequence[str]) -> list[tuple[Use, float]]:
+    def _uses(self, methods: Sequence[str]) -> list[tuple[MethodUsage, float]]:
         """What has to have time left, and how much of it one call of all methods takes."""
         if not self.limit:
             return []
-        counted = ((self.book[method], many) for method, many in Counter(methods).items() if method in self.book)
+        counted = ((self.usages[method], many) for method, many in Counter(methods).items() if method in self.usages)
         uses = [(use, use.cost * many) for use, many in counted]
-        batch = self.book.get(BATCH)
+        batch = self.usages.get(BATCH)
         return [*uses, (batch, self.cost(methods))] if batch is not None and batch.minutes else uses

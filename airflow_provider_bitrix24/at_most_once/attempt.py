@@ -150,10 +150,10 @@ class Attempt:
         """What is known of this key without the portal, as sentences; empty if certainly nothing was executed."""
         if self.record.nothing_executed and self.may_be_forgotten:
             return messages.earlier_attempts_unknown(self.task.try_number, self.record.subject)
-        return messages.known(self.record, self.why_lost)
+        return messages.known(self.record, self.why_notes_lost)
 
     @property
-    def why_lost(self) -> str:
+    def why_notes_lost(self) -> str:
         """Why the journal has lost the notes of earlier attempts, as sentences; empty if it need not have known any."""
         return self.task.lost or self.loaded.forgot
 
@@ -175,11 +175,11 @@ class Attempt:
 
     def as_the_end(self, error: Bitrix24Error) -> Bitrix24Error:
         """Return an error as the end of this attempt: it does not deny what was sent before."""
-        told = self.told(error)
-        told.sent = self.changed
-        return told
+        ended = self.with_what_was_sent(error)
+        ended.sent = self.changed
+        return ended
 
-    def told(self, error: Bitrix24Error) -> Bitrix24Error:
+    def with_what_was_sent(self, error: Bitrix24Error) -> Bitrix24Error:
         """Return an error that does not deny what was sent before."""
         known, sent = self.known, self.has_sent
         return error.after(known, sent=sent) if known or sent else error
@@ -197,7 +197,7 @@ class Attempt:
     # -- the portal and time
 
     def now(self) -> Reading:
-        """Both clocks of ours."""
+        """What the worker's clocks show: monotonic and wall."""
         return self.portal_clock.reading()
 
     @property

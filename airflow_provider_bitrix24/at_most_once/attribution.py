@@ -104,7 +104,8 @@ def attribute(attempt: Attempt, shown: Shown, on_unknown: OnUnknown, happened: s
     if strange:
         return (yield from _ambiguous(attempt, new, gone, messages.strange_candidate(happened, one, strange)))
     unresolved_keys = yield from _unresolved(attempt, new)
-    if attempt.journal.is_shared and not unresolved_keys and shown.fitting is not None:  # rule: rivals
+    # rule: other keys with an unknown outcome
+    if attempt.journal.is_shared and not unresolved_keys and shown.fitting is not None:
         return Ours(payment=one, evidence="only_new_payment", because=messages.no_other_key(happened, one, of))
     if on_unknown == "adopt":
         return Ours(payment=one, evidence="only_new_payment", because=messages.adopted(happened, one))

@@ -21,10 +21,8 @@ MOST_IN_A_CHUNK: Final = MOST_COMMANDS - 2
 """So that one request reads a chunk: its objects, the user, and the pay systems."""
 LONG: Final = 30.0
 """Seconds: a batch that took longer is followed by smaller ones."""
-
-
 SOON: Final = 60.0
-"""Seconds to wait after a refusal that says of no time."""
+"""Seconds to wait after a refusal that does not say how long."""
 
 
 class Pause(Protocol):
@@ -33,7 +31,7 @@ class Pause(Protocol):
     def __call__(self, seconds: float, *, refused: bool) -> bool:
         """Wait, or raise to end the attempt.
 
-        :param refused: whether the portal has refused, and not only would.
+        :param refused: whether the portal has refused a call; False if only the estimate says that it would.
         :return: whether to go on; False if what does not fit is to fail.
         """
 
@@ -94,7 +92,9 @@ def next_chunk(waiting: Mapping[int, Operation], size: int, *, is_shared: bool) 
     return chunk
 
 
-def what_fits(chunk: dict[int, Operation], working_time: WorkingTime, now: float) -> tuple[dict[int, Operation], float]:
+def limit_to_working_time(
+    chunk: dict[int, Operation], working_time: WorkingTime, now: float
+) -> tuple[dict[int, Operation], float]:
     """Return the part of a chunk that the portal's working-time limit leaves room for.
 
     :return: that part, and 0; or the chunk, and the seconds until one of its operations fits.

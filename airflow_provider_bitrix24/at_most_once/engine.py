@@ -14,9 +14,9 @@ from airflow_provider_bitrix24.at_most_once.chunks import (
     BATCH_SIZE,
     ChunkSize,
     is_held,
+    limit_to_working_time,
     longest_wait,
     next_chunk,
-    what_fits,
 )
 from airflow_provider_bitrix24.at_most_once.course import Check, Permit, Release, SendCall
 from airflow_provider_bitrix24.at_most_once.lockstep import Lockstep
@@ -25,7 +25,7 @@ from airflow_provider_bitrix24.at_most_once.open_key import open_key
 from airflow_provider_bitrix24.at_most_once.operation import Failure
 from airflow_provider_bitrix24.at_most_once.record import Record
 from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
-from airflow_provider_bitrix24.at_most_once.write import Tries, Watch, Write, after_reply, read_once
+from airflow_provider_bitrix24.at_most_once.write import SendTries, Watch, Write, after_reply, read_once
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24Error,
     Bitrix24NotSent,
@@ -83,7 +83,7 @@ def _look_again(attempt: Attempt, write: Write) -> Course[None]:
     :raises Bitrix24NotSent: reading what permits it takes longer than it permits it.
     """
     if not is_unresolved(write.recorded(), write.observation(), write.policy):
-        write.tries = write.tries or Tries(attempt.now()[0])
+        write.tries = write.tries or SendTries(attempt.now()[0])
         yield from write.look()
         if not (write.shown or attempt.is_fresh):
             _refuse_if_too_late(attempt, write.tries, 0.0)
@@ -111,7 +111,7 @@ def _send(attempt: Attempt, write: Write) -> Course[None]:
     :raises Bitrix24StoreError: the intent could not be saved, or the safeguard not be read; nothing was sent.
     """
     settings, decided = attempt.settings, attempt.now()[0]
-    tries = write.tries = write.tries or Tries(decided)
+    tries = write.tries = write.tries or SendTries(decided)
     waited: float = yield Permit(write.method, with_tag=write.tag is not None)
     if waited:
         attempt.read_at = None  # rule: what was read before the slot permits nothing
@@ -155,7 +155,7 @@ def _send(attempt: Attempt, write: Write) -> Course[None]:
 
 
 def _not_sent(
-    attempt: Attempt, write: Write, error: Bitrix24NotSent | Bitrix24RateLimited, tries: Tries, decided: float
+    attempt: Attempt, write: Write, error: Bitrix24NotSent | Bitrix24RateLimited, tries: SendTries, decided: float
 ) -> Course[None]:
     """The send certainly was not executed: wait and come back, or raise."""
     wait = getattr(error, "retry_after", None) or tries.pause
@@ -180,7 +180,7 @@ def _withdraw(attempt: Attempt, write: Write, error: Bitrix24Error) -> Course[No
     attempt.sent_now &= write.step is not None
 
 
-def _refuse_if_too_late(attempt: Attempt, tries: Tries, waited: float) -> None:
+def _refuse_if_too_late(attempt: Attempt, tries: SendTries, waited: float) -> None:
     settings = attempt.settings
     if attempt.now()[0] > tries.started + settings.rate_limit_wait + settings.send_deadline:
         raise Bitrix24NotSent("a write", messages.no_time_to_send(waited), True)
@@ -297,25 +297,25 @@ class PaymentEngine:
             chunk = next_chunk(waiting, self._sizes.now, is_shared=self._tools.journal.is_shared)
             if self._pause is not None:
                 working_time, now = self._tools.client.working_time, self._tools.clock.time()
-                chunk, seconds = what_fits(chunk, working_time, now)
+                chunk, seconds = limit_to_working_time(chunk, working_time, now)
                 if seconds and self._pause(seconds, refused=False):
                     continue
             results = self._run_chunk(chunk, decisions or {}, patient=patient)
-            late = self._late(results)
-            for number in results.keys() - late.keys():
+            stopped = self._stopped_by_time_limit(results)
+            for number in results.keys() - stopped.keys():
                 del waiting[number]
             if not patient:
                 held |= {number: chunk[number] for number, result in results.items() if is_held(result)}
-            ended = {number: result for number, result in results.items() if number not in late and number not in held}
+            ended = {number: result for number, result in results.items() if number not in {**stopped, **held}}
             if ended:
                 yield ended
-            if late and not self._waited_for(late):
-                for number in late:
+            if stopped and not self._waited_for(stopped):
+                for number in stopped:
                     del waiting[number]
-                yield dict(late)
+                yield dict(stopped)
 
-    def _late(self, results: Mapping[int, Result]) -> dict[int, Failure]:
-        """Those that the working-time limit has stopped, and that can be gone on with in this attempt."""
+    def _stopped_by_time_limit(self, results: Mapping[int, Result]) -> dict[int, Failure]:
+        """Return what the working-time limit has stopped and this attempt may carry out after a wait."""
         if self._pause is None:
             return {}
         remembers = self._tools.journal.durable
@@ -326,11 +326,11 @@ class PaymentEngine:
             if isinstance(result, Failure) and is_time_limit(result.error) and (remembers or result.sent == "no")
         }
 
-    def _waited_for(self, late: Mapping[int, Failure]) -> bool:
+    def _waited_for(self, stopped: Mapping[int, Failure]) -> bool:
         """Wait until the limit is over; False if nobody waits."""
-        if self._pause is None or not self._pause(longest_wait(late), refused=True):
+        if self._pause is None or not self._pause(longest_wait(stopped), refused=True):
             return False
-        self._lockstep.go_on()  # rule: a time limit that is over is told to nobody
+        self._lockstep.resume()  # rule: a time limit that is over stops nothing more
         return True
 
     def _run_chunk(
@@ -383,7 +383,7 @@ class PaymentEngine:
                 return (yield from operation.course(attempt))
             except PaymentInProgress as error:
                 if again or attempt.has_sent:
-                    ended = attempt.told(error)
+                    ended = attempt.with_what_was_sent(error)
             except (PaymentAmbiguous, PaymentMismatch, PaymentRefused) as error:
                 # What the portal showed may be what another attempt has just done for this very key.
                 if again or not (yield from attempt.is_outdated()):  # rule: a refusal is judged by the journal of now

@@ -50,5 +50,5 @@ def ask_about_lost_notes(attempt: Attempt, look: str, candidates: Collection[int
     :param look: where to look, as an imperative.
     :raises PaymentAmbiguous: always.
     """
-    question = messages.notes_are_lost(attempt.record, attempt.why_lost, look, attempt.how_to_decide_if_kept())
+    question = messages.notes_are_lost(attempt.record, attempt.why_notes_lost, look, attempt.how_to_decide_if_kept())
     yield from attempt.ask(question, candidates)

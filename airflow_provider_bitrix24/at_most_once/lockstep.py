@@ -174,8 +174,8 @@ class Lockstep:
         told.known, told.sent_more = None, False  # that is of one key, and not of the rest
         self._stopped.setdefault(operation, told)  # rule: a time limit is told to the rest
 
-    def go_on(self) -> None:
-        """Let them begin again: the time is over."""
+    def resume(self) -> None:
+        """Let all operations begin again: the time is over."""
         self._stopped.clear()
 
     def last_batch(self) -> LastBatch:
@@ -229,10 +229,11 @@ class Lockstep:
     def _permit(self, group: list[Running[Any]]) -> Mapping[str, Any]:
         permits = {one.key: one.action for one in group if isinstance(one.action, Permit)}
         methods = {permit.method for permit in permits.values()}
+        now = self._clock.time()
         # rule: nothing is sent that the portal would refuse for its working time
-        late = {method: error for method in methods if (error := self._client.out_of_time(method, self._clock.time()))}
-        if late:
-            return {key: late[permit.method] for key, permit in permits.items() if permit.method in late}
+        refused = {method: error for method in methods if (error := self._client.out_of_time(method, now))}
+        if refused:
+            return {key: refused[permit.method] for key, permit in permits.items() if permit.method in refused}
         with_tag = next(iter(permits.values())).with_tag
         # rule: what is sent at once fits into one request
         permitted = [key for key, one in permits.items() if one.with_tag is with_tag][: most_sends(with_tag=with_tag)]

@@ -31,7 +31,7 @@ def open_key(attempt: Attempt, decision: Decision | None) -> Course[None]:
         # rule: another task's record does not speak for this one
         knows_us = record is not None and (not record.nothing_executed or record.task == attempt.task.identity)
         # rule: an empty journal that must know has forgotten
-        if attempt.why_lost and not knows_us:
+        if attempt.why_notes_lost and not knows_us:
             mine = mine.notes_lost(attempt.task.identity)
         if record is not None:
             break

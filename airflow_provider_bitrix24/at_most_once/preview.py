@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.api.models import Money
-from airflow_provider_bitrix24.api.preflight import read_before_invoices, read_before_marks
+from airflow_provider_bitrix24.api.preflight import read_before_invoices, read_before_payments
 from airflow_provider_bitrix24.api.products import choose_products, plan_products, read_available_of_many, value_of
 from airflow_provider_bitrix24.exceptions import Bitrix24Error
 
@@ -59,7 +59,7 @@ def preview_payments(client: ApiClient, operations: Sequence[PayCrmPayment]) -> 
 
     :raises Bitrix24Error: they cannot be read.
     """
-    views = yield from read_before_marks(client, payment_ids=[one.payment_id for one in operations])
+    views = yield from read_before_payments(client, payment_ids=[one.payment_id for one in operations])
     return _preview(operations, {f"payment {number}": view for number, view in views.items()})
 
 
@@ -69,7 +69,7 @@ def _preview(operations: Sequence[StateChange], views: Mapping[str, Any]) -> Pre
         view = views.get(operation.subject)
         if view is None:
             preview.refused += 1
-        elif operation.thing(view).paid:
+        elif operation.target(view).paid:
             preview.paid += 1
         else:
             try:
@@ -77,7 +77,7 @@ def _preview(operations: Sequence[StateChange], views: Mapping[str, Any]) -> Pre
             except Bitrix24Error:
                 preview.refused += 1
             else:
-                preview.send(operation.thing(view).money)
+                preview.send(operation.target(view).money)
     return preview
 
 

@@ -82,7 +82,7 @@ class Watch:
 
 
 def after_reply(attempt: Attempt, doubt: Bitrix24OutcomeUnknown | None = None) -> Watch:
-    """Watch a request that has ended: only what reads are behind by can still hide its result."""
+    """Watch a request that has ended: only the read lag can still hide its result."""
     return Watch(absent_after=attempt.now()[0] + attempt.settings.read_lag, doubt=doubt)
 
 
@@ -143,12 +143,15 @@ def find(attempt: Attempt, watch: Watch, query: Query[T], shows: Callable[[T], b
 
 
 @dataclass(slots=True)
-class Tries:
-    """How often one send was tried without being executed."""
+class SendTries:
+    """How often and since when one send was tried without being executed."""
 
     started: float
+    """When the first one began, by the monotonic clock."""
     not_sent: int = 0
+    """How many did not leave."""
     pause: float = FIRST_PAUSE
+    """Seconds to wait before the next one."""
 
 
 class Write:
@@ -171,7 +174,7 @@ class Write:
         self.step = step
         self.digest = hashlib.sha256(key.encode()).hexdigest()
         self.watch: Watch | None = None
-        self.tries: Tries | None = None
+        self.tries: SendTries | None = None
         self.shown = False
         """Whether the portal shows it."""
         self.ambiguous = False

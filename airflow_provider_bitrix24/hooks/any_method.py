@@ -158,8 +158,8 @@ class AnyMethod(RestMethods):
         batch: True, False, None and empty values do not. The others, and those that the registry does not know, are
         read by the offset that each reply names, 50 rows in a request.
 
-        More than 10,000 rows are read side by side, as far as the connection's rate limit allows it: 4 requests at
-        once, 8 for Enterprise.
+        More than 10,000 rows are read by several requests at once, as far as the connection's rate limit allows it: 4,
+        or 8 for Enterprise.
 
         :param method: any list method.
         :param params: parameters without start, and without order where the method is read by id.
@@ -169,10 +169,10 @@ class AnyMethod(RestMethods):
         :param check_names: refuse names of filters and fields that the method does not know.
         """
         read = _reader(method, params or {}, raw, check_names)
-        from airflow_provider_bitrix24.hooks.side_by_side import in_order, width
+        from airflow_provider_bitrix24.hooks.concurrent_reads import in_order, reads_at_once
 
         reader = api.reading.ListReader(method, params, after=after)
-        at_once = width(self.client.settings.rate_limit)
+        at_once = reads_at_once(self.client.settings.rate_limit)
         while not reader.done:
             for row in self.run(reader.read(self.client)):
                 yield read(row)
@@ -196,11 +196,11 @@ class AnyMethod(RestMethods):
     ) -> AsyncIterator[Any]:
         """Async twin of `iterate`."""
         read = _reader(method, params or {}, raw, check_names)
-        from airflow_provider_bitrix24.hooks.side_by_side import ain_order, width
+        from airflow_provider_bitrix24.hooks.concurrent_reads import ain_order, reads_at_once
 
         client = await self.aclient()
         reader = api.reading.ListReader(method, params, after=after)
-        at_once = width(client.settings.rate_limit)
+        at_once = reads_at_once(client.settings.rate_limit)
         while not reader.done:
             for row in await self.arun(reader.read(client)):
                 yield read(row)

@@ -203,7 +203,7 @@ class Bitrix24Hook(AnyMethod, BaseHook):
 
     def _share_working_time(self) -> None:
         """Tell the other tasks of this host what the portal has said of its working time."""
-        if self._working_time is not None and self.client.working_time.news:
+        if self._working_time is not None and self.client.working_time.unshared:
             self._working_time.share(self.client.working_time)
 
     def refresh_token(self, *, min_lifetime: float) -> tuple[bool, Tokens]:

@@ -191,7 +191,7 @@ class RestMethods(ABC):
         return await self.arun(api.offline_events.read_hint(await self.aclient(), kind, since))
 
     def bind_paid_events(self, kind: Kind) -> tuple[str, ...]:
-        """Bind the offline events that `read_paid_hint` needs, as far as the application has not got them.
+        """Bind the offline events that `read_paid_hint` needs, as far as the application does not have them.
 
         https://apidocs.bitrix24.com/api-reference/events/event-bind.html
 

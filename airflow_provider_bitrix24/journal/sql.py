@@ -277,4 +277,4 @@ def _may_be_later(settle_until: float | None, since: float | None) -> bool:
 
     A row that was taken over from the task state has no times: when its key was at work is not known.
     """
-    return settle_until is None or since is None or settle_until >= since  # rule: a key without times is a rival
+    return settle_until is None or since is None or settle_until >= since  # rule: a key without times counts

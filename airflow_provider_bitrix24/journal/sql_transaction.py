@@ -183,7 +183,7 @@ class Transaction:
             values["settle_until"] = self._now + lease
             if len(record.possible_sends) == 1:
                 # The snapshot that the record holds was asked for after this.
-                values["snapshot_after"] = write.version.read_at  # rule: rivals since the snapshot
+                values["snapshot_after"] = write.version.read_at  # rule: other keys since the snapshot
         return values
 
     def _new_row(self, write: Write) -> dict[str, Any]:

@@ -172,7 +172,7 @@ class PaymentOperator(RemembersArguments, LiteralText, BaseOperator):
         if isinstance(result, Failure):
             if isinstance(result.error, PaymentAmbiguous) and self.on_unknown == "ask":
                 self._ask(context, result.error, decision, answer, parked)
-            self._come_back(context, result, journal)
+            self._reschedule_once(context, result, journal)
             raise failure_of(result.error) if result.error.final else result.error
         self.log.info("Receipt: %s", result.as_dict())
         remembers = journal.durable and not result.forgotten
@@ -180,22 +180,22 @@ class PaymentOperator(RemembersArguments, LiteralText, BaseOperator):
             raise AirflowSkipException(_paid_already(result))
         return result.as_dict()
 
-    def _come_back(self, context: Context, failure: Failure, journal: Journal) -> None:
+    def _reschedule_once(self, context: Context, failure: Failure, journal: Journal) -> None:
         """Wait without a worker slot until the portal's working-time limit ends, once, and without using a retry.
 
         On Airflow 3.4 the retry policy does it; before 3.1.8 the wait would be none.
 
         :raises AirflowRescheduleException: Airflow starts the same attempt again.
         """
-        from airflow_provider_bitrix24.operators.pauses import RESCHEDULES_ALL, come_back
+        from airflow_provider_bitrix24.operators.limit_waits import RESCHEDULES_ALL, reschedule
 
         limited = isinstance(failure.error, Bitrix24RateLimited) and failure.error.is_time_limit
         if not limited or failure.retry_after is None or AIRFLOW_V_3_4_PLUS or not RESCHEDULES_ALL:
             return
-        # rule: without a journal that a later attempt reads, a task does not leave the worker
+        # rule: without such a journal, a task for one payment does not leave the worker
         if journal.durable and not is_rescheduled(context["ti"]):
             self.log.info("%s Airflow starts this attempt again then.", failure.error)
-            come_back(failure.retry_after)
+            reschedule(failure.retry_after)
 
     def _parked_before(self, context: Context) -> list[int] | None:
         """What a person had to choose from when this attempt began; None if nobody was asked."""

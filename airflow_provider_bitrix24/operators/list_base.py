@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.at_most_once.operation import Result
     from airflow_provider_bitrix24.at_most_once.preview import Preview
     from airflow_provider_bitrix24.journal import Journal
+    from airflow_provider_bitrix24.operators.limit_waits import WorkingTimePause
     from airflow_provider_bitrix24.operators.list_report import FailOn, Item, Report
-    from airflow_provider_bitrix24.operators.pauses import Pauses
 
 IfPaidInList = Literal["succeed", "fail"]
 IF_PAID_IN_LIST: Final[tuple[IfPaidInList, ...]] = get_args(IfPaidInList)
@@ -102,17 +102,17 @@ class PaymentListOperator(PaymentOperator):
         return fail_if_final(lambda: self._work_on_list(context, deferred=True))
 
     def _work_on_list(self, context: Context, *, deferred: bool = False) -> dict[str, Any]:
-        fail_on, report, engine, pauses, journal = with_what_is_known(
+        fail_on, report, engine, pause, journal = with_what_is_known(
             context, lambda: self._prepared_list(context, deferred=deferred), resumed=deferred, many=True
         )
-        self._carry_out(context, report, engine, pauses, journal)
+        self._carry_out(context, report, engine, pause, journal)
         return self._concluded(context, report, fail_on)
 
     def _prepared_list(
         self, context: Context, *, deferred: bool
-    ) -> tuple[FailOn, Report, PaymentEngine, Pauses, Journal]:
+    ) -> tuple[FailOn, Report, PaymentEngine, WorkingTimePause, Journal]:
         """What comes before the first write: nothing is sent if anything in the list or its arguments is wrong."""
-        from airflow_provider_bitrix24.operators import pauses as waits
+        from airflow_provider_bitrix24.operators import limit_waits
         from airflow_provider_bitrix24.operators.list_report import Report, read_fail_on
 
         self._refuse_questions()
@@ -128,15 +128,15 @@ class PaymentListOperator(PaymentOperator):
         operations = [item.operation for item in items]
         journal = self._journal(context, begun.state)
         report = Report(items, self.noun)
-        # rule: without a journal that a later attempt reads, a task does not leave the worker
-        leaves = journal.durable and (self.deferrable or waits.RESCHEDULES_ALL)
-        pauses = waits.Pauses(
+        # rule: without a journal that a later attempt reads, a list does not leave the worker
+        leaves = journal.durable and (self.deferrable or limit_waits.RESCHEDULES_ALL)
+        pause = limit_waits.WorkingTimePause(
             self.hook,
             self.log,
             (lambda seconds: self._leave(context, report, seconds)) if leaves else None,
-            resumed=waits.was_resumed(context, deferred=deferred),
+            resumed=limit_waits.was_resumed(context, deferred=deferred),
         )
-        engine = self._engine(context, journal, begun.lost, batch_size=size, pause=pauses)
+        engine = self._engine(context, journal, begun.lost, batch_size=size, pause=pause)
         if journal.is_shared:
             engine.open(operations)
         note_begun(context, journal)
@@ -144,7 +144,7 @@ class PaymentListOperator(PaymentOperator):
         safeguards.Safeguards(context, self.bitrix24_conn_id, backfill).check()
         alone = not journal.is_shared and any(operation.needs_shared_journal for operation in operations)
         self._refuse_above_total(items, max_total, 1 if alone else size)
-        return fail_on, report, engine, pauses, journal
+        return fail_on, report, engine, pause, journal
 
     # -- arguments
 
@@ -176,7 +176,7 @@ class PaymentListOperator(PaymentOperator):
             raise Bitrix24ConfigError(
                 f"The list has {len(items)} {self.noun}s, and XCom is no place for more than {IN_XCOM} receipts.",
                 NOT_SENT,
-                "Give receipts_path, such as 's3://bucket/receipts/{ ds }.jsonl'.",
+                "Give receipts_path, such as 's3://bucket/receipts/{{ ds }}.jsonl'.",
             )
 
     # -- the whole list, before the first write
@@ -221,7 +221,7 @@ class PaymentListOperator(PaymentOperator):
     # -- chunk by chunk
 
     def _carry_out(
-        self, context: Context, report: Report, engine: PaymentEngine, pauses: Pauses, journal: Journal
+        self, context: Context, report: Report, engine: PaymentEngine, pause: WorkingTimePause, journal: Journal
     ) -> None:
         from airflow_provider_bitrix24.operators.metrics import count
 
@@ -231,7 +231,7 @@ class PaymentListOperator(PaymentOperator):
             report.add(judged)
             for number, result in judged.items():
                 count(report.items[number].operation, result)
-            pauses.has_progress |= any(getattr(result, "sent", False) is True for result in results.values())
+            pause.has_progress |= any(getattr(result, "sent", False) is True for result in results.values())
             self._log_progress(context, report, time.monotonic() - begun)
             blocked = bool(results) and all(map(_is_blocked, results.values()))
             hopeless = hopeless + len(results) if blocked else 0
@@ -268,7 +268,7 @@ class PaymentListOperator(PaymentOperator):
         :raises TaskDeferred: in the triggerer.
         :raises AirflowRescheduleException: until Airflow starts the same attempt again.
         """
-        from airflow_provider_bitrix24.operators.pauses import come_back
+        from airflow_provider_bitrix24.operators.limit_waits import reschedule
 
         until = datetime.now(tz=UTC) + timedelta(seconds=seconds)
         self.log.info(
@@ -277,10 +277,10 @@ class PaymentListOperator(PaymentOperator):
         )
         self._store_progress(context, report, seconds, until)
         if self.deferrable:
-            from airflow_provider_bitrix24.triggers.moment import MomentTrigger
+            from airflow_provider_bitrix24.triggers.wait_until import WaitUntilTrigger
 
-            self.defer(trigger=MomentTrigger(until.timestamp()), method_name="resumed")
-        come_back(seconds)
+            self.defer(trigger=WaitUntilTrigger(until.timestamp()), method_name="resumed")
+        reschedule(seconds)
 
     def _log_progress(self, context: Context, report: Report, elapsed: float) -> None:
         from airflow_provider_bitrix24.operators.list_estimate import duration, limit_delays

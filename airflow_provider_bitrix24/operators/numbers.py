@@ -58,12 +58,12 @@ def look_up(
     known = vars(task).setdefault(_FOUND, {})
     missing = [number for number in numbers if number not in known]
     for number, ids in find(missing).items() if missing else ():
-        known[number] = the_one(id_field, number, ids)
+        known[number] = only_id(id_field, number, ids)
         task.log.info("account_number %r is %s %s.", number, _NOUNS[id_field], known[number])
     return [known[number] for number in numbers]
 
 
-def the_one(id_field: str, number: str, ids: Sequence[int], where: str = "") -> int:
+def only_id(id_field: str, number: str, ids: Sequence[int], where: str = "") -> int:
     """Return the id of the only object that has an account number.
 
     :param ids: the objects that have it.

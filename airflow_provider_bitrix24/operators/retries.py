@@ -39,15 +39,15 @@ class HonorRetryAfterPolicy(RetryPolicy):
         """Decide by what the portal, or another task at work on the key, needs."""
         ordinary = _ordinary_delay(context)
         if isinstance(exception, Bitrix24RateLimited | PaymentListUnfinished) and exception.retry_after is not None:
-            return _come_back(timedelta(seconds=exception.retry_after), ordinary, "the portal asks for it")
+            return _wait_then_retry(timedelta(seconds=exception.retry_after), ordinary, "the portal asks for it")
         if isinstance(exception, PaymentInProgress):
-            return _come_back(SOON, ordinary, "another task or attempt is at work on the same key")
+            return _wait_then_retry(SOON, ordinary, "another task or attempt is at work on the same key")
         if isinstance(exception, PaymentUnresolved) and ordinary < SOON:
             return RetryDecision.retry(SOON, _reason(SOON, "the portal could not be read"))
         return RetryDecision.default()
 
 
-def _come_back(wanted: timedelta, ordinary: timedelta, why: str) -> RetryDecision:
+def _wait_then_retry(wanted: timedelta, ordinary: timedelta, why: str) -> RetryDecision:
     """Return the decision to wait as long as needed, and not shorter than the author's ``retry_delay``."""
     if AIRFLOW_V_3_4_PLUS:
         wait = max(wanted, ordinary)

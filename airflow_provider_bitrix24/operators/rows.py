@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from airflow_provider_bitrix24.api.values import account_number, described, positive_id, shown
 from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24ConfigError
 from airflow_provider_bitrix24.operators.arguments import is_empty
-from airflow_provider_bitrix24.operators.numbers import the_one
+from airflow_provider_bitrix24.operators.numbers import only_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -98,7 +98,7 @@ def with_ids(
 
     def made(one: tuple[Row, Callable[..., T], int | str]) -> tuple[Row, T]:
         row, make, named = one
-        number = named if isinstance(named, int) else the_one(id_field, named, found[named], f"{row.where}: ")
+        number = named if isinstance(named, int) else only_id(id_field, named, found[named], f"{row.where}: ")
         return row, make(**{id_field: number})
 
     return each(made, checked)

@@ -47,7 +47,7 @@ class Control:
         self.portal = portal
 
     async def ledger(self, _: Request) -> dict[str, Any]:
-        """What really happened on the books."""
+        """What really happened on the portal."""
         with self.portal.lock:
             return {"entries": list(self.portal.ledger)}
 

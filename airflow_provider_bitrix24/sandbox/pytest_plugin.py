@@ -65,7 +65,7 @@ class Sandbox:
 
     @property
     def ledger(self) -> list[dict[str, Any]]:
-        """What really happened on the books, in order: the ground truth to assert against."""
+        """What really happened on the portal, in order: the ground truth to assert against."""
         with self.portal.lock:
             return list(self.portal.ledger)
 

@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS requests (position INTEGER PRIMARY KEY, entry TEXT NO
 
 
 class Storage:
-    """One SQLite file: the books as one row; ledger and request log, which only grow, as a row per entry."""
+    """One SQLite file: the state as one row; ledger and request log, which only grow, as a row per entry."""
 
     def __init__(self, path: Path) -> None:
         """Open or create the file; raises ``ValueError`` if it is no file of the sandbox."""

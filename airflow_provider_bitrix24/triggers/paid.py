@@ -172,8 +172,8 @@ class PaymentPaidTrigger(PaidEventTrigger):
     :param pay_system_id: only payments with this pay system.
     :param since: report also what was paid since then, when the trigger runs for the first time: ISO 8601 with a time
         zone.
-    :param bind_events: bind the offline events that the connection's application has not got, so that it is they that
-        are asked for instead of payments. Events that are bound already are used in any case.
+    :param bind_events: bind the offline events that the connection's application does not have. Then its queue is
+        asked, and payments are read only after an event. Events that are bound already are used in any case.
     """
 
     poll = PaidPaymentsPoll
@@ -199,8 +199,8 @@ class InvoicePaidTrigger(PaidEventTrigger):
     :param pay_system_id: only invoices with this pay system.
     :param since: report also what was paid since then, when the trigger runs for the first time: ISO 8601 with a time
         zone.
-    :param bind_events: bind the offline events that the connection's application has not got, so that it is they that
-        are asked for instead of invoices. Events that are bound already are used in any case.
+    :param bind_events: bind the offline events that the connection's application does not have. Then its queue is
+        asked, and invoices are read only after an event. Events that are bound already are used in any case.
     """
 
     poll = PaidInvoicesPoll

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_bitrix24.api.io import Effect
-from airflow_provider_bitrix24.api.working_time import ANY_NUMBER, Seen, Use, WorkingTime, learn
+from airflow_provider_bitrix24.api.working_time import ANY_NUMBER, MethodUsage, UsageReport, WorkingTime, learn
 from tests.api.scripted import client, error_response, json_response, play
 
 ADD = "crm.item.payment.add"
@@ -19,14 +19,14 @@ NOW = 1_763_800_020.0
 FIRST = 1_763_800_620.0
 
 
-def known(*seen: Seen) -> WorkingTime:
+def known(*seen: UsageReport) -> WorkingTime:
     one = WorkingTime()
     one.learn(*seen)
     return one
 
 
-def at(seconds: float, operating: float, **more: float) -> Seen:
-    return Seen(method=ADD, at=NOW + seconds, operating=operating, resets_at=FIRST - 40, **more)  # type: ignore[arg-type]
+def at(seconds: float, operating: float, **more: float) -> UsageReport:
+    return UsageReport(method=ADD, at=NOW + seconds, operating=operating, resets_at=FIRST - 40, **more)  # type: ignore[arg-type]
 
 
 def test_nothing_is_bounded_before_the_portal_has_said_anything() -> None:
@@ -57,14 +57,14 @@ def test_what_is_used_up_comes_back_minute_by_minute() -> None:
 
 def test_a_sum_that_is_smaller_than_it_was_known_is_believed() -> None:
     one = known(at(0, 470.0, took=1.0), at(5, 100.0, took=1.0))
-    assert one.book[ADD].used(NOW + 5) == pytest.approx(100.0)
+    assert one.usages[ADD].used(NOW + 5) == pytest.approx(100.0)
 
 
 def test_a_refusal_blocks_until_the_portal_said_and_lowers_the_limit() -> None:
-    one = known(at(0, 400.0, took=1.0), at(1, 420.0, took=1.0), Seen(method=ADD, at=NOW + 2, refused=True))
+    one = known(at(0, 400.0, took=1.0), at(1, 420.0, took=1.0), UsageReport(method=ADD, at=NOW + 2, refused=True))
     assert one.fits([ADD], NOW + 2) == 0
     assert one.wait([ADD], NOW + 2) == pytest.approx(FIRST - 40 + 1 - NOW - 2)
-    assert one.book[ADD].cap(480) == pytest.approx(0.98 * 420)
+    assert one.usages[ADD].cap(480) == pytest.approx(0.98 * 420)
 
 
 def test_a_refusal_that_the_sum_does_not_explain_lowers_no_limit() -> None:
@@ -76,21 +76,21 @@ def test_a_refusal_that_the_sum_does_not_explain_lowers_no_limit() -> None:
 
 
 def test_a_refusal_of_an_unknown_method_blocks_for_a_minute() -> None:
-    one = known(Seen(method=ADD, at=NOW, refused=True))
+    one = known(UsageReport(method=ADD, at=NOW, refused=True))
     assert one.wait([ADD], NOW) == pytest.approx(61)
-    assert one.book[ADD].limit is None
+    assert one.usages[ADD].limit is None
 
 
 def test_a_call_that_takes_longer_than_all_of_the_time_is_tried_when_nothing_counts() -> None:
     one = WorkingTime(limit=10.0)
-    one.learn(Seen(method=ADD, at=NOW, took=30.0))
+    one.learn(UsageReport(method=ADD, at=NOW, took=30.0))
     assert one.fits([ADD], NOW) == 1
 
 
 def test_a_portal_that_bills_the_batch_bounds_its_commands() -> None:
     one = WorkingTime()
     for number in range(1, 20):
-        one.learn(Seen(method="batch", at=NOW + number, operating=22.5 * number, resets_at=FIRST))
+        one.learn(UsageReport(method="batch", at=NOW + number, operating=22.5 * number, resets_at=FIRST))
         one.learn_batch([ADD] * 25, ())
     assert one.cost([ADD]) == pytest.approx(0.9)
     assert one.fits([ADD], NOW + 20) == int((0.98 * 480 - 22.5 * 19) / one.cost([ADD]))
@@ -103,22 +103,22 @@ def test_both_ways_of_billing_come_out_of_real_replies() -> None:
     body = {"result": {"result": {"a": 1, "b": 2}, "result_error": [], "result_time": inner}}
     play(one.batch(commands, effect=Effect.NON_IDEMPOTENT), json_response(body))
     assert one.working_time.cost([ADD]) == pytest.approx(0.9)
-    assert one.working_time.book[ADD].used(NOW) == pytest.approx(1.8)
+    assert one.working_time.usages[ADD].used(NOW) == pytest.approx(1.8)
 
     other = client()
     for total in (2, 4, 6):
         billed = {"result": {"result": {"a": 1, "b": 2}, "result_error": []}, "time": {"operating": total}}
         play(other.batch(commands, effect=Effect.NON_IDEMPOTENT), json_response(billed))
     assert other.working_time.cost([ADD]) == pytest.approx(1.0)
-    billed_so_far = other.working_time.book["batch"]
+    billed_so_far = other.working_time.usages["batch"]
     assert billed_so_far.used(billed_so_far.at) == pytest.approx(6.0)
 
 
 def test_a_refusal_is_learned_from_a_call() -> None:
     one = client()
     play(one.call(ADD, effect=Effect.NON_IDEMPOTENT), error_response("OPERATION_TIME_LIMIT", status=429))
-    now = one.working_time.book[ADD].at
-    error = one.out_of_time(ADD, now - one.working_time.ahead)
+    now = one.working_time.usages[ADD].at
+    error = one.out_of_time(ADD, now - one.working_time.clock_offset)
     assert error is not None
     assert (error.is_time_limit, error.status, error.retry_after) == (True, 0, pytest.approx(61))
     assert "the portal has refused it a moment ago" in str(error)
@@ -137,7 +137,7 @@ def test_whatever_the_portal_says_a_wait_ends(told: list[tuple[float, float, flo
     one = WorkingTime()
     for moment, operating, reset, took, refused, says in told:
         one.learn(
-            Seen(
+            UsageReport(
                 method=ADD,
                 at=NOW + moment,
                 operating=operating if says else None,
@@ -147,7 +147,7 @@ def test_whatever_the_portal_says_a_wait_ends(told: list[tuple[float, float, flo
             )
         )
     now = NOW + 2000
-    kept = {method: Use.of(json.loads(json.dumps(use.as_dict()))) for method, use in one.book.items()}
+    kept = {method: MethodUsage.of(json.loads(json.dumps(use.as_dict()))) for method, use in one.usages.items()}
     for _ in range(15):
         if one.fits([ADD], now):
             break
@@ -155,9 +155,9 @@ def test_whatever_the_portal_says_a_wait_ends(told: list[tuple[float, float, flo
         assert 0 < wait <= 900
         now += wait
     assert one.fits([ADD], now) > 0
-    assert kept == {method: replace(use, cost=round(use.cost, 4), grown=0.0) for method, use in one.book.items()}
+    assert kept == {method: replace(use, cost=round(use.cost, 4), grown=0.0) for method, use in one.usages.items()}
 
 
 def test_the_same_is_learned_from_news_as_at_once() -> None:
     one = known(at(0, 0.9), at(1, 1.8))
-    assert learn({}, one.news) == one.book
+    assert learn({}, one.unshared) == one.usages

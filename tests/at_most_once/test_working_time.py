@@ -34,7 +34,7 @@ def limited(world: World, tmp_path: Path) -> Run:
     return Run(world, database, batch_size=50)
 
 
-class Pauses:
+class WorkingTimePause:
     """Waits on the worker, and remembers it."""
 
     def __init__(self, world: World, *, goes_on: int = 100) -> None:
@@ -56,7 +56,7 @@ def refused(world: World) -> list[Any]:
 
 
 def test_a_thousand_payments_are_added_without_one_refusal(limited: Run) -> None:
-    world, pause = limited.world, Pauses(limited.world)
+    world, pause = limited.world, WorkingTimePause(limited.world)
     deals = limited.deals(1000)
     assert outcomes(limited.engine(pause=pause).run(adds(deals))) == ["created"] * 1000
     assert set(limited.added().values()) == {1}
@@ -69,7 +69,7 @@ def test_a_thousand_payments_are_added_without_one_refusal(limited: Run) -> None
 
 def test_an_attempt_that_knows_nothing_goes_on_after_the_refusal(limited: Run) -> None:
     """Another host has used up the time, and this one is told so by the portal only."""
-    world, pause = limited.world, Pauses(limited.world)
+    world, pause = limited.world, WorkingTimePause(limited.world)
     first, second = limited.invoices(520), limited.invoices(40)
     client = world.client
     limited.engine(pause=pause).run(pays(first))
@@ -82,7 +82,7 @@ def test_an_attempt_that_knows_nothing_goes_on_after_the_refusal(limited: Run) -
 
 
 def test_a_portal_that_refuses_all_the_same_is_not_waited_for_without_end(limited: Run) -> None:
-    world, pause = limited.world, Pauses(limited.world, goes_on=2)
+    world, pause = limited.world, WorkingTimePause(limited.world, goes_on=2)
     world.fault("operation_time_limit", PAY)
     results = limited.engine(pause=pause).run(pays(limited.invoices(10)))
     assert outcomes(results) == ["portal.rate_limited"] * 10
@@ -108,18 +108,29 @@ def test_what_has_ended_is_told_before_the_wait_for_the_rest(limited: Run) -> No
 
 
 def test_without_a_journal_only_what_was_not_sent_is_carried_out_again(limited: Run) -> None:
-    world, pause = limited.world, Pauses(limited.world)
+    world, pause = limited.world, WorkingTimePause(limited.world)
     world.fault("operation_time_limit", ADD, occurrence=2)
     results = limited.engine(journal=NullJournal(), pause=pause).run(adds(limited.deals(3)))
     assert outcomes(results) == ["created"] * 3
     assert set(limited.added().values()) == {1}
 
 
+def test_without_a_journal_a_retry_does_not_carry_out_again_what_may_have_been_sent(limited: Run) -> None:
+    world, pause = limited.world, WorkingTimePause(limited.world)
+    limited.tries = 1  # an earlier attempt, of which nothing is known
+    world.fault("operation_time_limit", PAY, occurrence=1)
+    [result] = limited.engine(journal=NullJournal(), pause=pause).run(pays(limited.invoices(1)))
+    assert isinstance(result, Failure)
+    assert (result.code, result.sent) == ("portal.rate_limited", "unknown")
+    assert pause.after_refusal == []
+    assert limited.paid() == {}
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_nothing_is_sent_that_the_portal_would_refuse(limited: Run, count: int) -> None:
     """Without a pause, as for a single operation, the task is told when to come back."""
     world = limited.world
-    limited.engine(pause=Pauses(world)).run(pays(limited.invoices(522)))
+    limited.engine(pause=WorkingTimePause(world)).run(pays(limited.invoices(522)))
     before = len(limited.paid())
     limited.tries = 0  # another task
     results = limited.engine("other").run(pays(limited.invoices(count)))
@@ -138,8 +149,8 @@ def test_a_batch_takes_no_longer_than_half_of_what_the_portal_allows(limited: Ru
     world = limited.world
     world.portal = Portal(clock=world.clock, operating_limit=LIMIT, operating_costs={PAY: 2.0})
     world.connect(scopes=("crm", "sale", "pay_system"))
-    limited.engine(pause=Pauses(world)).run(pays(limited.invoices(2)))
-    chunks = list(limited.engine(pause=Pauses(world)).run_in_chunks(pays(limited.invoices(40))))
+    limited.engine(pause=WorkingTimePause(world)).run(pays(limited.invoices(2)))
+    chunks = list(limited.engine(pause=WorkingTimePause(world)).run_in_chunks(pays(limited.invoices(40))))
     assert [len(chunk) for chunk in chunks] == [15, 15, 10]
 
 

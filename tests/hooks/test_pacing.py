@@ -289,7 +289,7 @@ def test_what_one_task_learns_of_the_working_time_the_next_one_knows(
         hook.call(*READ)
     after = connect(rate_limit="standard").client.working_time
     assert after.cost(["crm.deal.get"]) == pytest.approx(2.0)
-    use = after.book["crm.deal.get"]
+    use = after.usages["crm.deal.get"]
     assert use.used(use.at) == pytest.approx(6.0)
     other = bitrix24_sandbox.connection_of(bitrix24_sandbox.add_webhook(user_id=1))
     assert json.loads(other)["password"] != json.loads(bitrix24_sandbox.connection)["password"]
@@ -300,7 +300,8 @@ def test_what_one_task_learns_of_the_working_time_the_next_one_knows(
 
 @pytest.mark.bitrix24_sandbox(operating_limit=480.0, operating_costs={"crm.deal.get": 2.0})
 @pytest.mark.parametrize(
-    "damage", ["", "{", "[]", '{"ahead": 0, "methods": {"crm.deal.get": {}}}', '{"ahead": "x", "methods": {}}']
+    "damage",
+    ["", "{", "[]", '{"clock_offset": 0, "methods": {"crm.deal.get": {}}}', '{"clock_offset": "x", "methods": {}}'],
 )
 def test_what_was_damaged_is_learned_again(bitrix24_sandbox: Any, connect: Any, tmp_path: Path, damage: str) -> None:
     connect(rate_limit="standard").call(*READ)
@@ -308,11 +309,11 @@ def test_what_was_damaged_is_learned_again(bitrix24_sandbox: Any, connect: Any, 
     kept.write_text(damage)
     hook = connect(rate_limit="standard")
     hook.call(*READ)
-    assert hook.client.working_time.book["crm.deal.get"].used(0) == pytest.approx(4.0)
+    assert hook.client.working_time.usages["crm.deal.get"].used(0) == pytest.approx(4.0)
 
 
 @pytest.mark.bitrix24_sandbox(operating_limit=480.0)
 def test_the_async_twin_learns_and_tells_too(bitrix24_sandbox: Any, connect: Any) -> None:
     hook = connect(rate_limit="standard")
     asyncio.run(hook.acall(*READ))
-    assert "crm.deal.get" in connect(rate_limit="standard").client.working_time.book
+    assert "crm.deal.get" in connect(rate_limit="standard").client.working_time.usages

@@ -1,4 +1,4 @@
-"""Every fault of the sandbox portal, blocking and async: the same exception, and nothing extra on the books."""
+"""Every fault of the sandbox portal, blocking and async: the same exception, and nothing extra on the portal."""
 
 from __future__ import annotations
 
@@ -84,10 +84,10 @@ async def test_a_write_under_each_fault(
         sent = [request for request in bitrix24_sandbox.requests if request["method"] == ADD]
         assert len(sent) <= number
         if (fault, options.get("when")) != ("hold", "before"):  # a held one is executed when it is let go
-            on_the_books = [entry for entry in bitrix24_sandbox.ledger if entry["event"] == "payment_added"]
-            assert len(on_the_books) == number * executed
+            on_the_portal = [entry for entry in bitrix24_sandbox.ledger if entry["event"] == "payment_added"]
+            assert len(on_the_portal) == number * executed
         if kind is None:
-            assert made == on_the_books[-1]["payment_id"]
+            assert made == on_the_portal[-1]["payment_id"]
         else:
             assert type(made) is kind
             told.append((*made.args, str(made)))

@@ -490,10 +490,10 @@ def test_under_faults_nothing_is_doubled_lost_or_falsely_reported(
         except (AirflowFailException, PaymentListUnfinished):
             summary = task.xcoms["return_value"]
             task.clear()
-    on_the_books = Counter(on(entry, kind) for entry in changes(portal, kind))
-    assert max(on_the_books.values()) == 1
+    on_the_portal = Counter(on(entry, kind) for entry in changes(portal, kind))
+    assert max(on_the_portal.values()) == 1
     reported = {receipt[ID[kind]] for receipt in summary["receipts"]}
-    assert reported <= set(on_the_books)
+    assert reported <= set(on_the_portal)
     # What is left was sent as often as it may be without a person.
     left = {ids[failure["index"]] for failure in summary["failures"]}
     assert left == set(ids) - reported

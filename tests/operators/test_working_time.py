@@ -15,12 +15,12 @@ from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferr
 
 from airflow_provider_bitrix24.drivers import with_requests
 from airflow_provider_bitrix24.exceptions import PaymentListUnfinished
-from airflow_provider_bitrix24.operators import pauses
+from airflow_provider_bitrix24.operators import limit_waits
 from airflow_provider_bitrix24.operators.payment_lists import AddCrmPaymentsOperator, PayInvoicesOperator
 from airflow_provider_bitrix24.sandbox.clock import ManualClock
 from airflow_provider_bitrix24.sandbox.portal import Portal
 from airflow_provider_bitrix24.sandbox.server import SandboxServer
-from airflow_provider_bitrix24.triggers.moment import MomentTrigger
+from airflow_provider_bitrix24.triggers.wait_until import WaitUntilTrigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,7 +41,7 @@ def limited(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, short_waits: dict[s
     """A portal with a clock of its own that counts 0.9 s for each write, and allows 6 s in ten minutes."""
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
-    monkeypatch.setattr(pauses, "RESCHEDULES_ALL", True)
+    monkeypatch.setattr(limit_waits, "RESCHEDULES_ALL", True)
     monkeypatch.setenv("AIRFLOW__BITRIX24__RATE_LIMIT", "100000/100000")
     monkeypatch.setenv("AIRFLOW_CONN_JOURNAL", f"sqlite:///{tmp_path / 'journal.db'}")
     costs = {**dict.fromkeys(READS, 0.0), PAY: 0.9, ADD: 0.9}
@@ -145,7 +145,7 @@ def test_a_deferrable_list_waits_in_the_triggerer(
     with pytest.raises(TaskDeferred) as leaves:
         pay(ids, journal_conn_id="journal", deferrable=True).execute(task.context)
     trigger = leaves.value.trigger
-    assert isinstance(trigger, MomentTrigger)
+    assert isinstance(trigger, WaitUntilTrigger)
     assert 60 <= trigger.at - time.time() <= 602
     assert leaves.value.method_name == "resumed"
     assert "holds no worker slot until then" in capfd.readouterr().out
@@ -157,6 +157,8 @@ def test_a_deferrable_list_waits_in_the_triggerer(
     assert summary["statuses"] == {"paid": 8}
     assert sorted(done(limited)) == ids
     assert refused(limited) == 0
+    # The wait was planned by the portal's clock, which was asked right before.
+    assert "server.time" in [request["method"] for request in limited.requests]
 
 
 @pytest.mark.parametrize("deferrable", [True, False])
@@ -181,7 +183,7 @@ def test_a_task_that_cannot_come_back_later_waits_on_the_worker(
     limited: Portal, pass_time: LetPass, forgetful_task: Task, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
     slept = sleep_on_the_worker(monkeypatch, pass_time)
-    monkeypatch.setattr(pauses, "RESCHEDULES_ALL", why == "no journal")
+    monkeypatch.setattr(limit_waits, "RESCHEDULES_ALL", why == "no journal")
     ids = deals(limited, 8)
     options = {} if why == "no journal" else {"journal_conn_id": "journal"}
     summary = add(ids, **options).execute(forgetful_task.context)
@@ -267,13 +269,26 @@ def test_a_single_operator_comes_back_too(limited: Portal, pass_time: LetPass, t
     assert single.execute(task.context)["outcome"] == "paid"
 
 
+def test_a_single_operator_without_a_journal_fails_and_does_not_leave(
+    limited: Portal, task: Task, forgetful_task: Task
+) -> None:
+    from airflow_provider_bitrix24.exceptions import Bitrix24RateLimited
+    from airflow_provider_bitrix24.operators.payments import PayInvoiceOperator
+
+    pay(invoices(limited, 6), journal_conn_id="journal").execute(task.context)
+    [invoice] = invoices(limited, 1)
+    with pytest.raises(Bitrix24RateLimited, match="working-time limit"):
+        PayInvoiceOperator(task_id="pay", invoice_id=invoice, pay_system_id=31).execute(forgetful_task.context)
+    assert (len(done(limited)), refused(limited)) == (6, 0)
+
+
 def test_the_trigger_fires_when_the_moment_has_come() -> None:
     at = time.time() + 0.05
-    path, arguments = MomentTrigger(at).serialize()
-    assert (path, arguments) == ("airflow_provider_bitrix24.triggers.moment.MomentTrigger", {"at": at})
+    path, arguments = WaitUntilTrigger(at).serialize()
+    assert (path, arguments) == ("airflow_provider_bitrix24.triggers.wait_until.WaitUntilTrigger", {"at": at})
 
     async def fired() -> list[Any]:
-        return [event.payload async for event in MomentTrigger(**arguments).run()]
+        return [event.payload async for event in WaitUntilTrigger(**arguments).run()]
 
     assert asyncio.run(fired()) == [{"at": at}]
     assert time.time() >= at

@@ -98,7 +98,7 @@ class Caller:
         to_json(reply.body)
 
     def check(self) -> None:
-        """Nothing that was written makes a later look at the books fail."""
+        """Nothing that was written makes a later look at the portal fail."""
         for name in LISTS:
             self.call(name, {"entityTypeId": 2, "entityId": 1, "paymentId": 1001, "filter": {}})
         to_json(self.portal.view())

@@ -1,4 +1,4 @@
-"""Customers and colleagues: what happens on the books without REST."""
+"""Customers and colleagues: what happens on the portal without REST."""
 
 from __future__ import annotations
 

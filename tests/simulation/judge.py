@@ -42,7 +42,7 @@ class Judge:
 
     @property
     def mine(self) -> list[dict[str, Any]]:
-        """What this key's requests have put on the books."""
+        """What this key's requests have put on the portal."""
         whose = digest(self.key)
         ledger = self.world.portal.ledger
         return [entry for entry in ledger if whose in (entry.get("idempotency_key"), entry.get("command"))]
@@ -93,7 +93,7 @@ class Judge:
         if number not in self.added() and number not in self.accepted:
             raise Broken(f"green for payment {number}, which is not ours: ours are {self.added()}")
         if number not in self.world.portal.state.payments and not self._undone("payment_deleted", number):
-            raise Broken(f"green for payment {number}, which is not on the books")
+            raise Broken(f"green for payment {number}, which is not on the portal")
         if fill is not None and number in self.world.portal.state.payments:
             found: dict[int, int] = {}
             for item in self.world.portal.state.payable_items.values():
@@ -126,15 +126,15 @@ class Judge:
         )
 
     def _red(self, error: Bitrix24Error) -> None:
-        """A message must not deny what is on the books, and must name what can be known."""
+        """A message must not deny what is on the portal, and must name what can be known."""
         message, candidates = str(error), tuple(getattr(error, "candidates", ()))
         ours = [number for number in self.standing() if number not in self.accepted]
         untold = [number for number in ours if str(number) not in message and number not in candidates]
         # Whoever cannot read the journal knows nothing: it may be silent, and only must not deny.
         if untold and not ADMISSIONS.search(message) and not isinstance(error, Bitrix24StoreError):
-            raise Broken(f"red, and silent about payment {untold} on the books: {message}")
+            raise Broken(f"red, and silent about payment {untold} on the portal: {message}")
         if (ours or self.marks()) and DENIALS.search(message):
-            raise Broken(f"red, and denies what is on the books: {message}")
+            raise Broken(f"red, and denies what is on the portal: {message}")
 
     # -- the end
 

@@ -1,4 +1,4 @@
-"""What the stories are told with: scripts of trouble, what is asked for, what people decide, what is on the books."""
+"""What the stories are told with: scripts of trouble, what is asked for, what people decide, what is on the portal."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def wrong_claim(world: World) -> None:
 
 
 def there(world: World) -> list[int]:
-    """The new payments on the books."""
+    """The new payments on the portal."""
     return sorted(number for number in world.portal.state.payments if number > 1032)
 
 

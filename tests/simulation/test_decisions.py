@@ -194,7 +194,7 @@ def test_what_is_adopted_in_place_of_a_returned_one_is_filled(database: VirtualD
     assert outcome.receipt.money.amount == 1020
 
 
-def test_who_has_given_up_is_told_what_is_on_the_books(database: VirtualDatabase) -> None:
+def test_who_has_given_up_is_told_what_is_on_the_portal(database: VirtualDatabase) -> None:
     world = World("sql", database)
     assert world.worker("a", 1).attempt(adding()).receipt is not None
     resolve(world, "abandon")

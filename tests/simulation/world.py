@@ -124,7 +124,7 @@ class Strand:
 
 @cache
 def _books() -> bytes:
-    """The books of a fresh portal."""
+    """The tables of a fresh portal."""
     return pickle.dumps(Portal(clock=ManualClock(START)).state)
 
 

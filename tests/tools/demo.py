@@ -263,7 +263,7 @@ def table(receipts: list[dict[str, Any]], ledger: list[dict[str, Any]]) -> bool:
             unexplained.remove(wanted)
             lines.append(("ok", subject, amount, said, word, amount))
         else:
-            lines.append(("WRONG", subject, amount, said, "not on the books like this", ""))
+            lines.append(("WRONG", subject, amount, said, "not on the portal like this", ""))
     lines += [("WRONG", "no receipt", "", "", f"{subject}: {word}", amount) for subject, amount, word in unexplained]
     widths = [max(len(line[column]) for line in lines) for column in range(6)]
     print()
@@ -349,7 +349,7 @@ def finish(clock: Clock, watch: MemoryWatch, good: bool) -> None:
     """Say how it went, how long it took, and what it needed."""
     memory = "not measured on this system" if watch.peak is None else f"{watch.peak / 2**30:.2f} GiB at most"
     clock.say(f"memory of all processes together (PSS): {memory}")
-    clock.say("every receipt is on the portal's books, once, and nothing else is" if good else NOT_GOOD)
+    clock.say("every receipt is on the portal, once, and nothing else is" if good else NOT_GOOD)
 
 
 def stay(airflow: LocalAirflow, portal: SandboxPortal) -> None:

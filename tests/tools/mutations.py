@@ -66,6 +66,8 @@ CONNECTIONS = "tests/hooks/test_connections.py"
 SPELLINGS = "tests/at_most_once/test_spellings.py"
 OPERATORS = "tests/operators/test_operators.py"
 IDENTIFIERS = "tests/test_identifiers.py"
+WORKING_TIME = "tests/at_most_once/test_working_time.py"
+LONG_WAITS = "tests/operators/test_working_time.py"
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,7 @@ MUTATIONS = [
     ),
     Mutation(
         "who paid",
-        "if since is None or thing.paid_at is None:",
+        "if since is None or target.paid_at is None:",
         "test_who_paid_decides_whose_mark_it_is",
     ),
     Mutation(
@@ -212,17 +214,17 @@ MUTATIONS = [
         TWO_JOURNALS,
     ),
     Mutation(
-        "rivals",
+        "other keys with an unknown outcome",
         "if attempt.journal.is_shared and shown.fitting is not None:",
         "test_what_a_rival_may_have_added_is_for_a_person",
     ),
     Mutation(
-        "rivals since the snapshot",
+        "other keys since the snapshot",
         'values["snapshot_after"] = self._now',
         "test_a_rival_counts_from_the_snapshot_on",
     ),
     Mutation(
-        "a key without times is a rival",
+        "a key without times counts",
         "return bool(settle_until and since and settle_until >= since)",
         "is_a_rival",
         HALF_KNOWN,
@@ -696,7 +698,7 @@ MUTATIONS = [
         OPERATORS,
     ),
     Mutation(
-        "a whole list has as many rows as were told",
+        "a whole list has as many rows as the portal said",
         "if False:",
         "test_a_whole_with_fewer_rows_than_were_told_is_no_answer",
         LISTS,
@@ -814,6 +816,60 @@ MUTATIONS = [
         "if False:",
         "test_what_changes_payments_is_refused",
         CALLS,
+    ),
+    Mutation(
+        "nothing is sent that the portal would refuse for its working time",
+        "refused = {}",
+        "test_nothing_is_sent_that_the_portal_would_refuse",
+        WORKING_TIME,
+    ),
+    Mutation(
+        "a batch takes no longer than half of what the portal allows it",
+        "pass",
+        "test_a_batch_takes_no_longer_than_half_of_what_the_portal_allows",
+        WORKING_TIME,
+    ),
+    Mutation(
+        "a time limit that is over stops nothing more",
+        "pass",
+        "test_an_attempt_that_knows_nothing_goes_on_after_the_refusal",
+        WORKING_TIME,
+    ),
+    Mutation(
+        "without a journal, only what was not sent is carried out again",
+        "if isinstance(result, Failure) and is_time_limit(result.error)",
+        "test_without_a_journal_a_retry_does_not_carry_out_again",
+        WORKING_TIME,
+    ),
+    Mutation(
+        "a portal that only refuses is not waited for without end",
+        "if False:",
+        "test_a_portal_that_only_refuses_is_waited_for_once",
+        LONG_WAITS,
+    ),
+    Mutation(
+        "nobody waits by a clock that was not compared with the portal's",
+        "if False:",
+        "test_a_deferrable_list_waits_in_the_triggerer",
+        LONG_WAITS,
+    ),
+    Mutation(
+        "without a journal that a later attempt reads, a list does not leave the worker",
+        "leaves = self.deferrable or limit_waits.RESCHEDULES_ALL",
+        "test_a_task_that_cannot_come_back_later_waits_on_the_worker",
+        LONG_WAITS,
+    ),
+    Mutation(
+        "a list leaves the worker again only after it has sent something: reading it all may use up the time",
+        "if self._leave is not None and seconds >= SHORT:",
+        "test_a_list_that_has_come_back_and_sent_nothing_does_not_leave_again",
+        LONG_WAITS,
+    ),
+    Mutation(
+        "without such a journal, a task for one payment does not leave the worker",
+        'if not is_rescheduled(context["ti"]):',
+        "test_a_single_operator_without_a_journal_fails_and_does_not_leave",
+        LONG_WAITS,
     ),
 ]
 

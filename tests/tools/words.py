@@ -21,6 +21,7 @@ OF_PRODUCT = re.compile(r"^(airflow_provider_bitrix24|docs|dags_examples|benchma
 EVERYWHERE = {
     r"mend(s|ed|ing)?": "fix",
     r"anew": "again",
+    r"on the books|(at|shows?) the books": "on the portal, recorded",
     r"be it": "whether, even, or a colon",
     r"in case that": "if",
     r"what(ever)? (has |had )?(becomes?|became|came|comes) of": "the outcome of",

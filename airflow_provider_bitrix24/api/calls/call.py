@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 from airflow_provider_bitrix24.api import methods, models
 from airflow_provider_bitrix24.api.filters import check_names, check_rows
 from airflow_provider_bitrix24.api.paging import rows_in
-from airflow_provider_bitrix24.api.payments import read, read_rows, read_the_one
+from airflow_provider_bitrix24.api.payments import read, read_rows, read_single
 from airflow_provider_bitrix24.api.values import positive_id, shown
 from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24ConfigError, Bitrix24Error, Bitrix24OutcomeUnknown
 
@@ -176,7 +176,7 @@ def _model(row: Method) -> Any:
 def _read_model(call: Call[Any], result: Any) -> Any:
     from_wire = _model(call.row).from_wire
     if "id" in call.params:
-        return read_the_one(call.row.name, from_wire, result, call.params["id"])
+        return read_single(call.row.name, from_wire, result, call.params["id"])
     return read(call.row.name, from_wire, result)
 
 

@@ -42,7 +42,7 @@ IfUnpaidExists: TypeAlias = Literal["add", "return", "fail"]
 
 @dataclass(frozen=True, kw_only=True)
 class AddCrmPayment:
-    """Add one payment: three requests if nothing is odd and it stays empty.
+    """Add one payment: three requests in the normal case, if it stays empty.
 
     :param portal: the portal's name in keys.
     :param key: the idempotency key.
@@ -136,7 +136,7 @@ def add_payment(write: AddWrite) -> Course[Receipt]:
     if record.receipt is not None:
         attempt.refuse_other_parameters(f"Payment {record.payment_id} was added for it then.")
     elif record.payment_id is None and record.forgotten:
-        return (yield from _go_on(write, (yield from _tagged_or_ask(write))))
+        return (yield from _complete_and_return(write, (yield from _tagged_or_ask(write))))
     _ = attempt.found
     write.recognise()
     step = yield from carry_out(attempt, write)
@@ -201,11 +201,11 @@ def _done(write: AddWrite) -> Course[Receipt]:
         return write.receipt(write.payment, outcome="existing", recovered=True)
     if attempt.record.evidence == "response":  # rule: also by the attempt after one that died
         yield from refuse_surplus(write, write.payment.id)
-    return (yield from _go_on(write, write.payment))
+    return (yield from _complete_and_return(write, write.payment))
 
 
-def _go_on(write: AddWrite, payment: Payment) -> Course[Receipt]:
-    """The payment is known to be this key's: complete it."""
+def _complete_and_return(write: AddWrite, payment: Payment) -> Course[Receipt]:
+    """Complete the payment, which is known to be this key's, and return its receipt."""
     receipt = yield from complete(write, payment)
     write.attempt.refuse_other_parameters(f"Payment {payment.id} was added for it and is there.")
     return receipt
@@ -225,7 +225,7 @@ def _return_existing(write: AddWrite) -> Course[Receipt]:
     if record.nothing_executed:
         record = record.restarted(attempt.wanted, Snapshot(at=write.portal_time))
     yield from attempt.keep(record.identified(payment.id, evidence, plan=write.plan_for(payment)))
-    return (yield from _go_on(write, payment))
+    return (yield from _complete_and_return(write, payment))
 
 
 def _use(write: AddWrite, decision: Decision, candidates: list[int]) -> Course[None]:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def complete(add: AddWrite, payment: Payment) -> Course[Receipt]:
-    """Give the payment what was asked for, as far as it has not got it, and save that it is done.
+    """Give the payment what was asked for, as far as it does not have it, and save that it is done.
 
     :raises PaymentNotApplied: the payment is there and cannot be completed.
     :raises PaymentMismatch: the portal keeps something else than was asked for.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.at_most_once.attempt import Attempt
     from airflow_provider_bitrix24.at_most_once.course import Course
     from airflow_provider_bitrix24.at_most_once.messages import Wording
-    from airflow_provider_bitrix24.at_most_once.operations.state_change import Thing
+    from airflow_provider_bitrix24.at_most_once.operations.state_change import Target
     from airflow_provider_bitrix24.at_most_once.receipt import Outcome, Receipt
 
 UNPAY: Final = "set back to unpaid"
@@ -52,11 +52,11 @@ class DeleteCrmPayment(PaymentChange):
         """Read the payment, which may be gone."""
         return PaymentIfThere(payment_id=self.payment_id)
 
-    def reached(self, thing: Thing) -> bool:
+    def reached(self, target: Target) -> bool:
         """Whether it is deleted: one that was read is not."""
         return False
 
-    def is_ours(self, thing: Thing, user_id: int, since: float | None) -> bool:
+    def is_ours(self, target: Target, user_id: int, since: float | None) -> bool:
         """It was there right before this key sent the call; the portal does not say who deleted it."""
         return True
 
@@ -91,7 +91,7 @@ class DeleteWrite(StateWrite):
         self.user_id = view.profile.user_id
         self.shown = view.payment is None
         self.view = view
-        self.thing = view.payment or Payment(
+        self.target = view.payment or Payment(
             id=self.change.payment_id,
             account_number="",
             paid=False,
@@ -114,7 +114,7 @@ class DeleteWrite(StateWrite):
     def refuse(self) -> Course[None]:
         """Refuse what must not be deleted, and set a paid payment back to unpaid first."""
         yield from super().refuse()
-        if not self.thing.paid:
+        if not self.target.paid:
             return
         step = UnpayWrite(self.attempt, self.change)
         if (yield from carry_out(self.attempt, step)) is not Step.DONE:
@@ -123,7 +123,7 @@ class DeleteWrite(StateWrite):
             raise kind(messages.still_paid(self.change.what), NOT_SENT)
         yield from self.look()
         yield from super().refuse()
-        if self.thing.paid:
+        if self.target.paid:
             raise PaymentNotApplied(messages.still_paid(self.change.what), NOT_SENT)
 
 

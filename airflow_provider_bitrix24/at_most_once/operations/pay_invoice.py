@@ -66,7 +66,7 @@ class PayInvoice(StateChange):
         """Read the invoice."""
         return OneInvoice(invoice_id=self.invoice_id)
 
-    def thing(self, view: InvoiceView) -> Invoice:
+    def target(self, view: InvoiceView) -> Invoice:
         """The invoice."""
         return view.invoice
 

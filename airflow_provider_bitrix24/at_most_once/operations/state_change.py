@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.at_most_once.receipt import Outcome
     from airflow_provider_bitrix24.at_most_once.record import Parameter
 
-Thing: TypeAlias = Invoice | Payment
+Target: TypeAlias = Invoice | Payment
 
 
 class View(Protocol):
@@ -51,12 +51,12 @@ class Chosen:
 
     pay_system_id: int | None
     trap: str
-    """Why the portal may answer ``true`` and do nothing."""
+    """Why the portal may return ``true`` and do nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StateChange:
-    """Bring one object to a state, such as "paid": three requests if nothing is odd.
+    """Bring one object to a state, such as "paid": three requests in the normal case.
 
     :param portal: the portal's name in keys.
     :param expected: amount and currency, compared before and after.
@@ -127,23 +127,23 @@ class StateChange:
         """Read the object."""
         raise NotImplementedError
 
-    def thing(self, view: Any) -> Thing:
+    def target(self, view: Any) -> Target:
         """The object in what was read before."""
         raise NotImplementedError
 
-    def reached(self, thing: Thing) -> bool:
+    def reached(self, target: Target) -> bool:
         """Whether the object is as it is to be."""
-        return thing.paid
+        return target.paid
 
-    def is_ours(self, thing: Thing, user_id: int, since: float | None) -> bool:
+    def is_ours(self, target: Target, user_id: int, since: float | None) -> bool:
         """Whether who and when say that this key has done it; the portal's times are whole seconds.
 
         :param user_id: the connection's user.
         :param since: the portal's clock before the first send; None if it did not tell.
         """
-        if since is None or thing.paid_at is None or thing.paid_by_id != user_id:  # rule: who paid
+        if since is None or target.paid_at is None or target.paid_by_id != user_id:  # rule: who paid
             return False
-        return bool(thing.paid_at.timestamp() >= int(since))
+        return bool(target.paid_at.timestamp() >= int(since))
 
     def call(self) -> Call[Any]:
         """The call."""
@@ -162,7 +162,7 @@ class StateChange:
         :raises PaymentMismatch: it is other money.
         :raises PaymentRefused: it must not be done.
         """
-        money = self.thing(view).money
+        money = self.target(view).money
         self.expected.check(money, what=self.what)
         chosen = self.choose(view)
         if self.max_amount is not None and money.exceeds(self.max_amount):
@@ -208,6 +208,6 @@ class PaymentChange(StateChange):
         """Read the payment."""
         return OnePayment(payment_id=self.payment_id)
 
-    def thing(self, view: PaymentView) -> Payment:
+    def target(self, view: PaymentView) -> Payment:
         """The payment."""
         return view.payment

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.queries import Query
     from airflow_provider_bitrix24.at_most_once.attempt import Attempt
     from airflow_provider_bitrix24.at_most_once.course import Course
-    from airflow_provider_bitrix24.at_most_once.operations.state_change import Chosen, StateChange, Thing
+    from airflow_provider_bitrix24.at_most_once.operations.state_change import Chosen, StateChange, Target
     from airflow_provider_bitrix24.at_most_once.record import Record
 
 
@@ -45,7 +45,7 @@ class StateWrite(Write):
         self.others = OtherOperations(attempt, change.subject, change.words, change.undone_by, alone=change.alone)
         self.method = change.method
         self.view: Any = None
-        self.thing: Thing
+        self.target: Target
         self.user_id = 0
         self.chosen: Chosen | None = None
 
@@ -56,21 +56,21 @@ class StateWrite(Write):
     def look(self) -> Course[None]:
         """Read the object, who we are, and the pay systems."""
         self.view = yield from self.attempt.read_before_send(self.change.before())
-        self.thing = self.change.thing(self.view)
+        self.target = self.change.target(self.view)
         self.user_id = self.view.profile.user_id
-        self.shown = self.change.reached(self.thing)
+        self.shown = self.change.reached(self.target)
 
     def query(self) -> Query[Any]:
         """Read the object alone."""
         return self.change.after()
 
-    def shows(self, found: Thing) -> bool:
+    def shows(self, found: Target) -> bool:
         """Whether it is as it is to be."""
         return self.change.reached(found)
 
-    def take(self, found: Thing) -> Course[None]:
+    def take(self, found: Target) -> Course[None]:
         """It is as it is to be."""
-        self.thing, self.shown = found, True
+        self.target, self.shown = found, True
         yield from ()
 
     def refuse(self) -> Course[None]:
@@ -78,7 +78,7 @@ class StateWrite(Write):
         attempt, change = self.attempt, self.change
         self.chosen = change.refuse(self.view)
         yield from self.others.before_send()
-        attempt.log.info("%s of %s, %s, on %s.", change.method, change.subject, self.thing.money, attempt.portal)
+        attempt.log.info("%s of %s, %s, on %s.", change.method, change.subject, self.target.money, attempt.portal)
 
     def absence(self) -> str:
         """What the log says when it certainly is not marked."""
@@ -86,7 +86,7 @@ class StateWrite(Write):
 
     def prepared(self, record: Record) -> Record:
         """The record with what the portal showed before."""
-        at, money = self.view.at, self.thing.money
+        at, money = self.view.at, self.target.money
         snapshot = Snapshot(at=at.timestamp() if at else None, amount=money.amount_text, currency=money.currency)
         return self.others.place(record.prepared(self.attempt.wanted, snapshot))
 
@@ -137,36 +137,36 @@ def _await_lost_notes(write: StateWrite) -> Course[None]:
 
 def _paid_or_ask(write: StateWrite) -> Course[Receipt]:
     """Return a receipt if the object is paid, else ask a person: the journal has lost what was sent."""
-    thing = write.thing
-    if not write.change.reached(thing):
+    target = write.target
+    if not write.change.reached(target):
         yield from ask_about_lost_notes(write.attempt, write.change.where)
     already = messages.marked_already(write.change.words)
-    write.change.expected.check(thing.money, what=write.change.what, already=already)
+    write.change.expected.check(target.money, what=write.change.what, already=already)
     return (yield from write.attempt.finish(_receipt(write, ours=False, recovered=False)))
 
 
 def _shown(write: StateWrite) -> Course[Receipt]:
     """It is as it is to be."""
-    attempt, change, thing = write.attempt, write.change, write.thing
+    attempt, change, target = write.attempt, write.change, write.target
     record, already = attempt.record, messages.marked_already(change.words)
     if record.nothing_executed:
-        change.expected.check(thing.money, what=change.what, already=already)
+        change.expected.check(target.money, what=change.what, already=already)
         yield from write.others.refuse_unsettled()
         return (yield from attempt.finish(_receipt(write, ours=False)))
-    ours = change.is_ours(thing, write.user_id, record.snapshot_at)
+    ours = change.is_ours(target, write.user_id, record.snapshot_at)
     happened = messages.marked(change.words) if ours else messages.marked_by_another(change.words)
-    before = thing.money
+    before = target.money
     if record.amount is not None and record.currency is not None:
         before = Money(Decimal(record.amount), record.currency)
-    if not thing.money.same_as(before):
+    if not target.money.same_as(before):
         raise PaymentMismatch(
-            messages.changed_before_marked(change.what, thing.money, before, happened, change.where, change.words)
+            messages.changed_before_marked(change.what, target.money, before, happened, change.where, change.words)
         )
     receipt = yield from attempt.finish(_receipt(write, ours=ours))
     if attempt.sent_now:
         return receipt
-    change.expected.check(thing.money, what=change.what, happened=happened if ours else already)
-    attempt.refuse_other_parameters(f"{change.what} is {change.words.state}, for {thing.money}.")
+    change.expected.check(target.money, what=change.what, happened=happened if ours else already)
+    attempt.refuse_other_parameters(f"{change.what} is {change.words.state}, for {target.money}.")
     return receipt
 
 
@@ -177,7 +177,7 @@ def _done_before(write: StateWrite, stored: Mapping[str, Any]) -> Course[Receipt
     attempt.refuse_other_parameters(f"{change.what} was {change.words.done} then{then}.")
     if not write.shown:
         try:
-            # What reads are behind by may hide it.
+            # A read may be behind by the read lag, and not show it yet.
             seen = yield from find(attempt, after_reply(attempt), write.query(), write.shows)
         except PortalUnreadable as error:
             trouble = str(error)
@@ -197,30 +197,30 @@ def _done_before(write: StateWrite, stored: Mapping[str, Any]) -> Course[Receipt
     if not write.shown:
         raise PaymentUnresolved(messages.marked_before_and_unreadable(change.what, trouble, change.words))
     already = messages.marked_already_not_sent(change.words)
-    change.expected.check(write.thing.money, what=change.what, happened=already)
+    change.expected.check(write.target.money, what=change.what, happened=already)
     mine = stored.get("outcome") == change.outcomes[0] and attempt.record.task == attempt.task.identity
     return _receipt(write, ours=mine, recovered=mine)
 
 
 def _receipt(write: StateWrite, *, ours: bool, recovered: bool | None = None) -> Receipt:
-    attempt, thing, last = write.attempt, write.thing, write.last
-    asked_for = attempt.record.parameters.get("pay_system_id", thing.pay_system_id)
+    attempt, target, last = write.attempt, write.target, write.last
+    asked_for = attempt.record.parameters.get("pay_system_id", target.pay_system_id)
     pay_system_id = write.chosen.pay_system_id if write.chosen else asked_for
     if not ours or not (pay_system_id is None or isinstance(pay_system_id, int)):
-        pay_system_id = thing.pay_system_id
+        pay_system_id = target.pay_system_id
     return Receipt(
         operation=write.change.name,
         outcome=write.change.outcomes[0 if ours else 1],
         portal=attempt.portal,
         subject=write.change.ids,
         pay_system_id=pay_system_id,
-        money=thing.money,
-        paid_at=thing.paid_at,
+        money=target.money,
+        paid_at=target.paid_at,
         idempotency_key=write.change.key,
         evidence="response" if ours and last and last.result == "acknowledged" else "portal_state",
         sent=attempt.sent_now,
         recovered=attempt.found and not attempt.sent_now if recovered is None else recovered,
-        by_our_user=thing.paid_by_id == write.user_id,
+        by_our_user=target.paid_by_id == write.user_id,
         forgotten=attempt.record.forgotten,
     )
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.calls.call import Call
     from airflow_provider_bitrix24.api.preflight import PaymentView
     from airflow_provider_bitrix24.at_most_once.messages import Wording
-    from airflow_provider_bitrix24.at_most_once.operations.state_change import Thing
+    from airflow_provider_bitrix24.at_most_once.operations.state_change import Target
     from airflow_provider_bitrix24.at_most_once.receipt import Outcome
 
 
@@ -28,11 +28,11 @@ class UnpayCrmPayment(PaymentChange):
     undone_by: tuple[str, ...] = field(init=False, default=("pay_crm_payment", "pay_payment"))
     verb: str = field(init=False, default=":unpay")
 
-    def reached(self, thing: Thing) -> bool:
+    def reached(self, target: Target) -> bool:
         """Whether it is unpaid."""
-        return not thing.paid
+        return not target.paid
 
-    def is_ours(self, thing: Thing, user_id: int, since: float | None) -> bool:
+    def is_ours(self, target: Target, user_id: int, since: float | None) -> bool:
         """It was paid right before this key sent the call; the portal does not say who set it back."""
         return True
 

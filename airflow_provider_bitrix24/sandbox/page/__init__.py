@@ -1,4 +1,4 @@
-"""The page at ``/``: what is on the books, live, as three static files that read ``/_sandbox/state``."""
+"""The page at ``/``: what is on the portal, live, as three static files that read ``/_sandbox/state``."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ function ledgerRow(entry, index) {
 
 const openRequests = new Set();
 
-// What the client got: a status may be on the books although the connection broke before or in the middle of it.
+// What the client got: a status may be on the portal although the connection broke before or in the middle of it.
 const BROKEN = { drop: "no response", close_idle: "no response", truncate: "cut off", slow: "slow", hostile: "hostile" };
 
 function responseBadge(request, failed) {
@@ -215,24 +215,24 @@ function newestFirst(log, total, make) {
   return log.map((entry, offset) => make(entry, total - log.length + offset)).reverse();
 }
 
-function figures(books) {
-  const { unpaid_payments: payments, unpaid_invoices: invoices } = books.totals;
-  const pairs = [["unpaid payments", payments], ["unpaid invoices", invoices], ["faults armed", books.faults.length], ["portal time", clock(books.time)]];
+function figures(state) {
+  const { unpaid_payments: payments, unpaid_invoices: invoices } = state.totals;
+  const pairs = [["unpaid payments", payments], ["unpaid invoices", invoices], ["faults armed", state.faults.length], ["portal time", clock(state.time)]];
   byId("figures").replaceChildren(...pairs.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, String(value)))));
 }
 
-function show(books) {
-  const total = books.totals;
-  fill("payments", books.payments.map(paymentRow).reverse(), total.payments, 5);
-  fill("invoices", books.invoices.map(invoiceRow), total.invoices, 4);
-  fill("deals", books.deals.map(itemRow), total.deals, 5);
-  fill("smart_invoices", books.smart_invoices.map(itemRow), total.smart_invoices, 5);
-  byId("applications-section").hidden = books.applications.length === 0;
-  fill("applications", books.applications.map(applicationRow), books.applications.length, 6);
-  fill("ledger", newestFirst(books.ledger, total.ledger, ledgerRow), total.ledger, 5);
-  fill("requests", newestFirst(books.requests, total.requests, requestRow), total.requests, 4);
-  figures(books);
-  tell(books.ledger, total.ledger);
+function show(state) {
+  const total = state.totals;
+  fill("payments", state.payments.map(paymentRow).reverse(), total.payments, 5);
+  fill("invoices", state.invoices.map(invoiceRow), total.invoices, 4);
+  fill("deals", state.deals.map(itemRow), total.deals, 5);
+  fill("smart_invoices", state.smart_invoices.map(itemRow), total.smart_invoices, 5);
+  byId("applications-section").hidden = state.applications.length === 0;
+  fill("applications", state.applications.map(applicationRow), state.applications.length, 6);
+  fill("ledger", newestFirst(state.ledger, total.ledger, ledgerRow), total.ledger, 5);
+  fill("requests", newestFirst(state.requests, total.requests, requestRow), total.requests, 4);
+  figures(state);
+  tell(state.ledger, total.ledger);
 }
 
 function status(kind, text) {

@@ -225,7 +225,7 @@ class Portal:
             self.touch()
 
     def dump(self) -> dict[str, Any]:
-        """The whole state as JSON-able data: books, ledger, webhooks and tokens (with secrets) and the logs."""
+        """The whole state as JSON-able data: tables, ledger, webhooks and tokens (with secrets) and the logs."""
         with self.lock:
             hooks = [{"user_id": w.user_id, "secret": w.secret, "scopes": list(w.scopes)} for w in self._webhooks]
             return {
@@ -249,7 +249,7 @@ class Portal:
             self.touch()
 
     def view(self, newest: int | None = None) -> dict[str, Any]:
-        """What is on the books, for people: no secrets. With ``newest``, only so many rows of each table."""
+        """What is on the portal, for people: no secrets. With ``newest``, only so many rows of each table."""
         with self.lock:
             return view_state(self.state, newest)
 

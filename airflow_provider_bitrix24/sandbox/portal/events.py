@@ -1,4 +1,4 @@
-"""Which REST events a change on the books raises, and the queues that offline handlers have of them."""
+"""Which REST events a change on the portal raises, and the queues that offline handlers have of them."""
 
 from __future__ import annotations
 

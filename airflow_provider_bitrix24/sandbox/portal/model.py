@@ -1,4 +1,4 @@
-"""What is on the books: rows as dataclasses, money as Decimal, times as epoch seconds; all of it JSON-able."""
+"""What is on the portal: rows as dataclasses, money as Decimal, times as epoch seconds; all of it JSON-able."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is on the books, for people and the control plane: plain JSON, money as strings, times as ISO, no secrets."""
+"""What is on the portal, for people and the control plane: plain JSON, money as strings, times as ISO, no secrets."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _owner(state: State, order_id: int) -> dict[str, int | None]:
     }
 
 
-def _in_short(payments: Iterable[Payment]) -> list[dict[str, Any]]:
+def _summaries(payments: Iterable[Payment]) -> list[dict[str, Any]]:
     return [{"id": p.id, "paid": p.paid, "sum": money_text(p.sum), "currency": p.currency} for p in payments]
 
 
@@ -59,7 +59,7 @@ def _item(state: State, item: Item) -> dict[str, Any]:
         "assigned_by_id": item.assigned_by_id,
         "product_rows": [_plain(row) for row in rows_of(state, short, item.id)],
         "order_ids": order_ids,
-        "payments": _in_short(payments_of(state, set(order_ids))),
+        "payments": _summaries(payments_of(state, set(order_ids))),
     }
 
 
@@ -72,7 +72,7 @@ def view_row(state: State, row: Row) -> dict[str, Any]:
             items = [_plain(item) for item in state.payable_items.having("payment_id", row.id)]
             return {**_plain(row), **_owner(state, row.order_id), "items": items}
         case Order():
-            payments = _in_short(state.payments.having("order_id", row.id))
+            payments = _summaries(state.payments.having("order_id", row.id))
             return {**_plain(row), **_owner(state, row.id), "payments": payments}
     return _plain(row)
 

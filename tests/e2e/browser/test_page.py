@@ -1,4 +1,4 @@
-"""The page in a real browser: shows the books live, lets the customer pay, runs nothing that came over REST."""
+"""The page in a real browser: shows the portal live, lets the customer pay, runs nothing that came over REST."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def call(server: SandboxServer, method: str, **params: Any) -> Any:
     return httpx.post(f"{server.url}/rest/1/{SECRET}/{method}", json=params, timeout=30, trust_env=False).json()
 
 
-def test_shows_what_is_on_the_books(page: Page) -> None:
+def test_shows_what_is_on_the_portal(page: Page) -> None:
     expect(page).to_have_title("Bitrix24 sandbox portal")
     expect(page.locator("#payments tr")).to_have_count(4)
     expect(page.locator("#invoices tr")).to_have_count(13)

@@ -209,12 +209,12 @@ class ClearedDag:
         return "failed, and said why" if failed else "succeeded"
 
     def _named(self, one: Combination, played: Played, task: Mapping[str, Any]) -> list[int]:
-        """Return the invoices or payments of the receipts of a task, which have to be on the books."""
+        """Return the invoices or payments of the receipts of a task, which have to be on the portal."""
         result = self._airflow.result(self.dag_id, task["dag_run_id"], task)
         name = "invoice_id" if one.subject in ("invoice", "invoices") else "payment_id"
         named = [int(receipt[name]) for receipt in result.get("receipts", [result])]
         if len(named) != len(one.objects_at(0)) or not {*named} <= {entry[name] for entry in played.paid}:
-            raise NotGood(f"{one}: the receipt's payment is not on the books: {result}; {played.paid}")
+            raise NotGood(f"{one}: the receipt's payment is not on the portal: {result}; {played.paid}")
         return named
 
     def _judge_words(self, one: Combination, task: Mapping[str, Any]) -> None:

@@ -151,7 +151,7 @@ class Scene:
 
     @property
     def effects(self) -> list[dict[str, Any]]:
-        """What money was moved on the books: payments added, invoices and payments marked."""
+        """What money was moved on the portal: payments added, invoices and payments marked."""
         events = ("payment_added", "invoice_paid", "payment_paid")
         return [entry for event in events for entry in self.ledger(event)]
 
@@ -165,7 +165,7 @@ class Scene:
         return entry
 
     def summary(self) -> tuple[str, str, str]:
-        """Tries and end of each run, and what is on the books."""
+        """SendTries and end of each run, and what is on the portal."""
         tasks = [run.task for run in self.runs]
         return (
             ", ".join(str(task["try_number"]) for task in tasks),
@@ -277,7 +277,7 @@ class Stage:
 
     def table(self) -> list[str]:
         """Return what happened, a line for each case."""
-        rows = [("", "case", "tries", "end", "on the books", "what was done"), *self.rows]
+        rows = [("", "case", "tries", "end", "on the portal", "what was done"), *self.rows]
         widths = [max(len(row[column]) for row in rows) for column in range(6)]
         return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 

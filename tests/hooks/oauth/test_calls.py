@@ -1,4 +1,4 @@
-"""Calls of an application whose access token dies in between: each is executed once, by the portal's books."""
+"""Calls of an application whose access token dies in between: each is executed once, by the portal's ledger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wait for the portal's working-time limit: shortly on the worker, for minutes without a worker slot."""
+"""Wait for the portal's working-time limit: up to a minute on the worker, longer without a worker slot."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHORT: Final = 60.0
 """Seconds: a shorter wait is over sooner than Airflow starts the task again."""
 
 
-class Pauses:
+class WorkingTimePause:
     """The waits of one attempt at a list.
 
     :param leave: ends the attempt until that many seconds are over; None if it has to wait on the worker, because a
@@ -50,7 +50,7 @@ class Pauses:
     def __call__(self, seconds: float, *, refused: bool) -> bool:
         """Wait, or end the attempt.
 
-        :param refused: whether the portal has refused, and not only would.
+        :param refused: whether the portal has refused a call; False if only the estimate says that it would.
         """
         if refused and not self.has_progress:  # rule: a portal that only refuses is not waited for without end
             return False
@@ -77,14 +77,14 @@ def was_resumed(context: Context, *, deferred: bool) -> bool:
     return deferred or is_rescheduled(context["ti"])
 
 
-def come_back(seconds: float) -> NoReturn:
+def reschedule(seconds: float) -> NoReturn:
     """End this run of the task; Airflow runs the same attempt again, and no retry is used.
 
     :raises AirflowRescheduleException: always.
     """
-    reschedule: Any
+    exception: Any
     try:
-        from airflow.sdk.exceptions import AirflowRescheduleException as reschedule
+        from airflow.sdk.exceptions import AirflowRescheduleException as exception
     except ImportError:  # Airflow 3.1
-        from airflow.exceptions import AirflowRescheduleException as reschedule
-    raise reschedule(datetime.now(tz=UTC) + timedelta(seconds=seconds))
+        from airflow.exceptions import AirflowRescheduleException as exception
+    raise exception(datetime.now(tz=UTC) + timedelta(seconds=seconds))

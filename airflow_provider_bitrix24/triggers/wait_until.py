@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 
-class MomentTrigger(BaseTrigger):
+class WaitUntilTrigger(BaseTrigger):
     """Fire when a point in time has come.
 
     :meta private:

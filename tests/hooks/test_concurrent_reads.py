@@ -15,7 +15,7 @@ import pytest
 from airflow_provider_bitrix24.api import reading
 from airflow_provider_bitrix24.api.pacing import NAMED, Limits
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
-from airflow_provider_bitrix24.hooks.side_by_side import ain_order, in_order, width
+from airflow_provider_bitrix24.hooks.concurrent_reads import ain_order, in_order, reads_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ LIST = "sale.payment.list"
     ],
 )
 def test_the_rate_limit_says_how_many(limits: Limits, at_once: int) -> None:
-    assert width(limits) == at_once
+    assert reads_at_once(limits) == at_once
 
 
 class Counted:
@@ -129,8 +129,8 @@ async def test_a_long_list_is_read_side_by_side(bitrix24_sandbox: Any, monkeypat
 
         return counted
 
-    monkeypatch.setattr("airflow_provider_bitrix24.hooks.side_by_side.in_order", counting(in_order))
-    monkeypatch.setattr("airflow_provider_bitrix24.hooks.side_by_side.ain_order", counting(ain_order))
+    monkeypatch.setattr("airflow_provider_bitrix24.hooks.concurrent_reads.in_order", counting(in_order))
+    monkeypatch.setattr("airflow_provider_bitrix24.hooks.concurrent_reads.ain_order", counting(ain_order))
     hook = Bitrix24Hook()
     ids = [row["id"] for row in hook.iterate(LIST, raw=True)]
     assert len(ids) == len(set(ids)) == 5_200 + 4  # those that the portal begins with

@@ -1,4 +1,4 @@
-"""Do several things at once, and return their results in order; no more are begun than somebody waits for."""
+"""Run several reads at once, and return their results in order. No more are begun than the caller takes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SECONDS: Final = 2.0
 """What a request for 2,500 rows takes, about: with more at once than the rate allows in this time, some would wait."""
 
 
-def width(limits: Limits) -> int:
+def reads_at_once(limits: Limits) -> int:
     """How many long reads at once a portal's rate limit allows: 4 for most portals, 8 for Enterprise."""
     return _WITHOUT_LIMITS if limits.off else max(1, min(_MOST, int(_SECONDS * limits.rate)))
 
