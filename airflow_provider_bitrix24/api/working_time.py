@@ -99,7 +99,7 @@ class MethodUsage:
         room = self.room(limit, now)
         if not cost:
             return ANY_NUMBER if room > 0 else 0
-        return max(int(room / cost), int(self.used(now) == 0))
+        return max(int(min(room / cost, ANY_NUMBER)), int(self.used(now) == 0))
 
     def free_at(self, seconds: float, limit: float, now: float) -> float:
         """Return when so many seconds of work fit; more than fit at all wait until nothing counts."""
