@@ -123,6 +123,7 @@ class World:
                 self.portal.act.add_payment(2, 3, amount="5.00", user_id=7)
             self.answer(dag_id, ANSWERS[dag_id])
         self.until(dag_id, "success", "failed")
+        self.until_the_run_has_ended(dag_id)  # by then, the whole log is written
         self.printed += self.log(dag_id)
 
     def until_known_to_be_parked(self, dag_id: str) -> None:

@@ -13,6 +13,7 @@ from tests.simulation.world import REST_SYSTEM, World
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.at_most_once.receipt import Receipt
     from tests.simulation.virtual_journals import VirtualDatabase
+    from tests.simulation.world import Worker
     from tests.tools.payments import ScriptedPayments
 
 EVENTS = ("payment_paid", "payment_unpaid", "payment_deleted")
@@ -33,6 +34,14 @@ def unpay(payments: ScriptedPayments) -> Receipt:
 
 def delete(payments: ScriptedPayments) -> Receipt:
     return payments.delete_crm_payment(payment_id=1001)
+
+
+class KilledBeforeItSends(Script):
+    """Kills each attempt before its write leaves."""
+
+    def strike(self, worker: Worker, what: str) -> str | None:
+        """Kill before a send."""
+        return "killed before" if what == "send" else None
 
 
 def events(world: World) -> list[str]:
@@ -99,8 +108,9 @@ def test_nothing_is_sent_while_another_operation_may_still_arrive(
     world = World(journal, database)
     outcomes(world, ("first", pay))
     sends = len(world.sends)
-    world.director = Script({"reset": {3: "killed before"}})
+    world.director = KilledBeforeItSends({})
     assert world.worker("reset", 1).attempt(unpay).killed
+    world.director = Script({})
     assert len(world.sends) == sends
     world.portal.state.payments[1001].paid = "N"  # somebody does it by hand
     error = world.worker("another", 1).attempt(work).error  # type: ignore[arg-type]

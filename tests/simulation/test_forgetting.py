@@ -55,6 +55,7 @@ def test_whatever_was_forgotten_is_not_sent_again(name: str, journal: str, datab
     for effect in range(-1, calm.effects.index("send") + 12):
         for strike in ("killed before", "killed after"):
             world = World(journal, database)
+            operation.prepare(world)
             judge = Judge(world, operation.key(world), operation.operation)
             world.director = Strikes({effect: strike})
             world.worker(IDENTITY, 1, max_tries=0).attempt(operation.do)

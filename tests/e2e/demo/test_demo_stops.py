@@ -59,6 +59,6 @@ def test_an_interrupted_demo_leaves_nothing_running(tmp_path: Path, how: str) ->
             os.kill(demo.pid, signal.SIGINT)
             os.kill(demo.pid, signal.SIGINT)  # an impatient person presses it twice
             lines += list(demo.stdout)
-        code = demo.wait(timeout=120)
+        code = demo.wait(timeout=900)
     assert living(sessions) == [], "".join(lines)
     assert code == 130 if how == "Ctrl-C" else code != 0
