@@ -294,6 +294,7 @@ def test_a_time_limit_in_the_middle_is_told_to_the_rest(run: Run) -> None:
     world.fault("operation_time_limit", PAY, occurrence=3)
     world.fault("operation_time_limit", PAY, occurrence=4)
     results = run.engine().run(pays(invoices))
+    assert len(world.sent) == 3  # one chunk: the portal is not read for the others
     assert outcomes(results) == ["paid", "paid", *["portal.rate_limited"] * 8]
     for failure in results[2:]:
         assert isinstance(failure, Failure)
