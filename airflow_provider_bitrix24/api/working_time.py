@@ -24,6 +24,8 @@ _MINUTES: Final = 10
 _MINUTE: Final = 60.0
 _HEADROOM: Final = 0.02
 """Share of the limit that is left free: a call may take longer than the ones before it."""
+_SMALLEST_LIMIT: Final = 0.1
+"""Share of the limit: a portal that has refused with less than that has not refused because of the sum."""
 _LONGEST_CALL: Final = 60.0
 """Seconds: the portal ends a request then."""
 _NOT_COUNTED: Final = 0.1
@@ -87,7 +89,8 @@ class MethodUsage:
 
     def cap(self, limit: float) -> float:
         """Seconds of work that are planned with in ten minutes."""
-        return (1 - _HEADROOM) * (limit if self.limit is None else min(limit, self.limit))
+        learned = self.limit or 0.0
+        return (1 - _HEADROOM) * (min(limit, learned) if learned >= _SMALLEST_LIMIT * limit else limit)
 
     def calls(self, cost: float, limit: float, now: float) -> int:
         """Return how many calls fit. One that takes longer than all of the time fits when nothing else counts."""
@@ -96,7 +99,7 @@ class MethodUsage:
         room = self.room(limit, now)
         if not cost:
             return ANY_NUMBER if room > 0 else 0
-        return max(int(room / cost), int(self.used(now) == 0))
+        return max(int(min(room / cost, ANY_NUMBER)), int(self.used(now) == 0))
 
     def free_at(self, seconds: float, limit: float, now: float) -> float:
         """Return when so many seconds of work fit; more than fit at all wait until nothing counts."""

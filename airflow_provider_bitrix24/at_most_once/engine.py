@@ -302,17 +302,22 @@ class PaymentEngine:
                     continue
             results = self._run_chunk(chunk, decisions or {}, patient=patient)
             stopped = self._stopped_by_time_limit(results)
-            if stopped and self._pause is not None and self._pause(longest_wait(stopped), refused=True):
-                self._lockstep.resume()  # rule: a time limit that is over stops nothing more
-                results = {number: result for number, result in results.items() if number not in stopped}
-            for number in results:
+            for number in results.keys() - stopped.keys():
                 del waiting[number]
             if not patient:
                 held |= {number: chunk[number] for number, result in results.items() if is_held(result)}
-            yield {number: result for number, result in results.items() if number not in held}
+            ended = {number: result for number, result in results.items() if number not in {**stopped, **held}}
+            if ended:
+                yield ended
+            if stopped and not self._waited_for(stopped):
+                for number in stopped:
+                    del waiting[number]
+                yield dict(stopped)
 
     def _stopped_by_time_limit(self, results: Mapping[int, Result]) -> dict[int, Failure]:
         """Return what the working-time limit has stopped and this attempt may carry out after a wait."""
+        if self._pause is None:
+            return {}
         remembers = self._tools.journal.durable
         return {
             number: result
@@ -320,6 +325,13 @@ class PaymentEngine:
             # rule: without a journal, only what was not sent is carried out again
             if isinstance(result, Failure) and is_time_limit(result.error) and (remembers or result.sent == "no")
         }
+
+    def _waited_for(self, stopped: Mapping[int, Failure]) -> bool:
+        """Wait until the limit is over; False if nobody waits."""
+        if self._pause is None or not self._pause(longest_wait(stopped), refused=True):
+            return False
+        self._lockstep.resume()  # rule: a time limit that is over stops nothing more
+        return True
 
     def _run_chunk(
         self, chunk: Mapping[int, Operation], decisions: Mapping[str, Decision], *, patient: bool

@@ -167,7 +167,9 @@ class Lockstep:
 
     def stop(self, operation: str, error: Bitrix24Error) -> None:
         """Let no more operations of this name begin: the portal blocks their method for minutes."""
-        self._stopped.setdefault(operation, error)  # rule: a time limit is told to the rest
+        told = copy.copy(error)
+        told.known, told.sent_more = None, False  # that is of one key, and not of the rest
+        self._stopped.setdefault(operation, told)  # rule: a time limit is told to the rest
 
     def resume(self) -> None:
         """Let all operations begin again: the time is over."""

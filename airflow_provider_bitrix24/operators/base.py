@@ -161,7 +161,7 @@ class PaymentOperator(RemembersArguments, LiteralText, BaseOperator):
         resumed = answer != "may be there"
         parked = None if resumed else self._parked_before(context)
         plan, engine, journal = fail_if_final(
-            lambda: with_what_is_known(context, lambda: self._prepared(context, resumed=resumed))
+            lambda: with_what_is_known(context, lambda: self._prepared(context, resumed=resumed), resumed=resumed)
         )
         # What fails before anything was sent says what stood in the way, and this says for what.
         self.log.info(
@@ -183,17 +183,17 @@ class PaymentOperator(RemembersArguments, LiteralText, BaseOperator):
     def _reschedule_once(self, context: Context, failure: Failure, journal: Journal) -> None:
         """Wait without a worker slot until the portal's working-time limit ends, once, and without using a retry.
 
-        On Airflow 3.4 the retry policy does it.
+        On Airflow 3.4 the retry policy does it; before 3.1.8 the wait would be none.
 
         :raises AirflowRescheduleException: Airflow starts the same attempt again.
         """
+        from airflow_provider_bitrix24.operators.limit_waits import RESCHEDULES_ALL, reschedule
+
         limited = isinstance(failure.error, Bitrix24RateLimited) and failure.error.is_time_limit
-        if not limited or failure.retry_after is None or AIRFLOW_V_3_4_PLUS:
+        if not limited or failure.retry_after is None or AIRFLOW_V_3_4_PLUS or not RESCHEDULES_ALL:
             return
         # rule: without such a journal, a task for one payment does not leave the worker
         if journal.durable and not is_rescheduled(context["ti"]):
-            from airflow_provider_bitrix24.operators.limit_waits import reschedule
-
             self.log.info("%s Airflow starts this attempt again then.", failure.error)
             reschedule(failure.retry_after)
 

@@ -233,24 +233,25 @@ def journal_of(
     return NullJournal()
 
 
-def with_what_is_known(context: Context, work: Callable[[], T], *, many: bool = False) -> T:
+def with_what_is_known(context: Context, work: Callable[[], T], *, resumed: bool = False, many: bool = False) -> T:
     """Do what comes before the journal is read; what it raises does not deny what earlier attempts have sent.
 
+    :param resumed: whether it goes on after a wait: for a person, or in the triggerer.
     :param many: whether the task works on a list.
     :raises Bitrix24Error: that of the work, which says what this task instance has noted.
     """
     try:
         return work()
     except Bitrix24Error as error:
-        known = _known(context, many=many)
+        known = _known(context, first=is_first(context["ti"]) and not resumed, many=many)
         trouble = error if known is None else error.after(known)
         trouble.sent = "no" if known is None else "unknown"
     raise trouble
 
 
-def _known(context: Context, *, many: bool) -> str | None:
+def _known(context: Context, *, first: bool, many: bool) -> str | None:
     """What earlier attempts of this task have sent, as sentences; None if there was none."""
-    first, state = is_first(context["ti"]), _task_state(context, many=many)
+    state = _task_state(context, many=many)
     if state is None:
         return None if first else "An earlier attempt may have sent something: money may have been recorded."
     try:

@@ -6,6 +6,8 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from airflow.providers.common.compat.version_compat import get_base_airflow_version_tuple
+
 from airflow_provider_bitrix24.api.io import Sleep
 from airflow_provider_bitrix24.exceptions import Bitrix24Error
 from airflow_provider_bitrix24.operators.journals import is_rescheduled
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.at_most_once.attempt import Log
     from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 
+RESCHEDULES_ALL: Final = get_base_airflow_version_tuple() >= (3, 1, 8)
+"""Whether Airflow waits until the moment that any operator asks for: 3.1.0 does so for sensors only, and starts another
+operator again at once."""
 SHORT: Final = 60.0
 """Seconds: a shorter wait is over sooner than Airflow starts the task again."""
 
@@ -55,7 +60,8 @@ class WorkingTimePause:
             with suppress(Bitrix24Error):
                 self._hook.call("server.time")
                 return True
-        if self._leave is not None and seconds >= SHORT:
+        # rule: a list leaves the worker again only after it has sent something: reading it all may use up the time
+        if self._leave is not None and seconds >= SHORT and (refused or self.has_progress):
             self._leave(seconds)
         self._log.info("The portal's working-time limit is reached. Waiting %.0f s.", seconds)
         self._hook.run(_sleep(seconds))

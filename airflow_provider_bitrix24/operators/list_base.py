@@ -103,7 +103,7 @@ class PaymentListOperator(PaymentOperator):
 
     def _work_on_list(self, context: Context, *, deferred: bool = False) -> dict[str, Any]:
         fail_on, report, engine, pause, journal = with_what_is_known(
-            context, lambda: self._prepared_list(context, deferred=deferred), many=True
+            context, lambda: self._prepared_list(context, deferred=deferred), resumed=deferred, many=True
         )
         self._carry_out(context, report, engine, pause, journal)
         return self._concluded(context, report, fail_on)
@@ -112,7 +112,7 @@ class PaymentListOperator(PaymentOperator):
         self, context: Context, *, deferred: bool
     ) -> tuple[FailOn, Report, PaymentEngine, WorkingTimePause, Journal]:
         """What comes before the first write: nothing is sent if anything in the list or its arguments is wrong."""
-        from airflow_provider_bitrix24.operators.limit_waits import WorkingTimePause, was_resumed
+        from airflow_provider_bitrix24.operators import limit_waits
         from airflow_provider_bitrix24.operators.list_report import Report, read_fail_on
 
         self._refuse_questions()
@@ -128,12 +128,13 @@ class PaymentListOperator(PaymentOperator):
         operations = [item.operation for item in items]
         journal = self._journal(context, begun.state)
         report = Report(items, self.noun)
-        pause = WorkingTimePause(
+        # rule: without a journal that a later attempt reads, a list does not leave the worker
+        leaves = journal.durable and (self.deferrable or limit_waits.RESCHEDULES_ALL)
+        pause = limit_waits.WorkingTimePause(
             self.hook,
             self.log,
-            # rule: without a journal that a later attempt reads, a list does not leave the worker
-            (lambda seconds: self._leave(context, report, seconds)) if journal.durable else None,
-            resumed=was_resumed(context, deferred=deferred),
+            (lambda seconds: self._leave(context, report, seconds)) if leaves else None,
+            resumed=limit_waits.was_resumed(context, deferred=deferred),
         )
         engine = self._engine(context, journal, begun.lost, batch_size=size, pause=pause)
         if journal.is_shared:

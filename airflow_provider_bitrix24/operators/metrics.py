@@ -19,12 +19,12 @@ log = logging.getLogger(__name__)
 
 def count(operation: Operation, result: Result) -> None:
     """Count one result. A metric that cannot be sent never fails a payment."""
-    from airflow.providers.common.compat.sdk import Stats
-
     tags = {"operation": operation.name}
     if isinstance(result, Failure):
         tags["code"] = result.code
     try:
+        from airflow.providers.common.compat.sdk import Stats
+
         Stats.incr(f"{PAYMENTS}.{status_of(result)}", tags=tags)
     except Exception:
         log.warning("The result of %s was not counted in Airflow's metrics.", operation.subject, exc_info=True)

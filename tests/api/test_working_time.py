@@ -67,6 +67,14 @@ def test_a_refusal_blocks_until_the_portal_said_and_lowers_the_limit() -> None:
     assert one.usages[ADD].cap(480) == pytest.approx(0.98 * 420)
 
 
+def test_a_refusal_that_the_sum_does_not_explain_lowers_no_limit() -> None:
+    """Else one call in ten minutes would be sent from then on."""
+    one = known(at(0, 0.6, took=0.6), UsageReport(method=ADD, at=NOW + 1, refused=True))
+    assert one.fits([ADD], NOW + 1) == 0
+    one.learn(UsageReport(method=ADD, at=NOW + 3600, operating=0.6, took=0.6))
+    assert one.fits([ADD], NOW + 3601) > 700
+
+
 def test_a_refusal_of_an_unknown_method_blocks_for_a_minute() -> None:
     one = known(UsageReport(method=ADD, at=NOW, refused=True))
     assert one.wait([ADD], NOW) == pytest.approx(61)
@@ -77,6 +85,11 @@ def test_a_call_that_takes_longer_than_all_of_the_time_is_tried_when_nothing_cou
     one = WorkingTime(limit=10.0)
     one.learn(UsageReport(method=ADD, at=NOW, took=30.0))
     assert one.fits([ADD], NOW) == 1
+
+
+def test_a_call_that_takes_next_to_no_time_fits_any_number_of_times() -> None:
+    one = known(UsageReport(method=ADD, at=NOW, took=5e-324))
+    assert one.fits([ADD], NOW) == ANY_NUMBER
 
 
 def test_a_portal_that_bills_the_batch_bounds_its_commands() -> None:

@@ -25,7 +25,7 @@ from airflow_provider_bitrix24.exceptions import (
     PaymentNotApplied,
     PaymentRefused,
 )
-from airflow_provider_bitrix24.journal.protocol import Change
+from airflow_provider_bitrix24.journal.protocol import Change, NullJournal
 from airflow_provider_bitrix24.journal.sql import SqlJournal
 from airflow_provider_bitrix24.journal.task_state import TaskStateJournal
 from airflow_provider_bitrix24.sql import Database
@@ -294,6 +294,7 @@ def test_a_time_limit_in_the_middle_is_told_to_the_rest(run: Run) -> None:
     world.fault("operation_time_limit", PAY, occurrence=3)
     world.fault("operation_time_limit", PAY, occurrence=4)
     results = run.engine().run(pays(invoices))
+    assert len(world.sent) == 3  # one chunk: the portal is not read for the others
     assert outcomes(results) == ["paid", "paid", *["portal.rate_limited"] * 8]
     for failure in results[2:]:
         assert isinstance(failure, Failure)
@@ -304,6 +305,15 @@ def test_a_time_limit_in_the_middle_is_told_to_the_rest(run: Run) -> None:
     world.clock.advance(600)
     assert outcomes(run.engine().run(pays(invoices))) == ["paid"] * 10
     assert run.paid() == Counter(invoices)
+
+
+def test_a_time_limit_that_is_told_to_the_rest_says_nothing_of_another_key(run: Run) -> None:
+    """In a second attempt without a journal, each key may have been sent before."""
+    run.batch_size, run.tries = 1, 1
+    run.world.fault("operation_time_limit", PAY, occurrence=1)
+    for failure in run.engine(journal=NullJournal()).run(pays(run.invoices(3))):
+        assert isinstance(failure, Failure)
+        assert f"may have sent a write for {failure.subject}," in str(failure.error)
 
 
 # -- a batch whose reply is lost

@@ -90,6 +90,23 @@ def test_a_portal_that_refuses_all_the_same_is_not_waited_for_without_end(limite
     assert len(pause.after_refusal) == 3
 
 
+def test_what_has_ended_is_told_before_the_wait_for_the_rest(limited: Run) -> None:
+    told: dict[int, Any] = {}
+    before_the_waits = []
+
+    def pause(seconds: float, *, refused: bool) -> bool:
+        before_the_waits.append(len(told))
+        return False
+
+    for occurrence in (3, 4):
+        limited.world.fault("operation_time_limit", PAY, occurrence=occurrence)
+    for results in limited.engine(pause=pause).run_in_chunks(pays(limited.invoices(4))):
+        assert results
+        told |= results
+    assert before_the_waits == [2]
+    assert outcomes([told[number] for number in range(4)]) == ["paid", "paid", *["portal.rate_limited"] * 2]
+
+
 def test_without_a_journal_only_what_was_not_sent_is_carried_out_again(limited: Run) -> None:
     world, pause = limited.world, WorkingTimePause(limited.world)
     world.fault("operation_time_limit", ADD, occurrence=2)

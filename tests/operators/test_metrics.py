@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+import sys
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -70,6 +71,21 @@ def test_a_payment_succeeds_if_it_cannot_be_counted(
         raise OSError("no route to the metrics")
 
     monkeypatch.setattr(sdk, "Stats", SimpleNamespace(incr=fail), raising=False)
+    receipt = PayInvoiceOperator(task_id="pay", invoice_id=2, pay_system_id=31).execute(task.context)
+    assert receipt["outcome"] == "paid"
+    assert "The result of invoice 2 was not counted in Airflow's metrics." in caplog.text
+
+
+def test_a_payment_succeeds_where_airflow_has_no_metrics(
+    portal: Any, task: Task, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class WithoutMetrics(ModuleType):
+        def __getattr__(self, name: str) -> Any:
+            if name == "Stats":
+                raise AttributeError(name)
+            return getattr(sdk, name)
+
+    monkeypatch.setitem(sys.modules, sdk.__name__, WithoutMetrics(sdk.__name__))
     receipt = PayInvoiceOperator(task_id="pay", invoice_id=2, pay_system_id=31).execute(task.context)
     assert receipt["outcome"] == "paid"
     assert "The result of invoice 2 was not counted in Airflow's metrics." in caplog.text

@@ -15,6 +15,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferr
 
 from airflow_provider_bitrix24.drivers import with_requests
 from airflow_provider_bitrix24.exceptions import PaymentListUnfinished
+from airflow_provider_bitrix24.operators import limit_waits
 from airflow_provider_bitrix24.operators.payment_lists import AddCrmPaymentsOperator, PayInvoicesOperator
 from airflow_provider_bitrix24.sandbox.clock import ManualClock
 from airflow_provider_bitrix24.sandbox.portal import Portal
@@ -40,6 +41,7 @@ def limited(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, short_waits: dict[s
     """A portal with a clock of its own that counts 0.9 s for each write, and allows 6 s in ten minutes."""
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setattr(limit_waits, "RESCHEDULES_ALL", True)
     monkeypatch.setenv("AIRFLOW__BITRIX24__RATE_LIMIT", "100000/100000")
     monkeypatch.setenv("AIRFLOW_CONN_JOURNAL", f"sqlite:///{tmp_path / 'journal.db'}")
     costs = {**dict.fromkeys(READS, 0.0), PAY: 0.9, ADD: 0.9}
@@ -85,6 +87,18 @@ def pay(ids: list[int], **options: Any) -> PayInvoicesOperator:
 
 def add(ids: list[int], **options: Any) -> AddCrmPaymentsOperator:
     return AddCrmPaymentsOperator(task_id="pay", items=ids, batch_size=4, **options)
+
+
+def sleep_on_the_worker(monkeypatch: pytest.MonkeyPatch, pass_time: LetPass) -> list[float]:
+    """Let the waits of a worker pass at once, and return how long they were."""
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        pass_time(seconds)
+
+    monkeypatch.setattr(with_requests, "time", SimpleNamespace(sleep=sleep, time=time.time))
+    return slept
 
 
 def done(portal: Portal) -> list[Any]:
@@ -147,22 +161,51 @@ def test_a_deferrable_list_waits_in_the_triggerer(
     assert "server.time" in [request["method"] for request in limited.requests]
 
 
-def test_without_a_journal_the_task_waits_on_the_worker(
-    limited: Portal, pass_time: LetPass, forgetful_task: Task, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_what_fails_after_the_wait_does_not_deny_what_was_sent_before_it(
+    limited: Portal, pass_time: LetPass, forgetful_task: Task, monkeypatch: pytest.MonkeyPatch, deferrable: bool
 ) -> None:
-    slept: list[float] = []
+    work = pay(invoices(limited, 8), journal_conn_id="journal", deferrable=deferrable)
+    with pytest.raises((TaskDeferred, AirflowRescheduleException)):
+        work.execute(forgetful_task.context)
+    assert len(done(limited)) == 6
+    monkeypatch.setenv("AIRFLOW__BITRIX24__KILL_SWITCH", "true")
+    pass_time(610)
+    if not deferrable:
+        forgetful_task.reschedule()
+    with pytest.raises(AirflowFailException, match="An earlier attempt may have sent something") as failed:
+        (work.resumed if deferrable else work.execute)(forgetful_task.context)
+    assert failed.value.sent == "unknown"  # type: ignore[attr-defined]  # it is the provider's error, too
 
-    def sleep(seconds: float) -> None:
-        slept.append(seconds)
-        pass_time(seconds)
 
-    monkeypatch.setattr(with_requests, "time", SimpleNamespace(sleep=sleep, time=time.time))
+@pytest.mark.parametrize("why", ["no journal", "Airflow starts it again at once"])
+def test_a_task_that_cannot_come_back_later_waits_on_the_worker(
+    limited: Portal, pass_time: LetPass, forgetful_task: Task, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    slept = sleep_on_the_worker(monkeypatch, pass_time)
+    monkeypatch.setattr(limit_waits, "RESCHEDULES_ALL", why == "no journal")
     ids = deals(limited, 8)
-    summary = add(ids).execute(forgetful_task.context)
+    options = {} if why == "no journal" else {"journal_conn_id": "journal"}
+    summary = add(ids, **options).execute(forgetful_task.context)
     assert summary["statuses"] == {"created": 8}
     assert max(slept) > 60
     assert sorted(done(limited)) == ids
     assert refused(limited) == 0
+
+
+def test_a_list_that_has_come_back_and_sent_nothing_does_not_leave_again(
+    limited: Portal, pass_time: LetPass, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To read again what is done may be what uses up the time: it would leave and come back without end."""
+    ids = invoices(limited, 7)
+    with pytest.raises(AirflowRescheduleException):
+        pay(ids, journal_conn_id="journal").execute(task.context)
+    task.reschedule()
+    slept = sleep_on_the_worker(monkeypatch, pass_time)
+    summary = pay(ids, journal_conn_id="journal").execute(task.context)
+    assert summary["statuses"] == {"paid": 7}
+    assert max(slept) > 60
+    assert (sorted(done(limited)), refused(limited)) == (ids, 0)
 
 
 def test_a_portal_that_only_refuses_is_waited_for_once(limited: Portal, pass_time: LetPass, task: Task) -> None:
@@ -177,6 +220,19 @@ def test_a_portal_that_only_refuses_is_waited_for_once(limited: Portal, pass_tim
     with pytest.raises(PaymentListUnfinished, match="4 not_started"):
         pay(ids, journal_conn_id="journal").execute(task.context)
     assert done(limited) == []
+
+
+def test_a_portal_that_refuses_the_rest_of_a_batch_is_waited_for_again(
+    limited: Portal, pass_time: LetPass, task: Task
+) -> None:
+    from airflow_provider_bitrix24.sandbox.faults import Fault
+
+    for refused_call in (3, 4):
+        limited.faults.add(Fault(kind="operation_time_limit", method=PAY, occurrence=refused_call))
+    task.reschedule()
+    with pytest.raises(AirflowRescheduleException):
+        pay(invoices(limited, 4), journal_conn_id="journal").execute(task.context)
+    assert len(done(limited)) == 2
 
 
 def test_the_estimate_says_which_limit_binds(limited: Portal, task: Task, capfd: pytest.CaptureFixture[str]) -> None:

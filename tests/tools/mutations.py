@@ -855,8 +855,14 @@ MUTATIONS = [
     ),
     Mutation(
         "without a journal that a later attempt reads, a list does not leave the worker",
-        "lambda seconds: self._leave(context, report, seconds),",
-        "test_without_a_journal_the_task_waits_on_the_worker",
+        "leaves = self.deferrable or limit_waits.RESCHEDULES_ALL",
+        "test_a_task_that_cannot_come_back_later_waits_on_the_worker",
+        LONG_WAITS,
+    ),
+    Mutation(
+        "a list leaves the worker again only after it has sent something: reading it all may use up the time",
+        "if self._leave is not None and seconds >= SHORT:",
+        "test_a_list_that_has_come_back_and_sent_nothing_does_not_leave_again",
         LONG_WAITS,
     ),
     Mutation(

@@ -54,6 +54,8 @@ class Cleared:
 
     def play(self) -> None:
         """Play all DAGs, some at the same time, and judge each combination."""
+        self._limited.until("up_for_reschedule", "up_for_retry", *ENDED)
+        self.limited = self._limited.task  # now: the wait may be over before the rest has ended
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="clear") as threads:
             try:
                 list(threads.map(self._play, self._dags.values()))
@@ -61,8 +63,6 @@ class Cleared:
                 interrupted.set()
                 threads.shutdown(cancel_futures=True)
                 raise
-        self._limited.until("up_for_reschedule", "up_for_retry", *ENDED)
-        self.limited = self._limited.task
 
     def _play(self, dag: ClearedDag) -> None:
         error: BaseException | None = None
