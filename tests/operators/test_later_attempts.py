@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import signal
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -87,14 +90,20 @@ def test_a_time_out_of_the_task_passes_untouched_and_is_resolved_later(portal: A
     def ring(*_: Any) -> None:
         raise AirflowTaskTimeout("time is up")
 
+    def ring_when_the_write_is_held() -> None:
+        while not write_requests(portal, operation):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGALRM)
+
     portal.fault("hold", WRITES[operation], when="before")
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    bell = threading.Thread(target=ring_when_the_write_is_held, daemon=True)
+    bell.start()
     try:
         with pytest.raises(AirflowTaskTimeout, match="time is up"):
             OPERATORS[operation]().execute(task.context)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        bell.join()
         signal.signal(signal.SIGALRM, before)
     portal.clear_faults()  # what was held goes through now
     task.again()
