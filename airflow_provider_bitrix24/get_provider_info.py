@@ -98,8 +98,7 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": "Bitrix24",
                 "python-modules": [
-                    f"{_PACKAGE}.triggers.{name}"
-                    for name in ("human_response", "paid", "payments", "records", "wait_until")
+                    f"{_PACKAGE}.triggers.{name}" for name in ("human_response", "paid", "payments", "records")
                 ],
             }
         ],

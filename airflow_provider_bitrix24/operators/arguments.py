@@ -59,8 +59,8 @@ def refuse_lost(task: Any, were_given: frozenset[str]) -> None:
             raise Bitrix24ConfigError(
                 f"{field} was given, but rendered to None.",
                 NOT_SENT,
-                "Look at what its template or the task "
-                "before returned; an argument that is not wanted is left out of the operator.",
+                "Look at what its template or the task before returned; an argument that is not wanted is left out of "
+                "the operator.",
             )
 
 

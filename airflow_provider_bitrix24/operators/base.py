@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NoReturn, get_a
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS, AIRFLOW_V_3_4_PLUS
 
-from airflow_provider_bitrix24.exceptions import Bitrix24RateLimited, PaymentAmbiguous, PaymentRefused
+from airflow_provider_bitrix24.exceptions import PaymentAmbiguous, PaymentRefused
 from airflow_provider_bitrix24.failures import fail_if_final, failure_of
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.operators.arguments import (
@@ -187,10 +187,12 @@ class PaymentOperator(RemembersArguments, LiteralText, BaseOperator):
 
         :raises AirflowRescheduleException: Airflow starts the same attempt again.
         """
+        from airflow_provider_bitrix24.at_most_once.engine import is_time_limit
         from airflow_provider_bitrix24.operators.limit_waits import RESCHEDULES_ALL, reschedule
 
-        limited = isinstance(failure.error, Bitrix24RateLimited) and failure.error.is_time_limit
-        if not limited or failure.retry_after is None or AIRFLOW_V_3_4_PLUS or not RESCHEDULES_ALL:
+        if not is_time_limit(failure.error) or failure.retry_after is None:
+            return
+        if AIRFLOW_V_3_4_PLUS or not RESCHEDULES_ALL:
             return
         # rule: without such a journal, a task for one payment does not leave the worker
         if journal.durable and not is_rescheduled(context["ti"]):

@@ -277,9 +277,9 @@ class PaymentListOperator(PaymentOperator):
         )
         self._store_progress(context, report, seconds, until)
         if self.deferrable:
-            from airflow_provider_bitrix24.triggers.wait_until import WaitUntilTrigger
+            from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 
-            self.defer(trigger=WaitUntilTrigger(until.timestamp()), method_name="resumed")
+            self.defer(trigger=DateTimeTrigger(until), method_name="resumed")
         reschedule(seconds)
 
     def _log_progress(self, context: Context, report: Report, elapsed: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.exceptions import AirflowRescheduleException
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
+from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 
 from airflow_provider_bitrix24.drivers import with_requests
 from airflow_provider_bitrix24.exceptions import PaymentListUnfinished
@@ -20,7 +20,6 @@ from airflow_provider_bitrix24.operators.payment_lists import AddCrmPaymentsOper
 from airflow_provider_bitrix24.sandbox.clock import ManualClock
 from airflow_provider_bitrix24.sandbox.portal import Portal
 from airflow_provider_bitrix24.sandbox.server import SandboxServer
-from airflow_provider_bitrix24.triggers.wait_until import WaitUntilTrigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -145,15 +144,16 @@ def test_a_deferrable_list_waits_in_the_triggerer(
     with pytest.raises(TaskDeferred) as leaves:
         pay(ids, journal_conn_id="journal", deferrable=True).execute(task.context)
     trigger = leaves.value.trigger
-    assert isinstance(trigger, WaitUntilTrigger)
-    assert 60 <= trigger.at - time.time() <= 602
+    assert isinstance(trigger, DateTimeTrigger)
+    assert trigger.moment is not None
+    assert 60 <= trigger.moment.timestamp() - time.time() <= 602
     assert leaves.value.method_name == "resumed"
     assert "holds no worker slot until then" in capfd.readouterr().out
     if "task_state_store" in task.context:
         progress = json.loads(task.store.kept["bitrix24_progress"])
         assert (progress["succeeded"], progress["remaining"], "waits_until" in progress) == (6, 2, True)
     pass_time(610)
-    summary = pay(ids, journal_conn_id="journal", deferrable=True).resumed(task.context, {"at": trigger.at})
+    summary = pay(ids, journal_conn_id="journal", deferrable=True).resumed(task.context, trigger.moment)
     assert summary["statuses"] == {"paid": 8}
     assert sorted(done(limited)) == ids
     assert refused(limited) == 0
@@ -280,18 +280,6 @@ def test_a_single_operator_without_a_journal_fails_and_does_not_leave(
     with pytest.raises(Bitrix24RateLimited, match="working-time limit"):
         PayInvoiceOperator(task_id="pay", invoice_id=invoice, pay_system_id=31).execute(forgetful_task.context)
     assert (len(done(limited)), refused(limited)) == (6, 0)
-
-
-def test_the_trigger_fires_when_the_moment_has_come() -> None:
-    at = time.time() + 0.05
-    path, arguments = WaitUntilTrigger(at).serialize()
-    assert (path, arguments) == ("airflow_provider_bitrix24.triggers.wait_until.WaitUntilTrigger", {"at": at})
-
-    async def fired() -> list[Any]:
-        return [event.payload async for event in WaitUntilTrigger(**arguments).run()]
-
-    assert asyncio.run(fired()) == [{"at": at}]
-    assert time.time() >= at
 
 
 @pytest.mark.parametrize("on_unknown", ["ask", "adopt"])
