@@ -70,6 +70,8 @@ class PaymentListOperator(PaymentOperator):
         deferrable: bool,
         **kwargs: Any,
     ) -> None:
+        if "ask_timeout" in kwargs:
+            raise TypeError(f"{type(self).__name__} takes no ask_timeout: a list asks nobody")
         super().__init__(multiple_outputs=False, **kwargs)
         self.deferrable = deferrable
         self.max_total = max_total
@@ -114,6 +116,7 @@ class PaymentListOperator(PaymentOperator):
         """What comes before the first write: nothing is sent if anything in the list or its arguments is wrong."""
         from airflow_provider_bitrix24.operators import limit_waits
         from airflow_provider_bitrix24.operators.list_report import Report, read_fail_on
+        from airflow_provider_bitrix24.operators.moved_numbers import refuse_moved
 
         self._refuse_questions()
         database = named_journal(self.journal_conn_id) is not None
@@ -125,6 +128,8 @@ class PaymentListOperator(PaymentOperator):
         backfill = may_backfill(self.allow_backfill)
         items = self.checked_items(context)
         self._refuse_without_file(items)
+        if begun.state is not None:
+            refuse_moved(begun.state, items)
         operations = [item.operation for item in items]
         journal = self._journal(context, begun.state)
         report = Report(items, self.noun)

@@ -152,7 +152,7 @@ class PayInvoicesOperator(PaymentListOperator):
 
         pairs = with_ids(rows, check, "invoice_id", lambda numbers: self.hook.find_invoices(account_numbers=numbers))
         refuse_duplicates(((row, one.subject) for row, one in pairs), "Each invoice is paid once: remove one of them.")
-        return [Item(row.where, one) for row, one in pairs]
+        return [Item(row.where, one, row.get("account_number")) for row, one in pairs]
 
     def _pay_system(self, row: Row) -> tuple[int | None, str | None]:
         """The pay system or the handler: the row's, else the operator's."""
@@ -281,7 +281,7 @@ class PayCrmPaymentsOperator(PaymentListOperator):
             rows, check, "payment_id", lambda numbers: self.hook.find_crm_payments(account_numbers=numbers)
         )
         refuse_duplicates(((row, one.subject) for row, one in pairs), "Each payment is paid once: remove one of them.")
-        return [Item(row.where, one) for row, one in pairs]
+        return [Item(row.where, one, row.get("account_number")) for row, one in pairs]
 
     def preview(self, items: Sequence[Item]) -> Preview:
         """Read all payments."""

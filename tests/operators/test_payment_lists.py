@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.exceptions import AirflowRescheduleException
 from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
+from airflow.sdk import DAG
 
 from airflow_provider_bitrix24.exceptions import PaymentListFailed, PaymentListUnfinished
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
@@ -201,6 +203,14 @@ def test_a_damaged_file_is_refused(portal: Any, task: Task, tmp_path: Path, cont
     with pytest.raises(AirflowFailException, match=words):
         operator("invoices", str(tmp_path / "open.csv")).execute(task.context)
     assert portal.requests == []
+
+
+@LISTS
+def test_a_list_takes_no_time_to_ask(kind: str) -> None:
+    with pytest.raises(TypeError, match=r"Operator takes no ask_timeout: a list asks nobody"):
+        operator(kind, [1], ask_timeout=timedelta(hours=1))
+    with DAG("finance", default_args={"ask_timeout": timedelta(hours=1)}):
+        operator(kind, [1])  # of the other operators of the DAG
 
 
 def test_an_empty_list_is_no_failure(portal: Any, task: Task) -> None:

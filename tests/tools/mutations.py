@@ -68,6 +68,7 @@ OPERATORS = "tests/operators/test_operators.py"
 IDENTIFIERS = "tests/test_identifiers.py"
 WORKING_TIME = "tests/at_most_once/test_working_time.py"
 LONG_WAITS = "tests/operators/test_working_time.py"
+NUMBERS = "tests/operators/test_account_numbers.py"
 
 
 @dataclass(frozen=True)
@@ -870,6 +871,12 @@ MUTATIONS = [
         'if not is_rescheduled(context["ti"]):',
         "test_a_single_operator_without_a_journal_fails_and_does_not_leave",
         LONG_WAITS,
+    ),
+    Mutation(
+        "a number that has moved pays nothing in the same task",
+        "if False:",
+        "test_a_number_that_has_moved_pays_nothing_more",
+        NUMBERS,
     ),
 ]
 
