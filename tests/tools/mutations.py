@@ -68,6 +68,7 @@ OPERATORS = "tests/operators/test_operators.py"
 IDENTIFIERS = "tests/test_identifiers.py"
 WORKING_TIME = "tests/at_most_once/test_working_time.py"
 LONG_WAITS = "tests/operators/test_working_time.py"
+REPLIES = "tests/api/test_working_time.py"
 NUMBERS = "tests/operators/test_account_numbers.py"
 
 
@@ -877,6 +878,12 @@ MUTATIONS = [
         "if False:",
         "test_a_number_that_has_moved_pays_nothing_more",
         NUMBERS,
+    ),
+    Mutation(
+        "a clock that was far ahead is forgotten",
+        "return self",
+        "test_a_clock_that_was_far_ahead_blocks_nothing",
+        REPLIES,
     ),
 ]
 
