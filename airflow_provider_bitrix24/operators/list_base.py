@@ -58,6 +58,8 @@ class PaymentListOperator(PaymentOperator):
     can_ask: ClassVar[bool] = False
     noun: ClassVar[str]
     """What an item is, for messages."""
+    job: ClassVar[str]
+    """What is done to the items, in the names of assets."""
     if_paid: str = "succeed"
 
     def __init__(
@@ -73,6 +75,12 @@ class PaymentListOperator(PaymentOperator):
         if "ask_timeout" in kwargs:
             raise TypeError(f"{type(self).__name__} takes no ask_timeout: a list asks nobody")
         super().__init__(multiple_outputs=False, **kwargs)
+        # A mapped task is given an empty list if it was given nothing.
+        if not self.outlets and ("outlets" not in kwargs or getattr(self, "_BaseOperator__from_mapped", False)):
+            from airflow.sdk import AssetAlias
+
+            # Which portal it is, only the connection says, and a DAG file reads no connections.
+            self.outlets = [AssetAlias(f"bitrix24_{self.job}")]
         self.deferrable = deferrable
         self.max_total = max_total
         self.batch_size = batch_size
@@ -338,6 +346,7 @@ class PaymentListOperator(PaymentOperator):
             report.write(path)
         if failure is not None:
             raise failure
+        self._tell_assets(context, summary)
         if report.succeeded < len(report.items):
             self.log.warning(
                 "The task succeeds, as fail_on=%r says, although %s of %s %ss are not done: %s.",
@@ -347,22 +356,19 @@ class PaymentListOperator(PaymentOperator):
                 self.noun,
                 report.statuses(),
             )
-        self._tell_assets(context, summary)
         return summary
 
     def _tell_assets(self, context: Context, summary: dict[str, Any]) -> None:
         """Put the counts into the asset event of each outlet."""
-        if not self.outlets:
-            return
         from airflow_provider_bitrix24.assets.bitrix24 import add_to_events
 
         counts = {
             name: summary[name] for name in ("total", "succeeded", "already_paid", "failed", "statuses", "amounts")
         }
         try:
-            add_to_events(context, self.outlets, counts, portal=self.hook.portal, path=f"{self.noun}s")
+            add_to_events(context, self.outlets, counts, portal=self.hook.portal, path=f"lists/{self.job}")
         except Exception as error:  # noqa: BLE001 - what was paid is paid; the event only informs
-            self.log.warning("The asset events are without counts (%s: %s).", type(error).__name__, error)
+            self.log.warning("The asset events are missing, or without counts (%s: %s).", type(error).__name__, error)
 
 
 def _is_blocked(result: Result) -> bool:

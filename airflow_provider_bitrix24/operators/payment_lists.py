@@ -81,6 +81,7 @@ class PayInvoicesOperator(PaymentListOperator):
     """
 
     noun = "invoice"
+    job = "pay_invoices"
     template_fields = (
         "invoices",
         "pay_system_id",
@@ -214,6 +215,7 @@ class PayCrmPaymentsOperator(PaymentListOperator):
     """
 
     noun = "payment"
+    job = "pay_crm_payments"
     template_fields = (
         "payments",
         "if_paid",
@@ -336,6 +338,7 @@ class AddCrmPaymentsOperator(PaymentListOperator):
     """
 
     noun = "payment"
+    job = "add_crm_payments"
     template_fields = (
         "items",
         "entity_type_id",

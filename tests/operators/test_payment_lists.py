@@ -537,7 +537,7 @@ def test_one_asset_event_has_the_counts_of_the_whole_list(portal: Any, task: Tas
     from airflow.sdk import Asset, AssetAlias
     from airflow.sdk.execution_time.context import OutletEventAccessors
 
-    invoices, paid = Asset("bitrix24://acme.bitrix24.com/invoices"), AssetAlias("paid")
+    invoices, paid = Asset("bitrix24://acme.bitrix24.com/lists/pay_invoices"), AssetAlias("paid")
     task.context["outlet_events"] = OutletEventAccessors()
     operator("invoices", [1, 2, 3], outlets=[invoices, paid]).execute(task.context)
     wanted = {
@@ -550,8 +550,41 @@ def test_one_asset_event_has_the_counts_of_the_whole_list(portal: Any, task: Tas
     }
     assert task.context["outlet_events"][invoices].extra == wanted
     (event,) = task.context["outlet_events"][paid].asset_alias_events
-    assert event.dest_asset_key.uri == f"bitrix24://{Bitrix24Hook().portal}/invoices"
+    assert event.dest_asset_key.uri == f"bitrix24://{Bitrix24Hook().portal}/lists/pay_invoices"
     assert event.extra == wanted
+
+
+@LISTS
+def test_a_list_without_outlets_tells_the_asset_of_its_portal(portal: Any, task: Task, kind: str) -> None:
+    from airflow.sdk.execution_time.context import OutletEventAccessors
+
+    task.context["outlet_events"] = OutletEventAccessors()
+    paying = operator(kind, make(portal, kind, 2))
+    paying.execute(task.context)
+    [alias] = paying.outlets
+    job = {"invoices": "pay_invoices", "payments": "pay_crm_payments", "adds": "add_crm_payments"}[kind]
+    assert alias.name == f"bitrix24_{job}"
+    [event] = task.context["outlet_events"][alias].asset_alias_events
+    assert event.dest_asset_key.uri == f"bitrix24://{Bitrix24Hook().portal}/lists/{job}"
+    assert (event.extra["total"], event.extra["succeeded"]) == (2, 2)
+
+
+@pytest.mark.parametrize("outlets", [[], None])
+def test_a_list_that_is_to_tell_nobody_tells_nobody(portal: Any, task: Task, outlets: Any) -> None:
+    from airflow.sdk.execution_time.context import OutletEventAccessors
+
+    task.context["outlet_events"] = events = OutletEventAccessors()
+    paying = operator("invoices", [2], outlets=outlets)
+    paying.execute(task.context)
+    assert (paying.outlets, list(events)) == ([], [])
+
+
+def test_the_outlets_of_the_whole_dag_are_enough() -> None:
+    from airflow.sdk import Asset
+
+    ledger = Asset("ledger")
+    with DAG("finance", default_args={"outlets": [ledger]}):
+        assert operator("invoices", [2]).outlets == [ledger]
 
 
 def test_a_portal_that_is_no_address_costs_the_counts_and_not_the_task(
