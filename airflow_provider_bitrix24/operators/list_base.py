@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NoReturn, TypeVar, get_args
 
+from airflow_provider_bitrix24.api.planned_reads import planned
 from airflow_provider_bitrix24.api.values import shown, whole
 from airflow_provider_bitrix24.exceptions import (
     NOT_SENT,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
+    from airflow_provider_bitrix24.api.io import Flow
     from airflow_provider_bitrix24.at_most_once.engine import PaymentEngine
     from airflow_provider_bitrix24.at_most_once.operation import Result
     from airflow_provider_bitrix24.at_most_once.preview import Preview
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.operators.limit_waits import WorkingTimePause
     from airflow_provider_bitrix24.operators.list_report import FailOn, Item, Report
 
+T = TypeVar("T")
 IfPaidInList = Literal["succeed", "fail"]
 IF_PAID_IN_LIST: Final[tuple[IfPaidInList, ...]] = get_args(IfPaidInList)
 BATCH_SIZE: Final = 25
@@ -95,6 +98,10 @@ class PaymentListOperator(PaymentOperator):
     def preview(self, items: Sequence[Item]) -> Preview | None:
         """Read what the items are about; None if that says nothing about the money."""
 
+    def read_planned(self, flow: Flow[T]) -> T:
+        """Read on the worker, and wait where the portal would refuse for its working time: what is read is kept."""
+        return self.hook.run(planned(self.hook.client, flow, time.time))
+
     def plan(self, context: Context) -> Plan:
         """A list has no single plan."""
         raise NotImplementedError
@@ -147,6 +154,7 @@ class PaymentListOperator(PaymentOperator):
             self.hook,
             self.log,
             (lambda seconds: self._leave(context, report, seconds)) if leaves else None,
+            items,
             resumed=limit_waits.was_resumed(context, deferred=deferred),
         )
         engine = self._engine(context, journal, begun.lost, batch_size=size, pause=pause)

@@ -175,7 +175,7 @@ class PayInvoicesOperator(PaymentListOperator):
         from airflow_provider_bitrix24.at_most_once.preview import preview_invoices
 
         operations: Any = [item.operation for item in items]
-        return self.hook.run(preview_invoices(self.hook.client, operations))
+        return self.read_planned(preview_invoices(self.hook.client, operations))
 
 
 class PayCrmPaymentsOperator(PaymentListOperator):
@@ -290,7 +290,7 @@ class PayCrmPaymentsOperator(PaymentListOperator):
         from airflow_provider_bitrix24.at_most_once.preview import preview_payments
 
         operations: Any = [item.operation for item in items]
-        return self.hook.run(preview_payments(self.hook.client, operations))
+        return self.read_planned(preview_payments(self.hook.client, operations))
 
 
 class AddCrmPaymentsOperator(PaymentListOperator):
@@ -465,4 +465,4 @@ class AddCrmPaymentsOperator(PaymentListOperator):
         from airflow_provider_bitrix24.at_most_once.preview import preview_products
 
         operations: Any = [item.operation for item in items]
-        return self.hook.run(preview_products(self.hook.client, operations))
+        return self.read_planned(preview_products(self.hook.client, operations))

@@ -880,6 +880,24 @@ MUTATIONS = [
         NUMBERS,
     ),
     Mutation(
+        "what is read counts as well",
+        "calls = [writes for writes, _ in wanted]",
+        "test_reading_counts_as_well",
+        LONG_WAITS,
+    ),
+    Mutation(
+        "reads stop before the limit",
+        "while False:",
+        "test_reading_counts_as_well",
+        LONG_WAITS,
+    ),
+    Mutation(
+        "a list whose reading takes up the time does not leave the worker",
+        "return True",
+        "test_reading_counts_as_well",
+        LONG_WAITS,
+    ),
+    Mutation(
         "a clock that was far ahead is forgotten",
         "return self",
         "test_a_clock_that_was_far_ahead_blocks_nothing",
