@@ -232,6 +232,8 @@ class PaymentEngine:
         )
         self._lockstep = Lockstep(self._tools, run, safeguard=safeguard, check=check)
         self._sizes = ChunkSize(batch_size)
+        self.has_lost_replies = False
+        """Whether the reply to a write was lost in the last chunk."""
 
     @property
     def portal(self) -> str:
@@ -346,7 +348,9 @@ class PaymentEngine:
             )
         finally:
             self._tools.journal.release(self.portal, keys)
-        self._sizes.adapt(self._lockstep.last_batch())
+        batch = self._lockstep.last_batch()
+        self.has_lost_replies = batch.unknown
+        self._sizes.adapt(batch)
         return {number: self._result(operation, ended[operation.key]) for number, operation in chunk.items()}
 
     def _result(self, operation: Operation, ended: Ended[Receipt]) -> Result:
