@@ -1,4 +1,4 @@
-"""``crm.item.*``: leads, deals and smart invoices, in camelCase."""
+"""``crm.item.*``: leads, deals and smart invoices in camelCase; ``crm.category.list``: their pipelines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airflow_provider_bitrix24.sandbox.portal.filters import (
     lenient_conditions,
     split_key,
 )
-from airflow_provider_bitrix24.sandbox.portal.item_fields import TEMPLATES
+from airflow_provider_bitrix24.sandbox.portal.item_fields import TEMPLATES, TYPES
 from airflow_provider_bitrix24.sandbox.portal.item_values import (
     FREE,
     OWN_COLUMNS,
@@ -26,7 +26,7 @@ from airflow_provider_bitrix24.sandbox.portal.item_values import (
     values_of,
     wire,
 )
-from airflow_provider_bitrix24.sandbox.portal.model import Item
+from airflow_provider_bitrix24.sandbox.portal.model import DEAL, SMART_INVOICE, Item
 from airflow_provider_bitrix24.sandbox.portal.pages import page_of
 from airflow_provider_bitrix24.sandbox.portal.payments import RIGHTS, check_staff
 from airflow_provider_bitrix24.sandbox.portal.registry import Call, Listing, rest
@@ -149,3 +149,22 @@ def item_delete(call: Call, entity_type_id: int, id: int) -> object:
         raise RestError("NOT_FOUND", "Item not found")
     remove(call, items[id])
     return []
+
+
+#: The pipeline of each type. As documented, that of deals shows no ids of another system.
+_CATEGORIES: dict[int, dict[str, Any]] = {
+    DEAL: {"id": 0, "name": "General", "sort": 300},
+    SMART_INVOICE: {"id": 1, "name": "General", "sort": 500, "originId": "", "originatorId": ""},
+}
+
+
+@rest("crm.category.list", scope="crm")
+def category_list(call: Call, entity_type_id: int) -> object:
+    """The pipelines of a type, as far as the caller may read them."""
+    if entity_type_id not in RIGHTS:
+        raise RestError("NOT_FOUND", "Smart process not found")
+    if entity_type_id not in _CATEGORIES:
+        raise RestError("ENTITY_TYPE_NOT_SUPPORTED", f"Entity type {TYPES[entity_type_id]} is not supported")
+    may_read = call.may(f"{RIGHTS[entity_type_id]}.read")
+    rows = [_CATEGORIES[entity_type_id] | {"entityTypeId": entity_type_id, "isDefault": "Y"}] if may_read else []
+    return Listing({"categories": rows}, len(rows))
