@@ -7,11 +7,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
-from airflow.sdk import DAG
+from airflow.sdk import DAG, BaseOperator
 
 from airflow_provider_bitrix24.api.settings import Settings
 from airflow_provider_bitrix24.sandbox.faults import KINDS
 from airflow_provider_bitrix24.sandbox.portal.registry import METHODS
+from tests.tools.own_operators import own_operators
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -33,6 +34,14 @@ def test_every_extra_of_the_connection_is_explained_with_its_default() -> None:
     for name, default in fields.items():
         if isinstance(default, (int, float)) and not isinstance(default, bool) and name != "max_response_bytes":
             assert rows[name] == f"{default:g} s", name
+
+
+@pytest.mark.parametrize("kind", own_operators(), ids=lambda kind: kind.__name__)
+def test_every_operator_is_in_the_readme_in_an_index_and_in_the_reference(kind: type[BaseOperator]) -> None:
+    indexes = [ROOT / "docs" / folder / "index.md" for folder in ("operators", "sensors")]
+    assert f"`{kind.__name__}`" in (ROOT / "README.md").read_text()
+    assert any(kind.__name__ in page.read_text() for page in indexes)
+    assert f"automodule:: {kind.__module__}\n" in (ROOT / "docs" / "reference.md").read_text()
 
 
 def _cells(heading: str, column: int) -> list[str]:
