@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from airflow_provider_bitrix24.at_most_once.record import CorruptEntry, Record, read_or_corrupt
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24StoreError
 from airflow_provider_bitrix24.journal import portals
-from airflow_provider_bitrix24.journal.protocol import Busy, Loaded
+from airflow_provider_bitrix24.journal.protocol import Busy, Journal, Loaded
 from airflow_provider_bitrix24.journal.sql_transaction import Transaction, Version, Write
 from airflow_provider_bitrix24.journal.tables import CLAIMS, KEYS, LATE_REPLIES, SCHEMA, digest_of
 from airflow_provider_bitrix24.journal.terminal import InDatabase
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.sql import Database
 
 
-class SqlJournal:
+class SqlJournal(Journal):
     """A journal in a SQL database; its tables are created on first use.
 
     :param database: the database.
