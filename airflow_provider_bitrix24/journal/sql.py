@@ -17,7 +17,7 @@ from airflow_provider_bitrix24.journal import portals
 from airflow_provider_bitrix24.journal.protocol import Busy, Journal, Loaded
 from airflow_provider_bitrix24.journal.sql_transaction import Transaction, Version, Write
 from airflow_provider_bitrix24.journal.tables import CLAIMS, KEYS, LATE_REPLIES, SCHEMA, digest_of
-from airflow_provider_bitrix24.journal.terminal import InDatabase
+from airflow_provider_bitrix24.journal.terminal import key_command
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -43,7 +43,7 @@ class SqlJournal(Journal):
     def __init__(self, database: Database, owner: str, conn_id: str = "YOUR_JOURNAL", host: str | None = None) -> None:
         self._database = database
         self._owner = owner
-        self._place = InDatabase(conn_id)
+        self._conn_id = conn_id
         self._host = None if host is None else portals.Host(host, conn_id)
         self._registered: set[str] = set()
         self._versions: dict[tuple[str, str], Version] = {}
@@ -192,7 +192,7 @@ class SqlJournal(Journal):
 
     def command(self, verb: Verb, key: str) -> str:
         """The command at a terminal about a key."""
-        return self._place.command(verb, key)
+        return key_command(verb, key, self._conn_id)
 
     def entries(self, key: str | None = None, *, part: bool = False) -> Iterator[Record | CorruptEntry]:
         """All entries, the ones written last first.
