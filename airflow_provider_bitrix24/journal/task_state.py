@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from airflow_provider_bitrix24.at_most_once.record import Decision, Record
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24StoreError, PaymentInProgress
-from airflow_provider_bitrix24.journal.protocol import Loaded, OwnKeysOnly, Saved
+from airflow_provider_bitrix24.journal.protocol import Journal, Loaded, Saved
 from airflow_provider_bitrix24.journal.terminal import TaskName
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class _Documents:
             yield from chunk.items()
 
 
-class TaskStateJournal(OwnKeysOnly):
+class TaskStateJournal(Journal):
     """A journal in a task state store.
 
     :param store: ``context["task_state_store"]``.

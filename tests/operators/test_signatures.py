@@ -9,11 +9,23 @@ from typing import Any
 import pytest
 from airflow.sdk import BaseOperator, BaseSensorOperator
 
-from airflow_provider_bitrix24.operators import calls, payment_changes, payment_lists, payments, tokens
+from airflow_provider_bitrix24.operators import (
+    calls,
+    new_payment_lists,
+    new_payments,
+    payment_changes,
+    payment_lists,
+    payments,
+    tokens,
+)
+from airflow_provider_bitrix24.operators.list_base import PaymentListOperator
 from airflow_provider_bitrix24.sensors import payments as paid_sensors
 from airflow_provider_bitrix24.sensors import records
 
-MODULES = (calls, payment_changes, payment_lists, payments, tokens, paid_sensors, records)
+MODULES = (
+    *(calls, new_payment_lists, new_payments, payment_changes, payment_lists, payments, tokens),
+    *(paid_sensors, records),
+)
 ABSTRACT = (paid_sensors.PaidSensor,)
 NOT_FOR_LISTS = {"on_unknown", "ask_timeout", "multiple_outputs"}
 """A list asks nobody, and its result is one summary."""
@@ -63,7 +75,7 @@ def test_all_are_there() -> None:
 def test_the_signature_hides_only_the_arguments_of_airflow(kind: type[Any]) -> None:
     ours = [one for one in kind.__mro__ if one.__module__.startswith("airflow_provider_bitrix24.")]
     inherited = set().union(*(_arguments(one) for one in ours[1:] if "__init__" in vars(one)))
-    if issubclass(kind, payment_lists.PaymentListOperator):
+    if issubclass(kind, PaymentListOperator):
         inherited -= NOT_FOR_LISTS
     assert inherited <= _arguments(kind)
 
