@@ -10,7 +10,7 @@ import pytest
 from airflow.sdk import BaseOperator, BaseSensorOperator
 
 from airflow_provider_bitrix24.api.methods import METHODS
-from airflow_provider_bitrix24.operators import payment_lists
+from airflow_provider_bitrix24.operators.list_base import PaymentListOperator
 from tests.tools.own_operators import own_operators
 
 CLASSES = own_operators()
@@ -33,7 +33,7 @@ def test_the_operators_that_the_registry_recommends_exist() -> None:
 def test_the_signature_hides_only_the_arguments_of_airflow(kind: type[Any]) -> None:
     ours = [one for one in kind.__mro__ if one.__module__.startswith("airflow_provider_bitrix24.")]
     inherited = set().union(*(_arguments(one) for one in ours[1:] if "__init__" in vars(one)))
-    if issubclass(kind, payment_lists.PaymentListOperator):
+    if issubclass(kind, PaymentListOperator):
         inherited -= NOT_FOR_LISTS
     assert inherited <= _arguments(kind)
 
