@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from airflow_provider_bitrix24.at_most_once import messages
-from airflow_provider_bitrix24.at_most_once.course import find_claims, find_unresolved
+from airflow_provider_bitrix24.at_most_once.course import find_claims, find_keys
 from airflow_provider_bitrix24.at_most_once.record import PROOF, Record
 from airflow_provider_bitrix24.exceptions import PaymentMismatch
 
@@ -141,7 +141,7 @@ def _unresolved(attempt: Attempt, new: list[Payment]) -> Course[list[str]]:
     """The other keys that may have added one of these payments."""
     if not attempt.journal.is_shared:
         return []
-    found = yield from find_unresolved(attempt.record.subject)
+    found = yield from find_keys("unresolved", attempt.record.subject)
     return [
         key
         for key, record in found.items()

@@ -14,12 +14,8 @@ from airflow_provider_bitrix24.api.io import Sleep
 from airflow_provider_bitrix24.api.queries import SharedAnswers, ask, merge, parts
 from airflow_provider_bitrix24.at_most_once.chunks import LastBatch
 from airflow_provider_bitrix24.at_most_once.course import (
+    AskJournal,
     Check,
-    FindClaims,
-    FindLateReply,
-    FindOnObject,
-    FindUnresolved,
-    Load,
     Permit,
     Read,
     Save,
@@ -36,13 +32,12 @@ if TYPE_CHECKING:
 
     from airflow_provider_bitrix24.api.io import Flow
     from airflow_provider_bitrix24.at_most_once.attempt import Tools
-    from airflow_provider_bitrix24.at_most_once.course import Action, Course
+    from airflow_provider_bitrix24.at_most_once.course import Action, Course, Question
 
 T = TypeVar("T")
 
 ORDER: Final = (
-    *(Save, WaitForJournal, Check, Load),  # rule: a reply is saved before the portal is asked again
-    *(FindClaims, FindUnresolved, FindOnObject, FindLateReply),
+    *(Save, WaitForJournal, Check, AskJournal),  # rule: a reply is saved before the portal is asked again
     *(SendCall, Permit, Read, Wait),
 )
 """What is done first."""
@@ -98,14 +93,17 @@ class Lockstep:
         """Whether the next send has its slot of the portal's rate limit."""
         self._stopped: dict[str, Bitrix24Error] = {}
         self._batch = LastBatch()
+        self._answers: Final[Mapping[Question, Callable[[str, Mapping[str, Any]], Mapping[str, Any]]]] = {
+            "record": tools.journal.load,
+            "claims": tools.journal.claims_of_others,
+            "unresolved": tools.journal.unresolved_keys,
+            "on_object": tools.journal.keys_on_object,
+            "late_reply": tools.journal.late_replies,
+        }
         self._do: Final[Mapping[type[Any], Callable[[list[Running[Any]]], Mapping[str, Any]]]] = {
             Save: self._save,
             Check: self._check_all,
-            Load: self._load,
-            FindClaims: self._find_claims,
-            FindUnresolved: self._find_unresolved,
-            FindOnObject: self._find_on_object,
-            FindLateReply: self._find_late_replies,
+            AskJournal: self._ask_journal,
             SendCall: self._send,
             Permit: self._permit,
             Read: self._read,
@@ -186,25 +184,12 @@ class Lockstep:
         saves = [one.action for one in group if isinstance(one.action, Save)]
         return self._journal.save([Change(record=one.record, lease=one.lease, opens=one.opens) for one in saves])
 
-    def _load(self, group: list[Running[Any]]) -> Mapping[str, Any]:
-        return self._journal.load(self._portal, [one.key for one in group])
-
-    def _find_claims(self, group: list[Running[Any]]) -> Mapping[str, Any]:
-        asked = {one.key: one.action.payment_ids for one in group if isinstance(one.action, FindClaims)}
-        return self._journal.claims_of_others(self._portal, asked)
-
-    def _find_unresolved(self, group: list[Running[Any]]) -> Mapping[str, Any]:
-        asked = {one.key: one.action.subject for one in group if isinstance(one.action, FindUnresolved)}
-        return self._journal.unresolved_keys(self._portal, asked)
-
-    def _find_on_object(self, group: list[Running[Any]]) -> Mapping[str, Any]:
-        asked = {one.key: one.action.subject for one in group if isinstance(one.action, FindOnObject)}
-        return self._journal.keys_on_object(self._portal, asked)
-
-    def _find_late_replies(self, group: list[Running[Any]]) -> Mapping[str, Any]:
-        keys = [one.key for one in group]
-        replies = self._journal.late_replies(self._portal, keys)
-        return {key: replies.get(key) for key in keys}
+    def _ask_journal(self, group: list[Running[Any]]) -> Mapping[str, Any]:
+        asked = {one.key: one.action for one in group if isinstance(one.action, AskJournal)}
+        question = next(iter(asked.values())).question
+        about = {key: one.about for key, one in asked.items() if one.question == question}
+        found = self._answers[question](self._portal, about)
+        return {key: found.get(key) for key in about}
 
     # -- safeguards and the rate limit
 

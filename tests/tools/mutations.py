@@ -556,7 +556,7 @@ MUTATIONS = [
     ),
     Mutation(
         "a reply is saved before the portal is asked again",
-        "*(Save, Check, Load),",
+        "*(Save, Check, AskJournal),",
         "test_a_reply_that_cannot_be_saved_is_tried_again",
         LOCKSTEP,
     ),

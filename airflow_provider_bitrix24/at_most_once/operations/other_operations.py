@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_provider_bitrix24.at_most_once import messages
-from airflow_provider_bitrix24.at_most_once.course import find_on_object
+from airflow_provider_bitrix24.at_most_once.course import find_keys
 from airflow_provider_bitrix24.at_most_once.record import CorruptEntry
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, PaymentInProgress, PaymentNotApplied
 
@@ -98,4 +98,4 @@ class OtherOperations:
 
     def _read(self) -> Course[None]:
         if not self.alone and self.attempt.journal.is_shared:
-            self._found = yield from find_on_object(self.subject)
+            self._found = yield from find_keys("on_object", self.subject)

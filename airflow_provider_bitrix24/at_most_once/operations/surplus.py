@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_bitrix24.api.tags import Shown
 from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.at_most_once.attribution import find_candidates
-from airflow_provider_bitrix24.at_most_once.course import find_unresolved, read
+from airflow_provider_bitrix24.at_most_once.course import find_keys, read
 from airflow_provider_bitrix24.exceptions import PaymentMismatch
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def refuse_surplus(write: AddWrite, payment_id: int) -> Course[None]:
     if on_unknown == "adopt":
         # A later attempt also sees what others have added since.
         unexplained = others if attempt.sent_now else ours
-    elif attempt.journal.is_shared and not (yield from find_unresolved(record.subject)):
+    elif attempt.journal.is_shared and not (yield from find_keys("unresolved", record.subject)):
         unexplained = ours
     if unexplained:  # rule: one too many without a tag is noticed
         decide = attempt.how_to_decide_if_kept()
