@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from airflow_provider_bitrix24.api.io import Sleep
 from airflow_provider_bitrix24.api.queries import SharedAnswers, ask, merge, parts
-from airflow_provider_bitrix24.at_most_once.chunks import LastBatch
 from airflow_provider_bitrix24.at_most_once.course import (
     AskJournal,
     Check,
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_bitrix24.api.io import Flow
     from airflow_provider_bitrix24.at_most_once.attempt import Tools
+    from airflow_provider_bitrix24.at_most_once.chunks import ChunkSize
     from airflow_provider_bitrix24.at_most_once.course import Action, Course, Question
 
 T = TypeVar("T")
@@ -74,12 +74,19 @@ class Lockstep:
     """The one place that calls journal and portal.
 
     :param run: runs a flow to its end.
+    :param sizes: is told how each batch went.
     :param safeguard: raises if nothing may be sent now; asked right before each send.
     :param check: raises if the attempt must stop; asked before the portal is read.
     """
 
     def __init__(
-        self, tools: Tools, run: Run, *, safeguard: Callable[[], None] | None, check: Callable[[], None] | None
+        self,
+        tools: Tools,
+        run: Run,
+        sizes: ChunkSize,
+        *,
+        safeguard: Callable[[], None] | None,
+        check: Callable[[], None] | None,
     ) -> None:
         self._client = tools.client
         self._clock = tools.clock
@@ -92,7 +99,7 @@ class Lockstep:
         self._has_slot = False
         """Whether the next send has its slot of the portal's rate limit."""
         self._stopped: dict[str, Bitrix24Error] = {}
-        self._batch = LastBatch()
+        self._sizes = sizes
         self._answers: Final[Mapping[Question, Callable[[str, Mapping[str, Any]], Mapping[str, Any]]]] = {
             "record": tools.journal.load,
             "claims": tools.journal.claims_of_others,
@@ -173,11 +180,6 @@ class Lockstep:
         """Let all operations begin again: the time is over."""
         self._stopped.clear()
 
-    def last_batch(self) -> LastBatch:
-        """How the sends since the last call of this went."""
-        batch, self._batch = self._batch, LastBatch()
-        return batch
-
     # -- the journal
 
     def _save(self, group: list[Running[Any]]) -> Mapping[str, Any]:
@@ -257,7 +259,7 @@ class Lockstep:
         begun = self._clock.monotonic()
         answers = self._run(send_many(self._client, sends))
         unknown = any(isinstance(one, Bitrix24OutcomeUnknown) and not one.answered for one in answers.values())
-        self._batch.add(unknown=unknown, seconds=self._clock.monotonic() - begun)
+        self._sizes.note(unknown=unknown, seconds=self._clock.monotonic() - begun)
         return answers
 
     def _wait(self, group: list[Running[Any]]) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ import sqlalchemy
 
 from airflow_provider_bitrix24.api.queries import PaymentBeforePaying
 from airflow_provider_bitrix24.at_most_once.attempt import Attempt, Tools
+from airflow_provider_bitrix24.at_most_once.chunks import ChunkSize
 from airflow_provider_bitrix24.at_most_once.lockstep import Lockstep
 from airflow_provider_bitrix24.at_most_once.receipt import Expected
 from airflow_provider_bitrix24.at_most_once.record import Decision, Record
@@ -601,5 +602,5 @@ def test_even_a_short_wait_ends_what_permits_a_send(world: World) -> None:
         yield from attempt.wait(0.1, "a moment")
         assert not attempt.is_fresh
 
-    ended = Lockstep(tools, world.run, safeguard=None, check=None).run({"key": course()})
+    ended = Lockstep(tools, world.run, ChunkSize(1), safeguard=None, check=None).run({"key": course()})
     assert ended["key"].result is None

@@ -538,7 +538,7 @@ MUTATIONS = [
     ),
     Mutation(
         "smaller batches after an unknown outcome",
-        "if batch.seconds > LONG:",
+        "self._trouble |= seconds > LONG",
         "test_a_batch_is_halved_after_an_unknown_outcome",
         MANY,
     ),
@@ -586,7 +586,7 @@ MUTATIONS = [
     ),
     Mutation(
         "the keys of one object share no batch",
-        "return self.key",
+        "names = {operation.key}",
         "test_operations_on_one_payment",
         LOCKSTEP,
     ),

@@ -88,11 +88,6 @@ class AddCrmPayment:
         }
 
     @property
-    def serial_group(self) -> str:
-        """Whose payment is it is decided for each object."""
-        return self.subject
-
-    @property
     def needs_shared_journal(self) -> bool:
         """Without a tag, only the journal tells apart what several keys have added."""
         return not self.tag

@@ -95,11 +95,6 @@ class StateChange:
         raise NotImplementedError
 
     @property
-    def serial_group(self) -> str:
-        """Pay, set back to unpaid and delete are keys of their own: one after another for one object."""
-        return self.subject  # rule: the keys of one object share no batch
-
-    @property
     def writes(self) -> tuple[str, ...]:
         """The one call."""
         return (self.method,)
