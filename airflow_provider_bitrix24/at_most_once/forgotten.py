@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.at_most_once.attempt import CLOCK_STEP
 from airflow_provider_bitrix24.at_most_once.write import Watch
 from airflow_provider_bitrix24.exceptions import Bitrix24OutcomeUnknown
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from airflow_provider_bitrix24.at_most_once.attempt import Attempt
     from airflow_provider_bitrix24.at_most_once.course import Course
 
@@ -42,13 +39,3 @@ def watch_lost_notes(attempt: Attempt) -> Course[Watch | None]:
     )
     doubt = Bitrix24OutcomeUnknown("a write", text="the journal has lost its notes")
     return Watch(absent_after=attempt.now()[0] + left, doubt=doubt)
-
-
-def ask_about_lost_notes(attempt: Attempt, look: str, candidates: Collection[int] = ()) -> Course[None]:
-    """Leave the key to a person, because the journal has lost its notes.
-
-    :param look: where to look, as an imperative.
-    :raises PaymentAmbiguous: always.
-    """
-    question = messages.notes_are_lost(attempt.record, attempt.why_notes_lost, look, attempt.how_to_decide_if_kept())
-    yield from attempt.ask(question, candidates)

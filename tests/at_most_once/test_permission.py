@@ -532,7 +532,7 @@ def test_a_journal_that_dies_after_the_reply_does_not_hide_the_payment(job: Job)
     away_after(job, ADD)
     with pytest.raises(Bitrix24StoreError) as caught:
         job.add()
-    assert "The portal replied that payment 1033 was added to deal 1" in str(caught.value)
+    assert "The portal replied that payment 1033 of deal 1 was added" in str(caught.value)
     assert "According to the reply, the payment exists: do not add it again." in str(caught.value)
     assert not caught.value.final
 

@@ -40,9 +40,9 @@ def refuse_surplus(write: AddWrite, payment_id: int) -> Course[None]:
         unexplained = ours
     if unexplained:  # rule: one too many without a tag is noticed
         decide = attempt.how_to_decide_if_kept()
-        raise PaymentMismatch(messages.one_too_many(payment_id, unexplained, write.of, decide))
+        raise PaymentMismatch(messages.one_too_many(payment_id, unexplained, write.subject, decide))
     if ours:
-        attempt.log.warning("%s", messages.perhaps_one_too_many(payment_id, ours, write.of))
+        attempt.log.warning("%s", messages.perhaps_one_too_many(payment_id, ours, write.subject))
 
 
 def _others(write: AddWrite, payment_id: int, shown: Shown) -> Course[list[int]]:
