@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from airflow_provider_bitrix24.at_most_once.record import Decision, Record
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24StoreError, PaymentInProgress
-from airflow_provider_bitrix24.journal.protocol import Loaded, OwnKeysOnly, Saved
+from airflow_provider_bitrix24.journal.protocol import Journal, Loaded, Saved
 from airflow_provider_bitrix24.journal.terminal import TaskName
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class _Documents:
             yield from chunk.items()
 
 
-class TaskStateJournal(OwnKeysOnly):
+class TaskStateJournal(Journal):
     """A journal in a task state store.
 
     :param store: ``context["task_state_store"]``.
@@ -234,6 +234,14 @@ class TaskStateJournal(OwnKeysOnly):
             key: {one: claims[one][1] for one in mine if one in claims and claims[one][0] != key}
             for key, mine in payment_ids.items()
         }
+
+    def kept(self, name: str) -> Any:
+        """Return what :meth:`keep` has kept for this task instance; None if there is nothing."""
+        return self._get(name, patient=True)
+
+    def keep(self, name: str, value: Any) -> None:
+        """Keep something that belongs to no key, as a document of its own."""
+        self._set(name, value)
 
     def command(self, verb: Verb, key: str) -> str:
         """The command at a terminal about a key of this task instance."""

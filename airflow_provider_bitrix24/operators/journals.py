@@ -289,5 +289,6 @@ def _sql(context: Context, named: NamedJournal, fence: TaskStateJournal | None, 
 
     owner = owner_of(f"{identity(context)}:try:{context['ti'].try_number}")
     database = Database.from_connection(named.conn_id, named_by=named.named_by)
-    journal = SqlJournal(database, owner, conn_id=named.conn_id, host=host)
-    return journal if fence is None else FencedJournal(journal, fence)
+    if fence is None:
+        return SqlJournal(database, owner, conn_id=named.conn_id, host=host)
+    return FencedJournal(database, owner, fence=fence, conn_id=named.conn_id, host=host)

@@ -61,7 +61,7 @@ def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Any]
         return lambda: state
     url = sqlalchemy.engine.URL.create("sqlite", database=str(tmp_path / "journal.db"))
     return lambda: (
-        FencedJournal(SqlJournal(Database(url, "the database"), "me"), state)
+        FencedJournal(Database(url, "the database"), "me", fence=state)
         if "and" in kind
         else SqlJournal(Database(url, "the database"), "me")
     )

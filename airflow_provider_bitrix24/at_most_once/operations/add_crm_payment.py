@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from airflow_provider_bitrix24.api.queries import (
+    CandidatePayments,
+    ContentsOfPayment,
+    ObjectBeforeAdding,
+    PaymentsOfObject,
+    methods_of,
+)
 from airflow_provider_bitrix24.api.values import ENTITY_NAMES
 from airflow_provider_bitrix24.at_most_once.operations.add_write import AddWrite
 from airflow_provider_bitrix24.at_most_once.operations.key_write import run_attempt
@@ -13,6 +20,7 @@ from airflow_provider_bitrix24.at_most_once.operations.key_write import run_atte
 if TYPE_CHECKING:
     from decimal import Decimal
 
+    from airflow_provider_bitrix24.api.queries import Query
     from airflow_provider_bitrix24.at_most_once.attempt import Attempt
     from airflow_provider_bitrix24.at_most_once.attribution import OnUnknown
     from airflow_provider_bitrix24.at_most_once.course import Course
@@ -97,6 +105,48 @@ class AddCrmPayment:
         tag = ("sale.payment.update",) if self.tag else ()
         rows = len(self.products) if self.products else int(self.fill_products)
         return (AddWrite.method, *tag, *("crm.item.payment.product.add",) * rows)
+
+    def before(self, tag: str | None, known: tuple[int, ...] = ()) -> ObjectBeforeAdding:
+        """Read everything that permits the call."""
+        return ObjectBeforeAdding(
+            entity_id=self.entity_id,
+            entity_type_id=self.entity_type_id,
+            with_rows=self.fills,
+            with_pay_systems=self.pay_system_id is not None,
+            tag=tag,
+            known=known,
+            with_orders=self.with_orders,
+        )
+
+    def payments(self, *payment_ids: int) -> PaymentsOfObject:
+        """Read these payments of the object; without ids all of them."""
+        return PaymentsOfObject(entity_id=self.entity_id, entity_type_id=self.entity_type_id, payment_ids=payment_ids)
+
+    def candidates(
+        self, tag: str | None, *, user_id: int, since: float = 0, until: float = 0, known: tuple[int, ...] = ()
+    ) -> CandidatePayments:
+        """Read which payments of the object carry the tag, and which a user has added in that time."""
+        return CandidatePayments(
+            entity_id=self.entity_id,
+            entity_type_id=self.entity_type_id,
+            user_id=user_id,
+            since=since,
+            until=until,
+            tag=tag,
+            known=known,
+        )
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The object, the payment, and what is in it."""
+        tag = "" if self.tag else None
+        queries: list[Query[Any]] = [replace(self.before(tag), with_pay_systems=False), self.payments()]
+        if self.tag:
+            queries.append(self.candidates(tag, user_id=0))
+        if self.fills:
+            owner = self.entity_type_id, self.entity_id
+            queries += [ContentsOfPayment(payment_id=0, prices_of=owner), ContentsOfPayment(payment_id=0)]
+        return methods_of(*queries)
 
     def course(self, attempt: Attempt) -> Course[Receipt]:
         """What one attempt does."""

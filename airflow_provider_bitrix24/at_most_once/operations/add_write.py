@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from airflow_provider_bitrix24.api.calls.payments import crm_item_payment_add
 from airflow_provider_bitrix24.api.models import Money
 from airflow_provider_bitrix24.api.products import choose_products, plan_products, value_of
-from airflow_provider_bitrix24.api.queries import CandidatePayments, ObjectBeforeAdding, PaymentsOfObject
 from airflow_provider_bitrix24.api.tags import tag_of
 from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.at_most_once.attribution import Ambiguous, Ours, attribute, find_candidates
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.calls.call import Call
     from airflow_provider_bitrix24.api.models import Payment
     from airflow_provider_bitrix24.api.preflight import ObjectView
-    from airflow_provider_bitrix24.api.queries import Query
+    from airflow_provider_bitrix24.api.queries import CandidatePayments, ObjectBeforeAdding, Query
     from airflow_provider_bitrix24.api.tags import Shown
     from airflow_provider_bitrix24.at_most_once.attempt import Attempt
     from airflow_provider_bitrix24.at_most_once.course import Course
@@ -114,16 +113,7 @@ class AddWrite(KeyWrite):
 
     def before(self) -> ObjectBeforeAdding:
         """Read everything that permits the call."""
-        asked = self.asked
-        return ObjectBeforeAdding(
-            entity_id=asked.entity_id,
-            entity_type_id=asked.entity_type_id,
-            with_rows=asked.fills,
-            with_pay_systems=asked.pay_system_id is not None,
-            tag=self.tag,
-            known=self.attempt.record.payment_ids_before,
-            with_orders=asked.with_orders,
-        )
+        return self.asked.before(self.tag, self.attempt.record.payment_ids_before)
 
     def read(self) -> Course[None]:
         """Read the object, its payments and what else permits the call."""
@@ -140,24 +130,21 @@ class AddWrite(KeyWrite):
 
     def query(self) -> Query[Any]:
         """Read the payment that is known; else all payments, and which of them may be ours."""
-        known, asked = self.attempt.record.payment_id, self.asked
+        known = self.attempt.record.payment_id
         if known is None:
             return self.evidence()
         # All of them after a send, so that one too many is seen.
-        only = () if self.attempt.sent_now else (known,)
-        return PaymentsOfObject(entity_id=asked.entity_id, entity_type_id=asked.entity_type_id, payment_ids=only)
+        return self.asked.payments(*(() if self.attempt.sent_now else (known,)))
 
     def evidence(self) -> CandidatePayments:
         """Read all payments of the object, and which of them the connection's user has added since the first send."""
-        record, asked = self.attempt.record, self.asked
+        record = self.attempt.record
         first, last = record.sends[0], record.sends[-1]
-        return CandidatePayments(
-            entity_id=asked.entity_id,
-            entity_type_id=asked.entity_type_id,
+        return self.asked.candidates(
+            self.tag,
             user_id=self.user_id,
             since=first.at if record.snapshot_at is None else min(first.at, record.snapshot_at),
             until=last.settle_until,
-            tag=self.tag,
             known=record.payment_ids_before,
         )
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_bitrix24.api.calls.payments import crm_item_payment_update
 from airflow_provider_bitrix24.api.calls.sale import sale_payment_update
-from airflow_provider_bitrix24.api.queries import CandidatePayments, PaymentsOfObject
 from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.at_most_once.operations.filling import Filling
 from airflow_provider_bitrix24.at_most_once.operations.step_write import StepWrite
@@ -73,14 +72,7 @@ class TagWrite(StepWrite):
     def __init__(self, add: AddWrite, payment: Payment, tag: str) -> None:
         # An update must repeat the pay system.
         fields = {"paySystemId": payment.pay_system_id or 0, "xmlId": tag}
-        query = CandidatePayments(
-            entity_id=add.asked.entity_id,
-            entity_type_id=add.asked.entity_type_id,
-            user_id=add.user_id,
-            since=0,
-            until=0,
-            tag=tag,
-        )
+        query = add.asked.candidates(tag, user_id=add.user_id)
         super().__init__(add.attempt, payment.id, "tag", sale_payment_update(id=payment.id, fields=fields), query)
         self.payment_id = payment.id
 
@@ -102,9 +94,7 @@ class PaySystemWrite(StepWrite):
 
     def __init__(self, add: AddWrite, payment: Payment, wanted: int) -> None:
         call = crm_item_payment_update(id=payment.id, fields={"paySystemId": wanted})
-        query = PaymentsOfObject(
-            entity_id=add.asked.entity_id, entity_type_id=add.asked.entity_type_id, payment_ids=(payment.id,)
-        )
+        query = add.asked.payments(payment.id)
         super().__init__(add.attempt, payment.id, f"pay_system {wanted}", call, query)
         self.payment = payment
         self.wanted = wanted
