@@ -26,7 +26,7 @@ class Ours:
     """The payment that came of the send."""
 
     payment: Payment
-    evidence: Evidence
+    evidence: Evidence = "only_new_payment"
     because: str = ""
     """Why it is believed, for the log."""
 
@@ -58,14 +58,11 @@ def find_candidates(record: Record, shown: Shown) -> Course[list[int]]:
     return [one for one in new if one not in claims or (claims[one] not in PROOF and one in fitting)]
 
 
-def attribute(
-    attempt: Attempt, shown: Shown, on_unknown: OnUnknown, happened: str, of: str
-) -> Course[Ours | Ambiguous | None]:
+def attribute(attempt: Attempt, shown: Shown, on_unknown: OnUnknown, happened: str) -> Course[Ours | Ambiguous | None]:
     """Judge what the portal shows when everything that was sent must have ended.
 
     :param on_unknown: "adopt" if the author says that nobody else adds payments to this object.
     :param happened: the outcome of the send, as the beginning of a sentence.
-    :param of: the object.
     :return: None if no payment that may be this key's is there, or none but those a person was asked about.
     """
     record = attempt.record
@@ -80,19 +77,18 @@ def attribute(
         return None
     new = yield from _without_those_of_others(new)
     unresolved_keys = yield from _unresolved(attempt, new)
-    strange = _why_not_ours(new[0], shown)
+    one, strange = new[0], _why_not_ours(new[0], shown)
     if len(new) > 1:
         why = messages.several_candidates(happened, new)
     elif strange:
-        why = messages.strange_candidate(happened, new[0], strange)
+        why = messages.one_candidate(happened, one, messages.not_ours(strange))
     # rule: other keys with an unknown outcome
     elif attempt.journal.is_shared and not unresolved_keys and shown.fitting is not None:
-        because = messages.no_other_key(happened, new[0], of)
-        return Ours(payment=new[0], evidence="only_new_payment", because=because)
+        return Ours(payment=one, because=messages.one_candidate(happened, one, messages.NO_OTHER_KEY))
     elif on_unknown == "adopt":
-        return Ours(payment=new[0], evidence="only_new_payment", because=messages.adopted(happened, new[0]))
+        return Ours(payment=one, because=messages.one_candidate(happened, one, messages.ADOPTED))
     else:
-        why = messages.one_candidate(happened, new[0])
+        why = messages.one_candidate(happened, one, messages.PERHAPS_OURS)
     payment_ids = {*(payment.id for payment in new), *gone}
     return Ambiguous(why=why, payment_ids=tuple(sorted(payment_ids)), unresolved_keys=tuple(unresolved_keys))
 

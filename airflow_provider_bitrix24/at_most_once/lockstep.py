@@ -36,11 +36,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ORDER: Final = (
-    *(Save, WaitForJournal, Check, AskJournal),  # rule: a reply is saved before the portal is asked again
-    *(SendCall, Permit, Read, Wait),
-)
-"""What is done first."""
 TOGETHER: Final = 0.5
 """Seconds: waits that end so close to each other are one wait."""
 
@@ -107,14 +102,15 @@ class Lockstep:
             "on_object": tools.journal.keys_on_object,
             "late_reply": tools.journal.late_replies,
         }
+        # In the order in which it is done.
         self._do: Final[Mapping[type[Any], Callable[[list[Running[Any]]], Mapping[str, Any]]]] = {
             Save: self._save,
+            WaitForJournal: self._wait,  # rule: a reply is saved before the portal is asked again
             Check: self._check_all,
             AskJournal: self._ask_journal,
             SendCall: self._send,
             Permit: self._permit,
             Read: self._read,
-            WaitForJournal: self._wait,
             Wait: self._wait,
         }
 
@@ -142,7 +138,7 @@ class Lockstep:
                     del live[key]
             if not live:
                 break
-            kind = next(kind for kind in ORDER if any(isinstance(one.action, kind) for one in live.values()))
+            kind = next(kind for kind in self._do if any(isinstance(one.action, kind) for one in live.values()))
             group = [one for one in live.values() if isinstance(one.action, kind)]
             try:
                 answers = self._do[kind](group)

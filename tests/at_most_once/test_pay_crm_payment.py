@@ -106,7 +106,7 @@ def test_other_money_is_refused(world: World) -> None:
 
 def test_another_sum_afterwards_says_that_the_mark_was_made(world: World) -> None:
     world.before[PAY] = lambda: world.portal.act.set_sum(1001, "17.50")
-    with pytest.raises(PaymentMismatch, match=r"Payment 1001 is for 17\.50 EUR now.*This key marked it"):
+    with pytest.raises(PaymentMismatch, match=r"Payment 1001 is for 17\.50 EUR now.*It was marked as paid by this key"):
         pay(world)
     assert len(world.ledger("payment_paid")) == 1
 

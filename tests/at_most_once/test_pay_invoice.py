@@ -322,7 +322,9 @@ def test_a_refusal_is_final_and_nothing_is_read(world: World) -> None:
 
 def test_another_sum_afterwards_is_a_mismatch_that_says_that_the_mark_was_made(world: World) -> None:
     change(world, "crm.invoice.get")
-    with pytest.raises(PaymentMismatch, match=r"Invoice 2 is for 1\.00 EUR now.*1500\.00 EUR.*This key marked it"):
+    with pytest.raises(
+        PaymentMismatch, match=r"Invoice 2 is for 1\.00 EUR now.*1500\.00 EUR.*It was marked as paid by this key"
+    ):
         pay(world)
     assert len(world.ledger("invoice_paid")) == 1
 

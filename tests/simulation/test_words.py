@@ -128,8 +128,8 @@ def test_somebody_elses_mark_is_not_called_ours(database: VirtualDatabase) -> No
     world.director = Script({"a": {3: "drop_before", 4: by_hand}})
     error = world.worker("a", 1).attempt(pay.do).error
     assert isinstance(error, PaymentMismatch)
-    assert "Somebody else probably marked it as paid. Somebody changed it in between" in str(error)
-    assert "This key marked it" not in str(error)
+    assert "It was probably marked as paid by somebody else. Somebody changed it in between" in str(error)
+    assert "by this key" not in str(error)
 
 
 def test_an_attempt_that_has_put_a_row_in_and_was_overtaken_is_over(database: VirtualDatabase) -> None:

@@ -160,7 +160,7 @@ SENTENCES: Final = (
     "in_journal",
 )
 """Messages that go on after a whole sentence."""
-PARTS: Final = ("done_by_reply", "how_often", "sentence", "wording_of")
+PARTS: Final = ("done_by_reply", "how_often", "not_ours", "sentence", "wording_of")
 """They are shown in the messages that use them."""
 
 
@@ -168,6 +168,8 @@ def _values(parameter: inspect.Parameter) -> list[Any]:
     kind = str(parameter.annotation)
     if parameter.name == "done":
         return _DONE_BY_REPLY
+    if parameter.name == "origin":
+        return [messages.PERHAPS_OURS, messages.NO_OTHER_KEY, messages.ADOPTED, messages.not_ours("it is paid")]
     if parameter.name == "wanted":
         return [31] if "int" in kind else [_record()] if kind == "Record" else [Money(Decimal("1400.00"), "EUR")]
     if parameter.name in WORDS and kind not in ("Record", "TaskAttempt"):
@@ -189,7 +191,7 @@ def renderings() -> Iterator[tuple[str, str]]:
                 if name in SENTENCES:
                     facts["happened"] += "."
                 if name == "changed_before_marked":
-                    facts["happened"] = messages.marked(facts["words"])
+                    facts["happened"] = messages.marked(facts["words"], ours=True)
                 if varied:
                     facts[varied] = choice
                 try:

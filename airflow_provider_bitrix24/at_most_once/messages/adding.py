@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from airflow_provider_bitrix24.at_most_once.messages.common import NOT_BY_THIS_ATTEMPT, payments, sentence
 from airflow_provider_bitrix24.exceptions import NOT_SENT
@@ -12,6 +12,15 @@ if TYPE_CHECKING:
 
     from airflow_provider_bitrix24.api.models import Payment
     from airflow_provider_bitrix24.at_most_once.messages.common import Parts
+
+PERHAPS_OURS: Final = (
+    "it probably belongs to this key, but somebody else may have added it. If nobody else adds payments to such "
+    "objects, on_unknown='adopt' uses it"
+)
+NO_OTHER_KEY: Final = (
+    "the connection's user added it in that time, and no other key wrote to this object then, so it belongs to this key"
+)
+ADOPTED: Final = "it is used, because on_unknown='adopt' says that nobody else adds payments to this object"
 
 
 def _listed(found: Sequence[Payment]) -> str:
@@ -84,36 +93,22 @@ def several_candidates(happened: str, new: Sequence[Payment]) -> str:
     )
 
 
-def strange_candidate(happened: str, one: Payment, strange: str) -> str:
-    """One new payment is there, and it does not fit."""
+def one_candidate(happened: str, one: Payment, origin: str) -> str:
+    """One new payment is there.
+
+    :param origin: whose it may be, and what follows.
+    """
+    return f"{happened}. There is one new payment, {_listed([one])}: {origin}."
+
+
+def not_ours(strange: str) -> str:
+    """Whose a payment is that does not fit.
+
+    :param strange: what does not fit.
+    """
     return (
-        f"{happened}. There is one new payment, {_listed([one])}, but it does not look like this key's: {strange}. A "
-        "payment of this key is added by the connection's user, unpaid and of 0. It is not used, whatever on_unknown "
-        "says."
-    )
-
-
-def one_candidate(happened: str, one: Payment) -> str:
-    """One new payment is there, and nothing proves it."""
-    return (
-        f"{happened}. There is one new payment, {_listed([one])}: it probably belongs to this key, but somebody else "
-        "may have added it. If nobody else adds payments to such objects, on_unknown='adopt' uses it."
-    )
-
-
-def no_other_key(happened: str, one: Payment, of: str) -> str:
-    """One new payment is there, and no other key explains it."""
-    return (
-        f"{happened}. There is exactly one new payment, {_listed([one])}. The connection's user added it in that time, "
-        f"and no other key wrote to {of} then: it belongs to this key."
-    )
-
-
-def adopted(happened: str, one: Payment) -> str:
-    """One new payment is there, and on_unknown="adopt" says that nobody else adds any."""
-    return (
-        f"{happened}. There is exactly one new payment, {_listed([one])}. It is used, because on_unknown='adopt' says "
-        "that nobody else adds payments to this object."
+        f"it does not look like this key's, because {strange}. A payment of this key is added by the connection's "
+        "user, unpaid and of 0. It is not used, whatever on_unknown says"
     )
 
 

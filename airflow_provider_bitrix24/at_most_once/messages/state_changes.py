@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from airflow_provider_bitrix24.at_most_once.messages.common import sentence
 from airflow_provider_bitrix24.exceptions import NOT_SENT
 
 if TYPE_CHECKING:
@@ -33,14 +34,12 @@ PAYMENT_TRAP: Final = (
 )
 
 
-def marked(words: Wording) -> str:
-    """The portal shows it, and this key has done it."""
-    return f"This key {words.did.format('it')}."
+def marked(words: Wording, *, ours: bool) -> str:
+    """The portal shows it.
 
-
-def marked_by_another(words: Wording) -> str:
-    """The portal shows it, and it is not known that this key has done it."""
-    return f"Somebody else probably {words.did.format('it')}."
+    :param ours: whether this key has done it; otherwise nothing says who has.
+    """
+    return f"It was {words.done} by this key." if ours else f"It was probably {words.done} by somebody else."
 
 
 def marked_already(words: Wording) -> str:
@@ -72,7 +71,7 @@ def changed_before_marked(what: str, money: Money, before: Money, happened: str,
 def undone_since(subject: str, words: Wording) -> Parts:
     """Another operation of ours has undone what this task did, and the task runs again."""
     return (
-        f"This task {words.did.format(subject)} earlier; another operation has undone that since.",
+        f"{sentence(subject)} was {words.done} by this task earlier; another operation has undone that since.",
         NOT_SENT,
         "A task that runs again does not repeat what was undone. What to do: if it is to be done once more, do it in a "
         "task or run of its own.",

@@ -12,8 +12,6 @@ class Wording:
 
     do: str
     """The call is the request to "mark {} as paid"."""
-    did: str
-    """Somebody has "marked {} as paid"."""
     done: str
     """The object was "marked as paid"."""
     state: str
@@ -30,7 +28,6 @@ class Wording:
 
 PAYING: Final = Wording(
     do="mark {} as paid",
-    did="marked {} as paid",
     done="marked as paid",
     state="paid",
     missing="it as paid",
@@ -40,7 +37,6 @@ PAYING: Final = Wording(
 )
 UNPAYING: Final = Wording(
     do="set {} back to unpaid",
-    did="set {} back to unpaid",
     done="set back to unpaid",
     state="unpaid",
     missing="it as unpaid",
@@ -50,7 +46,6 @@ UNPAYING: Final = Wording(
 )
 DELETING: Final = Wording(
     do="delete {}",
-    did="deleted {}",
     done="deleted",
     state="deleted",
     missing="it as deleted",
@@ -60,7 +55,6 @@ DELETING: Final = Wording(
 )
 ADDING: Final = Wording(
     do="add a payment to {}",
-    did="added a payment to {}",
     done="added",
     state="added",
     missing="a new payment that may be this key's",

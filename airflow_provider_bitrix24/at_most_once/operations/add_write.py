@@ -176,7 +176,7 @@ class AddWrite(KeyWrite):
         if tagged is not None:
             yield from self._identified(Ours(payment=tagged, evidence="tag"))
             return
-        attribution = yield from attribute(attempt, found, self.wanted.on_unknown, self.happened, self.subject)
+        attribution = yield from attribute(attempt, found, self.wanted.on_unknown, self.happened)
         if isinstance(attribution, Ours):
             yield from self._identified(attribution)
         elif isinstance(attribution, Ambiguous):
@@ -342,7 +342,7 @@ class AddWrite(KeyWrite):
         yield from super().ask()
 
     @property
-    def known(self) -> tuple[str, str]:
+    def noted(self) -> tuple[str, str]:
         """The payment, and what the journal says of it."""
         record = self.attempt.record
         was = "was added according to the portal's reply"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.at_most_once.decisions import carry_out_decision
 from airflow_provider_bitrix24.at_most_once.engine import carry_out
-from airflow_provider_bitrix24.at_most_once.forgotten import watch_lost_notes
+from airflow_provider_bitrix24.at_most_once.forgotten import await_lost_notes
 from airflow_provider_bitrix24.at_most_once.next_step import Step
-from airflow_provider_bitrix24.at_most_once.write import PortalUnreadable, Write, find
+from airflow_provider_bitrix24.at_most_once.write import PortalUnreadable, Write
 from airflow_provider_bitrix24.exceptions import Bitrix24OutcomeUnknown, PaymentNotApplied, PaymentUnresolved
 
 if TYPE_CHECKING:
@@ -122,7 +121,7 @@ class KeyWrite(Write):
         attempt = self.attempt
         if self.is_known:
             not_sent = attempt.not_by_this_attempt
-            return PaymentNotApplied(messages.not_shown_any_more(*self.known, not_sent, self.what_to_do))
+            return PaymentNotApplied(messages.not_shown_any_more(*self.noted, not_sent, self.what_to_do))
         trap = self.trap if self.doubt is None else ""
         advice = messages.advice(self.where, messages.if_missing(self.words))
         return PaymentNotApplied(
@@ -133,7 +132,7 @@ class KeyWrite(Write):
         """The error for a portal that could not be read after a send."""
         journal, doubt = self.attempt.journal, self.doubt
         if self.is_known:
-            happened = messages.known_and_unreadable(*self.known, str(trouble))
+            happened = messages.known_and_unreadable(*self.noted, str(trouble))
         else:
             happened = messages.unreadable(self.happened, str(trouble), self.words)
         if journal.durable:
@@ -148,7 +147,7 @@ class KeyWrite(Write):
     # -- words
 
     @property
-    def known(self) -> tuple[str, str]:
+    def noted(self) -> tuple[str, str]:
         """What is known to be done: of what, and what the journal says of it."""
         raise NotImplementedError
 
@@ -187,7 +186,7 @@ def run_attempt(write: KeyWrite) -> Course[Receipt]:
     attempt = write.attempt
     yield from write.read()
     yield from write.begin()  # rule: what others were told is learned first
-    yield from _await_lost_notes(write)  # rule: lost notes are waited for before a send
+    yield from await_lost_notes(write)  # rule: lost notes are waited for before a send
     candidates = yield from write.candidates()
     decision = yield from carry_out_decision(attempt, candidates, write.shown_payments)
     if decision is not None and decision.what == "use_payment":
@@ -209,13 +208,3 @@ def run_attempt(write: KeyWrite) -> Course[Receipt]:
     if write.watch is None or write.watch.trouble is None:
         raise AssertionError("the portal was read")
     raise write.unreadable(PortalUnreadable(write.watch.trouble))
-
-
-def _await_lost_notes(write: KeyWrite) -> Course[None]:
-    """Wait for what an attempt whose notes are lost may have sent just now, unless the portal shows it earlier."""
-    watch = yield from watch_lost_notes(write.attempt)
-    if watch is None or write.has_proof:
-        return
-    with suppress(PortalUnreadable):  # the next look says so
-        yield from find(write.attempt, watch, *write.proof())
-    yield from write.read()

@@ -118,7 +118,7 @@ class StateWrite(KeyWrite):
             yield from self.others.refuse_unsettled()
             return (yield from attempt.finish(self._receipt(ours=False)))
         ours = change.is_ours(target, self.user_id, record.snapshot_at)
-        happened = messages.marked(self.words) if ours else messages.marked_by_another(self.words)
+        happened = messages.marked(self.words, ours=ours)
         before = target.money
         if record.amount is not None and record.currency is not None:
             before = Money(Decimal(record.amount), record.currency)
@@ -155,7 +155,7 @@ class StateWrite(KeyWrite):
         )
 
     @property
-    def known(self) -> tuple[str, str]:
+    def noted(self) -> tuple[str, str]:
         """The object, and what the journal says of it."""
         record = self.attempt.record
         when = record.receipt.get("paid_at") if record.receipt else None
