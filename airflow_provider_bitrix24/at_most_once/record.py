@@ -26,7 +26,6 @@ from airflow_provider_bitrix24.at_most_once.record_parts import (
     SendResult,
     Snapshot,
     State,
-    brief,
 )
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
 
@@ -303,13 +302,9 @@ class Record(RecordFields):
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
     def document(self) -> dict[str, Any]:
-        """Return it as plain JSON, with its state in front and without what is empty."""
-        found = _records().dump_python(self, mode="json")
-        for name in ("sends", "decisions"):
-            found[name] = [brief(one) for one in found[name]]
-        found["steps"] = {name: [brief(send) for send in sends] for name, sends in found["steps"].items()}
-        found["decision"] = None if found["decision"] is None else brief(found["decision"])
-        return {"state": self.state, **brief(found), "parameters": found["parameters"]}
+        """Return it as plain JSON, with its state in front and without what has its default."""
+        facts = _records().dump_python(self, mode="json", exclude_defaults=True)
+        return {"state": self.state, "v": self.v, **facts}
 
     @classmethod
     def read(cls, document: object, *, where: str) -> Record:
