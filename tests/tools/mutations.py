@@ -478,7 +478,7 @@ MUTATIONS = [
     ),
     Mutation(
         "only Airflow says that it has given an attempt up",
-        "return True",
+        "overtaken = True",
         "test_a_wrong_not_found_does_not_stop_the_write_of_an_answer",
         FORGOTTEN,
     ),
