@@ -75,16 +75,11 @@ class Record(RecordFields):
         if not self.nothing_executed:
             return self
         return replace(
-            wanted,
-            sends=self.sends,
+            self._with_arguments_of(wanted),
             question=self.question,
             candidates=self.candidates,
             unresolved_keys=self.unresolved_keys,
             decision=self.decision,
-            decisions=self.decisions,
-            dismissed=self.dismissed,
-            place=self.place,
-            earlier_tasks=self.earlier_tasks,
         )
 
     def repeated(self, wanted: Record) -> Record:
@@ -118,12 +113,7 @@ class Record(RecordFields):
     def restarted(self, wanted: Record, snapshot: Snapshot) -> Record:
         """A copy with what is wanted now, as the portal shows it now; what people have said stays."""
         return replace(
-            wanted,
-            sends=self.sends,
-            decisions=self.decisions,
-            dismissed=self.dismissed,
-            place=self.place,
-            earlier_tasks=self.earlier_tasks,
+            self._with_arguments_of(wanted),
             snapshot_at=snapshot.at,
             amount=snapshot.amount,
             currency=snapshot.currency,
@@ -332,6 +322,17 @@ class Record(RecordFields):
         )
 
     # -- parts
+
+    def _with_arguments_of(self, wanted: Record) -> Record:
+        """What is wanted now, with what was sent and decided, and with its place among other operations."""
+        return replace(
+            wanted,
+            sends=self.sends,
+            decisions=self.decisions,
+            dismissed=self.dismissed,
+            place=self.place,
+            earlier_tasks=self.earlier_tasks,
+        )
 
     def _with_sends(self, sends: tuple[Send, ...], step: str | None) -> Record:
         if step is None:

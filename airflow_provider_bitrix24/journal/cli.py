@@ -263,20 +263,19 @@ def _one(options: argparse.Namespace, *, part: bool = False) -> EntryHandle:
 
     :param part: the beginning or the end of its key is enough, if no other key begins or ends so.
     """
-    source = _source(options)
-    found: list[EntryHandle] = []
+    source, key = _source(options), options.key
     # As given first: the identity of a DAG may hold letters that keys of authors never hold.
-    for key in dict.fromkeys((options.key, options.key and normalised(options.key))):
-        found = found or list(source.entries(key))
-    if not found and part and options.key:
-        found = list(source.entries(normalised(options.key), part=True))
+    ways = [(key, False), (normalised(key), False), (normalised(key), part)] if key else [(None, False)]
+    found: list[EntryHandle] = []
+    for text, is_part in dict.fromkeys(ways):
+        found = found or list(source.entries(text, part=is_part))
     if len(found) == 1:
         return found[0]
     if not found:
         needed = "its beginning or its end is enough" if part else "the whole key is needed"
         raise Bitrix24ConfigError(
-            f"There is no key {options.key!r} here ({needed}, as `list` prints it)."
-            if options.key
+            f"There is no key {key!r} here ({needed}, as `list` prints it)."
+            if key
             else "There is nothing in the journal here."
         )
     listed = ", ".join(handle.entry.key for handle in found[:5])
