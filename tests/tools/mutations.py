@@ -783,7 +783,7 @@ MUTATIONS = [
     ),
     Mutation(
         "each iteration of a loop has a key of its own",
-        'return ""  # type: ignore[typeddict-item]',
+        'iteration = ""',
         "test_an_iteration_has_an_identity_of_its_own",
         LOOPS,
     ),
