@@ -99,11 +99,14 @@ def limit_to_working_time(
 
     :return: that part, and 0; or the chunk, and the seconds until one of its operations fits.
     """
-    wanted = {operation.writes for operation in chunk.values()}
-    fits = min(working_time.fits(methods, now) for methods in wanted)
+    wanted = {(operation.writes, operation.reads) for operation in chunk.values()}
+    # rule: what is read counts as well
+    calls = [(*writes, *reads) for writes, reads in wanted]
+    fits = min(working_time.fits(methods, now) for methods in calls)
     if not fits:
-        return chunk, max(working_time.wait(methods, now) for methods in wanted)
-    longest = max(working_time.cost(methods) for methods in wanted)
+        return chunk, max(working_time.wait(methods, now) for methods in calls)
+    # Writes, reads before and reads after them are requests of their own.
+    longest = max(max(working_time.cost(writes), working_time.cost(reads) / 2) for writes, reads in wanted)
     # rule: a batch takes no longer than half of what the portal allows it
     fits = min(fits, max(1, int(LONG / longest)) if longest else fits)
     return dict(list(chunk.items())[:fits]), 0.0

@@ -51,6 +51,10 @@ class Operation(Protocol):
     def writes(self) -> tuple[str, ...]:
         """The REST methods of its writes, each as often as it is called; to estimate how long the portal works."""
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The REST methods of its reads when nothing goes wrong, each as often as it is called for this operation."""
+
     def course(self, attempt: Attempt) -> Course[Receipt]:
         """What one attempt does, once the record is loaded."""
 

@@ -231,6 +231,14 @@ class TaskStateJournal(Journal):
             for key, mine in payment_ids.items()
         }
 
+    def kept(self, name: str) -> Any:
+        """Return what :meth:`keep` has kept for this task instance; None if there is nothing."""
+        return self._get(name, patient=True)
+
+    def keep(self, name: str, value: Any) -> None:
+        """Keep something that belongs to no key, as a document of its own."""
+        self._set(name, value)
+
     def command(self, verb: Verb, key: str) -> str:
         """The command at a terminal about a key of this task instance."""
         return self._task.command(verb, key)

@@ -80,6 +80,7 @@ class AddCrmPaymentsOperator(PaymentListOperator):
     """
 
     noun = "payment"
+    job = "add_crm_payments"
     template_fields = (
         "items",
         "entity_type_id",
@@ -206,4 +207,4 @@ class AddCrmPaymentsOperator(PaymentListOperator):
         from airflow_provider_bitrix24.at_most_once.preview import preview_products
 
         operations: Any = [item.operation for item in items]
-        return self.hook.run(preview_products(self.hook.client, operations))
+        return self.read_planned(preview_products(self.hook.client, operations))

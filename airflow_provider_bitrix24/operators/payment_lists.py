@@ -70,6 +70,7 @@ class PayInvoicesOperator(PaymentListOperator):
     """
 
     noun = "invoice"
+    job = "pay_invoices"
     template_fields = (
         "invoices",
         "pay_system_id",
@@ -141,7 +142,7 @@ class PayInvoicesOperator(PaymentListOperator):
 
         pairs = with_ids(rows, check, "invoice_id", lambda numbers: self.hook.find_invoices(account_numbers=numbers))
         refuse_duplicates(((row, one.subject) for row, one in pairs), "Each invoice is paid once: remove one of them.")
-        return [Item(row.where, one) for row, one in pairs]
+        return [Item(row.where, one, row.get("account_number")) for row, one in pairs]
 
     def _pay_system(self, row: Row) -> tuple[int | None, str | None]:
         """The pay system or the handler: the row's, else the operator's."""
@@ -163,7 +164,7 @@ class PayInvoicesOperator(PaymentListOperator):
         from airflow_provider_bitrix24.at_most_once.preview import preview_invoices
 
         operations: Any = [item.operation for item in items]
-        return self.hook.run(preview_invoices(self.hook.client, operations))
+        return self.read_planned(preview_invoices(self.hook.client, operations))
 
 
 class PayCrmPaymentsOperator(PaymentListOperator):
@@ -203,6 +204,7 @@ class PayCrmPaymentsOperator(PaymentListOperator):
     """
 
     noun = "payment"
+    job = "pay_crm_payments"
     template_fields = (
         "payments",
         "if_paid",
@@ -270,11 +272,11 @@ class PayCrmPaymentsOperator(PaymentListOperator):
             rows, check, "payment_id", lambda numbers: self.hook.find_crm_payments(account_numbers=numbers)
         )
         refuse_duplicates(((row, one.subject) for row, one in pairs), "Each payment is paid once: remove one of them.")
-        return [Item(row.where, one) for row, one in pairs]
+        return [Item(row.where, one, row.get("account_number")) for row, one in pairs]
 
     def preview(self, items: Sequence[Item]) -> Preview:
         """Read all payments."""
         from airflow_provider_bitrix24.at_most_once.preview import preview_payments
 
         operations: Any = [item.operation for item in items]
-        return self.hook.run(preview_payments(self.hook.client, operations))
+        return self.read_planned(preview_payments(self.hook.client, operations))

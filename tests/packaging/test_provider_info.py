@@ -17,6 +17,7 @@ import pytest
 
 import airflow_provider_bitrix24
 from airflow_provider_bitrix24.get_provider_info import get_provider_info
+from tests.tools.own_operators import own_operators
 
 AIRFLOW = Path(airflow.__file__).parent
 
@@ -54,6 +55,11 @@ def test_listed_modules_exist(section: str) -> None:
     assert modules
     for module in modules:
         importlib.import_module(module)
+
+
+def test_every_module_of_operators_is_listed() -> None:
+    info = get_provider_info()
+    assert {one.__module__ for one in own_operators()} == {*entries(info, "operators"), *entries(info, "sensors")}
 
 
 def test_every_option_is_listed_by_airflow_with_its_text(tmp_path: Path) -> None:

@@ -68,6 +68,8 @@ OPERATORS = "tests/operators/test_operators.py"
 IDENTIFIERS = "tests/test_identifiers.py"
 WORKING_TIME = "tests/at_most_once/test_working_time.py"
 LONG_WAITS = "tests/operators/test_working_time.py"
+REPLIES = "tests/api/test_working_time.py"
+NUMBERS = "tests/operators/test_account_numbers.py"
 
 
 @dataclass(frozen=True)
@@ -870,6 +872,36 @@ MUTATIONS = [
         'if not is_rescheduled(context["ti"]):',
         "test_a_single_operator_without_a_journal_fails_and_does_not_leave",
         LONG_WAITS,
+    ),
+    Mutation(
+        "a number that has moved pays nothing in the same task",
+        "if False:",
+        "test_a_number_that_has_moved_pays_nothing_more",
+        NUMBERS,
+    ),
+    Mutation(
+        "what is read counts as well",
+        "calls = [writes for writes, _ in wanted]",
+        "test_reading_counts_as_well",
+        LONG_WAITS,
+    ),
+    Mutation(
+        "reads stop before the limit",
+        "while False:",
+        "test_reading_counts_as_well",
+        LONG_WAITS,
+    ),
+    Mutation(
+        "a list whose reading takes up the time does not leave the worker",
+        "return True",
+        "test_reading_counts_as_well",
+        LONG_WAITS,
+    ),
+    Mutation(
+        "a clock that was far ahead is forgotten",
+        "return self",
+        "test_a_clock_that_was_far_ahead_blocks_nothing",
+        REPLIES,
     ),
 ]
 

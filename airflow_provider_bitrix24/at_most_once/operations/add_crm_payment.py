@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from airflow_provider_bitrix24.api.queries import (
+    CandidatePayments,
+    ContentsOfPayment,
+    ObjectBeforeAdding,
+    PaymentsOfObject,
+    methods_of,
+)
 from airflow_provider_bitrix24.api.values import ENTITY_NAMES
 from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.at_most_once.attribution import OnUnknown, find_candidates
@@ -32,6 +39,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_bitrix24.api.models import Payment
     from airflow_provider_bitrix24.api.preflight import ObjectView
+    from airflow_provider_bitrix24.api.queries import Query
     from airflow_provider_bitrix24.at_most_once.attempt import Attempt
     from airflow_provider_bitrix24.at_most_once.course import Course
     from airflow_provider_bitrix24.at_most_once.receipt import Receipt
@@ -103,6 +111,32 @@ class AddCrmPayment:
         tag = ("sale.payment.update",) if self.tag else ()
         rows = len(self.products) if self.products else int(self.fill_products)
         return (AddWrite.method, *tag, *("crm.item.payment.product.add",) * rows)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The object, the payment, and what is in it."""
+        entity_id, type_id, filled = self.entity_id, self.entity_type_id, self.fill_products or bool(self.products)
+        tag = "" if self.tag else None
+        queries: list[Query[Any]] = [
+            ObjectBeforeAdding(
+                entity_id=entity_id,
+                entity_type_id=type_id,
+                with_rows=filled,
+                with_pay_systems=False,
+                tag=tag,
+                known=(),
+                with_orders=self.with_orders,
+            ),
+            PaymentsOfObject(entity_id=entity_id, entity_type_id=type_id),
+        ]
+        if self.tag:
+            queries.append(
+                CandidatePayments(entity_id=entity_id, entity_type_id=type_id, user_id=0, since=0, until=0, tag=tag)
+            )
+        if filled:
+            queries.append(ContentsOfPayment(payment_id=0, prices_of=(type_id, entity_id)))
+            queries.append(ContentsOfPayment(payment_id=0))
+        return methods_of(*queries)
 
     def course(self, attempt: Attempt) -> Course[Receipt]:
         """What one attempt does."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from airflow_provider_bitrix24.api.models import Invoice, Payment
-from airflow_provider_bitrix24.api.queries import OnePayment, PaymentBeforePaying
+from airflow_provider_bitrix24.api.queries import OnePayment, PaymentBeforePaying, methods_of
 from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.at_most_once.operations.state_write import StateWrite, change_state
 from airflow_provider_bitrix24.at_most_once.receipt import Expected, Receipt
@@ -103,6 +103,11 @@ class StateChange:
     def writes(self) -> tuple[str, ...]:
         """The one call."""
         return (self.method,)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Before and after it."""
+        return methods_of(self.before(), self.after())
 
     @property
     def ids(self) -> Mapping[str, int]:
