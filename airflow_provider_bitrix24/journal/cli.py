@@ -115,7 +115,7 @@ def _list(options: argparse.Namespace) -> int:
     else:
         for entry in entries:
             print("\n".join(report.line(entry)))
-        print(f"{len(entries)} keys" if len(entries) != 1 else "1 key")
+        print(_counted(len(entries), "key"))
     if unreadable:
         print(f"{unreadable} of them cannot be read.", file=sys.stderr)
     return int(unreadable > 0)
@@ -172,9 +172,12 @@ def _rename(options: argparse.Namespace) -> int:
     database = _database(options.conn_id)
     SqlJournal(database, "command line").require()
     keys, hosts = rename_portal(database, old, new)
-    counted = f"{keys} key{'' if keys == 1 else 's'} and {hosts} host{'' if hosts == 1 else 's'}"
-    told = f"The portal {old!r} is named {new!r} now, with {counted}. Set the extra portal_id to {new!r} in all of its "
-    print("\n".join(report.wrap(f"{told}connections whose host has another name, before their next task runs.")))
+    told = (
+        f"The portal {old!r} is named {new!r} now, with {_counted(keys, 'key')} and {_counted(hosts, 'host')}. "
+        f"Set the extra portal_id to {new!r} in all of its connections whose host has another name, before their next "
+        "task runs."
+    )
+    print("\n".join(report.wrap(told)))
     return 0
 
 
@@ -281,6 +284,10 @@ def _one(options: argparse.Namespace, *, part: bool = False) -> EntryHandle:
     listed = ", ".join(handle.entry.key for handle in found[:5])
     more = ", …" if len(found) > 5 else ""
     raise Bitrix24ConfigError(f"There are {len(found)} entries here ({listed}{more}): give the whole KEY, or --task.")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _confirmed() -> bool:

@@ -108,13 +108,9 @@ def _refuse_doubles(connection: sa.Connection, old: str, new: str, digests: set[
             f"there are entries of {_listed(double)} under both names, so there may be two payments for one key. "
             "Compare them by `journal show` and on the portal, and keep the two names apart"
         )
-    other = CLAIMS.alias()
-    same = (
-        sa.select(CLAIMS.c.payment_id)
-        .join(other, CLAIMS.c.payment_id == other.c.payment_id)
-        .where(CLAIMS.c.portal == old, other.c.portal == new)
-    )
-    payments = connection.execute(same).scalars().all()
+    claimed = sa.select(CLAIMS.c.payment_id)
+    mine, theirs = ({*connection.execute(claimed.where(CLAIMS.c.portal == name)).scalars()} for name in (old, new))
+    payments = sorted(mine & theirs)
     if payments:
         raise _not_renamed(f"keys under both names have claimed the payment {_listed(payments)}: they are two portals")
 
