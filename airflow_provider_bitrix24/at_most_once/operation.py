@@ -40,16 +40,16 @@ class Operation(Protocol):
         """What is asked for; compared one by one with what an earlier attempt asked for."""
 
     @property
-    def serial_group(self) -> str | None:
-        """No two operations of one batch have the same: the object that is written to. None: any may."""
-
-    @property
     def needs_shared_journal(self) -> bool:
         """Whether it shares a batch only if the journal knows which other keys wrote to the same object."""
 
     @property
     def writes(self) -> tuple[str, ...]:
         """The REST methods of its writes, each as often as it is called; to estimate how long the portal works."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The REST methods of its reads when nothing goes wrong, each as often as it is called for this operation."""
 
     def course(self, attempt: Attempt) -> Course[Receipt]:
         """What one attempt does, once the record is loaded."""

@@ -309,7 +309,26 @@ def test_what_was_damaged_is_learned_again(bitrix24_sandbox: Any, connect: Any, 
     kept.write_text(damage)
     hook = connect(rate_limit="standard")
     hook.call(*READ)
-    assert hook.client.working_time.usages["crm.deal.get"].used(0) == pytest.approx(4.0)
+    use = hook.client.working_time.usages["crm.deal.get"]
+    assert use.used(use.at) == pytest.approx(4.0)
+
+
+@pytest.mark.bitrix24_sandbox(operating_limit=480.0, operating_costs={"crm.deal.get": 2.0})
+def test_what_a_clock_that_was_far_ahead_has_left_in_the_file_blocks_nothing(
+    bitrix24_sandbox: Any, connect: Any, tmp_path: Path
+) -> None:
+    connect(rate_limit="standard").call(*READ)
+    [kept] = [path for path in tmp_path.rglob("*.json") if path.parent.name.startswith("airflow-provider-bitrix24-")]
+    year, known = 365 * 86_400, json.loads(kept.read_text())
+    use = known["methods"]["crm.deal.get"]
+    use["minutes"] = [[minute + year // 60, 480.0] for minute, _ in use["minutes"]]
+    use |= {"at": use["at"] + year, "blocked_until": use["at"] + year, "resets_at": use["at"] + year}
+    kept.write_text(json.dumps(known))
+    hook = connect(rate_limit="standard")
+    assert hook.client.out_of_time("crm.deal.get", time.time()) is None
+    hook.call(*READ)
+    after = connect(rate_limit="standard").client.working_time.usages["crm.deal.get"]
+    assert abs(after.at - time.time()) < 3600
 
 
 @pytest.mark.bitrix24_sandbox(operating_limit=480.0)

@@ -37,11 +37,12 @@ pytestmark = pytest.mark.needs_task_state
 
 @MARKS
 @pytest.mark.parametrize("if_paid", ["skip", "fail"])
+@pytest.mark.parametrize("start", ["again", "clear"])
 def test_what_an_earlier_attempt_has_marked_is_neither_skipped_nor_failed(
-    portal: Any, task: Task, operation: str, if_paid: str
+    portal: Any, task: Task, operation: str, if_paid: str, start: str
 ) -> None:
-    first = OPERATORS[operation]().execute(task.context)  # the worker dies here
-    task.again()
+    first = OPERATORS[operation]().execute(task.context)
+    getattr(task, start)()  # the worker died here, or a person cleared the task
     receipt = OPERATORS[operation](if_paid=if_paid).execute(task.context)
     assert receipt == {**first, "recovered": True}
     assert len([entry for entry in portal.ledger if entry["event"].endswith("_paid")]) == 1
@@ -50,13 +51,13 @@ def test_what_an_earlier_attempt_has_marked_is_neither_skipped_nor_failed(
 @EACH
 def test_what_gets_lost_again_and_again_fails_for_good_without_a_chain(portal: Any, task: Task, operation: str) -> None:
     portal.fault("drop_before", WRITES[operation])
-    for _ in range(2):  # a retry, or a cleared task, does not change that
+    for start in (lambda: None, task.again, task.clear):
+        start()
         with pytest.raises(AirflowFailException, match=r"PaymentAmbiguous: .*sent twice.*journal resolve") as caught:
             OPERATORS[operation]().execute(task.context)
         assert caught.value.__cause__ is None
         assert caught.value.__context__ is None
         assert portal.secret not in str(caught.value)
-        task.again()
     assert portal.ledger == []
     assert len(write_requests(portal, operation)) == 2
 
@@ -73,9 +74,10 @@ def test_a_passing_error_is_left_to_airflows_retries(portal: Any, task: Task, op
     assert len(write_requests(portal, operation)) == 2
 
 
-def test_a_second_attempt_returns_the_payment_of_the_first(portal: Any, task: Task) -> None:
+@pytest.mark.parametrize("start", ["again", "clear"])
+def test_a_second_attempt_returns_the_payment_of_the_first(portal: Any, task: Task, start: str) -> None:
     first = OPERATORS["add_crm_payment"](fill_products=True).execute(task.context)
-    task.again()  # a cleared task, or a worker that died after the last request
+    getattr(task, start)()  # the worker died after the last request, or a person cleared the task
     again = OPERATORS["add_crm_payment"](fill_products=True).execute(task.context)
     assert again == {**first, "outcome": "existing", "recovered": True}
     assert len(write_requests(portal, "add_crm_payment")) == 1

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_bitrix24.api.tags import Shown
 from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.at_most_once.attribution import find_candidates
-from airflow_provider_bitrix24.at_most_once.course import find_unresolved, read
+from airflow_provider_bitrix24.at_most_once.course import find_keys, read
 from airflow_provider_bitrix24.exceptions import PaymentMismatch
 
 if TYPE_CHECKING:
@@ -36,13 +36,13 @@ def refuse_surplus(write: AddWrite, payment_id: int) -> Course[None]:
     if on_unknown == "adopt":
         # A later attempt also sees what others have added since.
         unexplained = others if attempt.sent_now else ours
-    elif attempt.journal.is_shared and not (yield from find_unresolved(record.subject)):
+    elif attempt.journal.is_shared and not (yield from find_keys("unresolved", record.subject)):
         unexplained = ours
     if unexplained:  # rule: one too many without a tag is noticed
         decide = attempt.how_to_decide_if_kept()
-        raise PaymentMismatch(messages.one_too_many(payment_id, unexplained, write.of, decide))
+        raise PaymentMismatch(messages.one_too_many(payment_id, unexplained, write.subject, decide))
     if ours:
-        attempt.log.warning("%s", messages.perhaps_one_too_many(payment_id, ours, write.of))
+        attempt.log.warning("%s", messages.perhaps_one_too_many(payment_id, ours, write.subject))
 
 
 def _others(write: AddWrite, payment_id: int, shown: Shown) -> Course[list[int]]:
