@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 import warnings
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 TESTS = Path(__file__).parent
 
@@ -28,6 +32,31 @@ def _do_not_wait_for_the_disk(connection: Any, _record: Any) -> None:
     """No test cuts the power."""
     if isinstance(connection, sqlite3.Connection):
         connection.execute("PRAGMA synchronous=OFF")
+
+
+@pytest.fixture(autouse=True)
+def secrets_of_one_test() -> Iterator[None]:
+    """Let Airflow forget what it masks: it compiles the secrets of all tests again for each that is added."""
+    from airflow.sdk._shared.secrets_masker import _secrets_masker  # not before AIRFLOW_HOME is known
+
+    masker = _secrets_masker()
+    before = masker.patterns, masker.replacer
+    masker.patterns = set(masker.patterns)
+    yield
+    masker.patterns, masker.replacer = before
+
+
+@pytest.fixture
+def unmeasured() -> Iterator[None]:
+    """Coverage doubles the time of thousands of cases; other tests run each line."""
+    coverage = sys.modules.get("coverage")
+    measuring = coverage.Coverage.current() if coverage else None
+    if measuring is None:
+        yield
+        return
+    measuring.stop()
+    yield
+    measuring.start()
 
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of the processes that run tests side by side

@@ -16,7 +16,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 
 from airflow_provider_bitrix24.exceptions import Bitrix24ConnectionNotFound, Bitrix24RateLimited, PaymentAmbiguous
-from tests.operators.conftest import SHORT
+from tests.operators.conftest import PATIENT
 from tests.operators.test_operators import (
     EACH,
     MARKS,
@@ -109,7 +109,7 @@ def test_a_time_out_of_the_task_passes_untouched_and_is_resolved_later(
         os.kill(os.getpid(), signal.SIGALRM)
 
     connection = json.loads(portal.connection)
-    connection["extra"] = SHORT | {"read_timeout": 60}  # the bell comes first, however slow the machine is
+    connection["extra"] = PATIENT | {"read_timeout": 60}  # the bell comes first, however slow the machine is
     monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", json.dumps(connection))
     portal.fault("hold", WRITES[operation], when="before")
     before = signal.signal(signal.SIGALRM, ring)
