@@ -248,7 +248,7 @@ class Attempt:
         at = round(self.portal_clock.at_the_latest, 3)
         window = self.settings.settle_window + CLOCK_STEP
         told = self.portal_clock.is_told
-        return Send(at=at, settle_until=at + window, by=str(self.task), worker_clock=not told)
+        return Send(at=at, settle_until=at + window, by=str(self.task), result="pending", worker_clock=not told)
 
     # -- saving
 

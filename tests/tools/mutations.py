@@ -474,7 +474,7 @@ MUTATIONS = [
     ),
     Mutation(
         "only Airflow says that it has given an attempt up",
-        "return True",
+        "overtaken = True",
         "test_a_wrong_not_found_does_not_stop_the_write_of_an_answer",
         FORGOTTEN,
     ),
@@ -779,7 +779,7 @@ MUTATIONS = [
     ),
     Mutation(
         "each iteration of a loop has a key of its own",
-        'return ""  # type: ignore[typeddict-item]',
+        'iteration = ""',
         "test_an_iteration_has_an_identity_of_its_own",
         LOOPS,
     ),
