@@ -230,10 +230,13 @@ class PaymentEngine:
             journal=NullJournal() if journal is None else journal,
             task=TaskAttempt(identity="unnamed task") if task is None else task,
         )
-        self._lockstep = Lockstep(self._tools, run, safeguard=safeguard, check=check)
         self._sizes = ChunkSize(batch_size)
-        self.has_lost_replies = False
+        self._lockstep = Lockstep(self._tools, run, self._sizes, safeguard=safeguard, check=check)
+
+    @property
+    def has_lost_replies(self) -> bool:
         """Whether the reply to a write was lost in the last chunk."""
+        return self._sizes.has_lost_replies
 
     @property
     def portal(self) -> str:
@@ -338,6 +341,7 @@ class PaymentEngine:
     def _run_chunk(
         self, chunk: Mapping[int, Operation], decisions: Mapping[str, Decision], *, patient: bool
     ) -> dict[int, Result]:
+        self._sizes.begin()
         keys = [operation.key for operation in chunk.values()]
         try:
             ended = self._lockstep.run(
@@ -348,9 +352,7 @@ class PaymentEngine:
             )
         finally:
             self._tools.journal.release(self.portal, keys)
-        batch = self._lockstep.last_batch()
-        self.has_lost_replies = batch.unknown
-        self._sizes.adapt(batch)
+        self._sizes.adapt()
         return {number: self._result(operation, ended[operation.key]) for number, operation in chunk.items()}
 
     def _result(self, operation: Operation, ended: Ended[Receipt]) -> Result:

@@ -178,9 +178,14 @@ class Bitrix24Hook(AnyMethod, BaseHook):
         try:
             if self._token_manager is None:
                 return drivers.run(flow, session, self._pacer)
-            from airflow_provider_bitrix24.hooks.authorised import run_authorised
+            from airflow_provider_bitrix24.hooks.threads import run_uninterrupted
 
-            return run_authorised(flow, self._token_manager, lambda stretch: drivers.run(stretch, session, self._pacer))
+            trip, renewal = api.authorised.Authorised(flow), self._token_manager.last
+            while not drivers.run(
+                trip.stretch(renewal.access_token, last=renewal.fresh, error=renewal.error), session, self._pacer
+            ):
+                renewal = run_uninterrupted(self._token_manager.get_fresh, renewal.access_token, trip.method)
+            return trip.value
         finally:
             self._share_working_time()
 
@@ -194,11 +199,16 @@ class Bitrix24Hook(AnyMethod, BaseHook):
             async with http_client:
                 if self._token_manager is None:
                     return await drivers.arun(flow, http_client, self._pacer)
-                from airflow_provider_bitrix24.hooks.authorised import arun_authorised
+                from airflow_provider_bitrix24.hooks.threads import arun_uninterrupted
 
-                return await arun_authorised(
-                    flow, self._token_manager, lambda stretch: drivers.arun(stretch, http_client, self._pacer)
-                )
+                trip, renewal = api.authorised.Authorised(flow), self._token_manager.last
+                while not await drivers.arun(
+                    trip.stretch(renewal.access_token, last=renewal.fresh, error=renewal.error),
+                    http_client,
+                    self._pacer,
+                ):
+                    renewal = await arun_uninterrupted(self._token_manager.get_fresh, renewal.access_token, trip.method)
+                return trip.value
         finally:
             await asyncio.to_thread(self._share_working_time)
 
