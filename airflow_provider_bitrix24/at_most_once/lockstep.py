@@ -249,11 +249,15 @@ class Lockstep:
     def _send(self, group: list[Running[Any]]) -> Mapping[str, Any]:
         sends = {one.key: one.action for one in group if isinstance(one.action, SendCall)}
         self._has_slot = False
+        begun = self._clock.monotonic()
         if len(sends) == 1:
             [(key, send)] = sends.items()
-            return {key: self._run(send_one(self._client, send))}
-        begun = self._clock.monotonic()
-        answers = self._run(send_many(self._client, sends))
+            try:
+                answers = {key: self._run(send_one(self._client, send))}
+            except Bitrix24Error as error:
+                answers = {key: error}
+        else:
+            answers = self._run(send_many(self._client, sends))
         unknown = any(isinstance(one, Bitrix24OutcomeUnknown) and not one.answered for one in answers.values())
         self._sizes.note(unknown=unknown, seconds=self._clock.monotonic() - begun)
         return answers

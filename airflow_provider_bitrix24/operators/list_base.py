@@ -254,12 +254,14 @@ class PaymentListOperator(PaymentOperator):
                 count(report.items[number].operation, result)
             pause.has_progress |= any(getattr(result, "sent", False) is True for result in results.values())
             self._log_progress(context, report, time.monotonic() - begun)
-            blocked = bool(results) and all(map(_is_blocked, results.values()))
+            # rule: a portal that loses every reply to a write is not tried for the whole list
+            lost = engine.has_lost_replies and all(map(_has_failed, results.values()))
+            blocked = bool(results) and (lost or all(map(_is_blocked, results.values())))
             hopeless = hopeless + len(results) if blocked else 0
             if report.remaining and hopeless >= min(HOPELESS, len(report.items)):
                 self.log.warning(
-                    "The last %s %ss have failed for a general reason, such as no connection. The other %s are not "
-                    "started.",
+                    "The last %s %ss have failed for a general reason, such as no connection or lost responses. The "
+                    "other %s are not started.",
                     hopeless,
                     self.noun,
                     report.remaining,
@@ -377,6 +379,10 @@ class PaymentListOperator(PaymentOperator):
             add_to_events(context, self.outlets, counts, portal=self.hook.portal, path=f"lists/{self.job}")
         except Exception as error:  # noqa: BLE001 - what was paid is paid; the event only informs
             self.log.warning("The asset events are missing, or without counts (%s: %s).", type(error).__name__, error)
+
+
+def _has_failed(result: Result) -> bool:
+    return getattr(result, "error", None) is not None
 
 
 def _is_blocked(result: Result) -> bool:
