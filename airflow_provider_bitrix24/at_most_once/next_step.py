@@ -105,9 +105,8 @@ def next_step(record: Recorded, observed: Observation, now: Reading, policy: Pol
     # rule: what was not applied is not sent by a retry
     if record.last in ("acknowledged", "inconclusive") or (record.last == "not_applied" and not record.cleared):
         return Step.FAIL
-    if not is_fresh(
-        observed.read_at, now, send_deadline
-    ):  # rule: a send is permitted by what was read after the last wait
+    # rule: a send is permitted by what was read after the last wait
+    if not is_fresh(observed.read_at, now, send_deadline):
         return Step.LOOK_AGAIN
     return Step.SEND
 

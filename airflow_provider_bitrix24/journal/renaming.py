@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from airflow_provider_bitrix24.at_most_once.record import CorruptEntry, read_or_corrupt
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
 from airflow_provider_bitrix24.journal.tables import CLAIMS, KEYS, LATE_REPLIES, PORTALS, digest_of
 
@@ -69,16 +71,12 @@ def _rename(connection: sa.Connection, database: Database, old: str, new: str) -
 
 
 def _document(row: Any, new: str, key: str) -> str:
-    """Return the document with the new names; all other fields stay, also those of a newer release."""
-    try:
-        document = json.loads(row.document)
-        receipt = document.get("receipt")
-        if isinstance(receipt, dict):
-            document["receipt"] = receipt | {"portal": new, "idempotency_key": key}
-        return json.dumps(document | {"portal": new, "key": key}, ensure_ascii=False)
-    except (ValueError, AttributeError, TypeError):
-        unreadable = row.journal_key
-    raise _not_renamed(f"the entry of {unreadable!r} cannot be read; see `journal show`")
+    """Return the document with the new names."""
+    record = read_or_corrupt(row.document, portal=row.portal, key=row.journal_key, where="the journal")
+    if isinstance(record, CorruptEntry):
+        raise _not_renamed(f"the entry of {row.journal_key!r} cannot be read; see `journal show`")
+    receipt = None if record.receipt is None else {**record.receipt, "portal": new, "idempotency_key": key}
+    return json.dumps(replace(record, portal=new, key=key, receipt=receipt).document(), ensure_ascii=False)
 
 
 def _renamed(key: str, old: str, new: str) -> str:

@@ -158,6 +158,7 @@ WORDS: Final[dict[str, Any]] = {
 SENTENCES: Final = (
     "complete_by_hand",
     "in_journal",
+    "look_for_surplus",
 )
 """Messages that go on after a whole sentence."""
 PARTS: Final = ("done_by_reply", "how_often", "not_ours", "sentence", "wording_of")

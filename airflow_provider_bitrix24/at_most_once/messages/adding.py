@@ -142,6 +142,20 @@ def one_too_many(payment_id: int, others: Collection[int], of: str, how_to_decid
     )
 
 
+def surplus_not_read(payment_id: int, of: str, trouble: str) -> str:
+    """Other payments have appeared, and the portal does not show whose they are."""
+    happened = f"Payment {payment_id} was added to {of}."
+    return f"{happened} Whether another one was added with it could not be read: {trouble}."
+
+
+def look_for_surplus(happened: str, of: str) -> str:
+    """A person looks."""
+    return (
+        f"{happened} Look at the payments of {of} in Bitrix24; do not add another one. When the portal can be read "
+        "again, clear this task: it goes on with this payment."
+    )
+
+
 def perhaps_one_too_many(payment_id: int, others: Collection[int], of: str) -> str:
     """More payments have appeared, and another task may have added them."""
     return (

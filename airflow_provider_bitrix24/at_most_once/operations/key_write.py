@@ -130,7 +130,7 @@ class KeyWrite(Write):
 
     def unreadable(self, trouble: PortalUnreadable) -> Exception:
         """The error for a portal that could not be read after a send."""
-        journal, doubt = self.attempt.journal, self.doubt
+        journal, doubt = self.attempt.journal, self.doubt or Bitrix24OutcomeUnknown(self.method, answered=True)
         if self.is_known:
             happened = messages.known_and_unreadable(*self.noted, str(trouble))
         else:
@@ -140,8 +140,6 @@ class KeyWrite(Write):
         message = f"{happened} {messages.NOT_AGAIN} {messages.advice(self.where, self.then)}"
         if self.is_known:
             return PaymentNotApplied(message)
-        if doubt is None:
-            return Bitrix24OutcomeUnknown(self.method, True, message=message)
         return Bitrix24OutcomeUnknown(self.method, doubt.answered, doubt.portal_code, doubt.text, message)
 
     # -- words
