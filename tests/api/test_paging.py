@@ -112,11 +112,13 @@ def offsets(method: str, params: Any, *replies: Any, after: int | None = None) -
 
 @pytest.mark.parametrize("method", [*BY_START, "crm.lead.list", "telephony.externalLine.get"])
 def test_other_methods_are_read_by_the_offset_that_the_reply_names(method: str) -> None:
-    rows = wrapped(method, range(1, 51)) if method in SHAPES else [{"ID": number} for number in range(1, 51)]
-    first = offsets(method, {"order": {"NAME": "ASC"}}, {"result": rows, "next": 50, "total": 70})
+    def rows(numbers: range) -> Any:
+        return wrapped(method, numbers) if method in SHAPES else [{"ID": number} for number in numbers]
+
+    first = offsets(method, {"order": {"NAME": "ASC"}}, {"result": rows(range(1, 51)), "next": 50, "total": 70})
     assert first.requests[0].params == {"order": {"NAME": "ASC"}}
     assert (len(first.value.rows), first.value.after) == (50, 50)
-    last = offsets(method, None, {"result": rows[:20], "total": 70}, after=50)
+    last = offsets(method, None, {"result": rows(range(51, 71)), "total": 70}, after=50)
     assert last.requests[0].params == {"start": 50}
     assert (len(last.value.rows), last.value.after) == (20, None)
 
