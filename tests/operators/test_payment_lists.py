@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -187,6 +188,37 @@ def test_an_error_names_each_wrong_row_of_a_file(portal: Any, task: Task, tmp_pa
     assert "open.csv, line 3: invoice_id must be" in text
     assert "open.csv, line 4: expected_amount must be" in text
     assert text.count("Nothing was sent.") == 1
+
+
+@LISTS
+def test_a_wrong_row_hides_no_duplicate(portal: Any, task: Task, kind: str) -> None:
+    with pytest.raises(AirflowFailException) as caught:
+        operator(kind, [5, {"unknown": 1}, "x", 7, 5, 7, 5]).execute(task.context)
+    text = str(caught.value)
+    pairs = (r"\[0\] and \w+\[4\] both", r"\[3\] and \w+\[5\] both", r"\[0\] and \w+\[6\] both")
+    found = [re.search(words, text) for words in (r"\[1\] has 'unknown'", rf"\[2\]: {ID[kind]} must be", *pairs)]
+    assert None not in found, text
+    assert (text.count("remove one of them"), text.count("Nothing was sent."), portal.requests) == (1, 1, [])
+
+
+def test_numbers_that_two_rows_name_are_told_with_what_else_is_wrong(portal: Any, task: Task, tmp_path: Path) -> None:
+    path = tmp_path / "open.jsonl"
+    path.write_text('{"account_number": "N-1"}\n{"account_number": \n{"account_number": "N-1"}\n[]\n')
+    words = (
+        r"line 2 is no JSON\..*line 4: invoice_id must be.*line 1 and open.jsonl, line 3 both name account_number 'N-1'"
+    )
+    with pytest.raises(AirflowFailException, match=words):
+        operator("invoices", str(path)).execute(task.context)
+    assert portal.requests == []
+
+
+def test_lines_of_a_wrong_length_are_told_with_what_else_is_wrong(portal: Any, task: Task, tmp_path: Path) -> None:
+    path = tmp_path / "open.csv"
+    path.write_text("invoice_id,expected_amount\n2\n3,much\n7,120.00\n7,120.00\n")
+    words = r"line 2 has 1 cells.*line 3: expected_amount must be.*line 4 and open.csv, line 5 both name invoice 7"
+    with pytest.raises(AirflowFailException, match=words):
+        operator("invoices", str(path)).execute(task.context)
+    assert portal.requests == []
 
 
 @pytest.mark.parametrize(
