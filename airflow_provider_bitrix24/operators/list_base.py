@@ -346,7 +346,7 @@ class PaymentListOperator(PaymentOperator):
         """Write the receipts, push the summary, and fail if items have failed."""
         path = None if self.receipts_path is None else str(self.receipts_path)
         summary = report.summary(path)
-        failure = report.failure(fail_on)
+        failure = report.failure(fail_on, path)
         if failure is not None or path is not None:
             # Before anything else can fail: a failed task shows the result of each item.
             context["ti"].xcom_push(key="return_value", value=summary)

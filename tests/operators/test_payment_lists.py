@@ -374,6 +374,16 @@ def test_receipts_of_a_long_list_are_in_a_file(portal: Any, task: Task, tmp_path
     assert lines[1]["error"]["code"] == "payment.refused"
 
 
+@pytest.mark.parametrize("in_file", [True, False])
+def test_a_failed_list_says_where_all_results_are(portal: Any, task: Task, tmp_path: Path, in_file: bool) -> None:
+    path = f"file://{tmp_path / 'receipts.jsonl'}"
+    with pytest.raises(PaymentListFailed) as caught:
+        operator("invoices", [2, *range(900, 906)], receipts_path=path if in_file else None).execute(task.context)
+    where = path if in_file else "this task's XCom"
+    assert f"; the results of all are in {where}. " in str(caught.value)
+    assert "3 more have failed." in str(caught.value)
+
+
 # -- attempts after the first
 
 
