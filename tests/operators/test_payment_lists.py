@@ -35,6 +35,8 @@ WRITES = {
 }
 EVENTS = {"invoices": "invoice_paid", "payments": "payment_paid", "adds": "payment_added"}
 ID = {"invoices": "invoice_id", "payments": "payment_id", "adds": "entity_id"}
+PREVIEW_REQUESTS = 2
+"""For all invoices of a list, before the first write."""
 LISTS = pytest.mark.parametrize("kind", list(WRITES))
 
 
@@ -515,6 +517,18 @@ def test_progress_is_logged_for_each_chunk_and_shown_in_the_storage_tab(
     assert "6 of 6 invoices done, 0 failed, 0 remaining, about 0 s left" in printed
     progress = json.loads(task.store.kept["bitrix24_progress"])
     assert progress == {"total": 6, "succeeded": 6, "failed": 0, "remaining": 0, "seconds_left": 0}
+
+
+@pytest.mark.parametrize(("unpaid", "requests"), [(6, 9), (1, 5), (0, 3)])
+def test_the_estimate_counts_what_is_read_again(
+    portal: Any, task: Task, unpaid: int, requests: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ids = make(portal, "invoices", 6)
+    for number in ids[unpaid:]:
+        portal.act.pay_invoice(invoice_id=number)
+    operator("invoices", ids, batch_size=2).execute(task.context)
+    assert f"about {requests} requests" in capfd.readouterr().out
+    assert len(http_requests(portal)) == requests + PREVIEW_REQUESTS
 
 
 # -- bad weather
