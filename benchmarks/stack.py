@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import socket
 import sys
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from airflow_provider_bitrix24.operators.payments import PayInvoiceOperator
-from airflow_provider_bitrix24.sandbox.address import connection_json
+from airflow_provider_bitrix24.sandbox.address import connection_json, oauth_connection_json
 from airflow_provider_bitrix24.sandbox.portal import Portal
 from airflow_provider_bitrix24.sandbox.server import SandboxServer
 
@@ -67,14 +69,24 @@ def _context() -> Any:
 
 
 def main() -> int:
-    """Print the stack; 1 if it is deeper than it should be."""
+    """Print the stacks, with a webhook and with an OAuth application; 1 if one is deeper than it should be."""
     logging.disable(logging.WARNING)
-    portal = Portal()
-    with SandboxServer(portal) as server:
-        frames = frames_at_the_socket(connection_json(server.url, portal.webhook))
-    for number, frame in enumerate(frames, 1):
-        print(f"{number:2}  {frame}")
-    return int(len(frames) > MOST)
+    deepest = 0
+    for kind in ("webhook", "OAuth application"):
+        portal = Portal()
+        with SandboxServer(portal) as server, tempfile.TemporaryDirectory() as folder:
+            connection = connection_json(server.url, portal.webhook)
+            if kind != "webhook":
+                application = portal.add_application(scopes=("crm", "sale", "pay_system"))
+                fields = json.loads(oauth_connection_json(server.url, application, portal.grant(application, 1)))
+                os.environ["AIRFLOW_CONN_TOKENS"] = json.dumps({"conn_type": "sqlite", "host": f"{folder}/tokens.db"})
+                connection = json.dumps({**fields, "extra": {**fields["extra"], "token_conn_id": "tokens"}})
+            frames = frames_at_the_socket(connection)
+        print(kind)
+        for number, frame in enumerate(frames, 1):
+            print(f"{number:2}  {frame}")
+        deepest = max(deepest, len(frames))
+    return int(deepest > MOST)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ one that has less left decides. This module has no clock and no file: all times 
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -216,6 +217,33 @@ def learn(usages: Usages, seen: Iterable[UsageReport]) -> Usages:
     for one in seen:
         known[one.method] = known.get(one.method, MethodUsage()).after(one)
     return known
+
+
+def newest(one: Usages, other: Usages) -> Usages:
+    """Return for each method what was heard last: a reply says the whole sum."""
+    return {name: max((all_[name] for all_ in (one, other) if name in all_), key=_at) for name in one | other}
+
+
+def _at(use: MethodUsage) -> float:
+    return use.at
+
+
+def to_text(clock_offset: float | None, usages: Usages) -> str:
+    """Write what is known of a credential as JSON.
+
+    :param clock_offset: seconds by which the portal's clock is ahead of the one where the text is kept.
+    """
+    return json.dumps({"clock_offset": clock_offset, "methods": {name: use.as_dict() for name, use in usages.items()}})
+
+
+def from_text(text: str | bytes) -> tuple[float | None, Usages]:
+    """Read what :func:`to_text` has written; what was damaged is learned again."""
+    try:
+        kept = json.loads(text)
+        clock_offset = None if kept["clock_offset"] is None else float(kept["clock_offset"])
+        return clock_offset, {str(method): MethodUsage.of(use) for method, use in kept["methods"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None, {}
 
 
 @dataclass(slots=True)

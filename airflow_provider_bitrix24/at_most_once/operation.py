@@ -40,10 +40,6 @@ class Operation(Protocol):
         """What is asked for; compared one by one with what an earlier attempt asked for."""
 
     @property
-    def serial_group(self) -> str | None:
-        """No two operations of one batch have the same: the object that is written to. None: any may."""
-
-    @property
     def needs_shared_journal(self) -> bool:
         """Whether it shares a batch only if the journal knows which other keys wrote to the same object."""
 

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
+from airflow_provider_bitrix24.journal.tables import PORTALS
 from airflow_provider_bitrix24.journal.terminal import rename_command
 
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.sql import Database
-
-_METADATA = sa.MetaData()
-PORTALS: Final = sa.Table(
-    "bitrix24_portal",
-    _METADATA,
-    sa.Column("host", sa.String(255), primary_key=True),
-    sa.Column("portal", sa.String(255), nullable=False),
-)
-create = _METADATA.create_all
 
 
 @dataclass(frozen=True)

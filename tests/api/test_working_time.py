@@ -55,6 +55,12 @@ def test_what_is_used_up_comes_back_minute_by_minute() -> None:
     assert one.fits([ADD], NOW + 800) == 470 // one.cost([ADD])
 
 
+def test_what_has_come_back_already_is_not_waited_for() -> None:
+    one = known(at(0, 235.0, took=1.0), at(300, 470.0, took=1.0))
+    later = NOW + 570  # the seconds of the first minute count no more, those of five minutes still do
+    assert one.wait([ADD] * 400, later) == pytest.approx(FIRST - 40 + 4 * 60 + 1 - later)
+
+
 def test_a_sum_that_is_smaller_than_it_was_known_is_believed() -> None:
     one = known(at(0, 470.0, took=1.0), at(5, 100.0, took=1.0))
     assert one.usages[ADD].used(NOW + 5) == pytest.approx(100.0)

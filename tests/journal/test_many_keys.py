@@ -51,7 +51,7 @@ def wanted(key: str, **facts: Any) -> Record:
 
 
 def sent(key: str, **facts: Any) -> Record:
-    return wanted(key, **facts).sending(Send(at=1.0, settle_until=157.0, by="one"))
+    return wanted(key, **facts).sending(Send(at=1.0, settle_until=157.0, by="one", result="pending"))
 
 
 def changes(records: Sequence[Record], **how: Any) -> list[Change]:

@@ -29,7 +29,7 @@ QUESTIONS = {"late_replies", "claims_of_others", "unresolved_keys", "keys_on_obj
 
 
 class VirtualDatabase(Database):
-    """A SQLite file whose clock is the world's, and which need not survive a power cut."""
+    """A SQLite file whose clock is the world's."""
 
     world: World
 
@@ -37,7 +37,6 @@ class VirtualDatabase(Database):
         import sqlalchemy
 
         super().__init__(sqlalchemy.URL.create("sqlite", database=str(file)), "the test database")
-        sqlalchemy.event.listen(self.engine, "connect", _do_not_wait_for_the_disk)
 
     @property
     def now(self) -> sa.ColumnElement[float]:
@@ -45,10 +44,6 @@ class VirtualDatabase(Database):
         import sqlalchemy
 
         return sqlalchemy.literal(self.world.time(), sqlalchemy.Double)
-
-
-def _do_not_wait_for_the_disk(connection: Any, _record: Any) -> None:
-    connection.execute("PRAGMA synchronous=OFF")
 
 
 class TaskState:
