@@ -7,7 +7,6 @@ from abc import abstractmethod
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NoReturn, TypeVar, get_args
 
-from airflow_provider_bitrix24.api.planned_reads import planned
 from airflow_provider_bitrix24.api.values import shown, whole
 from airflow_provider_bitrix24.exceptions import (
     NOT_SENT,
@@ -100,6 +99,8 @@ class PaymentListOperator(PaymentOperator):
 
     def read_planned(self, flow: Flow[T]) -> T:
         """Read on the worker, and wait where the portal would refuse for its working time: what is read is kept."""
+        from airflow_provider_bitrix24.api.planned_reads import planned  # slow to load: not in a DAG file
+
         return self.hook.run(planned(self.hook.client, flow, time.time))
 
     def plan(self, context: Context) -> Plan:
@@ -348,7 +349,7 @@ class PaymentListOperator(PaymentOperator):
         """Write the receipts, push the summary, and fail if items have failed."""
         path = None if self.receipts_path is None else str(self.receipts_path)
         summary = report.summary(path)
-        failure = report.failure(fail_on)
+        failure = report.failure(fail_on, path)
         if failure is not None or path is not None:
             # Before anything else can fail: a failed task shows the result of each item.
             context["ti"].xcom_push(key="return_value", value=summary)
