@@ -99,11 +99,12 @@ def limit_to_working_time(
 
     :return: that part, and 0; or the chunk, and the seconds until one of its operations fits.
     """
-    wanted = {operation.writes for operation in chunk.values()}
+    # What could not be read afterwards would have an unknown outcome.
+    wanted = {(*operation.writes, *operation.reads) for operation in chunk.values()}
     fits = min(working_time.fits(methods, now) for methods in wanted)
     if not fits:
         return chunk, max(working_time.wait(methods, now) for methods in wanted)
-    longest = max(working_time.cost(methods) for methods in wanted)
+    longest = max(working_time.cost(operation.writes) for operation in chunk.values())
     # rule: a batch takes no longer than half of what the portal allows it
     fits = min(fits, max(1, int(LONG / longest)) if longest else fits)
     return dict(list(chunk.items())[:fits]), 0.0

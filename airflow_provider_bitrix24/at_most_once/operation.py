@@ -51,6 +51,10 @@ class Operation(Protocol):
     def writes(self) -> tuple[str, ...]:
         """The REST methods of its writes, each as often as it is called; to estimate how long the portal works."""
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The REST methods by which its object is read before and after the writes; for the same estimate."""
+
     def course(self, attempt: Attempt) -> Course[Receipt]:
         """What one attempt does, once the record is loaded."""
 

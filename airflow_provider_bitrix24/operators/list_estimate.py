@@ -36,12 +36,16 @@ def estimate(hook: Bitrix24Hook, items: Sequence[Item], count: int, size: int, n
 
 def limit_delays(hook: Bitrix24Hook, items: Sequence[Item], count: int, now: float) -> float:
     """Return the seconds for which the working-time limit delays so many of the items."""
-    return hook.client.working_time.wait_for_all(items[0].operation.writes, count, now) if items else 0.0
+    return hook.client.working_time.wait_for_all(_calls(items[0]), count, now) if items else 0.0
 
 
 def _cost(hook: Bitrix24Hook, items: Sequence[Item]) -> float:
     """Seconds of work for one item, by what is known of the calls of the first one."""
-    return hook.client.working_time.cost(items[0].operation.writes) if items else 0.0
+    return hook.client.working_time.cost(_calls(items[0])) if items else 0.0
+
+
+def _calls(item: Item) -> tuple[str, ...]:
+    return (*item.operation.writes, *item.operation.reads)
 
 
 def duration(seconds: float) -> str:

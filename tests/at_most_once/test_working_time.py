@@ -67,6 +67,15 @@ def test_a_thousand_payments_are_added_without_one_refusal(limited: Run) -> None
     assert sum(pause.planned) > 400
 
 
+def test_reads_that_take_longer_than_the_writes_are_planned_with_too(limited: Run) -> None:
+    """A payment that could not be read after it was added would have an unknown outcome."""
+    world, pause = limited.world, WorkingTimePause(limited.world)
+    world.portal.operating.costs["crm.item.payment.list"] = 2.0
+    assert outcomes(limited.engine(pause=pause).run(adds(limited.deals(150)))) == ["created"] * 150
+    assert refused(world) == []
+    assert pause.after_refusal == []
+
+
 def test_an_attempt_that_knows_nothing_goes_on_after_the_refusal(limited: Run) -> None:
     """Another host has used up the time, and this one is told so by the portal only."""
     world, pause = limited.world, WorkingTimePause(limited.world)

@@ -104,6 +104,12 @@ class AddCrmPayment:
         rows = len(self.products) if self.products else int(self.fill_products)
         return (AddWrite.method, *tag, *("crm.item.payment.product.add",) * rows)
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The object before, and its payments before and after."""
+        orders = ("crm.orderentity.list",) if self.with_orders else ()
+        return ("crm.item.get", *("crm.item.payment.list",) * 2, *orders)
+
     def course(self, attempt: Attempt) -> Course[Receipt]:
         """What one attempt does."""
         return add_payment(AddWrite(attempt, self))

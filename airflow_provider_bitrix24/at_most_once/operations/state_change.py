@@ -83,6 +83,7 @@ class StateChange:
     alone: bool = field(init=False, default=False)
     """Whether no other operation is about the same object."""
     needs_shared_journal: bool = field(init=False, default=False)
+    reads: tuple[str, ...] = field(init=False, default=("crm.item.payment.get",) * 2)
 
     @property
     def key(self) -> str:
