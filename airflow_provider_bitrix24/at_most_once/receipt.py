@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
+
+import pendulum
 
 from airflow_provider_bitrix24.api.models import Money
 from airflow_provider_bitrix24.at_most_once import messages
@@ -13,11 +17,10 @@ Outcome: TypeAlias = Literal[
     "paid", "already_paid", "created", "existing", "unpaid", "already_unpaid", "deleted", "already_deleted"
 ]
 
+_SUBJECT: Final = ("entity_type_id", "entity_id", "payment_id", "invoice_id")
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from decimal import Decimal
-
-    import pendulum
 
     from airflow_provider_bitrix24.at_most_once.record import Evidence
 
@@ -72,6 +75,24 @@ class Receipt:
     """Whether an earlier attempt sent it, and this one found it."""
     by_our_user: bool = False
     forgotten: bool = False
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> Self:
+        """Return the receipt that :meth:`as_dict` has written."""
+        paid_at = stored.get("paid_at")
+        return cls(
+            operation=stored["operation"],
+            outcome=stored["outcome"],
+            portal=stored["portal"],
+            subject={name: stored[name] for name in _SUBJECT if name in stored},
+            pay_system_id=stored["pay_system_id"],
+            money=Money(Decimal(stored["amount"]), stored["currency"]),
+            paid_at=None if paid_at is None else pendulum.instance(datetime.fromisoformat(paid_at)),
+            idempotency_key=stored["idempotency_key"],
+            evidence=stored["evidence"],
+            sent=False,
+            recovered=stored["recovered"],
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return the receipt as plain JSON, money and times as strings."""

@@ -42,6 +42,7 @@ class WorkingTimePause:
         self._hook = hook
         self._log = log
         self._leave = leave
+        self.resumed = resumed
         self._asked = False
         """Whether the portal was asked for its time."""
         self.has_progress = not resumed

@@ -22,10 +22,10 @@ from airflow_provider_bitrix24.operators import safeguards
 from airflow_provider_bitrix24.operators.arguments import leave_out_what_is_empty, one_of, optional_amount, refuse_lost
 from airflow_provider_bitrix24.operators.base import PaymentOperator, Plan
 from airflow_provider_bitrix24.operators.engines import may_backfill
-from airflow_provider_bitrix24.operators.journals import begin, named_journal, note_begun, with_what_is_known
+from airflow_provider_bitrix24.operators.journals import begin, identity, named_journal, note_begun, with_what_is_known
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from decimal import Decimal
 
     from airflow.sdk import Context
@@ -114,6 +114,7 @@ class PaymentListOperator(PaymentOperator):
         """What comes before the first write: nothing is sent if anything in the list or its arguments is wrong."""
         from airflow_provider_bitrix24.operators import limit_waits
         from airflow_provider_bitrix24.operators.list_report import Report, read_fail_on
+        from airflow_provider_bitrix24.operators.list_resume import shown_before
 
         self._refuse_questions()
         database = named_journal(self.journal_conn_id) is not None
@@ -143,7 +144,11 @@ class PaymentListOperator(PaymentOperator):
         self._warn_of_short_timeout()
         safeguards.Safeguards(context, self.bitrix24_conn_id, backfill).check()
         alone = not journal.is_shared and any(operation.needs_shared_journal for operation in operations)
-        self._refuse_above_total(items, max_total, 1 if alone else size)
+        if pause.resumed and items:
+            portal, task = operations[0].portal, identity(context)
+            report.add(self._all_judged(context, shown_before(journal, portal, task, items), journal))
+        if not report.results:  # else something was sent: the whole list was checked before
+            self._refuse_above_total(items, max_total, 1 if alone else size)
         return fail_on, report, engine, pause, journal
 
     # -- arguments
@@ -226,8 +231,9 @@ class PaymentListOperator(PaymentOperator):
         from airflow_provider_bitrix24.operators.metrics import count
 
         begun, hopeless = time.monotonic(), 0
-        for results in engine.run_in_chunks([item.operation for item in report.items]):
-            judged = {number: self._judged(context, result, journal) for number, result in results.items()}
+        left = [number for number in range(len(report.items)) if number not in report.results]
+        for results in engine.run_in_chunks([report.items[number].operation for number in left]):
+            judged = self._all_judged(context, {left[place]: result for place, result in results.items()}, journal)
             report.add(judged)
             for number, result in judged.items():
                 count(report.items[number].operation, result)
@@ -244,6 +250,9 @@ class PaymentListOperator(PaymentOperator):
                     report.remaining,
                 )
                 return
+
+    def _all_judged(self, context: Context, results: Mapping[int, Result], journal: Journal) -> dict[int, Result]:
+        return {number: self._judged(context, result, journal) for number, result in results.items()}
 
     def _judged(self, context: Context, result: Result, journal: Journal) -> Result:
         """Apply ``if_paid="fail"``, but only if nothing of ours was on its way."""

@@ -17,6 +17,7 @@ from airflow_provider_bitrix24.at_most_once.operations.add_crm_payment import Ad
 from airflow_provider_bitrix24.at_most_once.operations.pay_crm_payment import PayCrmPayment
 from airflow_provider_bitrix24.at_most_once.operations.pay_invoice import PayInvoice
 from airflow_provider_bitrix24.at_most_once.operations.unpay_crm_payment import UnpayCrmPayment
+from airflow_provider_bitrix24.at_most_once.receipt import Receipt
 from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24NotSent,
@@ -117,6 +118,11 @@ def test_a_list_shares_requests_and_each_is_paid_once(run: Run) -> None:
     assert run.paid() == Counter(invoices)
     # Three for each chunk, and one more because what is the same for all fills the first one.
     assert run.world.sent == ["batch"] * 10
+
+
+def test_a_receipt_in_the_journal_is_the_receipt(run: Run) -> None:
+    receipts = run.engine().run([*pays(run.invoices(2)), *adds(run.deals(2))])
+    assert [Receipt.of(one.as_dict()).as_dict() for one in receipts] == [one.as_dict() for one in receipts]  # type: ignore[union-attr]
 
 
 def test_each_command_is_named_by_the_digest_of_its_key(run: Run) -> None:

@@ -137,6 +137,43 @@ def test_a_list_leaves_the_worker_and_comes_back(
     assert refused(limited) == 0
 
 
+@pytest.mark.parametrize("kind", ["invoices", "adds"])
+def test_what_was_shown_before_the_wait_is_not_read_again(
+    limited: Portal, pass_time: LetPass, task: Task, kind: str
+) -> None:
+    """Else the reads of a long list use up the time that its writes need."""
+    ids = invoices(limited, 8) if kind == "invoices" else deals(limited, 8)
+
+    def work() -> Any:
+        return (pay if kind == "invoices" else add)(ids, journal_conn_id="journal").execute(task.context)
+
+    with pytest.raises(AirflowRescheduleException):
+        work()
+    before, requests = done(limited), len(limited.requests)
+    assert 0 < len(before) < 8
+    pass_time(610)
+    task.reschedule()
+    assert work()["statuses"] == {"paid" if kind == "invoices" else "created": 8}
+    asked = limited.requests[requests:]
+    name = "id" if kind == "invoices" else "entityId"
+    read = [row["params"] for row in asked if row["method"] in ("crm.invoice.get", "crm.item.payment.list")]
+    assert {int(params[name]) for params in read} == {*ids} - {*before}
+    assert "crm.invoice.list" not in [row["method"] for row in asked]  # nor is the sum of the list
+    assert (sorted(done(limited)), refused(limited)) == (ids, 0)
+
+
+def test_a_retry_after_the_wait_reads_again_what_was_shown(limited: Portal, pass_time: LetPass, task: Task) -> None:
+    ids = deals(limited, 8)
+    with pytest.raises(AirflowRescheduleException):
+        add(ids, journal_conn_id="journal").execute(task.context)
+    requests = len(limited.requests)
+    pass_time(610)
+    task.again()
+    assert add(ids, journal_conn_id="journal").execute(task.context)["succeeded"] == 8
+    asked = limited.requests[requests:]
+    assert {int(row["params"]["entityId"]) for row in asked if row["method"] == READS[0]} == {*ids}
+
+
 def test_a_deferrable_list_waits_in_the_triggerer(
     limited: Portal, pass_time: LetPass, task: Task, capfd: pytest.CaptureFixture[str]
 ) -> None:
