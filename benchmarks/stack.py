@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import sys
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from airflow_task import Task
+from tables import show
 
 from airflow_provider_bitrix24.operators.payments import PayInvoiceOperator
 from airflow_provider_bitrix24.sandbox.address import connection_json
 from airflow_provider_bitrix24.sandbox.portal import Portal
 from airflow_provider_bitrix24.sandbox.server import SandboxServer
+
+if TYPE_CHECKING:
+    from argparse import Namespace
 
 PACKAGE = "airflow_provider_bitrix24"
 MOST = 9
@@ -33,7 +37,7 @@ def frames_at_the_socket(connection: str) -> list[str]:
 
     socket.socket.sendall = watched  # type: ignore[method-assign]
     try:
-        PayInvoiceOperator(task_id="pay", invoice_id=2, pay_system_id=31).execute(_context())
+        PayInvoiceOperator(task_id="pay", invoice_id=2, pay_system_id=31).execute(Task("pay").context)
     finally:
         socket.socket.sendall = sendall  # type: ignore[method-assign]
     return found[0]
@@ -50,32 +54,12 @@ def _ours(frame: Any) -> list[str]:
     return frames[::-1]
 
 
-def _context() -> Any:
-    """What an operator sees of Airflow while it runs, without a journal."""
-    pushed: dict[str, Any] = {}
-    ti = SimpleNamespace(
-        dag_id="bench",
-        run_id="manual__1",
-        task_id="pay",
-        map_index=-1,
-        try_number=1,
-        max_tries=0,
-        _ti_context_from_server=SimpleNamespace(xcom_keys_to_clear=[], task_reschedule_count=0),
-        xcom_push=lambda key, value: pushed.__setitem__(key, value),
-    )
-    return {"ti": ti, "dag_run": SimpleNamespace(run_id="manual__1", run_type="manual")}
-
-
-def main() -> int:
-    """Print the stack; 1 if it is deeper than it should be."""
-    logging.disable(logging.WARNING)
+def measure(options: Namespace) -> list[tuple[str, str, str]]:
+    """Print the stack."""
     portal = Portal()
     with SandboxServer(portal) as server:
         frames = frames_at_the_socket(connection_json(server.url, portal.webhook))
+    show()
     for number, frame in enumerate(frames, 1):
-        print(f"{number:2}  {frame}")
-    return int(len(frames) > MOST)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        show(f"    {number:2}  {frame}")
+    return [("frames of the provider on the stack at the socket", str(len(frames)), f"≤ {MOST}")]
