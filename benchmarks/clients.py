@@ -161,12 +161,20 @@ def _sdk_error() -> type[Exception]:
 
 
 def wait_less(portal: Sandbox, coroutine: Any) -> Any:
-    """Run a coroutine of fast_bitrix24 with waits that are skipped."""
+    """Run a coroutine of fast_bitrix24 with waits that are skipped, but never while a request is on its way."""
+    import aiohttp
 
-    def is_busy() -> bool:
-        if portal.portal.lock.acquire(blocking=False):
-            portal.portal.lock.release()
-            return False
-        return True
+    send, on_their_way = aiohttp.ClientSession._request, [0]
 
-    return run_async(coroutine, is_busy)
+    async def counted(*arguments: Any, **options: Any) -> Any:
+        on_their_way[0] += 1
+        try:
+            return await send(*arguments, **options)
+        finally:
+            on_their_way[0] -= 1
+
+    aiohttp.ClientSession._request = counted  # type: ignore[method-assign]
+    try:
+        return run_async(coroutine, lambda: on_their_way[0] > 0)
+    finally:
+        aiohttp.ClientSession._request = send  # type: ignore[method-assign]

@@ -47,7 +47,7 @@ def install() -> None:
 def run_async(coroutine: Coroutine[Any, Any, Any], is_busy: Callable[[], bool]) -> Any:
     """Run a coroutine; its waits are skipped when there is nothing else to do.
 
-    :param is_busy: whether the portal works on a request.
+    :param is_busy: whether a request is on its way.
     """
     with asyncio.Runner(loop_factory=lambda: _SkippingLoop(_SkippingSelector(is_busy))) as runner:
         return runner.run(coroutine)
