@@ -36,11 +36,13 @@ from __future__ import annotations
 
 import copy
 from enum import Enum
-from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self, TypeAlias
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+TlsTrouble: TypeAlias = Literal["certificate", "handshake"]
+"""Why TLS ended a connection: the certificate is not trusted, or the two sides did not agree."""
 TOO_MANY_REQUESTS: Final = "QUERY_LIMIT_EXCEEDED"
 TOO_MUCH_TIME: Final = "OPERATION_TIME_LIMIT"
 
@@ -56,18 +58,17 @@ class Denial(Enum):
 NOT_SENT: Final = Denial.NOT_SENT
 
 
-def certificate_advice(obstacle: str, extra: str) -> str:
+def tls_advice(trouble: TlsTrouble | None, extra: str) -> str:
     """Say what to do about an untrusted certificate or a failed TLS handshake; empty for other obstacles.
 
-    :param obstacle: why there was no connection.
     :param extra: the connection's extra that names trusted certificates.
     """
-    if obstacle.startswith("TLS:"):
+    if trouble == "certificate":
         return (
             f"If the certificate is self-signed or comes from a private authority, set the connection's extra {extra} "
             "to the file of that authority's certificate, as the workers and the triggerer see it."
         )
-    if obstacle.startswith("TLS "):
+    if trouble == "handshake":
         return "Does the server speak https at this port? Check schema and port of the connection."
     return ""
 
@@ -147,6 +148,7 @@ class Bitrix24NotSent(Bitrix24Error):
     :param obstacle: what stood in the way, without addresses.
     :param deadline_passed: whether the request was held back because the time in which it might be sent had passed.
     :param place: where there was no connection to: scheme, host and port, and the Airflow connection; never a secret.
+    :param tls: whether TLS ended the connection, and why.
     """
 
     code = "portal.not_sent"
@@ -154,12 +156,20 @@ class Bitrix24NotSent(Bitrix24Error):
     halted: bool = False
     """Whether the portal stopped at an earlier command of the batch, which had failed."""
 
-    def __init__(self, method: str, obstacle: str, deadline_passed: bool = False, place: str = "") -> None:
-        super().__init__(method, obstacle, deadline_passed, place)
+    def __init__(
+        self,
+        method: str,
+        obstacle: str,
+        deadline_passed: bool = False,
+        place: str = "",
+        tls: TlsTrouble | None = None,
+    ) -> None:
+        super().__init__(method, obstacle, deadline_passed, place, tls)
         self.method = method
         self.obstacle = obstacle
         self.deadline_passed = deadline_passed
         self.place = place
+        self.tls = tls
 
     @property
     def reason(self) -> str:
@@ -170,7 +180,7 @@ class Bitrix24NotSent(Bitrix24Error):
 
     def __str__(self) -> str:
         if self.place and not self.deadline_passed:
-            advice = certificate_advice(self.obstacle, "ca_bundle")
+            advice = tls_advice(self.tls, "ca_bundle")
             return (
                 f"Cannot connect to {self.place}: {self.obstacle}. Nothing was sent by this call "
                 f"({self.method}). {advice}".rstrip()

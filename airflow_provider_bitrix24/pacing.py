@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import json
 import logging
 import os
 import random
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from airflow_provider_bitrix24.api.io import Slot
 from airflow_provider_bitrix24.api.pacing import Bucket, reserve
-from airflow_provider_bitrix24.api.working_time import MethodUsage, learn
+from airflow_provider_bitrix24.api.working_time import from_text, learn, to_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.io import Reserve
     from airflow_provider_bitrix24.api.pacing import Limits
     from airflow_provider_bitrix24.api.settings import Settings
-    from airflow_provider_bitrix24.api.working_time import Usages, WorkingTime
+    from airflow_provider_bitrix24.api.working_time import WorkingTime
 
 log = logging.getLogger(__name__)
 
@@ -87,25 +86,20 @@ class HostWorkingTime:
     """
 
     def __init__(self, settings: Settings, *, folder: Path | None = None) -> None:
-        application = settings.application
-        credential = settings.auth.path("") if application is None else application.client_id
-        digest = hashlib.sha256(f"working time\n{settings.portal}\n{credential}".encode()).hexdigest()
-        self._name = f"{digest[:32]}.json"
+        self._name = f"{credential_of(settings)}.json"
         self._folder = folder
 
     def share(self, working_time: WorkingTime) -> None:
         """Add what was learned here, and take over what is known in all."""
         try:
             with _locked(self._name, self._folder, create=bool(working_time.unshared)) as file:
-                clock_offset, known = _load_usages(file)
+                clock_offset, known = from_text(os.pread(file, _LARGEST_FILE, 0))
                 if working_time.known_clock_offset is None:
                     working_time.known_clock_offset = clock_offset
                 usages = learn(known, working_time.unshared)
                 if working_time.unshared:
-                    methods = {method: use.as_dict() for method, use in usages.items()}
-                    text = json.dumps({"clock_offset": working_time.known_clock_offset, "methods": methods}).encode()
                     os.ftruncate(file, 0)
-                    os.pwrite(file, text, 0)
+                    os.pwrite(file, to_text(working_time.known_clock_offset, usages).encode(), 0)
         except FileNotFoundError:
             return  # nothing is known yet
         except OSError as error:
@@ -113,6 +107,13 @@ class HostWorkingTime:
         else:
             working_time.usages = usages
         working_time.unshared.clear()
+
+
+def credential_of(settings: Settings) -> str:
+    """Return a name for the portal and the credential of a connection that does not tell the secret."""
+    application = settings.application
+    credential = settings.auth.path("") if application is None else application.client_id
+    return hashlib.sha256(f"working time\n{settings.portal}\n{credential}".encode()).hexdigest()[:32]
 
 
 @contextlib.contextmanager
@@ -175,17 +176,6 @@ def _load(file: int) -> Bucket:
     """Read the bucket from the file; a new file is an empty bucket."""
     record = os.pread(file, _RECORD.size, 0)
     return Bucket(*_RECORD.unpack(record)) if len(record) == _RECORD.size else Bucket()
-
-
-def _load_usages(file: int) -> tuple[float | None, Usages]:
-    """Read the portal's clock and what is known of its methods; what was damaged is learned again."""
-    text = os.pread(file, _LARGEST_FILE, 0)
-    try:
-        kept = json.loads(text)
-        clock_offset = None if kept["clock_offset"] is None else float(kept["clock_offset"])
-        return clock_offset, {str(method): MethodUsage.of(use) for method, use in kept["methods"].items()}
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return None, {}
 
 
 def _warn_once(error: OSError) -> None:

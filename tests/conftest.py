@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+import sys
 import warnings
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 TESTS = Path(__file__).parent
 
@@ -19,6 +25,39 @@ settings.load_profile("any machine")
 
 # The sandbox has no rate limit unless a test asks for one: nobody waits for slots but the tests of pacing.
 os.environ["AIRFLOW__BITRIX24__RATE_LIMIT"] = "off"
+
+
+@sqlalchemy.event.listens_for(sqlalchemy.engine.Engine, "connect")
+def _do_not_wait_for_the_disk(connection: Any, _record: Any) -> None:
+    """No test cuts the power."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous=OFF")
+
+
+@pytest.fixture(autouse=True)
+def secrets_of_one_test() -> Iterator[None]:
+    """Let Airflow forget what it masks: it compiles the secrets of all tests again for each that is added."""
+    from airflow.sdk._shared.secrets_masker import _secrets_masker  # not before AIRFLOW_HOME is known
+
+    masker = _secrets_masker()
+    before = masker.patterns, masker.replacer
+    masker.patterns = set(masker.patterns)
+    yield
+    masker.patterns, masker.replacer = before
+
+
+@pytest.fixture
+def unmeasured() -> Iterator[None]:
+    """Coverage doubles the time of thousands of cases; other tests run each line."""
+    coverage = sys.modules.get("coverage")
+    measuring = coverage.Coverage.current() if coverage else None
+    if measuring is None:
+        yield
+        return
+    measuring.stop()
+    yield
+    measuring.start()
+
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of the processes that run tests side by side
     if "AIRFLOW_HOME" in os.environ:
@@ -57,16 +96,25 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before -m looks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give tests the marks of their folder, unless they have one of these; and skip what this Airflow lacks."""
+    """Give tests the marks of their folder, unless they have one of these; skip what this Airflow lacks; sort them."""
     for item in items:
-        folder = item.path.relative_to(TESTS).parent
         if not any(item.get_closest_marker(mark) for mark in MARKED):
-            for mark in MARKED:
-                if any(folder.is_relative_to(marked) for marked in MARKED[mark]):
-                    item.add_marker(mark)
+            for mark in _marks_of(item.path.parent):
+                item.add_marker(mark)
         for mark, reason in LACKS.items():
             if reason and item.get_closest_marker(mark):
                 item.add_marker(pytest.mark.skip(reason=reason))
+    # What takes longest begins first, so that no process is left alone with it.
+    items.sort(
+        key=lambda item: (not item.get_closest_marker("slow"), "unmeasured" not in getattr(item, "fixturenames", ()))
+    )
+
+
+@cache
+def _marks_of(folder: Path) -> list[str]:
+    """The marks that all tests of a folder have."""
+    inside = folder.relative_to(TESTS)
+    return [mark for mark, folders in MARKED.items() if any(inside.is_relative_to(one) for one in folders)]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -79,6 +127,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             file = nodeid.partition("::")[0]
             return file if _has_module_fixtures(config.rootpath / file) else nodeid
 
+    config.option.loadscopereorder = False  # they are sorted
     return Scheduling(config, log)
 
 

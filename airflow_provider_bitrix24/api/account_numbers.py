@@ -88,7 +88,7 @@ def _find(
     """Ask for numbers, many in a request, and compare every row with what was asked for."""
     given = {number: checked(number, "account_numbers") for number in account_numbers}
     wanted = list(dict.fromkeys(given.values()))
-    found: dict[str, set[int]] = {_spelling(number): set() for number in wanted}
+    found: dict[str, set[int]] = {spelling(number): set() for number in wanted}
     for commands in chunks(list(chunks(wanted, _NUMBERS_OF_A_COMMAND)), MOST_COMMANDS):
         if len(commands) == 1:
             reply = yield from client.call(method, params(commands[0]), effect=Effect.READ)
@@ -102,8 +102,8 @@ def _find(
             ]
         for numbers, result, following, total in pages:
             for row in _rows(method, fields, numbers, result, following, total):
-                found[_spelling(row.account_number)].add(row.id)
-    return {number: tuple(sorted(found[_spelling(text)])) for number, text in given.items()}
+                found[spelling(row.account_number)].add(row.id)
+    return {number: tuple(sorted(found[spelling(text)])) for number, text in given.items()}
 
 
 def _rows(
@@ -118,19 +118,19 @@ def _rows(
         return Numbered(id=wire.get(fields[0]), account_number=wire.get(fields[1]))
 
     rows = read_rows(method, from_wire, rows_in(method, result))
-    asked = {_spelling(number) for number in numbers}
+    asked = {spelling(number) for number in numbers}
     for row in rows:
-        if _spelling(row.account_number) not in asked:
+        if spelling(row.account_number) not in asked:
             raise Bitrix24NoAnswer(
                 method, f"it shows {row.id} with the number {row.account_number!r}, which was not asked for"
             )
     # A cut page is good enough if it shows that numbers are ambiguous; not to say that one of them is not there.
     cut = following is not None or (total is not None and total > len(rows))
-    if cut and len({_spelling(row.account_number) for row in rows}) == len(rows):
+    if cut and len({spelling(row.account_number) for row in rows}) == len(rows):
         raise Bitrix24NoAnswer(method, "the portal says that there are more rows, and does not show them")
     return rows
 
 
-def _spelling(number: str) -> str:
+def spelling(number: str) -> str:
     """Return the spelling that decides: databases make no difference between A and a, and ignore blanks at the end."""
     return normalised(number).casefold()

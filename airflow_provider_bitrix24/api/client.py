@@ -214,6 +214,7 @@ class ApiClient:
                 obstacle,
                 outcome.deadline_passed,
                 "" if outcome.deadline_passed else self.settings.place,
+                outcome.tls,
             )
             return AttemptResult(error=error, retry=None if outcome.deadline_passed else RetryReason.TROUBLE)
         if isinstance(outcome, Unknown):

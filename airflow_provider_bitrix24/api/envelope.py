@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, field
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -169,27 +170,33 @@ def _json_object(body: bytes, redact: Callable[[str], str]) -> dict[str, Any] | 
     if sum(map(body.count, (b",", b"[", b"{"))) > _MOST_VALUES:
         return None
     try:
-        parsed = _redacted(json.loads(body, parse_float=_fraction, parse_constant=_no_constant), redact, _DEEPEST)
+        parsed = json.loads(body, parse_float=_fraction, parse_constant=_no_constant)
+        # Rows repeat names and values: each text is looked at once.
+        parsed = _cleaned(parsed, cache(lambda text: _whole_characters(redact(text))), _DEEPEST)
     except (ValueError, ArithmeticError, RecursionError):
         return None
     return parsed if isinstance(parsed, dict) else None
 
 
-def _redacted(value: Any, redact: Callable[[str], str], deepest: int) -> Any:
-    """JSON without any secret in its texts and names, nor half a character, which nothing could store.
+def _cleaned(value: Any, clean: Callable[[str], str], deepest: int) -> Any:
+    """JSON in which all texts and names are cleaned.
 
     :raises RecursionError: it is deeper than that.
     """
     if isinstance(value, str):
-        text = redact(value)
-        return text if text.isascii() else text.encode(errors="replace").decode()
+        return clean(value)
     if deepest == 0 and isinstance(value, dict | list):
         raise RecursionError
     if isinstance(value, dict):
-        return {_redacted(name, redact, 0): _redacted(inner, redact, deepest - 1) for name, inner in value.items()}
+        return {clean(name): _cleaned(inner, clean, deepest - 1) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_redacted(inner, redact, deepest - 1) for inner in value]
+        return [_cleaned(inner, clean, deepest - 1) for inner in value]
     return value
+
+
+def _whole_characters(text: str) -> str:
+    """The text without halves of characters, which nothing could store."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def _fraction(text: str) -> Decimal:

@@ -12,7 +12,10 @@ import json
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+
+if TYPE_CHECKING:
+    from airflow_provider_bitrix24.exceptions import TlsTrouble
 
 T = TypeVar("T")
 
@@ -115,6 +118,8 @@ class NotSent:
 
     reason: str
     deadline_passed: bool = False
+    tls: TlsTrouble | None = None
+    """Whether TLS ended the connection, and why."""
 
 
 @dataclass(frozen=True, slots=True)

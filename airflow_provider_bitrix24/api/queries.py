@@ -32,6 +32,10 @@ SAME_FOR_ALL: Final = ("scope", "sale.paysystem.handler.list")
 The user and the pay systems permit a send, so they are read with every object."""
 
 
+_FOR_EACH_CHUNK: Final = (*SAME_FOR_ALL, "profile", "sale.paysystem.list")
+"""Methods that a list of operations asks once for all operations of a chunk, or less often."""
+
+
 class Query(Protocol[T_co]):
     """Something to read; a frozen dataclass."""
 
@@ -57,6 +61,12 @@ def ask(client: ApiClient, query: Query[T]) -> Flow[T]:
         nexts = {} if answer.next is None else {name: answer.next}
         reply = BatchReply({name: answer.result}, {}, answer.at, (), {}, totals, nexts)
     return (yield from query.read(client, reply))
+
+
+def methods_of(*queries: Query[Any]) -> tuple[str, ...]:
+    """Return the REST methods that a list calls for each of its operations to read this."""
+    called = (method for query in queries for method, _ in query.commands().values())
+    return tuple(method for method in called if method not in _FOR_EACH_CHUNK)
 
 
 @dataclass(slots=True)

@@ -25,7 +25,7 @@ from airflow_provider_bitrix24.exceptions import (
     Bitrix24Error,
     Bitrix24SignInNeeded,
     Bitrix24TokenError,
-    certificate_advice,
+    tls_advice,
 )
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ class _Endpoint:
     def classify(self, outcome: Outcome) -> AttemptResult:
         if isinstance(outcome, NotSent):
             obstacle = self._redact(outcome.reason)
-            advice = certificate_advice(obstacle, "oauth_ca_bundle")
+            advice = tls_advice(outcome.tls, "oauth_ca_bundle")
             return self._trouble(f"no connection to {self._host}: {obstacle}", advice)
         if isinstance(outcome, Unknown):
             return self._without_response(self._redact(outcome.reason))

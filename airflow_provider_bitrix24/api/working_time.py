@@ -8,6 +8,7 @@ one that has less left decides. This module has no clock and no file: all times 
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,8 @@ _NOT_COUNTED: Final = 0.1
 """Seconds: shorter calls do not count."""
 _MARGIN: Final = 1.0
 """Seconds to wait after the portal's own time: it tells whole seconds."""
+_LONGEST: Final = WINDOW + _MINUTE + _MARGIN
+"""Seconds: what is said to count or to block for longer was said by a clock that was wrong."""
 ANY_NUMBER: Final = 1_000_000_000
 """How many calls fit where nothing bounds them."""
 BATCH: Final = "batch"
@@ -79,11 +82,15 @@ class MethodUsage:
 
     def used(self, now: float) -> float:
         """Seconds of work that count at a time."""
-        return sum(seconds for minute, seconds in self.minutes if self._leaves(minute) > now)
+        return sum(seconds for minute, seconds in self.minutes if _is_ahead(self._leaves(minute), now))
+
+    def blocked(self, now: float) -> bool:
+        """Whether the portal refuses, because it has refused."""
+        return _is_ahead(self.blocked_until, now)
 
     def room(self, limit: float, now: float) -> float:
         """Seconds of work that are left."""
-        if self.blocked_until > now:
+        if self.blocked(now):
             return 0.0
         return max(0.0, self.cap(limit) - self.used(now))
 
@@ -94,7 +101,7 @@ class MethodUsage:
 
     def calls(self, cost: float, limit: float, now: float) -> int:
         """Return how many calls fit. One that takes longer than all of the time fits when nothing else counts."""
-        if self.blocked_until > now:
+        if self.blocked(now):
             return 0
         room = self.room(limit, now)
         if not cost:
@@ -103,12 +110,12 @@ class MethodUsage:
 
     def free_at(self, seconds: float, limit: float, now: float) -> float:
         """Return when so many seconds of work fit; more than fit at all wait until nothing counts."""
-        used, at = self.used(now), max(now, self.blocked_until)
+        used, at = self.used(now), self.blocked_until if self.blocked(now) else now
         for minute, spent in self.minutes:
             if used + seconds <= self.cap(limit):
                 break
             leaves = self._leaves(minute)
-            if leaves > now:
+            if _is_ahead(leaves, now):
                 used -= spent
                 at = max(at, leaves + _MARGIN)
         return at
@@ -116,12 +123,13 @@ class MethodUsage:
     def after(self, seen: UsageReport) -> MethodUsage:
         """What is known after a reply."""
         if seen.at < self.at - WINDOW:
-            return self  # a reply that came late, or a clock that was set back
+            # rule: a clock that was far ahead is forgotten
+            return MethodUsage(cost=self.cost, limit=self.limit).after(seen)
         resets_at = self.resets_at if seen.resets_at is None else seen.resets_at
         at, used = max(self.at, seen.at), self.used(seen.at)
         heard = self.at > 0 and seen.at - self.at <= _MINUTE
         if seen.refused:
-            until = resets_at if resets_at is not None and resets_at > at else at + _MINUTE
+            until = resets_at if resets_at is not None and _is_ahead(resets_at, at) else at + _MINUTE
             limit = used if heard and used > 0 else self.limit
             return replace(self, at=at, blocked_until=until + _MARGIN, limit=limit)
         phase = self.phase if resets_at is None else resets_at % _MINUTE
@@ -137,7 +145,7 @@ class MethodUsage:
 
     def _with(self, grown: float, now: float, before: float) -> tuple[tuple[int, float], ...]:
         """The minutes after the sum has grown since the portal was heard before, or is smaller than it was known."""
-        spent = {minute: seconds for minute, seconds in self.minutes if self._leaves(minute) > now}
+        spent = {minute: seconds for minute, seconds in self.minutes if _is_ahead(self._leaves(minute), now)}
         if grown >= 0:
             # What others have used up since then may be of any minute since.
             last = self._minute(now)
@@ -194,6 +202,11 @@ class MethodUsage:
         )
 
 
+def _is_ahead(moment: float, now: float) -> bool:
+    """Whether a moment until which something counts is yet to come, and can be meant."""
+    return now < moment <= now + _LONGEST
+
+
 Usages = dict[str, MethodUsage]
 """What is known of each method of one credential."""
 
@@ -204,6 +217,33 @@ def learn(usages: Usages, seen: Iterable[UsageReport]) -> Usages:
     for one in seen:
         known[one.method] = known.get(one.method, MethodUsage()).after(one)
     return known
+
+
+def newest(one: Usages, other: Usages) -> Usages:
+    """Return for each method what was heard last: a reply says the whole sum."""
+    return {name: max((all_[name] for all_ in (one, other) if name in all_), key=_at) for name in one | other}
+
+
+def _at(use: MethodUsage) -> float:
+    return use.at
+
+
+def to_text(clock_offset: float | None, usages: Usages) -> str:
+    """Write what is known of a credential as JSON.
+
+    :param clock_offset: seconds by which the portal's clock is ahead of the one where the text is kept.
+    """
+    return json.dumps({"clock_offset": clock_offset, "methods": {name: use.as_dict() for name, use in usages.items()}})
+
+
+def from_text(text: str | bytes) -> tuple[float | None, Usages]:
+    """Read what :func:`to_text` has written; what was damaged is learned again."""
+    try:
+        kept = json.loads(text)
+        clock_offset = None if kept["clock_offset"] is None else float(kept["clock_offset"])
+        return clock_offset, {str(method): MethodUsage.of(use) for method, use in kept["methods"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None, {}
 
 
 @dataclass(slots=True)
@@ -262,7 +302,7 @@ class WorkingTime:
         use = min(
             (use for use, _ in self._uses((method,))), key=lambda use: use.room(self.limit, now + self.clock_offset)
         )
-        if use.blocked_until > now + self.clock_offset:
+        if use.blocked(now + self.clock_offset):
             return "the portal has refused it a moment ago"
         return f"{use.used(now + self.clock_offset):.0f} of {self.limit:.0f} s in ten minutes are used up"
 
@@ -279,6 +319,10 @@ class WorkingTime:
             work, room = count * cost, use.room(self.limit, now + self.clock_offset)
             longest = max(longest, WINDOW * math.ceil(max(0.0, work - room) / use.cap(self.limit)))
         return longest
+
+    def share(self, methods: Sequence[str], count: int) -> float:
+        """Return the largest part of a limit that so many calls use up: 1.0 for all of it."""
+        return max((count * cost / use.cap(self.limit) for use, cost in self._uses(methods)), default=0.0)
 
     def _uses(self, methods: Sequence[str]) -> list[tuple[MethodUsage, float]]:
         """What has to have time left, and how much of it one call of all methods takes."""

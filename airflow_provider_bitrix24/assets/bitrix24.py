@@ -1,6 +1,7 @@
 """Assets of a portal: ``bitrix24://acme.bitrix24.com/invoice/2``, ``…/payment/1033``, ``…/invoices``, ``…/payments``.
 
-The plural ones stand for whatever is paid on the portal; watch those.
+The plural ones stand for whatever is paid on the portal; watch those. ``…/lists/pay_invoices`` and its siblings stand
+for what operators for lists have done: their events hold counts, which a DAG that waits for payments does not expect.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Asset, Context
 
-_PATH = re.compile(r"/(invoices|payments|(invoice|payment)/[1-9]\d{0,17})", re.ASCII)
+_LISTS = r"lists/(pay_invoices|pay_crm_payments|add_crm_payments)"
+_PATH = re.compile(rf"/(invoices|payments|(invoice|payment)/[1-9]\d{{0,17}}|{_LISTS})", re.ASCII)
 _PORTAL = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?", re.ASCII)
 
 
@@ -27,7 +29,7 @@ def sanitize_uri(uri: SplitResult) -> SplitResult:
     if _PORTAL.fullmatch(portal) is None or _PATH.fullmatch(uri.path) is None or uri.query:
         raise ValueError(
             "The URI of a Bitrix24 asset is bitrix24://PORTAL/invoice/ID, bitrix24://PORTAL/payment/ID, "
-            "bitrix24://PORTAL/invoices or bitrix24://PORTAL/payments, such as bitrix24://acme.bitrix24.com/payment/1033."
+            "bitrix24://PORTAL/invoices, bitrix24://PORTAL/payments, or one of bitrix24://PORTAL/lists, such as bitrix24://acme.bitrix24.com/payment/1033."
         )
     return uri._replace(netloc=portal)
 
@@ -36,7 +38,7 @@ def create_asset(*, portal: str, path: str, extra: dict[str, Any] | None = None,
     """Create an asset of a portal.
 
     :param portal: its host, as in receipts (``hook.portal``).
-    :param path: ``invoice/2``, ``payment/1033``, ``invoices`` or ``payments``.
+    :param path: ``invoice/2``, ``payment/1033``, ``invoices``, ``payments``, or ``lists/pay_invoices``.
     :param extra: what Airflow keeps with the asset.
     :param options: other arguments of Airflow's ``Asset``, such as ``watchers``.
     """

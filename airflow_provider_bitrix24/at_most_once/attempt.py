@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 from airflow_provider_bitrix24.api.io import SendDeadline
 from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.at_most_once.course import Wait, WaitForJournal, load, read_with_time, save
+from airflow_provider_bitrix24.at_most_once.next_step import is_fresh
 from airflow_provider_bitrix24.at_most_once.portal_clock import Clock, PortalClock
 from airflow_provider_bitrix24.at_most_once.record import Send
 from airflow_provider_bitrix24.exceptions import (
@@ -87,7 +88,6 @@ class Attempt:
     """
 
     def __init__(self, tools: Tools, wanted: Record, *, patient: bool = True) -> None:
-        self.client = tools.client
         self.settings = tools.client.settings
         self.log = tools.log
         self.journal = tools.journal
@@ -103,7 +103,8 @@ class Attempt:
         self.portal_clock = PortalClock(tools.clock)
         self.patient = patient
         self.loaded = Loaded()
-        self._found: bool | None = None
+        self.found = False
+        """Whether an earlier attempt has left something; known when decisions have been carried out."""
 
     # -- the journal
 
@@ -125,13 +126,6 @@ class Attempt:
     def portal(self) -> str:
         """The portal's name in keys, receipts and messages."""
         return self.settings.portal
-
-    @property
-    def found(self) -> bool:
-        """Whether an earlier attempt has left something; asked first when decisions have been carried out."""
-        if self._found is None:
-            self._found = not self.record.nothing_executed
-        return self._found
 
     @property
     def has_sent(self) -> bool:
@@ -202,10 +196,7 @@ class Attempt:
     @property
     def is_fresh(self) -> bool:
         """Whether what was read last is recent enough to permit a send."""
-        if self.read_at is None:
-            return False
-        now = self.now()
-        return max(now[0] - self.read_at[0], now[1] - self.read_at[1]) <= self.settings.send_deadline
+        return is_fresh(self.read_at, self.now(), self.settings.send_deadline)
 
     def deadline(self) -> SendDeadline:
         """Until when what was read last permits a send."""
@@ -257,7 +248,7 @@ class Attempt:
         at = round(self.portal_clock.at_the_latest, 3)
         window = self.settings.settle_window + CLOCK_STEP
         told = self.portal_clock.is_told
-        return Send(at=at, settle_until=at + window, by=str(self.task), worker_clock=not told)
+        return Send(at=at, settle_until=at + window, by=str(self.task), result="pending", worker_clock=not told)
 
     # -- saving
 
@@ -287,7 +278,7 @@ class Attempt:
                 done = messages.done_by_reply(record, self.record)
                 ended = error
                 if done:  # rule: who was overtaken says what the portal replied
-                    ended = PaymentInProgress(messages.overtaken_after_reply(str(error), done))
+                    ended = PaymentInProgress(f"{error} {done}")
                     ended.sent = "yes"
                 break
             except Bitrix24StoreError as error:

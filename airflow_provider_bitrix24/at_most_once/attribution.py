@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from airflow_provider_bitrix24.at_most_once import messages
-from airflow_provider_bitrix24.at_most_once.course import find_claims, find_unresolved
+from airflow_provider_bitrix24.at_most_once.course import find_claims, find_keys
 from airflow_provider_bitrix24.at_most_once.record import PROOF, Record
-from airflow_provider_bitrix24.exceptions import PaymentMismatch
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
 
     from airflow_provider_bitrix24.api.models import Payment
     from airflow_provider_bitrix24.api.tags import Shown
@@ -27,7 +26,7 @@ class Ours:
     """The payment that came of the send."""
 
     payment: Payment
-    evidence: Evidence
+    evidence: Evidence = "only_new_payment"
     because: str = ""
     """Why it is believed, for the log."""
 
@@ -40,15 +39,6 @@ class Ambiguous:
     """What is there, as a sentence."""
     payment_ids: tuple[int, ...]
     unresolved_keys: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Undecided:
-    """Nothing else is there than what a person was asked about."""
-
-
-Attribution: TypeAlias = Ours | Ambiguous | Undecided | None
-"""None: no payment that may be this key's is there."""
 
 
 def find_candidates(record: Record, shown: Shown) -> Course[list[int]]:
@@ -68,23 +58,12 @@ def find_candidates(record: Record, shown: Shown) -> Course[list[int]]:
     return [one for one in new if one not in claims or (claims[one] not in PROOF and one in fitting)]
 
 
-def tagged_payments(record: Record, shown: Shown, of: str) -> list[Payment]:
-    """The payments that carry this key's tag.
-
-    :raises PaymentMismatch: one of another object does.
-    """
-    known = set(record.dismissed)
-    if shown.tagged_elsewhere - known:
-        raise PaymentMismatch(messages.tag_of_another_object(record.key, sorted(shown.tagged_elsewhere), of))
-    return [payment for payment in shown.payments if payment.id in shown.tagged - known]
-
-
-def attribute(attempt: Attempt, shown: Shown, on_unknown: OnUnknown, happened: str, of: str) -> Course[Attribution]:
+def attribute(attempt: Attempt, shown: Shown, on_unknown: OnUnknown, happened: str) -> Course[Ours | Ambiguous | None]:
     """Judge what the portal shows when everything that was sent must have ended.
 
     :param on_unknown: "adopt" if the author says that nobody else adds payments to this object.
     :param happened: the outcome of the send, as the beginning of a sentence.
-    :param of: the object.
+    :return: None if no payment that may be this key's is there, or none but those a person was asked about.
     """
     record = attempt.record
     candidates = yield from find_candidates(record, shown)
@@ -92,32 +71,24 @@ def attribute(attempt: Attempt, shown: Shown, on_unknown: OnUnknown, happened: s
     refused = bool(record.decisions and record.decisions[-1].refused)
     # rule: what is left of several proves nothing
     if (gone or refused) and record.question is not None and set(candidates) <= set(record.candidates):
-        return Undecided()
+        return None
     new = [payment for payment in shown.payments if payment.id in candidates]
     if not new:
         return None
     new = yield from _without_those_of_others(new)
+    unresolved_keys = yield from _unresolved(attempt, new)
+    one, strange = new[0], _why_not_ours(new[0], shown)
     if len(new) > 1:
-        return (yield from _ambiguous(attempt, new, gone, messages.several_candidates(happened, new)))
-    [one] = new
-    strange = _why_not_ours(one, shown)
-    if strange:
-        return (yield from _ambiguous(attempt, new, gone, messages.strange_candidate(happened, one, strange)))
-    unresolved_keys = yield from _unresolved(attempt, new)
+        why = messages.several_candidates(happened, new)
+    elif strange:
+        why = messages.one_candidate(happened, one, messages.not_ours(strange))
     # rule: other keys with an unknown outcome
-    if attempt.journal.is_shared and not unresolved_keys and shown.fitting is not None:
-        return Ours(payment=one, evidence="only_new_payment", because=messages.no_other_key(happened, one, of))
-    if on_unknown == "adopt":
-        return Ours(payment=one, evidence="only_new_payment", because=messages.adopted(happened, one))
-    return Ambiguous(
-        why=messages.one_candidate(happened, one),
-        payment_ids=(one.id, *sorted(gone)),
-        unresolved_keys=tuple(unresolved_keys),
-    )
-
-
-def _ambiguous(attempt: Attempt, new: list[Payment], gone: Collection[int], why: str) -> Course[Ambiguous]:
-    unresolved_keys = yield from _unresolved(attempt, new)
+    elif attempt.journal.is_shared and not unresolved_keys and shown.fitting is not None:
+        return Ours(payment=one, because=messages.one_candidate(happened, one, messages.NO_OTHER_KEY))
+    elif on_unknown == "adopt":
+        return Ours(payment=one, because=messages.one_candidate(happened, one, messages.ADOPTED))
+    else:
+        why = messages.one_candidate(happened, one, messages.PERHAPS_OURS)
     payment_ids = {*(payment.id for payment in new), *gone}
     return Ambiguous(why=why, payment_ids=tuple(sorted(payment_ids)), unresolved_keys=tuple(unresolved_keys))
 
@@ -141,7 +112,7 @@ def _unresolved(attempt: Attempt, new: list[Payment]) -> Course[list[str]]:
     """The other keys that may have added one of these payments."""
     if not attempt.journal.is_shared:
         return []
-    found = yield from find_unresolved(attempt.record.subject)
+    found = yield from find_keys("unresolved", attempt.record.subject)
     return [
         key
         for key, record in found.items()

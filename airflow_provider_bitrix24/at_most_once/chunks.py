@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from airflow_provider_bitrix24.api.batch import MOST_COMMANDS
@@ -36,21 +35,6 @@ class Pause(Protocol):
         """
 
 
-@dataclass(slots=True)
-class LastBatch:
-    """How the sends of one chunk went."""
-
-    unknown: bool = False
-    """Whether an outcome was unknown."""
-    seconds: float = 0.0
-    """How long the longest one took."""
-
-    def add(self, *, unknown: bool, seconds: float) -> None:
-        """Add one batch."""
-        self.unknown |= unknown
-        self.seconds = max(self.seconds, seconds)
-
-
 class ChunkSize:
     """How many operations the next chunk has: halved after trouble, growing slowly again.
 
@@ -60,20 +44,30 @@ class ChunkSize:
     def __init__(self, most: int) -> None:
         self.most = max(1, min(most, MOST_IN_A_CHUNK))
         self.now = self.most
+        self._trouble = False
+        """Whether a batch of this chunk had trouble."""
 
-    def adapt(self, batch: LastBatch) -> None:
-        """Adapt it to how the last chunk went."""
-        if batch.unknown or batch.seconds > LONG:  # rule: smaller batches after an unknown outcome
-            self.now = max(1, self.now // 2)
-        else:
-            self.now = min(self.most, self.now + max(1, self.most // 8))
+    def note(self, *, unknown: bool, seconds: float) -> None:
+        """Note how a batch of this chunk went.
+
+        :param unknown: whether an outcome was unknown.
+        :param seconds: how long it took.
+        """
+        self._trouble |= unknown or seconds > LONG  # rule: smaller batches after an unknown outcome
+
+    def adapt(self) -> None:
+        """Adapt it to how this chunk went."""
+        smaller, larger = self.now // 2, self.now + max(1, self.most // 8)
+        self.now = max(1, smaller) if self._trouble else min(self.most, larger)
+        self._trouble = False
 
 
 def next_chunk(waiting: Mapping[int, Operation], size: int, *, is_shared: bool) -> dict[int, Operation]:
     """Return the operations that are carried out together next.
 
-    No key is in a chunk twice, and payments are added to one object one after another: whose payment it is is decided
-    by what is new on the object. An add without a tag shares its chunk only if the journal knows the other keys.
+    No key is in a chunk twice, and neither is an object: whose an added payment is is decided by what is new on it, and
+    pay, set back to unpaid and delete are keys of their own for one payment. An add without a tag shares its chunk only
+    if the journal knows the other keys.
 
     :param waiting: by their place in the list.
     """
@@ -82,7 +76,7 @@ def next_chunk(waiting: Mapping[int, Operation], size: int, *, is_shared: bool) 
     for number, operation in waiting.items():
         # rule: an untagged add travels alone if the journal knows no others
         alone = operation.needs_shared_journal and not is_shared
-        names = {operation.key, *([] if operation.serial_group is None else [f"object:{operation.serial_group}"])}
+        names = {operation.key, f"object:{operation.subject}"}  # rule: the keys of one object share no batch
         if taken & names or (alone and chunk):  # rule: two adds to one object never share a batch
             continue
         chunk[number] = operation
@@ -99,12 +93,14 @@ def limit_to_working_time(
 
     :return: that part, and 0; or the chunk, and the seconds until one of its operations fits.
     """
-    # What could not be read afterwards would have an unknown outcome.
-    wanted = {(*operation.writes, *operation.reads) for operation in chunk.values()}
-    fits = min(working_time.fits(methods, now) for methods in wanted)
+    wanted = {(operation.writes, operation.reads) for operation in chunk.values()}
+    # rule: what is read counts as well
+    calls = [(*writes, *reads) for writes, reads in wanted]
+    fits = min(working_time.fits(methods, now) for methods in calls)
     if not fits:
-        return chunk, max(working_time.wait(methods, now) for methods in wanted)
-    longest = max(working_time.cost(operation.writes) for operation in chunk.values())
+        return chunk, max(working_time.wait(methods, now) for methods in calls)
+    # Writes, reads before and reads after them are requests of their own.
+    longest = max(max(working_time.cost(writes), working_time.cost(reads) / 2) for writes, reads in wanted)
     # rule: a batch takes no longer than half of what the portal allows it
     fits = min(fits, max(1, int(LONG / longest)) if longest else fits)
     return dict(list(chunk.items())[:fits]), 0.0

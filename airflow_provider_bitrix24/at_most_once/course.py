@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.calls.call import Call
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.journal.protocol import Loaded, Saved
 
 T = TypeVar("T")
+Question: TypeAlias = Literal["record", "claims", "unresolved", "on_object", "late_reply"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +28,6 @@ class Check:
 
     operation: str
     """Name of the operation."""
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """Load the record of the operation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,29 +42,12 @@ class Save:
 
 
 @dataclass(frozen=True, slots=True)
-class FindClaims:
-    """Find the payments that other keys have claimed."""
+class AskJournal:
+    """Ask the journal; the answer has each key's own part."""
 
-    payment_ids: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class FindUnresolved:
-    """Find the keys that may have written to the same object with an unknown outcome."""
-
-    subject: str
-
-
-@dataclass(frozen=True, slots=True)
-class FindOnObject:
-    """Find the records of all other keys about the same object."""
-
-    subject: str
-
-
-@dataclass(frozen=True, slots=True)
-class FindLateReply:
-    """Find the payment that an overtaken attempt at the same key was told by the portal."""
+    question: Question
+    about: Any = None
+    """What is asked about, where the key alone does not say it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +95,13 @@ class WaitForJournal(Wait):
     """Wait before something is saved once more; nothing else is asked of the portal meanwhile."""
 
 
-Action: TypeAlias = (
-    Check | Load | Save | FindClaims | FindUnresolved | FindOnObject | FindLateReply | Read | Permit | SendCall | Wait
-)
+Action: TypeAlias = Check | AskJournal | Save | Read | Permit | SendCall | Wait
 Course: TypeAlias = Generator[Action, Any, T]
 
 
 def load() -> Course[Loaded]:
     """Load the record of the operation."""
-    loaded: Loaded = yield Load()
+    loaded: Loaded = yield AskJournal("record")
     return loaded
 
 
@@ -136,27 +113,21 @@ def save(record: Record, *, lease: float | None = None, opens: bool = False) -> 
 
 def find_claims(payment_ids: Collection[int]) -> Course[Mapping[int, Evidence | None]]:
     """Find those of the payments that other keys have claimed, and on what evidence."""
-    if not payment_ids:
-        return {}
-    claims: Mapping[int, Evidence | None] = yield FindClaims(tuple(payment_ids))
+    claims: Mapping[int, Evidence | None] = {}
+    if payment_ids:
+        claims = yield AskJournal("claims", payment_ids)
     return claims
 
 
-def find_unresolved(subject: str) -> Course[Mapping[str, Record | CorruptEntry]]:
-    """Find the keys that may have written to the same object with an unknown outcome."""
-    unresolved_keys: Mapping[str, Record | CorruptEntry] = yield FindUnresolved(subject)
-    return unresolved_keys
-
-
-def find_on_object(subject: str) -> Course[Mapping[str, Record | CorruptEntry]]:
-    """Find the records of all other keys about the same object."""
-    others: Mapping[str, Record | CorruptEntry] = yield FindOnObject(subject)
+def find_keys(which: Literal["unresolved", "on_object"], subject: str) -> Course[Mapping[str, Record | CorruptEntry]]:
+    """Find other keys about the same object: those that may have written with an unknown outcome, or all."""
+    others: Mapping[str, Record | CorruptEntry] = yield AskJournal(which, subject)
     return others
 
 
 def find_late_reply() -> Course[int | None]:
     """Find the payment that an overtaken attempt at the same key was told by the portal."""
-    payment_id: int | None = yield FindLateReply()
+    payment_id: int | None = yield AskJournal("late_reply")
     return payment_id
 
 

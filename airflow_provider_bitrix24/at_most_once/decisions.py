@@ -58,7 +58,7 @@ def refuse_decision(attempt: Attempt, decision: Decision, why: str, candidates: 
     :raises PaymentAmbiguous: always.
     """
     record = attempt.record
-    question = messages.decision_refused(decision, why, record.subject, attempt.how_to_decide())
+    question = messages.decision_refused(decision, why, record, attempt.how_to_decide())
     if record.payment_id is None:
         yield from attempt.ask(question, candidates, why=why)
     # The next decision is one of a person who has been shown them.
@@ -74,9 +74,8 @@ def _refuse_if_refused(attempt: Attempt) -> None:
     if attempt.refused_decision is None or record.receipt is not None or record.payment_id is not None:
         return
     decision, why = attempt.refused_decision
-    raise PaymentAmbiguous(
-        messages.decision_not_carried_out(decision, why, record, attempt.how_to_decide()), candidates=record.candidates
-    )
+    question = messages.decision_refused(decision, why, record, attempt.how_to_decide())
+    raise PaymentAmbiguous(question, candidates=record.candidates)
 
 
 def _refuse_if_abandoned(attempt: Attempt) -> None:

@@ -230,8 +230,8 @@ class PaymentEngine:
             journal=NullJournal() if journal is None else journal,
             task=TaskAttempt(identity="unnamed task") if task is None else task,
         )
-        self._lockstep = Lockstep(self._tools, run, safeguard=safeguard, check=check)
         self._sizes = ChunkSize(batch_size)
+        self._lockstep = Lockstep(self._tools, run, self._sizes, safeguard=safeguard, check=check)
 
     @property
     def portal(self) -> str:
@@ -346,7 +346,7 @@ class PaymentEngine:
             )
         finally:
             self._tools.journal.release(self.portal, keys)
-        self._sizes.adapt(self._lockstep.last_batch())
+        self._sizes.adapt()
         return {number: self._result(operation, ended[operation.key]) for number, operation in chunk.items()}
 
     def _result(self, operation: Operation, ended: Ended[Receipt]) -> Result:

@@ -2,53 +2,43 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.at_most_once.attempt import CLOCK_STEP
-from airflow_provider_bitrix24.at_most_once.write import Watch
+from airflow_provider_bitrix24.at_most_once.write import PortalUnreadable, Watch, find
 from airflow_provider_bitrix24.exceptions import Bitrix24OutcomeUnknown
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from airflow_provider_bitrix24.at_most_once.attempt import Attempt
     from airflow_provider_bitrix24.at_most_once.course import Course
+    from airflow_provider_bitrix24.at_most_once.operations.key_write import KeyWrite
 
 
-def watch_lost_notes(attempt: Attempt) -> Course[Watch | None]:
-    """Return how to watch a send that the journal has lost; None if none can be on its way any more.
+def await_lost_notes(write: KeyWrite) -> Course[None]:
+    """Wait until no send that the journal has lost can be on its way any more, unless the portal shows it earlier.
 
-    Nothing of it is waited for if nothing is sent nor asked: what is known, adopted or abandoned stands.
+    Nothing is waited for if nothing is sent nor asked: what is known, adopted or abandoned stands.
     """
-    record = attempt.record
+    attempt, record = write.attempt, write.attempt.record
     what = record.decision.what if record.decision is not None else None
     unknown = what is None and record.receipt is None and record.payment_id is None and record.abandonment is None
     # rule: lost notes are waited for before sending again
     if not record.forgotten or not (unknown or what == "send_again"):
-        return None
+        return
     left = window = attempt.settings.settle_window + CLOCK_STEP
     clock = attempt.portal_clock
     if clock.is_told:
         if record.forgotten_since is None:
             yield from attempt.keep(record.loss_noticed(round(clock.at_the_latest, 3)))
         left = (attempt.record.forgotten_since or 0.0) + window - clock.at_the_earliest
-    if left <= 0:
-        return None
+    if left <= 0 or write.has_proof:
+        return
     attempt.log.warning(
         "The journal has lost what earlier attempts noted, and one of them may have sent a write just now. Reading "
         "for up to %.0f s whether it appears.",
         left,
     )
     doubt = Bitrix24OutcomeUnknown("a write", text="the journal has lost its notes")
-    return Watch(absent_after=attempt.now()[0] + left, doubt=doubt)
-
-
-def ask_about_lost_notes(attempt: Attempt, look: str, candidates: Collection[int] = ()) -> Course[None]:
-    """Leave the key to a person, because the journal has lost its notes.
-
-    :param look: where to look, as an imperative.
-    :raises PaymentAmbiguous: always.
-    """
-    question = messages.notes_are_lost(attempt.record, attempt.why_notes_lost, look, attempt.how_to_decide_if_kept())
-    yield from attempt.ask(question, candidates)
+    with suppress(PortalUnreadable):  # the next look says so
+        yield from find(attempt, Watch(absent_after=attempt.now()[0] + left, doubt=doubt), *write.proof())
+    yield from write.read()

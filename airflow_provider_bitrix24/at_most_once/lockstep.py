@@ -12,14 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from airflow_provider_bitrix24.api.io import Sleep
 from airflow_provider_bitrix24.api.queries import SharedAnswers, ask, merge, parts
-from airflow_provider_bitrix24.at_most_once.chunks import LastBatch
 from airflow_provider_bitrix24.at_most_once.course import (
+    AskJournal,
     Check,
-    FindClaims,
-    FindLateReply,
-    FindOnObject,
-    FindUnresolved,
-    Load,
     Permit,
     Read,
     Save,
@@ -36,16 +31,11 @@ if TYPE_CHECKING:
 
     from airflow_provider_bitrix24.api.io import Flow
     from airflow_provider_bitrix24.at_most_once.attempt import Tools
-    from airflow_provider_bitrix24.at_most_once.course import Action, Course
+    from airflow_provider_bitrix24.at_most_once.chunks import ChunkSize
+    from airflow_provider_bitrix24.at_most_once.course import Action, Course, Question
 
 T = TypeVar("T")
 
-ORDER: Final = (
-    *(Save, WaitForJournal, Check, Load),  # rule: a reply is saved before the portal is asked again
-    *(FindClaims, FindUnresolved, FindOnObject, FindLateReply),
-    *(SendCall, Permit, Read, Wait),
-)
-"""What is done first."""
 TOGETHER: Final = 0.5
 """Seconds: waits that end so close to each other are one wait."""
 
@@ -79,12 +69,19 @@ class Lockstep:
     """The one place that calls journal and portal.
 
     :param run: runs a flow to its end.
+    :param sizes: is told how each batch went.
     :param safeguard: raises if nothing may be sent now; asked right before each send.
     :param check: raises if the attempt must stop; asked before the portal is read.
     """
 
     def __init__(
-        self, tools: Tools, run: Run, *, safeguard: Callable[[], None] | None, check: Callable[[], None] | None
+        self,
+        tools: Tools,
+        run: Run,
+        sizes: ChunkSize,
+        *,
+        safeguard: Callable[[], None] | None,
+        check: Callable[[], None] | None,
     ) -> None:
         self._client = tools.client
         self._clock = tools.clock
@@ -97,19 +94,23 @@ class Lockstep:
         self._has_slot = False
         """Whether the next send has its slot of the portal's rate limit."""
         self._stopped: dict[str, Bitrix24Error] = {}
-        self._batch = LastBatch()
+        self._sizes = sizes
+        self._answers: Final[Mapping[Question, Callable[[str, Mapping[str, Any]], Mapping[str, Any]]]] = {
+            "record": tools.journal.load,
+            "claims": tools.journal.claims_of_others,
+            "unresolved": tools.journal.unresolved_keys,
+            "on_object": tools.journal.keys_on_object,
+            "late_reply": tools.journal.late_replies,
+        }
+        # In the order in which it is done.
         self._do: Final[Mapping[type[Any], Callable[[list[Running[Any]]], Mapping[str, Any]]]] = {
             Save: self._save,
+            WaitForJournal: self._wait,  # rule: a reply is saved before the portal is asked again
             Check: self._check_all,
-            Load: self._load,
-            FindClaims: self._find_claims,
-            FindUnresolved: self._find_unresolved,
-            FindOnObject: self._find_on_object,
-            FindLateReply: self._find_late_replies,
+            AskJournal: self._ask_journal,
             SendCall: self._send,
             Permit: self._permit,
             Read: self._read,
-            WaitForJournal: self._wait,
             Wait: self._wait,
         }
 
@@ -137,7 +138,7 @@ class Lockstep:
                     del live[key]
             if not live:
                 break
-            kind = next(kind for kind in ORDER if any(isinstance(one.action, kind) for one in live.values()))
+            kind = next(kind for kind in self._do if any(isinstance(one.action, kind) for one in live.values()))
             group = [one for one in live.values() if isinstance(one.action, kind)]
             try:
                 answers = self._do[kind](group)
@@ -175,36 +176,18 @@ class Lockstep:
         """Let all operations begin again: the time is over."""
         self._stopped.clear()
 
-    def last_batch(self) -> LastBatch:
-        """How the sends since the last call of this went."""
-        batch, self._batch = self._batch, LastBatch()
-        return batch
-
     # -- the journal
 
     def _save(self, group: list[Running[Any]]) -> Mapping[str, Any]:
         saves = [one.action for one in group if isinstance(one.action, Save)]
         return self._journal.save([Change(record=one.record, lease=one.lease, opens=one.opens) for one in saves])
 
-    def _load(self, group: list[Running[Any]]) -> Mapping[str, Any]:
-        return self._journal.load(self._portal, [one.key for one in group])
-
-    def _find_claims(self, group: list[Running[Any]]) -> Mapping[str, Any]:
-        asked = {one.key: one.action.payment_ids for one in group if isinstance(one.action, FindClaims)}
-        return self._journal.claims_of_others(self._portal, asked)
-
-    def _find_unresolved(self, group: list[Running[Any]]) -> Mapping[str, Any]:
-        asked = {one.key: one.action.subject for one in group if isinstance(one.action, FindUnresolved)}
-        return self._journal.unresolved_keys(self._portal, asked)
-
-    def _find_on_object(self, group: list[Running[Any]]) -> Mapping[str, Any]:
-        asked = {one.key: one.action.subject for one in group if isinstance(one.action, FindOnObject)}
-        return self._journal.keys_on_object(self._portal, asked)
-
-    def _find_late_replies(self, group: list[Running[Any]]) -> Mapping[str, Any]:
-        keys = [one.key for one in group]
-        replies = self._journal.late_replies(self._portal, keys)
-        return {key: replies.get(key) for key in keys}
+    def _ask_journal(self, group: list[Running[Any]]) -> Mapping[str, Any]:
+        asked = {one.key: one.action for one in group if isinstance(one.action, AskJournal)}
+        question = next(iter(asked.values())).question
+        about = {key: one.about for key, one in asked.items() if one.question == question}
+        found = self._answers[question](self._portal, about)
+        return {key: found.get(key) for key in about}
 
     # -- safeguards and the rate limit
 
@@ -272,7 +255,7 @@ class Lockstep:
         begun = self._clock.monotonic()
         answers = self._run(send_many(self._client, sends))
         unknown = any(isinstance(one, Bitrix24OutcomeUnknown) and not one.answered for one in answers.values())
-        self._batch.add(unknown=unknown, seconds=self._clock.monotonic() - begun)
+        self._sizes.note(unknown=unknown, seconds=self._clock.monotonic() - begun)
         return answers
 
     def _wait(self, group: list[Running[Any]]) -> Mapping[str, Any]:

@@ -97,7 +97,7 @@ def next_step(record: Recorded, observed: Observation, now: Reading, policy: Pol
     if is_unresolved(record, observed, policy):  # rule: an absence is proved before it counts
         return Step.LOOK_AGAIN
     if observed.replaced:
-        return Step.DONE if _is_fresh(observed, now, send_deadline) else Step.LOOK_AGAIN
+        return Step.DONE if is_fresh(observed.read_at, now, send_deadline) else Step.LOOK_AGAIN
     if record.needs_decision:  # rule: a key that needs a decision sends only after it
         return Step.ASK
     if record.sends >= policy.sends + record.granted:
@@ -105,7 +105,8 @@ def next_step(record: Recorded, observed: Observation, now: Reading, policy: Pol
     # rule: what was not applied is not sent by a retry
     if record.last in ("acknowledged", "inconclusive") or (record.last == "not_applied" and not record.cleared):
         return Step.FAIL
-    if not _is_fresh(observed, now, send_deadline):  # rule: a send is permitted by what was read after the last wait
+    # rule: a send is permitted by what was read after the last wait
+    if not is_fresh(observed.read_at, now, send_deadline):
         return Step.LOOK_AGAIN
     return Step.SEND
 
@@ -117,7 +118,6 @@ def is_unresolved(record: Recorded, observed: Observation, policy: Policy) -> bo
     return observed.absences < ABSENCES_NEEDED.get(record.last, policy.confirmed_absences)
 
 
-def _is_fresh(observed: Observation, now: Reading, send_deadline: float) -> bool:
-    if observed.read_at is None:
-        return False
-    return max(now[0] - observed.read_at[0], now[1] - observed.read_at[1]) <= send_deadline
+def is_fresh(read_at: Reading | None, now: Reading, send_deadline: float) -> bool:
+    """Whether what was read is recent enough to permit a send, by both clocks."""
+    return read_at is not None and max(now[0] - read_at[0], now[1] - read_at[1]) <= send_deadline

@@ -40,10 +40,6 @@ class Operation(Protocol):
         """What is asked for; compared one by one with what an earlier attempt asked for."""
 
     @property
-    def serial_group(self) -> str | None:
-        """No two operations of one batch have the same: the object that is written to. None: any may."""
-
-    @property
     def needs_shared_journal(self) -> bool:
         """Whether it shares a batch only if the journal knows which other keys wrote to the same object."""
 
@@ -53,7 +49,7 @@ class Operation(Protocol):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The REST methods by which its object is read before and after the writes; for the same estimate."""
+        """The REST methods of its reads when nothing goes wrong, each as often as it is called for this operation."""
 
     def course(self, attempt: Attempt) -> Course[Receipt]:
         """What one attempt does, once the record is loaded."""

@@ -58,6 +58,11 @@ class PortalClock:
         return self._shown.told
 
     @property
+    def told(self) -> float | None:
+        """What the portal told last; None if it told no time."""
+        return self._shown.at if self._shown.told else None
+
+    @property
     def at_the_latest(self) -> float:
         """What it shows now, later rather than earlier."""
         shown, (monotonic, wall) = self._shown, self.reading()

@@ -26,7 +26,6 @@ from airflow_provider_bitrix24.at_most_once.record_parts import (
     SendResult,
     Snapshot,
     State,
-    brief,
 )
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
 
@@ -76,16 +75,11 @@ class Record(RecordFields):
         if not self.nothing_executed:
             return self
         return replace(
-            wanted,
-            sends=self.sends,
+            self._with_arguments_of(wanted),
             question=self.question,
             candidates=self.candidates,
             unresolved_keys=self.unresolved_keys,
             decision=self.decision,
-            decisions=self.decisions,
-            dismissed=self.dismissed,
-            place=self.place,
-            earlier_tasks=self.earlier_tasks,
         )
 
     def repeated(self, wanted: Record) -> Record:
@@ -119,12 +113,7 @@ class Record(RecordFields):
     def restarted(self, wanted: Record, snapshot: Snapshot) -> Record:
         """A copy with what is wanted now, as the portal shows it now; what people have said stays."""
         return replace(
-            wanted,
-            sends=self.sends,
-            decisions=self.decisions,
-            dismissed=self.dismissed,
-            place=self.place,
-            earlier_tasks=self.earlier_tasks,
+            self._with_arguments_of(wanted),
             snapshot_at=snapshot.at,
             amount=snapshot.amount,
             currency=snapshot.currency,
@@ -303,13 +292,9 @@ class Record(RecordFields):
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
     def document(self) -> dict[str, Any]:
-        """Return it as plain JSON, with its state in front and without what is empty."""
-        found = _records().dump_python(self, mode="json")
-        for name in ("sends", "decisions"):
-            found[name] = [brief(one) for one in found[name]]
-        found["steps"] = {name: [brief(send) for send in sends] for name, sends in found["steps"].items()}
-        found["decision"] = None if found["decision"] is None else brief(found["decision"])
-        return {"state": self.state, **brief(found), "parameters": found["parameters"]}
+        """Return it as plain JSON, with its state in front and without what has its default."""
+        facts = _records().dump_python(self, mode="json", exclude_defaults=True)
+        return {"state": self.state, "v": self.v, **facts}
 
     @classmethod
     def read(cls, document: object, *, where: str) -> Record:
@@ -337,6 +322,17 @@ class Record(RecordFields):
         )
 
     # -- parts
+
+    def _with_arguments_of(self, wanted: Record) -> Record:
+        """What is wanted now, with what was sent and decided, and with its place among other operations."""
+        return replace(
+            wanted,
+            sends=self.sends,
+            decisions=self.decisions,
+            dismissed=self.dismissed,
+            place=self.place,
+            earlier_tasks=self.earlier_tasks,
+        )
 
     def _with_sends(self, sends: tuple[Send, ...], step: str | None) -> Record:
         if step is None:

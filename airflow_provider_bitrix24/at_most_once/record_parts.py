@@ -77,7 +77,7 @@ class Send:
     """From when on nothing of it can still arrive."""
     by: str
     """Which attempt of which task."""
-    result: SendResult = "pending"
+    result: SendResult
     portal_message: str | None = None
     """The portal's words, or what came instead of them."""
     worker_clock: bool = False
@@ -142,7 +142,8 @@ class Decision:
 
     def document(self) -> dict[str, Any]:
         """Return it as plain JSON."""
-        return brief(_decisions().dump_python(self, mode="json"))
+        document: dict[str, Any] = _decisions().dump_python(self, mode="json", exclude_defaults=True)
+        return document
 
     @classmethod
     def read(cls, document: object) -> Decision:
@@ -170,8 +171,3 @@ class Snapshot:
 @functools.cache
 def _decisions() -> TypeAdapter[Decision]:
     return TypeAdapter(Decision)
-
-
-def brief(document: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what has its default: all defaults but those of required words are empty."""
-    return {name: value for name, value in document.items() if value not in (None, [], {}) and value is not False}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.at_most_once.attempt import CLOCK_STEP
@@ -126,15 +126,6 @@ def read_once(
     return False, found
 
 
-def refuse_unreadable(watch: Watch | None) -> None:
-    """Raise if the portal could not be read while an outcome was looked for.
-
-    :raises PortalUnreadable: so it is.
-    """
-    if watch is not None and watch.trouble is not None:
-        raise PortalUnreadable(watch.trouble)
-
-
 def find(attempt: Attempt, watch: Watch, query: Query[T], shows: Callable[[T], bool]) -> Course[T | None]:
     """Read until the portal shows something, or cannot show it any more.
 
@@ -146,7 +137,8 @@ def find(attempt: Attempt, watch: Watch, query: Query[T], shows: Callable[[T], b
         shown, found = yield from read_once(attempt, watch, query, shows)
         if shown:
             return found
-        refuse_unreadable(watch)
+        if watch.trouble is not None:
+            raise PortalUnreadable(watch.trouble)
     return None
 
 
@@ -194,12 +186,17 @@ class Write:
     # -- what the table needs
 
     def recorded(self) -> Recorded:
-        """What the journal says about this write; of a setting, only what this attempt has sent."""
+        """What the journal says about this write; of a setting, only what this attempt has sent.
+
+        What is known to be done was acknowledged: the portal is only asked whether it still shows it.
+        """
+        if self.is_known:
+            return Recorded(last="acknowledged")
         record, possible = self.attempt.record, self._possible[self._before :]
         last = possible[-1] if possible else None
         earlier = self.watch is None or self.watch.confirms
         return Recorded(
-            last=None if last is None else _last_result(last),
+            last=None if last is None else cast("LastSend", last.result),
             sends=len(possible),
             granted=0 if self.step else sum(one.what == "send_again" for one in record.decisions_carried_out),
             needs_decision=self.step is None and record.question is not None,
@@ -218,6 +215,11 @@ class Write:
             readable=watch is None or watch.trouble is None,
             read_at=self.attempt.read_at,
         )
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the journal says that it is done."""
+        return False
 
     @property
     def last(self) -> Send | None:
@@ -270,11 +272,8 @@ class Write:
 
     def conclude(self, found: Any) -> Course[None]:
         """Take over what was read when everything that was sent must have ended, and the write is not shown."""
-        yield from self.save_absence()
-
-    def absence(self) -> str:
-        """What the log says when the portal certainly does not show it after a lost reply."""
-        return messages.step_is_absent(self.step or self.attempt.record.subject)
+        if not self.is_known:
+            yield from self.save_absence()
 
     def prepared(self, record: Record) -> Record:
         """The record right before the intent is added."""
@@ -292,16 +291,18 @@ class Write:
     # -- watching
 
     def watch_earlier(self) -> Watch:
-        """Watch the last send, which this attempt has not sent."""
+        """Watch the last send, which this attempt has not sent; or what is known, whether it is still there."""
         last = self.last
-        if last is None:
-            raise AssertionError("nothing was sent, so there is no outcome to look for")
+        if last is None or self.is_known:
+            return after_reply(self.attempt)
         if last.result == "pending":
             return after_lost_attempt(self.attempt, last, self.method)
-        if last.result == "acknowledged":
-            return after_reply(self.attempt)
-        said = last.portal_message or "an unclear answer"
-        return after_reply(self.attempt, Bitrix24OutcomeUnknown(self.method, answered=True, text=said))
+        doubt, answered = None, last.result != "absent"
+        if last.portal_message or not answered:
+            doubt = Bitrix24OutcomeUnknown(self.method, answered=answered, text=last.portal_message)
+        watch = after_reply(self.attempt, doubt)
+        watch.confirms = last.result in ("absent", "not_applied")
+        return watch
 
     def save_absence(self) -> Course[None]:
         """Save that the portal does not show the last send."""
@@ -312,12 +313,12 @@ class Write:
             return
         aside = f";{attempt.set_aside}" if attempt.set_aside and not self.step else ""
         yield from attempt.keep(attempt.record.absent(f"{words}{aside}", step=self.step))
-        attempt.log.warning("%s", self.absence())
+        attempt.log.warning("%s", messages.is_absent(self.step or attempt.record.subject, attempt.set_aside))
 
     def report(self) -> Course[None]:
         """Save that this task fails because the last send was not applied, if that is so."""
         last = self.last
-        if last is not None and last.result == "not_applied":
+        if last is not None and last.result == "not_applied" and not self.is_known:
             yield from self.report_not_applied(last.portal_message)
 
     def report_not_applied(self, words: str | None) -> Course[None]:
@@ -326,18 +327,3 @@ class Write:
         told = record.not_applied(words, report_to=self.attempt.task.round, step=self.step)
         if told != record:
             yield from self.attempt.keep(told)
-
-
-def step_key(attempt: Attempt, payment_id: int, step: str) -> str:
-    """The key of a step: its own for each payment, because a person may let another payment take its place.
-
-    No key has a line break, so none is that of a step.
-    """
-    # rule: no key of a payment is that of a step
-    return f"{attempt.key}\npayment:{payment_id}:{step.replace(' ', ':')}"
-
-
-def _last_result(send: Send) -> LastSend | None:
-    result: Literal["pending", "not_sent", "refused", "acknowledged", "inconclusive", "absent", "not_applied"]
-    result = send.result
-    return None if result in ("not_sent", "refused") else result  # type: ignore[return-value]  # narrowed by hand

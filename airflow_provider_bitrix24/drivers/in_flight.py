@@ -62,7 +62,7 @@ class InFlightRequest:
             return NotSent("the time in which it might be sent had passed", deadline_passed=True)
         if not self.sent:
             late = time.monotonic() >= self.due
-            return NotSent(_why_not_sent(error, self.connect_limit if late else self.request.connect_timeout))
+            return _not_sent(error, self.connect_limit if late else self.request.connect_timeout)
         if isinstance(error, UnusableResponse):
             return Unknown(str(error))
         if any(isinstance(inner, _TIMEOUTS) for inner in _inner(error)):
@@ -76,12 +76,12 @@ _TIMEOUTS: Final = (TimeoutError, urllib3.exceptions.TimeoutError, httpx.Timeout
 _PROXY_ERRORS: Final = (urllib3.exceptions.ProxyError, httpx.ProxyError)
 
 
-def _why_not_sent(error: Exception, limit: float) -> str:
-    """The reason in the same words for both libraries, from the innermost exceptions."""
+def _not_sent(error: Exception, limit: float) -> NotSent:
+    """The outcome and its reason in the same words for both libraries, from the innermost exceptions."""
     inner = list(_inner(error))
     for exception in inner:
         if isinstance(exception, ssl.SSLCertVerificationError):
-            return f"TLS: {exception.verify_message}"
+            return NotSent(f"TLS: {exception.verify_message}", tls="certificate")
     for kinds, reason in (
         (_PROXY_ERRORS, "the proxy did not let it through"),
         (ssl.SSLError, "TLS could not be agreed"),
@@ -90,9 +90,9 @@ def _why_not_sent(error: Exception, limit: float) -> str:
         (_TIMEOUTS, f"no connection within {limit:g} s"),
     ):
         if any(isinstance(exception, kinds) for exception in inner):
-            return reason
+            return NotSent(reason, tls="handshake" if kinds is ssl.SSLError else None)
     errors = (exception.strerror for exception in inner if isinstance(exception, OSError) and exception.errno)
-    return next((text.lower() for text in errors if text), "no connection could be made")
+    return NotSent(next((text.lower() for text in errors if text), "no connection could be made"))
 
 
 def _inner(error: BaseException) -> Iterator[BaseException]:

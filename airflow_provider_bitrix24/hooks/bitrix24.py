@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.settings import Settings
     from airflow_provider_bitrix24.api.tokens import Tokens
     from airflow_provider_bitrix24.drivers import Pacer
+    from airflow_provider_bitrix24.hooks.pacing import ClusterWorkingTime
     from airflow_provider_bitrix24.hooks.tokens import TokenManager
     from airflow_provider_bitrix24.operators.task_payments import TaskPayments
     from airflow_provider_bitrix24.pacing import HostWorkingTime
@@ -59,13 +60,13 @@ def _pacer(settings: Settings, pace_conn_id: str | None) -> Pacer | None:
     return make_pacer(settings, pace_conn_id)
 
 
-def _working_time(client: ApiClient) -> HostWorkingTime | None:
-    """Return where the tasks of this host share what they know of the working time; None if the limits are off."""
+def _working_time(client: ApiClient, pace_conn_id: str | None) -> HostWorkingTime | ClusterWorkingTime | None:
+    """Return where tasks share what they know of the working time; None if the limits are off."""
     if client.settings.rate_limit.off or not client.settings.working_time_limit:
         return None
-    from airflow_provider_bitrix24.pacing import HostWorkingTime
+    from airflow_provider_bitrix24.hooks.pacing import make_working_time
 
-    shared = HostWorkingTime(client.settings)
+    shared = make_working_time(client.settings, pace_conn_id)
     shared.share(client.working_time)
     return shared
 
@@ -105,7 +106,7 @@ class Bitrix24Hook(AnyMethod, BaseHook):
         self.pace_conn_id = pace_conn_id
         self._client: ApiClient | None = None
         self._pacer: Pacer | None = None
-        self._working_time: HostWorkingTime | None = None
+        self._working_time: HostWorkingTime | ClusterWorkingTime | None = None
         self._token_manager: TokenManager | None = None
         self._session: requests.Session | None = None
         self._session_pid = 0
@@ -135,7 +136,7 @@ class Bitrix24Hook(AnyMethod, BaseHook):
             self._token_manager = _token_manager(settings, self.bitrix24_conn_id)
             self._pacer = _pacer(settings, self.pace_conn_id)
             client = api.client.ApiClient(settings, paced=self._pacer is not None)
-            self._working_time = _working_time(client)
+            self._working_time = _working_time(client, self.pace_conn_id)
             self._client = client
         return self._client
 
@@ -152,7 +153,7 @@ class Bitrix24Hook(AnyMethod, BaseHook):
                 self._token_manager = await arun_uninterrupted(_token_manager, settings, self.bitrix24_conn_id)
             self._pacer = await arun_uninterrupted(_pacer, settings, self.pace_conn_id)
             client = api.client.ApiClient(settings, paced=self._pacer is not None)
-            self._working_time = await arun_uninterrupted(_working_time, client)
+            self._working_time = await arun_uninterrupted(_working_time, client, self.pace_conn_id)
             self._client = client
         return self._client
 
@@ -177,9 +178,14 @@ class Bitrix24Hook(AnyMethod, BaseHook):
         try:
             if self._token_manager is None:
                 return drivers.run(flow, session, self._pacer)
-            from airflow_provider_bitrix24.hooks.authorised import run_authorised
+            from airflow_provider_bitrix24.hooks.threads import run_uninterrupted
 
-            return run_authorised(flow, self._token_manager, lambda stretch: drivers.run(stretch, session, self._pacer))
+            trip, renewal = api.authorised.Authorised(flow), self._token_manager.last
+            while not drivers.run(
+                trip.stretch(renewal.access_token, last=renewal.fresh, error=renewal.error), session, self._pacer
+            ):
+                renewal = run_uninterrupted(self._token_manager.get_fresh, renewal.access_token, trip.method)
+            return trip.value
         finally:
             self._share_working_time()
 
@@ -193,11 +199,16 @@ class Bitrix24Hook(AnyMethod, BaseHook):
             async with http_client:
                 if self._token_manager is None:
                     return await drivers.arun(flow, http_client, self._pacer)
-                from airflow_provider_bitrix24.hooks.authorised import arun_authorised
+                from airflow_provider_bitrix24.hooks.threads import arun_uninterrupted
 
-                return await arun_authorised(
-                    flow, self._token_manager, lambda stretch: drivers.arun(stretch, http_client, self._pacer)
-                )
+                trip, renewal = api.authorised.Authorised(flow), self._token_manager.last
+                while not await drivers.arun(
+                    trip.stretch(renewal.access_token, last=renewal.fresh, error=renewal.error),
+                    http_client,
+                    self._pacer,
+                ):
+                    renewal = await arun_uninterrupted(self._token_manager.get_fresh, renewal.access_token, trip.method)
+                return trip.value
         finally:
             await asyncio.to_thread(self._share_working_time)
 

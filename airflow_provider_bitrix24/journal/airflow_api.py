@@ -45,11 +45,8 @@ class AirflowApi:
 
     def state(self, task: TaskName) -> str | None:
         """The state of a task instance."""
-        if task.region is not None:
-            state: str | None = self._call("GET", task.path, params=task.query)["state"]
-            return state
-        path = task.path if task.map_index < 0 else f"{task.path}/{task.map_index}"
-        state = self._call("GET", path)["state"]
+        path = f"{task.path}/{task.map_index}" if task.map_index >= 0 and task.region is None else task.path
+        state: str | None = self._call("GET", path, params=task.query if task.region else {})["state"]
         return state
 
     def documents(self, task: TaskName) -> Iterator[tuple[str, Any]]:

@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bitrix24.at_most_once.record import STATES, CorruptEntry, Decision
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24Error
@@ -18,6 +18,8 @@ from airflow_provider_bitrix24.journal import report
 from airflow_provider_bitrix24.journal.inspect import SqlEntrySource, TaskEntrySource, readable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow_provider_bitrix24.at_most_once.record import Record
     from airflow_provider_bitrix24.journal.inspect import EntryHandle, EntrySource
     from airflow_provider_bitrix24.sql import Database
@@ -35,12 +37,13 @@ def main(argv: list[str]) -> int:
     """Run the command; returns the exit code: 0 if it did what was asked, 1 if not."""
     parser = _parser()
     options = parser.parse_args(argv)
-    if options.command not in ("migrate", "rename-portal") and (options.conn_id is None) == (options.dag is None):
-        parser.error("say where the journal is: either --conn-id, or --dag and --run")
-    if options.dag is not None and options.run is None:
-        parser.error("--dag needs --run, the run's id")
-    if options.command in ("show", "resolve") and options.conn_id is not None and options.key is None:
-        parser.error("a SQL journal needs the KEY; `journal list` shows the keys")
+    if options.command in ("list", "show", "resolve"):
+        if (options.conn_id is None) == (options.dag is None):
+            parser.error("say where the journal is: either --conn-id, or --dag and --run")
+        if options.dag is not None and options.run is None:
+            parser.error("--dag needs --run, the run's id")
+        if options.conn_id is not None and options.command != "list" and options.key is None:
+            parser.error("a SQL journal needs the KEY; `journal list` shows the keys")
     try:
         return int(options.work(options))
     except Bitrix24Error as error:
@@ -59,14 +62,18 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, work: Callable[..., int], text: str, **more: Any) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = commands.add_parser(name, help=text, allow_abbrev=False, **more)
+        added.set_defaults(work=work)
+        return added
+
     place = _place()
-    listing = commands.add_parser("list", parents=[place], help="all keys, the last ones first", allow_abbrev=False)
+    listing = command("list", _list, "all keys, the last ones first", parents=[place])
     listing.add_argument("--state", choices=STATES, help="only those in this state (%(choices)s)", metavar="STATE")
-    listing.set_defaults(work=_list)
-    show = commands.add_parser("show", parents=[place], help="everything about one key", allow_abbrev=False)
+    show = command("show", _show, "everything about one key", parents=[place])
     show.add_argument("key", nargs="?", metavar="KEY")
-    show.set_defaults(work=_show)
-    resolve = commands.add_parser("resolve", parents=[place], help="decide about a key", allow_abbrev=False)
+    resolve = command("resolve", _resolve, "decide about a key", parents=[place])
     resolve.add_argument("key", nargs="?", metavar="KEY")
     decision = resolve.add_mutually_exclusive_group(required=True)
     decision.add_argument("--use-payment", type=_payment_id, metavar="ID", help="this payment is the key's")
@@ -74,17 +81,12 @@ def _parser() -> argparse.ArgumentParser:
     decision.add_argument("--abandon", action="store_true", help="send nothing; the task fails")
     resolve.add_argument("--by", default=None, help="who decides; by default the user of this machine")
     resolve.add_argument("--yes", action="store_true", help="do not ask for confirmation")
-    resolve.set_defaults(work=_resolve)
-    migrate = commands.add_parser("migrate", help="create or update the tables of a SQL journal", allow_abbrev=False)
+    migrate = command("migrate", _migrate, "create or update the tables of a SQL journal")
     migrate.add_argument("--conn-id", required=True, help="Airflow connection of the database")
-    migrate.set_defaults(work=_migrate, dag=None)
-    rename = commands.add_parser(
-        "rename-portal", help="give a portal another name in all keys of a SQL journal", allow_abbrev=False
-    )
+    rename = command("rename-portal", _rename, "give a portal another name in all keys of a SQL journal")
     rename.add_argument("old", metavar="OLD", help="its name in the journal")
     rename.add_argument("new", metavar="NEW", help="portal_id of all its connections from now on, or their host")
     rename.add_argument("--conn-id", required=True, help="Airflow connection of the SQL journal")
-    rename.set_defaults(work=_rename, dag=None)
     return parser
 
 
@@ -113,7 +115,7 @@ def _list(options: argparse.Namespace) -> int:
     else:
         for entry in entries:
             print("\n".join(report.line(entry)))
-        print(f"{len(entries)} keys" if len(entries) != 1 else "1 key")
+        print(_counted(len(entries), "key"))
     if unreadable:
         print(f"{unreadable} of them cannot be read.", file=sys.stderr)
     return int(unreadable > 0)
@@ -170,9 +172,12 @@ def _rename(options: argparse.Namespace) -> int:
     database = _database(options.conn_id)
     SqlJournal(database, "command line").require()
     keys, hosts = rename_portal(database, old, new)
-    counted = f"{keys} key{'' if keys == 1 else 's'} and {hosts} host{'' if hosts == 1 else 's'}"
-    told = f"The portal {old!r} is named {new!r} now, with {counted}. Set the extra portal_id to {new!r} in all of its "
-    print("\n".join(report.wrap(f"{told}connections whose host has another name, before their next task runs.")))
+    told = (
+        f"The portal {old!r} is named {new!r} now, with {_counted(keys, 'key')} and {_counted(hosts, 'host')}. "
+        f"Set the extra portal_id to {new!r} in all of its connections whose host has another name, before their next "
+        "task runs."
+    )
+    print("\n".join(report.wrap(told)))
     return 0
 
 
@@ -192,32 +197,33 @@ def refuse_senseless(entry: Record, decision: Decision) -> None:
 
     :raises Bitrix24ConfigError: says why.
     """
-    why = None
-    if entry.kept_in is not None:
-        why = f"this is only a copy; its journal is {entry.kept_in}: decide there, with --conn-id"
-    elif entry.state == "new":
-        why = "nothing of it was sent, so there is nothing to decide: clear the task, and it starts from the beginning"
-    elif decision.what == "use_payment" and entry.operation != "add_crm_payment":
-        why = "it adds no payment, so there is none to use: decide --send-again or --abandon"
-    elif decision.what == "use_payment" and _is_done_with(entry, decision.payment_id):
-        why = f"payment {entry.payment_id} is its own already: clear the task"
-    elif decision.what == "use_payment" and _asked_which(entry) and decision.payment_id not in entry.candidates:
-        listed = ", ".join(map(str, entry.candidates))
-        why = f"payment {decision.payment_id} is none of those that may be its own ({listed})"
-    elif decision.what == "use_payment" and decision.payment_id in entry.payment_ids_before:
-        why = f"payment {decision.payment_id} was there before anything was sent for this key"
+    why = _why_senseless(entry, decision.payment_id if decision.what == "use_payment" else None)
     if why is not None:
         raise Bitrix24ConfigError(f"{entry.key}: {why}.", "Nothing was changed.")
 
 
-def _is_done_with(entry: Record, payment_id: int | None) -> bool:
-    """Whether the key has succeeded with the payment."""
-    return entry.receipt is not None and entry.abandonment is None and entry.payment_id == payment_id
+def _why_senseless(entry: Record, payment_id: int | None) -> str | None:
+    """Why a decision is senseless, if it is.
 
-
-def _asked_which(entry: Record) -> bool:
-    """Whether a person is asked which payment is its own; beside a known payment, others are only remarks."""
-    return bool(entry.candidates) and entry.payment_id is None
+    :param payment_id: the payment to use; None for another decision.
+    """
+    if entry.kept_in is not None:
+        return f"this is only a copy; its journal is {entry.kept_in}: decide there, with --conn-id"
+    if entry.state == "new":
+        return "nothing of it was sent, so there is nothing to decide: clear the task, and it starts from the beginning"
+    if payment_id is None:
+        return None
+    if entry.operation != "add_crm_payment":
+        return "it adds no payment, so there is none to use: decide --send-again or --abandon"
+    if entry.receipt is not None and entry.abandonment is None and entry.payment_id == payment_id:
+        return f"payment {payment_id} is its own already: clear the task"
+    # Beside a known payment, candidates are only remarks.
+    if entry.candidates and entry.payment_id is None and payment_id not in entry.candidates:
+        listed = ", ".join(map(str, entry.candidates))
+        return f"payment {payment_id} is none of those that may be its own ({listed})"
+    if payment_id in entry.payment_ids_before:
+        return f"payment {payment_id} was there before anything was sent for this key"
+    return None
 
 
 def _source(options: argparse.Namespace) -> EntrySource:
@@ -260,25 +266,28 @@ def _one(options: argparse.Namespace, *, part: bool = False) -> EntryHandle:
 
     :param part: the beginning or the end of its key is enough, if no other key begins or ends so.
     """
-    source = _source(options)
-    found: list[EntryHandle] = []
+    source, key = _source(options), options.key
     # As given first: the identity of a DAG may hold letters that keys of authors never hold.
-    for key in dict.fromkeys((options.key, options.key and normalised(options.key))):
-        found = found or list(source.entries(key))
-    if not found and part and options.key:
-        found = list(source.entries(normalised(options.key), part=True))
+    ways = [(key, False), (normalised(key), False), (normalised(key), part)] if key else [(None, False)]
+    found: list[EntryHandle] = []
+    for text, is_part in dict.fromkeys(ways):
+        found = found or list(source.entries(text, part=is_part))
     if len(found) == 1:
         return found[0]
     if not found:
         needed = "its beginning or its end is enough" if part else "the whole key is needed"
         raise Bitrix24ConfigError(
-            f"There is no key {options.key!r} here ({needed}, as `list` prints it)."
-            if options.key
+            f"There is no key {key!r} here ({needed}, as `list` prints it)."
+            if key
             else "There is nothing in the journal here."
         )
     listed = ", ".join(handle.entry.key for handle in found[:5])
     more = ", …" if len(found) > 5 else ""
     raise Bitrix24ConfigError(f"There are {len(found)} entries here ({listed}{more}): give the whole KEY, or --task.")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _confirmed() -> bool:

@@ -5,34 +5,38 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from airflow_provider_bitrix24.journal.sql import SqlJournal
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from airflow_provider_bitrix24.at_most_once.record import CorruptEntry, Evidence, Record
+    from airflow_provider_bitrix24.at_most_once.record import Record
     from airflow_provider_bitrix24.journal.protocol import Change, Loaded, Saved
-    from airflow_provider_bitrix24.journal.sql import SqlJournal
     from airflow_provider_bitrix24.journal.task_state import TaskStateJournal
-    from airflow_provider_bitrix24.journal.terminal import Verb
+    from airflow_provider_bitrix24.sql import Database
 
 
-class FencedJournal:
+class FencedJournal(SqlJournal):
     """A SQL journal and the task state, which is written before each row.
 
-    :param journal: the journal that counts.
     :param fence: the task state of this task.
     """
 
-    durable = True
-    is_shared = True
-
-    def __init__(self, journal: SqlJournal, fence: TaskStateJournal) -> None:
-        self._journal = journal
+    def __init__(
+        self,
+        database: Database,
+        owner: str,
+        conn_id: str = "YOUR_JOURNAL",
+        host: str | None = None,
+        *,
+        fence: TaskStateJournal,
+    ) -> None:
+        super().__init__(database, owner, conn_id, host)
         self._fence = fence
-        self.name = journal.name
 
     def load(self, portal: str, keys: Collection[str]) -> Mapping[str, Loaded]:
         """Return the rows; the copy where the database does not know what was sent, or its outcome."""
-        loaded = self._journal.load(portal, keys)
+        loaded = super().load(portal, keys)
         unsure = [key for key, one in loaded.items() if one.error is None and _may_be_behind(one.record)]
         noted = self._fence.load(portal, unsure) if unsure else {}
         return {key: _completed(one, noted[key]) if key in noted else one for key, one in loaded.items()}
@@ -42,39 +46,9 @@ class FencedJournal:
         copies = [replace(change, record=change.record.copied_from(self.name)) for change in changes]
         fenced = self._fence.save(copies)  # rule: fence before SQL
         refused = {key: saved for key, saved in fenced.items() if saved.outcome == "overtaken"}
-        self._journal.keep_late_replies([change for change in changes if change.record.key in refused])
+        self.keep_late_replies([change for change in changes if change.record.key in refused])
         left = [change for change in changes if change.record.key not in refused]
-        return {**refused, **self._journal.save(left)}
-
-    def release(self, portal: str, keys: Collection[str]) -> None:
-        """End the leases of the rows."""
-        self._journal.release(portal, keys)
-
-    def late_replies(self, portal: str, keys: Collection[str]) -> Mapping[str, int]:
-        """Return what the SQL journal has."""
-        return self._journal.late_replies(portal, keys)
-
-    def claims_of_others(
-        self, portal: str, payment_ids: Mapping[str, Collection[int]]
-    ) -> Mapping[str, Mapping[int, Evidence | None]]:
-        """Return what the SQL journal has."""
-        return self._journal.claims_of_others(portal, payment_ids)
-
-    def unresolved_keys(
-        self, portal: str, subjects: Mapping[str, str]
-    ) -> Mapping[str, Mapping[str, Record | CorruptEntry]]:
-        """Return what the SQL journal has."""
-        return self._journal.unresolved_keys(portal, subjects)
-
-    def keys_on_object(
-        self, portal: str, subjects: Mapping[str, str]
-    ) -> Mapping[str, Mapping[str, Record | CorruptEntry]]:
-        """Return what the SQL journal has."""
-        return self._journal.keys_on_object(portal, subjects)
-
-    def command(self, verb: Verb, key: str) -> str:
-        """The command about the row."""
-        return self._journal.command(verb, key)
+        return {**refused, **super().save(left)}
 
 
 def _may_be_behind(record: Record | None) -> bool:

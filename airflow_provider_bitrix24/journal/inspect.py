@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from airflow_provider_bitrix24.at_most_once.record import CorruptEntry, Record, read_or_corrupt
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, PaymentInProgress
@@ -23,40 +23,20 @@ _ENDED: Final = ("failed", "success", "skipped", "upstream_failed", "removed", N
 """States of a task instance in which no attempt is at work, and none begins by itself."""
 
 
-class EntryHandle(Protocol):
-    """One entry, as it was when it was found."""
-
-    entry: Record | CorruptEntry
-
-    def decide(self, decision: Decision) -> tuple[Record, str]:
-        """Put a decision about this entry into the journal.
-
-        :return: the record with the decision, and what a person has to do now.
-        :raises PaymentInProgress: somebody has written since, or is at work on the key.
-        :raises Bitrix24ConfigError: nobody can read the entry.
-        """
-
-
-class EntrySource(Protocol):
-    """A place with entries."""
-
-    def entries(self, key: str | None = None, *, part: bool = False) -> Iterator[EntryHandle]:
-        """All entries, the last ones first.
-
-        :param key: only those of this key.
-        :param part: the key may go on, before or after what is given.
-        """
-
-
 @dataclass
 class SqlEntry:
-    """A row."""
+    """A row, as it was when it was found."""
 
     entry: Record | CorruptEntry
     journal: SqlJournal
 
     def decide(self, decision: Decision) -> tuple[Record, str]:
-        """Write by the same compare-and-set as the attempts do."""
+        """Put a decision about it into the journal, by the same compare-and-set as the attempts write.
+
+        :return: the record with the decision, and what a person has to do now.
+        :raises PaymentInProgress: somebody has written since, or is at work on the key.
+        :raises Bitrix24ConfigError: nobody can read the entry.
+        """
         record = readable(self.entry)
         loaded = self.journal.load(record.portal, [record.key])[record.key]
         if loaded.busy is not None:
@@ -79,30 +59,37 @@ class SqlEntry:
         return decided, todo
 
 
+@dataclass
 class SqlEntrySource:
     """A SQL journal."""
 
-    def __init__(self, journal: SqlJournal) -> None:
-        self._journal = journal
+    journal: SqlJournal
 
     def entries(self, key: str | None = None, *, part: bool = False) -> Iterator[SqlEntry]:
-        """All rows that are wanted."""
-        for entry in self._journal.entries(key, part=part):
+        """All rows, the last ones first.
+
+        :param key: only those of this key.
+        :param part: the key may go on, before or after what is given.
+        """
+        for entry in self.journal.entries(key, part=part):
             # To a database, capitals may be the same as small letters.
             if key is None or _fits(entry.key, key, part=part):
-                yield SqlEntry(entry, self._journal)
+                yield SqlEntry(entry, self.journal)
 
 
 @dataclass
 class TaskEntry:
-    """One record in the task state of a task instance."""
+    """One record in the task state of a task instance, as it was when it was found."""
 
     entry: Record | CorruptEntry
     task: TaskName
     api: AirflowApi
 
     def decide(self, decision: Decision) -> tuple[Record, str]:
-        """Write beside the documents: an attempt that has begun meanwhile loses nothing."""
+        """Put a decision about it beside the documents: an attempt that has begun meanwhile loses nothing.
+
+        The same as :meth:`SqlEntry.decide` otherwise.
+        """
         record = readable(self.entry)
         if record not in list(_read(self.api, self.task)):
             raise _changed(record)
@@ -119,46 +106,38 @@ class TaskEntry:
         return record.decided(decision), todo
 
 
+@dataclass
 class TaskEntrySource:
     """Task state of one run, or of one task in it."""
 
-    def __init__(
-        self,
-        api: AirflowApi,
-        dag_id: str,
-        run_id: str,
-        task_id: str | None,
-        map_index: int | None,
-        region: tuple[str | None, int | None] = (None, None),
-    ) -> None:
-        self._api = api
-        self._run = dag_id, run_id
-        self._task_id = task_id
-        self._map_index = map_index
-        self._region = region
+    api: AirflowApi
+    dag_id: str
+    run_id: str
+    task_id: str | None
+    map_index: int | None
+    region: tuple[str | None, int | None] = (None, None)
 
     def entries(self, key: str | None = None, *, part: bool = False) -> Iterator[TaskEntry]:
-        """The records of the task instances.
+        """The records of the task instances; which, as in :meth:`SqlEntrySource.entries`.
 
         :raises Bitrix24ConfigError: the run has no such task.
         """
-        tasks = list(self._api.tasks(*self._run))
-        if self._task_id is not None and self._task_id not in {task.task_id for task in tasks}:
-            dag_id, run_id = self._run
-            raise Bitrix24ConfigError(f"The run {run_id!r} of the DAG {dag_id!r} has no task {self._task_id!r}.")
+        tasks = list(self.api.tasks(self.dag_id, self.run_id))
+        if self.task_id is not None and self.task_id not in {task.task_id for task in tasks}:
+            raise Bitrix24ConfigError(
+                f"The run {self.run_id!r} of the DAG {self.dag_id!r} has no task {self.task_id!r}."
+            )
+        wanted = (self.task_id, self.map_index, *self.region)
         for task in tasks:
-            for entry in _read(self._api, task) if self._is_wanted(task) else ():
-                if key is None or _fits(entry.key, key, part=part):
-                    yield TaskEntry(entry, task, self._api)
+            place = (task.task_id, task.map_index, *(task.region or (None, None)))
+            if all(want in (None, one) for want, one in zip(wanted, place, strict=True)):
+                for entry in _read(self.api, task):
+                    if key is None or _fits(entry.key, key, part=part):
+                        yield TaskEntry(entry, task, self.api)
 
-    def _is_wanted(self, task: TaskName) -> bool:
-        region, index = task.region or (None, None)
-        return (
-            self._task_id in (None, task.task_id)
-            and self._map_index in (None, task.map_index)
-            and self._region[0] in (None, region)
-            and self._region[1] in (None, index)
-        )
+
+EntryHandle: TypeAlias = SqlEntry | TaskEntry
+EntrySource: TypeAlias = SqlEntrySource | TaskEntrySource
 
 
 def _read(api: AirflowApi, task: TaskName) -> Iterator[Record | CorruptEntry]:

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24StoreError
+from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
+from airflow_provider_bitrix24.journal.tables import PORTALS
 from airflow_provider_bitrix24.journal.terminal import rename_command
 
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.sql import Database
-
-_METADATA = sa.MetaData()
-PORTALS: Final = sa.Table(
-    "bitrix24_portal",
-    _METADATA,
-    sa.Column("host", sa.String(255), primary_key=True),
-    sa.Column("portal", sa.String(255), nullable=False),
-)
-create = _METADATA.create_all
 
 
 @dataclass(frozen=True)
@@ -42,7 +34,7 @@ class Host:
         with database.begin(reads=True) as connection:
             known = self._known(connection)
         if known is None:
-            known = self._insert(database, portal)
+            known = database.transact(lambda connection: self._noted(connection, portal))
         if known != portal:  # rule: one host, one portal name
             raise self._other_name(known, portal)
 
@@ -60,21 +52,12 @@ class Host:
         found: str | None = connection.execute(query.with_for_update(read=True) if lock else query).scalar()
         return found
 
-    def _insert(self, database: Database, portal: str) -> str | None:
-        """Insert the name; return the name that the journal has afterwards."""
-        try:
-            with database.begin() as connection:
-                connection.execute(PORTALS.insert().values(host=self.name, portal=portal))
-        except Bitrix24StoreError as error:
-            trouble = error
-        else:
-            return portal
-        # Somebody else may have noted it at the same moment.
-        with database.begin(reads=True) as connection:
-            known = self._known(connection)
+    def _noted(self, connection: sa.Connection, portal: str) -> str:
+        """Insert the name, unless somebody else has done so at the same moment; return what the journal has."""
+        known = self._known(connection)
         if known is None:
-            raise trouble
-        return known
+            connection.execute(PORTALS.insert().values(host=self.name, portal=portal))
+        return known or portal
 
     def _other_name(self, known: str | None, portal: str) -> Bitrix24ConfigError:
         command = rename_command(known or "OLD", portal, self.conn_id)

@@ -78,13 +78,15 @@ class Journal(Protocol):
 
     Each method but :meth:`release` raises :class:`Bitrix24StoreError` if the journal cannot be reached. It is not known
     then whether anything was written; saving the same change again tells.
+
+    What has a body here is that of a journal which knows no other keys and attempts.
     """
 
     name: str
     """What messages call it."""
     durable: bool
     """Whether it outlives the attempt."""
-    is_shared: bool
+    is_shared: bool = False
     """Whether it shows which other keys of ours wrote to an object."""
 
     def load(self, portal: str, keys: Collection[str]) -> Mapping[str, Loaded]:
@@ -108,9 +110,11 @@ class Journal(Protocol):
 
     def release(self, portal: str, keys: Collection[str]) -> None:
         """End this attempt's leases of the keys, whatever state they are in; never raises."""
+        return
 
     def late_replies(self, portal: str, keys: Collection[str]) -> Mapping[str, int]:
         """Return, by key, the payment that the portal's reply named to an attempt that was overtaken."""
+        return {}
 
     def claims_of_others(
         self, portal: str, payment_ids: Mapping[str, Collection[int]]
@@ -121,6 +125,7 @@ class Journal(Protocol):
 
         :param payment_ids: payments by key.
         """
+        return {key: {} for key in payment_ids}
 
     def unresolved_keys(
         self, portal: str, subjects: Mapping[str, str]
@@ -131,6 +136,7 @@ class Journal(Protocol):
 
         :param subjects: the object of each key.
         """
+        return {key: {} for key in subjects}
 
     def keys_on_object(
         self, portal: str, subjects: Mapping[str, str]
@@ -139,43 +145,14 @@ class Journal(Protocol):
 
         :param subjects: the object of each key.
         """
+        return {key: {} for key in subjects}
 
     def command(self, verb: Verb, key: str) -> str | None:
         """The command at a terminal that shows a key or decides about it, whole; None where there is none."""
+        return None
 
 
-class OwnKeysOnly:
-    """What a journal says of other keys and attempts if it knows none."""
-
-    is_shared = False
-
-    def release(self, portal: str, keys: Collection[str]) -> None:
-        """Do nothing: nobody else waits for a key."""
-
-    def late_replies(self, portal: str, keys: Collection[str]) -> Mapping[str, int]:
-        """Return nothing."""
-        return {}
-
-    def claims_of_others(
-        self, portal: str, payment_ids: Mapping[str, Collection[int]]
-    ) -> Mapping[str, Mapping[int, Evidence | None]]:
-        """Return nothing for each key."""
-        return {key: {} for key in payment_ids}
-
-    def unresolved_keys(
-        self, portal: str, subjects: Mapping[str, str]
-    ) -> Mapping[str, Mapping[str, Record | CorruptEntry]]:
-        """Return nothing for each key."""
-        return {key: {} for key in subjects}
-
-    def keys_on_object(
-        self, portal: str, subjects: Mapping[str, str]
-    ) -> Mapping[str, Mapping[str, Record | CorruptEntry]]:
-        """Return nothing for each key."""
-        return {key: {} for key in subjects}
-
-
-class NullJournal(OwnKeysOnly):
+class NullJournal(Journal):
     """No journal: what one attempt knows is gone with it."""
 
     name = "no journal"
@@ -192,6 +169,3 @@ class NullJournal(OwnKeysOnly):
         """Remember the records as long as the attempt lasts."""
         self._records |= {(change.record.portal, change.record.key): change.record for change in changes}
         return {change.record.key: Saved(outcome="saved") for change in changes}
-
-    def command(self, verb: Verb, key: str) -> None:
-        """There is nothing to show, and nobody would remember a decision."""

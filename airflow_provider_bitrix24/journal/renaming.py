@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from airflow_provider_bitrix24.at_most_once.record import CorruptEntry, read_or_corrupt
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
-from airflow_provider_bitrix24.journal.portals import PORTALS
-from airflow_provider_bitrix24.journal.tables import CLAIMS, KEYS, LATE_REPLIES, digest_of
+from airflow_provider_bitrix24.journal.tables import CLAIMS, KEYS, LATE_REPLIES, PORTALS, digest_of
 
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.sql import Database
@@ -40,7 +41,19 @@ def _rename(connection: sa.Connection, database: Database, old: str, new: str) -
     keys = {row.key_digest: _renamed(row.journal_key, old, new) for row in rows}
     _refuse_doubles(connection, old, new, set(map(digest_of, keys.values())))
     for row in rows:
-        _move(connection, row, new, keys[row.key_digest], old)
+        key = keys[row.key_digest]
+        # An attempt that has read the row before does not find it any more.
+        connection.execute(
+            KEYS.update()
+            .where(KEYS.c.portal == old, KEYS.c.key_digest == row.key_digest)
+            .values(
+                portal=new,
+                key_digest=digest_of(key),
+                journal_key=key,
+                epoch=KEYS.c.epoch + 1,
+                document=_document(row, new, key),
+            )
+        )
     for row in connection.execute(sa.select(LATE_REPLIES).where(LATE_REPLIES.c.portal == old)).all():
         known = keys.get(row.key_digest)
         digest = row.key_digest if known is None else digest_of(known)
@@ -57,32 +70,13 @@ def _rename(connection: sa.Connection, database: Database, old: str, new: str) -
     return len(rows), hosts
 
 
-def _move(connection: sa.Connection, row: Any, new: str, key: str, old: str) -> None:
-    """Give one row its new portal and key; an attempt that has read it before does not find it any more."""
-    connection.execute(
-        KEYS.update()
-        .where(KEYS.c.portal == old, KEYS.c.key_digest == row.key_digest)
-        .values(
-            portal=new,
-            key_digest=digest_of(key),
-            journal_key=key,
-            epoch=KEYS.c.epoch + 1,
-            document=_document(row, new, key),
-        )
-    )
-
-
 def _document(row: Any, new: str, key: str) -> str:
-    """Return the document with the new names; all other fields stay, also those of a newer release."""
-    try:
-        document = json.loads(row.document)
-        receipt = document.get("receipt")
-        if isinstance(receipt, dict):
-            document["receipt"] = receipt | {"portal": new, "idempotency_key": key}
-        return json.dumps(document | {"portal": new, "key": key}, ensure_ascii=False)
-    except (ValueError, AttributeError, TypeError):
-        unreadable = row.journal_key
-    raise _not_renamed(f"the entry of {unreadable!r} cannot be read; see `journal show`")
+    """Return the document with the new names."""
+    record = read_or_corrupt(row.document, portal=row.portal, key=row.journal_key, where="the journal")
+    if isinstance(record, CorruptEntry):
+        raise _not_renamed(f"the entry of {row.journal_key!r} cannot be read; see `journal show`")
+    receipt = None if record.receipt is None else {**record.receipt, "portal": new, "idempotency_key": key}
+    return json.dumps(replace(record, portal=new, key=key, receipt=receipt).document(), ensure_ascii=False)
 
 
 def _renamed(key: str, old: str, new: str) -> str:
@@ -112,24 +106,16 @@ def _refuse_doubles(connection: sa.Connection, old: str, new: str, digests: set[
             f"there are entries of {_listed(double)} under both names, so there may be two payments for one key. "
             "Compare them by `journal show` and on the portal, and keep the two names apart"
         )
-    other = CLAIMS.alias()
-    same = (
-        sa.select(CLAIMS.c.payment_id)
-        .join(other, CLAIMS.c.payment_id == other.c.payment_id)
-        .where(CLAIMS.c.portal == old, other.c.portal == new)
-    )
-    payments = connection.execute(same).scalars().all()
+    claimed = sa.select(CLAIMS.c.payment_id)
+    mine, theirs = ({*connection.execute(claimed.where(CLAIMS.c.portal == name)).scalars()} for name in (old, new))
+    payments = sorted(mine & theirs)
     if payments:
         raise _not_renamed(f"keys under both names have claimed the payment {_listed(payments)}: they are two portals")
 
 
 def _names(connection: sa.Connection) -> str:
-    names = {*connection.execute(sa.select(KEYS.c.portal)).scalars(), *_registered(connection)}
-    return _listed(sorted(names)) if names else "none"
-
-
-def _registered(connection: sa.Connection) -> list[str]:
-    return list(connection.execute(sa.select(PORTALS.c.portal)).scalars())
+    names = sa.union(sa.select(KEYS.c.portal), sa.select(PORTALS.c.portal))
+    return _listed(sorted(connection.execute(names).scalars())) or "none"
 
 
 def _listed(things: Any) -> str:

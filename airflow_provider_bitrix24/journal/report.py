@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 import textwrap
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from airflow_provider_bitrix24.at_most_once.record import CorruptEntry, Record, SendResult
 from airflow_provider_bitrix24.journal.terminal import PROGRAM
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterator, Mapping
 
-    from airflow_provider_bitrix24.at_most_once.record import Decision, Send
+    from airflow_provider_bitrix24.at_most_once.record import Decision
 
 WIDTH: Final = 80
 _COMMAND: Final = re.compile(rf"`({re.escape(PROGRAM)}[^`]*)`")
@@ -63,40 +63,45 @@ def line(entry: Record | CorruptEntry) -> list[str]:
 
 def details(entry: Record | CorruptEntry) -> list[str]:
     """Everything about an entry."""
-    if isinstance(entry, CorruptEntry):
-        return [
-            f"{'key':<{_INDENT}}{entry.key}",
-            *_field("portal", entry.portal),
-            *_field("state", entry.state),
-            *_field("why", entry.why),
-            *_field("it holds", entry.text),
-        ]
-    lines = [
-        f"{'key':<{_INDENT}}{entry.key}",
-        *_field("portal", entry.portal),
-        *_field("what", f"{entry.operation}, {entry.subject}"),
-        *_field("state", entry.state),
-        *_field("opened by", entry.task),
-        *_field("wanted", ", ".join(f"{name}={value}" for name, value in entry.parameters.items())),
-    ]
-    if entry.payment_id is not None:
-        lines += _field("payment", f"{entry.payment_id} (evidence: {entry.evidence})")
-    lines += _sends("sent", entry.sends)
-    for name, sends in entry.steps.items():
-        lines += _sends(name, sends)
-    for decision in entry.decisions:
-        lines += _field("decided", f"{_decided(decision)} - {_became(decision)}")
-    if entry.decision is not None:
-        lines += _field("decided", f"{_decided(entry.decision)} - not carried out yet")
-    if entry.receipt is not None:
-        lines += _field("receipt", ", ".join(f"{name}={value}" for name, value in entry.receipt.items()))
-    if entry.question is not None:
-        lines += _field("question", entry.question)
-    for key in entry.unresolved_keys:
-        lines.append(f"{'because of':<{_INDENT}}{key} (its outcome is unknown as well: decide about it first)")
-    if entry.candidates:
-        lines += _field("candidates", ", ".join(map(str, entry.candidates)))
+    lines = [f"{'key':<{_INDENT}}{entry.key}"]
+    for name, text in _corrupt_facts(entry) if isinstance(entry, CorruptEntry) else _facts(entry):
+        lines += wrap(str(text), first=f"{name:<{_INDENT}}", indent=" " * _INDENT)
+    if isinstance(entry, Record):
+        because = "(its outcome is unknown as well: decide about it first)"
+        lines += [f"{'because of':<{_INDENT}}{key} {because}" for key in entry.unresolved_keys]
     return lines
+
+
+def _corrupt_facts(entry: CorruptEntry) -> Iterator[tuple[str, object]]:
+    yield from (("portal", entry.portal), ("state", entry.state), ("why", entry.why), ("it holds", entry.text))
+
+
+def _facts(entry: Record) -> Iterator[tuple[str, object]]:
+    yield "portal", entry.portal
+    yield "what", f"{entry.operation}, {entry.subject}"
+    yield "state", entry.state
+    yield "opened by", entry.task
+    yield "wanted", _pairs(entry.parameters)
+    if entry.payment_id is not None:
+        yield "payment", f"{entry.payment_id} (evidence: {entry.evidence})"
+    for name, sends in {"sent": entry.sends, **entry.steps}.items():
+        for send in sends:
+            said = f": {send.portal_message}" if send.portal_message else ""
+            yield name, f"{_time(send.at)} {_RESULTS[send.result]}{said}, by {send.by}"
+    for decision in entry.decisions:
+        yield "decided", f"{_decided(decision)} - {_became(decision)}"
+    if entry.decision is not None:
+        yield "decided", f"{_decided(entry.decision)} - not carried out yet"
+    if entry.receipt is not None:
+        yield "receipt", _pairs(entry.receipt)
+    if entry.question is not None:
+        yield "question", entry.question
+    if entry.candidates:
+        yield "candidates", ", ".join(map(str, entry.candidates))
+
+
+def _pairs(facts: Mapping[str, object]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in facts.items())
 
 
 def words(decision: Decision) -> str:
@@ -115,18 +120,6 @@ def _became(decision: Decision) -> str:
         return f"not carried out: {decision.refused}"
     aside = f"; set aside: {', '.join(map(str, decision.set_aside))}" if decision.set_aside else ""
     return f"carried out{aside}"
-
-
-def _sends(name: str, sends: Iterable[Send]) -> Sequence[str]:
-    lines: list[str] = []
-    for send in sends:
-        said = f": {send.portal_message}" if send.portal_message else ""
-        lines += _field(name, f"{_time(send.at)} {_RESULTS[send.result]}{said}, by {send.by}")
-    return lines
-
-
-def _field(name: str, text: Any) -> Sequence[str]:
-    return wrap(str(text), first=f"{name:<{_INDENT}}", indent=" " * _INDENT)
 
 
 def _time(seconds: float) -> str:

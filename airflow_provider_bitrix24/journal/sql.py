@@ -14,10 +14,10 @@ import sqlalchemy as sa
 from airflow_provider_bitrix24.at_most_once.record import CorruptEntry, Record, read_or_corrupt
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24StoreError
 from airflow_provider_bitrix24.journal import portals
-from airflow_provider_bitrix24.journal.protocol import Busy, Loaded
+from airflow_provider_bitrix24.journal.protocol import Busy, Journal, Loaded
 from airflow_provider_bitrix24.journal.sql_transaction import Transaction, Version, Write
 from airflow_provider_bitrix24.journal.tables import CLAIMS, KEYS, LATE_REPLIES, SCHEMA, digest_of
-from airflow_provider_bitrix24.journal.terminal import InDatabase
+from airflow_provider_bitrix24.journal.terminal import key_command
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.sql import Database
 
 
-class SqlJournal:
+class SqlJournal(Journal):
     """A journal in a SQL database; its tables are created on first use.
 
     :param database: the database.
@@ -43,7 +43,7 @@ class SqlJournal:
     def __init__(self, database: Database, owner: str, conn_id: str = "YOUR_JOURNAL", host: str | None = None) -> None:
         self._database = database
         self._owner = owner
-        self._place = InDatabase(conn_id)
+        self._conn_id = conn_id
         self._host = None if host is None else portals.Host(host, conn_id)
         self._registered: set[str] = set()
         self._versions: dict[tuple[str, str], Version] = {}
@@ -85,8 +85,7 @@ class SqlJournal:
         leases = {(write.record.portal, write.record.key) for write in writes if write.change.lease}
         self._leased |= leases  # also if it is not known whether they were saved
         [portal] = {write.record.portal for write in writes}
-        if self._host is not None and portal not in self._registered:
-            self._prepare(portal)
+        self._prepare(portal)
         saved = self._database.transact(
             lambda connection: Transaction(connection, self._database, self._owner, self._host).save(writes)
         )
@@ -145,19 +144,17 @@ class SqlJournal:
         wanted = {one for each in payment_ids.values() for one in each}
         same_key = sa.and_(KEYS.c.portal == CLAIMS.c.portal, KEYS.c.key_digest == CLAIMS.c.key_digest)
         query = (
-            sa.select(CLAIMS.c.payment_id, CLAIMS.c.key_digest, KEYS.c.document)
+            sa.select(CLAIMS.c.payment_id, CLAIMS.c.journal_key, KEYS.c.document)
             .select_from(CLAIMS.outerjoin(KEYS, same_key))
             .where(CLAIMS.c.portal == portal, CLAIMS.c.payment_id.in_(wanted))
         )
-        if not wanted:
-            return {key: {} for key in payment_ids}
         with self._database.begin(reads=True) as connection:
             claims = connection.execute(query).all()
         return {
             key: {
                 claim.payment_id: _evidence_for(claim.payment_id, claim.document)
                 for claim in claims
-                if claim.payment_id in mine and claim.key_digest != digest_of(key)
+                if claim.payment_id in mine and claim.journal_key != key
             }
             for key, mine in payment_ids.items()
         }
@@ -166,38 +163,27 @@ class SqlJournal:
         self, portal: str, subjects: Mapping[str, str]
     ) -> Mapping[str, Mapping[str, Record | CorruptEntry]]:
         """Return the other keys with an unknown outcome on the same objects, by one SELECT."""
-        mine = KEYS.c.key_digest.in_([digest_of(key) for key in subjects])
-        theirs = sa.and_(KEYS.c.subject.in_(set(subjects.values())), KEYS.c.unknown == 1)
-        query = sa.select(KEYS).where(KEYS.c.portal == portal, sa.or_(mine, theirs)).order_by(KEYS.c.key_digest)
-        with self._database.begin(reads=True) as connection:
-            rows = connection.execute(query).all()
-        since = {row.key_digest: row.snapshot_after for row in rows}
-        return {
-            key: {
-                row.journal_key: read_or_corrupt(row.document, portal=portal, key=row.journal_key, where=self.name)
-                for row in rows
-                if row.unknown == 1
-                and row.subject == subject
-                and row.key_digest != digest_of(key)
-                and _may_be_later(row.settle_until, since.get(digest_of(key)))
-            }
-            for key, subject in subjects.items()
-        }
+        return self._other_keys(portal, subjects, unresolved=True)
 
     def keys_on_object(
         self, portal: str, subjects: Mapping[str, str]
     ) -> Mapping[str, Mapping[str, Record | CorruptEntry]]:
         """Return the other keys about the same objects, by one SELECT."""
-        query = sa.select(KEYS.c.journal_key, KEYS.c.subject, KEYS.c.document).where(
-            KEYS.c.portal == portal, KEYS.c.subject.in_(set(subjects.values()))
-        )
+        return self._other_keys(portal, subjects, unresolved=False)
+
+    def _other_keys(
+        self, portal: str, subjects: Mapping[str, str], *, unresolved: bool
+    ) -> Mapping[str, Mapping[str, Record | CorruptEntry]]:
+        here = KEYS.c.portal == portal, KEYS.c.subject.in_(set(subjects.values()))
         with self._database.begin(reads=True) as connection:
-            rows = connection.execute(query.order_by(KEYS.c.key_digest)).all()
+            rows = connection.execute(sa.select(KEYS).where(*here).order_by(KEYS.c.key_digest)).all()
+        since = {row.journal_key: row.snapshot_after for row in rows}
         return {
             key: {
                 row.journal_key: read_or_corrupt(row.document, portal=portal, key=row.journal_key, where=self.name)
                 for row in rows
                 if row.subject == subject and row.journal_key != key
+                if not unresolved or (row.unknown == 1 and _may_be_later(row.settle_until, since.get(key)))
             }
             for key, subject in subjects.items()
         }
@@ -206,7 +192,7 @@ class SqlJournal:
 
     def command(self, verb: Verb, key: str) -> str:
         """The command at a terminal about a key."""
-        return self._place.command(verb, key)
+        return key_command(verb, key, self._conn_id)
 
     def entries(self, key: str | None = None, *, part: bool = False) -> Iterator[Record | CorruptEntry]:
         """All entries, the ones written last first.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -83,9 +83,6 @@ class Write:
         return asked or record.abandonment is not None
 
 
-_Action = Literal["insert", "update", "none"]
-
-
 class Transaction:
     """Saves changes in one open transaction.
 
@@ -97,6 +94,7 @@ class Transaction:
         self._now = database.now
         self._owner = owner
         self._host = host
+        self._leased = sa.and_(KEYS.c.owner != owner, KEYS.c.lease_expires_at > self._now)
 
     def save(self, writes: Sequence[Write]) -> dict[str, Saved]:
         """Save what can be saved.
@@ -105,57 +103,44 @@ class Transaction:
         :raises Collision: another transaction has written a row since this one began.
         """
         portal = writes[0].record.portal
-        actions, saved = self._decide(portal, writes)
+        inserts, updates, saved = self._decide(portal, writes)
         claims = _Claims(self._connection, portal)
-        saved |= claims.settle([write for write in writes if actions.get(write.digest, "none") != "none"])
-        left = [write for write in writes if saved[write.record.key].outcome == "saved"]
-        inserts = [write for write in left if actions[write.digest] == "insert"]
+        saved |= claims.settle([*inserts, *updates])
+        inserts, updates = ([one for one in part if _is_saved(one, saved)] for part in (inserts, updates))
         if inserts and self._host is not None:
             self._host.hold(self._connection, portal)  # rule: a portal keeps its name while a key is written
-        for write in left:
-            if actions[write.digest] == "update":
-                self._update(write)
+        for write in updates:
+            self._update(write)
         if inserts:
             self._connection.execute(KEYS.insert().values([self._new_row(write) for write in inserts]))
         claims.write()
         self.keep_late_replies([write for write in writes if saved[write.record.key].outcome == "overtaken"])
         return saved
 
-    def _decide(self, portal: str, writes: Sequence[Write]) -> tuple[dict[str, _Action], dict[str, Saved]]:
-        """What is to be done for each write, by digest, and what is known of those for which nothing is to be done."""
-        leased = sa.case((sa.and_(KEYS.c.owner != self._owner, KEYS.c.lease_expires_at > self._now), 1), else_=0)
-        query = sa.select(KEYS.c.key_digest, KEYS.c.epoch, KEYS.c.owner, leased.label("leased")).where(
-            KEYS.c.portal == portal, KEYS.c.key_digest.in_([write.digest for write in writes])
-        )
+    def _decide(self, portal: str, writes: Sequence[Write]) -> tuple[list[Write], list[Write], dict[str, Saved]]:
+        """What is to be inserted, what is to be updated, and the outcome of all else."""
+        query = sa.select(
+            KEYS.c.key_digest, KEYS.c.epoch, KEYS.c.owner, KEYS.c.document, self._leased.label("leased")
+        ).where(KEYS.c.portal == portal, KEYS.c.key_digest.in_([write.digest for write in writes]))
         rows = {row.key_digest: row for row in self._connection.execute(query)}
-        kept = self._kept_already(portal, writes, rows)
-        actions: dict[str, _Action] = {}
+        inserts: list[Write] = []
+        updates: list[Write] = []
         saved: dict[str, Saved] = {}
         for write in writes:
             row, key = rows.get(write.digest), write.record.key
             if row is None and write.version.epoch is None:
-                actions[write.digest] = "insert"
+                inserts.append(write)
             elif write.change.opens:
                 saved[key] = Saved(outcome="exists")
-            elif write.digest in kept:
-                actions[write.digest], saved[key] = "none", Saved(outcome="saved")
-            elif row is not None and row.epoch == write.version.epoch and not row.leased:  # rule: epoch
-                actions[write.digest] = "update"
+            elif row is None:
+                saved[key] = self._overtaken(write, None)
+            elif (row.epoch, row.owner, row.document) == (write.next_epoch, self._owner, write.document):
+                saved[key] = Saved(outcome="saved")  # by a transaction whose confirmation was lost
+            elif row.epoch == write.version.epoch and not row.leased:  # rule: epoch
+                updates.append(write)
             else:
-                saved[key] = self._overtaken(write, None if row is None else row.owner)
-        return actions, saved
-
-    def _kept_already(self, portal: str, writes: Sequence[Write], rows: Mapping[str, Any]) -> set[str]:
-        """Digests of what was written before, by a transaction whose confirmation was lost."""
-        own = {
-            write.digest: write.document
-            for write in writes
-            if (row := rows.get(write.digest)) is not None and (row.epoch, row.owner) == (write.next_epoch, self._owner)
-        }
-        if not own:
-            return set()
-        query = sa.select(KEYS.c.key_digest, KEYS.c.document).where(KEYS.c.portal == portal, KEYS.c.key_digest.in_(own))
-        return {row.key_digest for row in self._connection.execute(query) if row.document == own[row.key_digest]}
+                saved[key] = self._overtaken(write, row.owner)
+        return inserts, updates, saved
 
     @staticmethod
     def _overtaken(write: Write, owner: str | None) -> Saved:
@@ -200,14 +185,13 @@ class Transaction:
         }
 
     def _update(self, write: Write) -> None:
-        leased = sa.and_(KEYS.c.owner != self._owner, KEYS.c.lease_expires_at > self._now)
         changed = self._connection.execute(
             KEYS.update()
             .where(
                 KEYS.c.portal == write.record.portal,
                 KEYS.c.key_digest == write.digest,
                 KEYS.c.epoch == write.version.epoch,
-                sa.not_(leased),
+                sa.not_(self._leased),
             )
             .values(epoch=KEYS.c.epoch + 1, **self._values(write))
         )
@@ -233,40 +217,35 @@ class Transaction:
 
 
 class _Claims:
-    """The claims of one portal that a transaction reads and changes."""
+    """The claims of one portal that a transaction reads and changes: payment -> digest and text of its key."""
 
     def __init__(self, connection: sa.Connection, portal: str) -> None:
         self._connection = connection
         self._portal = portal
-        self._deleted: list[tuple[int, str]] = []
-        self._inserted: list[dict[str, Any]] = []
+        self._found: dict[int, tuple[str, str]] = {}
+        self._owners: dict[int, tuple[str, str]] = {}
 
     def settle(self, writes: Sequence[Write]) -> dict[str, Saved]:
         """Decide which writes may claim their payments, each of which releases any other one."""
         wanted = {write.payment_id for write in writes} - {None}
         # A key releases a payment only by a person's decision.
         decided = {write.digest for write in writes if write.record.decisions}
-        owners: dict[int, tuple[str, str]] = {}
         if wanted or decided:
             mine = sa.or_(CLAIMS.c.payment_id.in_(wanted), CLAIMS.c.key_digest.in_(decided))
             found = self._connection.execute(sa.select(CLAIMS).where(CLAIMS.c.portal == self._portal, mine))
-            owners = {row.payment_id: (row.key_digest, row.journal_key) for row in found}
-        return {write.record.key: self._claim(write, owners) for write in writes}
+            self._found = {row.payment_id: (row.key_digest, row.journal_key) for row in found}
+        self._owners = dict(self._found)
+        return {write.record.key: self._claim(write) for write in writes}
 
-    def _claim(self, write: Write, owners: dict[int, tuple[str, str]]) -> Saved:
-        payment_id = write.payment_id
-        owner, key = owners.get(payment_id, (None, "")) if payment_id is not None else (None, "")
-        if owner not in (None, write.digest) and not write.may_share:  # rule: claims
-            return Saved(outcome="claimed", claimed_by=key, payment_id=payment_id)
+    def _claim(self, write: Write) -> Saved:
+        payment_id, me = write.payment_id, (write.digest, write.record.key)
+        owner = me if payment_id is None else self._owners.get(payment_id, me)
+        if owner != me and not write.may_share:  # rule: claims
+            return Saved(outcome="claimed", claimed_by=owner[1], payment_id=payment_id)
         if write.record.decisions:  # rule: claims end
-            for released in [one for one, (digest, _) in owners.items() if digest == write.digest]:
-                if released != payment_id:
-                    del owners[released]
-                    self._deleted.append((released, write.digest))
-        if payment_id is not None and owner is None:
-            owners[payment_id] = write.digest, write.record.key
-            row = {"payment_id": payment_id, "key_digest": write.digest, "journal_key": write.record.key}
-            self._inserted.append({"portal": self._portal, **row})
+            self._owners = {one: key for one, key in self._owners.items() if key != me or one == payment_id}
+        if payment_id is not None:
+            self._owners.setdefault(payment_id, me)
         return Saved(outcome="saved")
 
     def write(self) -> None:
@@ -274,13 +253,20 @@ class _Claims:
 
         :raises Collision: another transaction has changed a claim.
         """
-        for payment_id, digest in sorted(self._deleted):
+        for payment_id, (digest, _) in sorted(self._found.items() - self._owners.items()):
             mine = CLAIMS.c.portal == self._portal, CLAIMS.c.payment_id == payment_id, CLAIMS.c.key_digest == digest
             if self._connection.execute(CLAIMS.delete().where(*mine)).rowcount != 1:
                 raise Collision
-        if self._inserted:
-            rows = sorted(self._inserted, key=lambda row: int(row["payment_id"]))
+        rows = [
+            {"portal": self._portal, "payment_id": payment_id, "key_digest": digest, "journal_key": key}
+            for payment_id, (digest, key) in sorted(self._owners.items() - self._found.items())
+        ]
+        if rows:
             self._connection.execute(CLAIMS.insert().values(rows))
+
+
+def _is_saved(write: Write, saved: Mapping[str, Saved]) -> bool:
+    return saved[write.record.key].outcome == "saved"
 
 
 def _is_unknown(record: Record) -> bool:

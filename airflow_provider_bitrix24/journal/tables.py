@@ -7,7 +7,6 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from airflow_provider_bitrix24.journal import portals
 from airflow_provider_bitrix24.sql import Schema
 
 _METADATA = sa.MetaData()
@@ -56,7 +55,14 @@ LATE_REPLIES: Final = sa.Table(
     sa.Index("bitrix24_late_reply_key", "portal", "key_digest"),
 )
 """What attempts know that were overtaken and may not write their rows any more."""
-SCHEMA: Final = Schema("journal", (_METADATA.create_all, portals.create))
+PORTALS: Final = sa.Table(
+    "bitrix24_portal",
+    _METADATA,
+    sa.Column("host", sa.String(255), primary_key=True),
+    sa.Column("portal", sa.String(255), nullable=False),
+)
+"""The name of each portal's host in keys."""
+SCHEMA: Final = Schema("journal", (_METADATA.create_all,))
 
 
 def digest_of(key: str) -> str:

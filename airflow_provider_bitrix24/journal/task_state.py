@@ -9,12 +9,14 @@ has given up fails, which makes it a fence. So an attempt reads each document on
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from airflow_provider_bitrix24.at_most_once.record import Decision, Record
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, Bitrix24StoreError, PaymentInProgress
-from airflow_provider_bitrix24.journal.protocol import Loaded, OwnKeysOnly, Saved
+from airflow_provider_bitrix24.journal.protocol import Journal, Loaded, Saved
 from airflow_provider_bitrix24.journal.terminal import TaskName
 
 if TYPE_CHECKING:
@@ -63,25 +65,19 @@ class Store(Protocol):
 class _Attempts:
     """The notes about the attempts of a task."""
 
-    begun: tuple[str, ...] = ()
+    begun: list[str] = field(default_factory=list)
     lost: str = ""
     """Why what the ones before them have noted is gone; empty if it is not."""
     documents: int = 0
     """How many documents they have written."""
 
     @classmethod
-    def of(cls, document: Any) -> _Attempts | None:
+    def read(cls, document: object) -> _Attempts | None:
         """Read the notes from a document; None if there is none, or if it is damaged."""
-        if not isinstance(document, dict) or not isinstance(document.get("begun"), list):
+        try:
+            return TypeAdapter(cls).validate_python(document)
+        except ValidationError:
             return None
-        begun = tuple(str(one) for one in document["begun"])
-        documents = document.get("documents")
-        return cls(begun, str(document.get("lost") or ""), documents if isinstance(documents, int) else 0)
-
-    @property
-    def document(self) -> dict[str, Any]:
-        """The notes as plain JSON."""
-        return {"begun": list(self.begun), "lost": self.lost, "documents": self.documents}
 
 
 @dataclass
@@ -127,7 +123,7 @@ class _Documents:
             yield from chunk.items()
 
 
-class TaskStateJournal(OwnKeysOnly):
+class TaskStateJournal(Journal):
     """A journal in a task state store.
 
     :param store: ``context["task_state_store"]``.
@@ -159,9 +155,9 @@ class TaskStateJournal(OwnKeysOnly):
             something between this worker and Airflow may answer "not found" for it.
         """
         noted = self._get(ATTEMPTS, patient=not first)
-        known = _Attempts.of(noted) or _Attempts(lost=lost)
-        self._note(replace(known, begun=(*known.begun, attempt)[-_ATTEMPTS_KEPT:]))
-        if not first and self._get(ATTEMPTS) != self._attempts.document:  # rule: what is written is read again
+        known = _Attempts.read(noted) or _Attempts(lost=lost)
+        self._note(replace(known, begun=[*known.begun, attempt][-_ATTEMPTS_KEPT:]))
+        if not first and self._get(ATTEMPTS) != asdict(self._attempts):  # rule: what is written is read again
             raise Bitrix24StoreError(self.name, "it does not show what was written to it a moment ago")
         return self._attempts.lost
 
@@ -235,6 +231,14 @@ class TaskStateJournal(OwnKeysOnly):
             for key, mine in payment_ids.items()
         }
 
+    def kept(self, name: str) -> Any:
+        """Return what :meth:`keep` has kept for this task instance; None if there is nothing."""
+        return self._get(name, patient=True)
+
+    def keep(self, name: str, value: Any) -> None:
+        """Keep something that belongs to no key, as a document of its own."""
+        self._set(name, value)
+
     def command(self, verb: Verb, key: str) -> str:
         """The command at a terminal about a key of this task instance."""
         return self._task.command(verb, key)
@@ -297,7 +301,7 @@ class TaskStateJournal(OwnKeysOnly):
         return CHUNK.format(number + 1) if self._many else DOCUMENT
 
     def _note(self, attempts: _Attempts) -> None:
-        self._set(ATTEMPTS, attempts.document)
+        self._set(ATTEMPTS, asdict(attempts))
         self._attempts = attempts
 
     def _get(self, name: str, *, patient: bool = False) -> Any:
@@ -359,18 +363,15 @@ def _guarded(work: Callable[[], T]) -> T:
     try:
         return work()
     except Exception as error:  # noqa: BLE001 - Airflow raises whatever its supervisor was told
-        overtaken, trouble = _is_overtaken(error), " ".join(str(error).split())[:200]
+        # rule: only Airflow says that it has given an attempt up
+        overtaken = reason_of(error) in _OVERTAKEN
+        trouble = " ".join(str(error).split())[:200]
     if overtaken:  # rule: fence
         raise PaymentInProgress(
             "Airflow has given this attempt up (its task state may not be written any more): another attempt has "
             "taken over, or the task was cleared. This attempt sends nothing more."
         )
     raise Bitrix24StoreError("Airflow's task state store", trouble)
-
-
-def _is_overtaken(error: Exception) -> bool:
-    """Whether Airflow itself says that it does not know this attempt any more."""
-    return reason_of(error) in _OVERTAKEN  # rule: only Airflow says that it has given an attempt up
 
 
 def reason_of(error: Exception) -> str | None:

@@ -13,20 +13,6 @@ Verb = Literal["show", "resolve"]
 
 
 @dataclass(frozen=True)
-class InDatabase:
-    """A SQL journal.
-
-    :param conn_id: its Airflow connection.
-    """
-
-    conn_id: str
-
-    def command(self, verb: Verb, key: str) -> str:
-        """The command about a key in it."""
-        return _command(verb, key, "--conn-id", self.conn_id)
-
-
-@dataclass(frozen=True)
 class TaskName:
     """One task instance, and its journal in the task state."""
 
@@ -57,17 +43,26 @@ class TaskName:
 
     def command(self, verb: Verb, key: str) -> str:
         """The command about a key that it has worked on."""
+        place = ["--dag", self.dag_id, "--run", self.run_id, "--task", self.task_id]
         if self.region is not None:
-            region = ("--region", self.region[0], "--region-index", str(self.region[1]))
-            return _command(verb, key, "--dag", self.dag_id, "--run", self.run_id, "--task", self.task_id, *region)
-        mapped = ("--map-index", str(self.map_index)) if self.map_index >= 0 else ()
-        return _command(verb, key, "--dag", self.dag_id, "--run", self.run_id, "--task", self.task_id, *mapped)
+            place += ["--region", self.region[0], "--region-index", str(self.region[1])]
+        elif self.map_index >= 0:
+            place += ["--map-index", str(self.map_index)]
+        return _command(verb, key, *place)
+
+
+def key_command(verb: Verb, key: str, conn_id: str) -> str:
+    """The command about a key in a SQL journal.
+
+    :param conn_id: the Airflow connection of the database.
+    """
+    return _command(verb, key, "--conn-id", conn_id)
 
 
 def rename_command(old: str, new: str, conn_id: str) -> str:
     """The command that gives a portal another name in a SQL journal."""
-    return f"{PROGRAM} {shlex.join(('rename-portal', old, new, '--conn-id', conn_id))}"
+    return _command("rename-portal", old, new, "--conn-id", conn_id)
 
 
-def _command(verb: Verb, key: str, *place: str) -> str:
-    return f"{PROGRAM} {shlex.join((verb, key, *place))}"
+def _command(*words: str) -> str:
+    return f"{PROGRAM} {shlex.join(words)}"

@@ -78,16 +78,11 @@ def named_journal(journal_conn_id: Any) -> NamedJournal | None:
 def identity(context: Context) -> str:
     """The task's identity: the same in every attempt, and never made from a clock."""
     ti: Any = context["ti"]
-    return f"dag:{ti.dag_id}:run:{ti.run_id}:task:{ti.task_id}:map_index:{ti.map_index}{_iteration(context)}"
-
-
-def _iteration(context: Context) -> str:
-    """Return the part of the identity that names the iteration of a task loop (Airflow 3.4); empty outside of a loop.
-
-    Its number, because clearing an iteration makes Airflow repeat the later ones in another region.
-    """
+    loop: Any = context.get("loop")  # Airflow 3.4
+    # The number of its iteration: clearing one makes Airflow repeat the later ones in another region.
     # rule: each iteration of a loop has a key of its own
-    return f":loop:{context['loop'].index}" if "loop" in context else ""  # type: ignore[typeddict-item]
+    iteration = "" if loop is None else f":loop:{loop.index}"
+    return f"dag:{ti.dag_id}:run:{ti.run_id}:task:{ti.task_id}:map_index:{ti.map_index}{iteration}"
 
 
 @dataclass(frozen=True)
@@ -289,5 +284,6 @@ def _sql(context: Context, named: NamedJournal, fence: TaskStateJournal | None, 
 
     owner = owner_of(f"{identity(context)}:try:{context['ti'].try_number}")
     database = Database.from_connection(named.conn_id, named_by=named.named_by)
-    journal = SqlJournal(database, owner, conn_id=named.conn_id, host=host)
-    return journal if fence is None else FencedJournal(journal, fence)
+    if fence is None:
+        return SqlJournal(database, owner, conn_id=named.conn_id, host=host)
+    return FencedJournal(database, owner, fence=fence, conn_id=named.conn_id, host=host)

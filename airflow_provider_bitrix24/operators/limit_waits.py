@@ -13,13 +13,14 @@ from airflow_provider_bitrix24.exceptions import Bitrix24Error
 from airflow_provider_bitrix24.operators.journals import is_rescheduled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from airflow.sdk import Context
 
     from airflow_provider_bitrix24.api.io import Flow
     from airflow_provider_bitrix24.at_most_once.attempt import Log
     from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
+    from airflow_provider_bitrix24.operators.list_report import Item
 
 RESCHEDULES_ALL: Final = get_base_airflow_version_tuple() >= (3, 1, 8)
 """Whether Airflow waits until the moment that any operator asks for: 3.1.0 does so for sensors only, and starts another
@@ -28,21 +29,33 @@ SHORT: Final = 60.0
 """Seconds: a shorter wait is over sooner than Airflow starts the task again."""
 
 
+MOST_FOR_READING: Final = 0.5
+"""Share of the working time that reading a list again may take: what was read is lost when the task leaves."""
+
+
 class WorkingTimePause:
     """The waits of one attempt at a list.
 
     :param leave: ends the attempt until that many seconds are over; None if it has to wait on the worker, because a
         later attempt would not know what this one has sent.
+    :param items: the list, which is read again after such a wait.
     :param resumed: whether this attempt goes on after such a wait.
     """
 
     def __init__(
-        self, hook: Bitrix24Hook, log: Log, leave: Callable[[float], NoReturn] | None, *, resumed: bool
+        self,
+        hook: Bitrix24Hook,
+        log: Log,
+        leave: Callable[[float], NoReturn] | None,
+        items: Sequence[Item],
+        *,
+        resumed: bool,
     ) -> None:
         self._hook = hook
         self._log = log
         self._leave = leave
         self.resumed = resumed
+        self._items = items
         self._asked = False
         """Whether the portal was asked for its time."""
         self.has_progress = not resumed
@@ -62,11 +75,17 @@ class WorkingTimePause:
                 self._hook.call("server.time")
                 return True
         # rule: a list leaves the worker again only after it has sent something: reading it all may use up the time
-        if self._leave is not None and seconds >= SHORT and (refused or self.has_progress):
+        if self._leave is not None and seconds >= SHORT and (refused or self.has_progress) and self._may_read_again():
             self._leave(seconds)
         self._log.info("The portal's working-time limit is reached. Waiting %.0f s.", seconds)
         self._hook.run(_sleep(seconds))
         return True
+
+    def _may_read_again(self) -> bool:
+        """Whether reading the whole list once more leaves most of the working time to the rest."""
+        reads = self._items[0].operation.reads if self._items else ()
+        # rule: a list whose reading takes up the time does not leave the worker
+        return self._hook.client.working_time.share(reads, len(self._items)) <= MOST_FOR_READING
 
 
 def _sleep(seconds: float) -> Flow[None]:

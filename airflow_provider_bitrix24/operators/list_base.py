@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NoReturn, TypeVar, get_args
 
+from airflow_provider_bitrix24.api.planned_reads import planned
 from airflow_provider_bitrix24.api.values import shown, whole
 from airflow_provider_bitrix24.exceptions import (
     NOT_SENT,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
+    from airflow_provider_bitrix24.api.io import Flow
     from airflow_provider_bitrix24.at_most_once.engine import PaymentEngine
     from airflow_provider_bitrix24.at_most_once.operation import Result
     from airflow_provider_bitrix24.at_most_once.preview import Preview
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.operators.limit_waits import WorkingTimePause
     from airflow_provider_bitrix24.operators.list_report import FailOn, Item, Report
 
+T = TypeVar("T")
 IfPaidInList = Literal["succeed", "fail"]
 IF_PAID_IN_LIST: Final[tuple[IfPaidInList, ...]] = get_args(IfPaidInList)
 BATCH_SIZE: Final = 25
@@ -58,6 +61,8 @@ class PaymentListOperator(PaymentOperator):
     can_ask: ClassVar[bool] = False
     noun: ClassVar[str]
     """What an item is, for messages."""
+    job: ClassVar[str]
+    """What is done to the items, in the names of assets."""
     if_paid: str = "succeed"
 
     def __init__(
@@ -70,7 +75,15 @@ class PaymentListOperator(PaymentOperator):
         deferrable: bool,
         **kwargs: Any,
     ) -> None:
+        if "ask_timeout" in kwargs:
+            raise TypeError(f"{type(self).__name__} takes no ask_timeout: a list asks nobody")
         super().__init__(multiple_outputs=False, **kwargs)
+        # A mapped task is given an empty list if it was given nothing.
+        if not self.outlets and ("outlets" not in kwargs or getattr(self, "_BaseOperator__from_mapped", False)):
+            from airflow.sdk import AssetAlias
+
+            # Which portal it is, only the connection says, and a DAG file reads no connections.
+            self.outlets = [AssetAlias(f"bitrix24_{self.job}")]
         self.deferrable = deferrable
         self.max_total = max_total
         self.batch_size = batch_size
@@ -84,6 +97,10 @@ class PaymentListOperator(PaymentOperator):
     @abstractmethod
     def preview(self, items: Sequence[Item]) -> Preview | None:
         """Read what the items are about; None if that says nothing about the money."""
+
+    def read_planned(self, flow: Flow[T]) -> T:
+        """Read on the worker, and wait where the portal would refuse for its working time: what is read is kept."""
+        return self.hook.run(planned(self.hook.client, flow, time.time))
 
     def plan(self, context: Context) -> Plan:
         """A list has no single plan."""
@@ -115,6 +132,7 @@ class PaymentListOperator(PaymentOperator):
         from airflow_provider_bitrix24.operators import limit_waits
         from airflow_provider_bitrix24.operators.list_report import Report, read_fail_on
         from airflow_provider_bitrix24.operators.list_resume import shown_before
+        from airflow_provider_bitrix24.operators.moved_numbers import refuse_moved
 
         self._refuse_questions()
         database = named_journal(self.journal_conn_id) is not None
@@ -126,6 +144,8 @@ class PaymentListOperator(PaymentOperator):
         backfill = may_backfill(self.allow_backfill)
         items = self.checked_items(context)
         self._refuse_without_file(items)
+        if begun.state is not None:
+            refuse_moved(begun.state, items)
         operations = [item.operation for item in items]
         journal = self._journal(context, begun.state)
         report = Report(items, self.noun)
@@ -135,6 +155,7 @@ class PaymentListOperator(PaymentOperator):
             self.hook,
             self.log,
             (lambda seconds: self._leave(context, report, seconds)) if leaves else None,
+            items,
             resumed=limit_waits.was_resumed(context, deferred=deferred),
         )
         engine = self._engine(context, journal, begun.lost, batch_size=size, pause=pause)
@@ -342,6 +363,7 @@ class PaymentListOperator(PaymentOperator):
             report.write(path)
         if failure is not None:
             raise failure
+        self._tell_assets(context, summary)
         if report.succeeded < len(report.items):
             self.log.warning(
                 "The task succeeds, as fail_on=%r says, although %s of %s %ss are not done: %s.",
@@ -351,22 +373,19 @@ class PaymentListOperator(PaymentOperator):
                 self.noun,
                 report.statuses(),
             )
-        self._tell_assets(context, summary)
         return summary
 
     def _tell_assets(self, context: Context, summary: dict[str, Any]) -> None:
         """Put the counts into the asset event of each outlet."""
-        if not self.outlets:
-            return
         from airflow_provider_bitrix24.assets.bitrix24 import add_to_events
 
         counts = {
             name: summary[name] for name in ("total", "succeeded", "already_paid", "failed", "statuses", "amounts")
         }
         try:
-            add_to_events(context, self.outlets, counts, portal=self.hook.portal, path=f"{self.noun}s")
+            add_to_events(context, self.outlets, counts, portal=self.hook.portal, path=f"lists/{self.job}")
         except Exception as error:  # noqa: BLE001 - what was paid is paid; the event only informs
-            self.log.warning("The asset events are without counts (%s: %s).", type(error).__name__, error)
+            self.log.warning("The asset events are missing, or without counts (%s: %s).", type(error).__name__, error)
 
 
 def _is_blocked(result: Result) -> bool:

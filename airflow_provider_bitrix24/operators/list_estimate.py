@@ -36,16 +36,17 @@ def estimate(hook: Bitrix24Hook, items: Sequence[Item], count: int, size: int, n
 
 def limit_delays(hook: Bitrix24Hook, items: Sequence[Item], count: int, now: float) -> float:
     """Return the seconds for which the working-time limit delays so many of the items."""
-    return hook.client.working_time.wait_for_all(_calls(items[0]), count, now) if items else 0.0
+    return hook.client.working_time.wait_for_all(_calls(items), count, now)
 
 
 def _cost(hook: Bitrix24Hook, items: Sequence[Item]) -> float:
     """Seconds of work for one item, by what is known of the calls of the first one."""
-    return hook.client.working_time.cost(_calls(items[0])) if items else 0.0
+    return hook.client.working_time.cost(_calls(items))
 
 
-def _calls(item: Item) -> tuple[str, ...]:
-    return (*item.operation.writes, *item.operation.reads)
+def _calls(items: Sequence[Item]) -> tuple[str, ...]:
+    """The calls of one item, reads included."""
+    return (*items[0].operation.writes, *items[0].operation.reads) if items else ()
 
 
 def duration(seconds: float) -> str:

@@ -44,6 +44,8 @@ class Item:
     where: str
     """Which one, for messages: "invoices[2]", "open_items.csv, line 4"."""
     operation: Operation
+    number: str | None = None
+    """The account number by which the row names the object."""
 
 
 def read_fail_on(value: Any) -> FailOn:

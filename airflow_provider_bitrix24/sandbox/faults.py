@@ -12,47 +12,75 @@ if TYPE_CHECKING:
 
 #: The name under which faults strike the OAuth token endpoint; ``"*"`` does not mean it.
 TOKEN_METHOD = "oauth.token"  # noqa: S105 - a name, no secret
-KINDS: dict[str, str] = {
-    "drop_before": "the connection closes, nothing is executed",
-    "drop_after": "executed, then the connection closes",
-    "hold": "the response is held until released or `seconds` have passed; `when` before or after executing",
-    "commit_later": "the connection closes; executed after `seconds` or on release",
-    "truncate": "executed; half of the body arrives",
-    "slow": "executed; the body dribbles for `seconds`",
-    "html": "an HTML page with `status`; `when` before or after executing",
-    "operation_time_limit": "429, not executed",
-    "query_limit_exceeded": "503, not executed",
-    "overload_limit": "OVERLOAD_LIMIT, not executed",
-    "expired_token": "401, not executed",
-    "error": "any `code`, `text` and `status`, not executed",
-    "error_after_executing": "any `code`, `text` and `status`, executed",
-    "redirect": "302 to `location`, not executed",
-    "read_lag": "executed, but for `seconds` reads show the state before it",
-    "true_not_applied": "the method's success is reported, nothing is changed",
-    "close_idle": "a kept-alive connection closes as the request arrives; not executed",
-    "empty_body": "200 without a body; `when` before or after executing (default)",
-    "invalid_json": "a body that is no JSON; `when` before or after executing (default)",
-    "internal_server_error": "INTERNAL_SERVER_ERROR 500; `when` before or after executing (default)",
-    "time_integers": "executed; `time` holds whole numbers",
-    "time_missing": "executed; no `time` block",
-    "numeric_code": "executed as usual; a numeric error code is a JSON number",
-    "flood": "a body without end, or a byte every `seconds`; `when` before or after executing (default)",
-    "big_html": "an HTML page of many `megabytes` with `status`; `when` before or after executing (default)",
-    "deep_json": "arrays nested to `depth`; `when` before or after executing (default)",
-    "huge_numbers": "executed; `literal` stands wherever the response has a number",
-    "wrong_encoding": "executed; bytes that are not of the declared `charset`",
-    "gzip_bomb": "a small body that unpacks to many `megabytes`; `when` before or after executing (default)",
-    "lure": "executed; the token endpoint's response names the host of `location` as the portal",
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """What is special about a kind of fault: its defaults, and where it means nothing."""
+
+    does: str
+    when: str = "after"
+    """Before or after executing, where both are possible."""
+    status: int = 400
+    seconds: float | None = None
+    of_methods: bool = True
+    """Whether it can strike REST methods."""
+    of_tokens: bool = True
+    """Whether it can strike the token endpoint, which has no state to lag, no ``time`` block and no numeric codes."""
+    spoils_bytes: bool = False
+    """Whether it spoils what is written to the socket: see ``hostile``."""
+
+
+KINDS: dict[str, Kind] = {
+    "drop_before": Kind(does="the connection closes, nothing is executed"),
+    "drop_after": Kind(does="executed, then the connection closes"),
+    "hold": Kind(
+        does="the response is held until released or `seconds` have passed; `when` before or after executing",
+        when="before",
+    ),
+    "commit_later": Kind(does="the connection closes; executed after `seconds` or on release"),
+    "truncate": Kind(does="executed; half of the body arrives"),
+    "slow": Kind(does="executed; the body dribbles for `seconds`", seconds=1.0),
+    "html": Kind(does="an HTML page with `status`; `when` before or after executing", when="before", status=502),
+    "operation_time_limit": Kind(does="429, not executed"),
+    "query_limit_exceeded": Kind(does="503, not executed"),
+    "overload_limit": Kind(does="OVERLOAD_LIMIT, not executed"),
+    "expired_token": Kind(does="401, not executed"),
+    "error": Kind(does="any `code`, `text` and `status`, not executed"),
+    "error_after_executing": Kind(does="any `code`, `text` and `status`, executed"),
+    "redirect": Kind(does="302 to `location`, not executed"),
+    "read_lag": Kind(does="executed, but for `seconds` reads show the state before it", seconds=5.0, of_tokens=False),
+    "true_not_applied": Kind(does="the method's success is reported, nothing is changed", of_tokens=False),
+    "close_idle": Kind(does="a kept-alive connection closes as the request arrives; not executed"),
+    "empty_body": Kind(does="200 without a body; `when` before or after executing (default)"),
+    "invalid_json": Kind(does="a body that is no JSON; `when` before or after executing (default)"),
+    "internal_server_error": Kind(
+        does="INTERNAL_SERVER_ERROR 500; `when` before or after executing (default)", status=500
+    ),
+    "time_integers": Kind(does="executed; `time` holds whole numbers", of_tokens=False),
+    "time_missing": Kind(does="executed; no `time` block", of_tokens=False),
+    "numeric_code": Kind(does="executed as usual; a numeric error code is a JSON number", of_tokens=False),
+    "flood": Kind(
+        does="a body without end, or a byte every `seconds`; `when` before or after executing (default)",
+        spoils_bytes=True,
+    ),
+    "big_html": Kind(
+        does="an HTML page of many `megabytes` with `status`; `when` before or after executing (default)",
+        status=502,
+        spoils_bytes=True,
+    ),
+    "deep_json": Kind(does="arrays nested to `depth`; `when` before or after executing (default)", spoils_bytes=True),
+    "huge_numbers": Kind(does="executed; `literal` stands wherever the response has a number", spoils_bytes=True),
+    "wrong_encoding": Kind(does="executed; bytes that are not of the declared `charset`", spoils_bytes=True),
+    "gzip_bomb": Kind(
+        does="a small body that unpacks to many `megabytes`; `when` before or after executing (default)",
+        spoils_bytes=True,
+    ),
+    "lure": Kind(
+        does="executed; the token endpoint's response names the host of `location` as the portal", of_methods=False
+    ),
 }
-
-#: Those that spoil what is written to the socket: see ``hostile``.
-HOSTILE = frozenset({"flood", "big_html", "deep_json", "huge_numbers", "wrong_encoding", "gzip_bomb"})
-#: What a token endpoint has no use for: it has no state to lag, no ``time`` block, no numeric codes.
-_REST_ONLY = {"read_lag", "true_not_applied", "time_integers", "time_missing", "numeric_code"}
-
-#: What ``when`` means if it is not given.
-_WHEN = {"hold": "before", "html": "before"}
-_STATUS = {"html": 502, "error": 400, "error_after_executing": 400, "internal_server_error": 500, "big_html": 502}
+HOSTILE = frozenset(name for name, kind in KINDS.items() if kind.spoils_bytes)
 
 
 @dataclass(kw_only=True)
@@ -88,9 +116,10 @@ class Fault:
         """Refuse what nobody could act out."""
         if self.kind not in KINDS:
             raise ValueError(f"unknown fault kind {self.kind!r}; known: {', '.join(sorted(KINDS))}")
-        self._check_method()
+        defaults = KINDS[self.kind]
+        self._check_method(defaults)
         if self.when is None:
-            self.when = _WHEN.get(self.kind, "after")
+            self.when = defaults.when
         if self.when not in ("before", "after"):
             raise ValueError(f"when must be 'before' or 'after', not {self.when!r}")
         if not 0 <= self.probability <= 1:
@@ -99,17 +128,17 @@ class Fault:
             number = getattr(self, name)
             if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 1):
                 raise ValueError(f"{name} must be a whole number from 1, not {number!r}")
-        if self.seconds is None and self.kind in ("commit_later", "read_lag", "slow"):
-            self.seconds = {"read_lag": 5.0, "slow": 1.0}.get(self.kind)
+        if self.seconds is None:
+            self.seconds = defaults.seconds
         if self.occurrence is not None and self.times is None:
             self.times = 1
         if self.status is None:
-            self.status = _STATUS.get(self.kind, 400)
+            self.status = defaults.status
 
-    def _check_method(self) -> None:
-        if self.kind == "lure" and self.method == "*":
+    def _check_method(self, kind: Kind) -> None:
+        if not kind.of_methods and self.method == "*":
             self.method = TOKEN_METHOD
-        if self.kind in (_REST_ONLY if self.method == TOKEN_METHOD else {"lure"}):
+        if not (kind.of_tokens if self.method == TOKEN_METHOD else kind.of_methods):
             raise ValueError(f"{self.kind} means nothing to {self.method}")
 
     @property

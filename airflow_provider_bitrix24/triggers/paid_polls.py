@@ -68,10 +68,6 @@ class PaidPoll(SharedPoll[Wanted, News]):
         found = await self.hook.aread_paid_since(self.kind, min(want.since for want in wants))
         return dict.fromkeys(range(len(wants)), News(found, hint.at if hint else found.at))
 
-    def room(self, wants: Sequence[Wanted]) -> int:
-        """Everybody is read along: it is the same request."""
-        return 0
-
     async def _hint(self, wants: Sequence[Wanted]) -> Hint | None:
         """Ask the queue, if that can spare the read."""
         looks = [want.looked_at for want in wants if want.looked_at is not None]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from airflow_provider_bitrix24.exceptions import Bitrix24Error, Bitrix24NoAnswer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Hashable, Mapping, Sequence, Set
 
     from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 
@@ -109,13 +109,14 @@ class SharedPoll(ABC, Generic[W, A]):
     async def read(self, wants: Sequence[W]) -> Mapping[int, A | Bitrix24Error]:
         """Read once for all of them; return the answers by position. A position that is absent has failed."""
 
-    @abstractmethod
-    def room(self, wants: Sequence[W]) -> int:
-        """How much `size` fits into the requests that reading these takes anyway."""
+    @property
+    def units_in_a_request(self) -> int:
+        """How many units one request reads."""
+        return 1
 
-    def size(self, want: W) -> int:
-        """Return how much of the room it takes."""
-        return 0
+    def units(self, want: W) -> Set[Hashable]:
+        """Return what reading it takes of a request, by default nothing; a unit that several want is read once."""
+        return frozenset()
 
     async def stop(self) -> None:
         """End the poll; a read that is under way is dropped, and its connection is closed."""
@@ -142,11 +143,15 @@ class SharedPoll(ABC, Generic[W, A]):
         now = clock.now()
         due = [seat for seat in waiting if seat.due <= now]
         early: list[Seat[W, A]] = []
-        room = self.room([seat.want for seat in due])
+        units: set[Hashable] = set().union(*(self.units(seat.want) for seat in due))
+        room = -len(units) % self.units_in_a_request
         for seat in sorted(waiting, key=lambda seat: seat.due):
-            if seat.due > now >= seat.early_from and self.size(seat.want) <= room:
-                room -= self.size(seat.want)
-                early.append(seat)
+            if seat.due > now >= seat.early_from:
+                further = self.units(seat.want) - units
+                if len(further) <= room:
+                    room -= len(further)
+                    units |= further
+                    early.append(seat)
         return due, early
 
     async def _read_for(self, due: Sequence[Seat[W, A]], early: Sequence[Seat[W, A]]) -> None:

@@ -11,7 +11,7 @@ from airflow_provider_bitrix24.exceptions import Bitrix24Error
 from airflow_provider_bitrix24.triggers.shared_poll import SharedPoll
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Hashable, Iterable, Set
 
     from airflow_provider_bitrix24.api.models import Invoice
     from airflow_provider_bitrix24.api.states import Owner, States
@@ -31,13 +31,14 @@ class InvoicePoll(SharedPoll[Sequence[int], "Mapping[int, Invoice | Bitrix24Erro
         found = await self.hook.aread_invoice_states(ids)
         return {index: _failure_of(want, found) or found for index, want in enumerate(wants)}
 
-    def room(self, wants: Sequence[Sequence[int]]) -> int:
-        """How many more invoices the same number of requests reads."""
-        return -sum(map(len, wants)) % PER_REQUEST
+    @property
+    def units_in_a_request(self) -> int:
+        """How many invoices one request reads."""
+        return PER_REQUEST
 
-    def size(self, want: Sequence[int]) -> int:
-        """How many invoices it is."""
-        return len(want)
+    def units(self, want: Sequence[int]) -> Set[int]:
+        """Return the invoices."""
+        return frozenset(want)
 
 
 class PaymentPoll(SharedPoll["Mapping[int, Owner | None]", "States"]):
@@ -62,13 +63,16 @@ class PaymentPoll(SharedPoll["Mapping[int, Owner | None]", "States"]):
             pairs -= set(together.items())
         return {index: _failure_of(want, answers[index]) or answers[index] for index, want in enumerate(wants)}
 
-    def room(self, wants: Sequence[Mapping[int, Owner | None]]) -> int:
-        """How many more payments the same number of requests reads."""
-        return -sum(map(len, wants)) % self.hook.payments_in_a_request
+    @property
+    def units_in_a_request(self) -> int:
+        """How many payments the list reads in a request, or how many commands fit into it."""
+        return self.hook.payments_in_a_request
 
-    def size(self, want: Mapping[int, Owner | None]) -> int:
-        """How many payments it is."""
-        return len(want)
+    def units(self, want: Mapping[int, Owner | None]) -> Set[Hashable]:
+        """Return the payments; without the list, those of one object are read by one command."""
+        if self.units_in_a_request == PER_REQUEST:
+            return want.items()
+        return {owner or number for number, owner in want.items()}
 
 
 def _failure_of(ids: Iterable[int], found: Mapping[int, object]) -> Bitrix24Error | None:

@@ -594,13 +594,14 @@ def test_a_connection_that_fails_names_where_it_goes() -> None:
     made = Settings.from_connection_values(host="acme.bitrix24.com", port=8443, login="1", password=SECRET)
     client = ApiClient(made.model_copy(update={"conn_id": "finance"}), tries=1)
     told = {
-        "connection refused": "Nothing was sent by this call (crm.deal.get).",
-        "the host name cannot be resolved": "Nothing was sent by this call (crm.deal.get).",
-        "TLS: self-signed certificate": "extra ca_bundle",
-        "TLS could not be agreed": "Check schema and port",
+        NotSent("connection refused"): "Nothing was sent by this call (crm.deal.get).",
+        NotSent("the host name cannot be resolved"): "Nothing was sent by this call (crm.deal.get).",
+        NotSent("TLS: self-signed certificate", tls="certificate"): "extra ca_bundle",
+        NotSent("TLS could not be agreed", tls="handshake"): "Check schema and port",
     }
-    for obstacle, words in told.items():
-        error = play(client.call("crm.deal.get", {}, effect=READ), NotSent(obstacle)).error
+    for outcome, words in told.items():
+        obstacle = outcome.reason
+        error = play(client.call("crm.deal.get", {}, effect=READ), outcome).error
         assert str(error).startswith(
             f"Cannot connect to https://acme.bitrix24.com:8443 (connection 'finance'): {obstacle}. Nothing was sent"
         )

@@ -55,6 +55,12 @@ def test_what_is_used_up_comes_back_minute_by_minute() -> None:
     assert one.fits([ADD], NOW + 800) == 470 // one.cost([ADD])
 
 
+def test_what_has_come_back_already_is_not_waited_for() -> None:
+    one = known(at(0, 235.0, took=1.0), at(300, 470.0, took=1.0))
+    later = NOW + 570  # the seconds of the first minute count no more, those of five minutes still do
+    assert one.wait([ADD] * 400, later) == pytest.approx(FIRST - 40 + 4 * 60 + 1 - later)
+
+
 def test_a_sum_that_is_smaller_than_it_was_known_is_believed() -> None:
     one = known(at(0, 470.0, took=1.0), at(5, 100.0, took=1.0))
     assert one.usages[ADD].used(NOW + 5) == pytest.approx(100.0)
@@ -161,6 +167,29 @@ def test_whatever_the_portal_says_a_wait_ends(told: list[tuple[float, float, flo
         now += wait
     assert one.fits([ADD], now) > 0
     assert kept == {method: replace(use, cost=round(use.cost, 4), grown=0.0) for method, use in one.usages.items()}
+
+
+@pytest.mark.parametrize("ahead", [3600, 86_400, 31_536_000])
+def test_a_clock_that_was_far_ahead_blocks_nothing_when_it_is_right_again(ahead: float) -> None:
+    wrong = NOW + ahead
+    one = known(
+        UsageReport(method=ADD, at=wrong, operating=470.0, resets_at=wrong + 60, took=0.9),
+        UsageReport(method=ADD, at=wrong + 1, refused=True),
+    )
+    assert one.fits([ADD], wrong + 1) == 0
+    assert one.fits([ADD], NOW) == int(0.98 * 470 / 0.9), "what it said is no time of this clock"
+    assert one.wait([ADD], NOW) == 0
+    one.learn(UsageReport(method=ADD, at=NOW, operating=9.0, took=0.9))
+    assert one.usages[ADD].used(NOW) == pytest.approx(9.0)
+    assert one.cost([ADD]) == pytest.approx(0.9)
+    one.learn(UsageReport(method=ADD, at=NOW + 1, operating=470.0, took=0.9))
+    assert one.fits([ADD], NOW + 1) == 0, "it learns again"
+
+
+def test_a_refusal_that_names_a_time_beyond_the_window_blocks_for_a_minute() -> None:
+    one = known(UsageReport(method=ADD, at=NOW, operating=1.0, resets_at=NOW + 86_400))
+    one.learn(UsageReport(method=ADD, at=NOW + 1, refused=True))
+    assert one.wait([ADD], NOW + 1) == pytest.approx(61)
 
 
 def test_the_same_is_learned_from_news_as_at_once() -> None:

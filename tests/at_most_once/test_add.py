@@ -194,7 +194,7 @@ def test_what_is_proved_to_be_absent_is_added_once_more(world: World, caplog: py
     world.fault("drop_before", ADD, times=1)
     receipt = add(world)
     assert (receipt["outcome"], receipt["evidence"], receipt["recovered"]) == ("created", "response", False)
-    assert "Two reads, after everything that was sent must have ended, show no new payment" in caplog.text
+    assert "read twice after everything that was sent must have ended" in caplog.text
     assert world.writes() == [ADD, ADD]
     assert len(world.ledger("payment_added")) == 1
     assert world.clock.time() - 1_763_800_000 >= world.client.settings.settle_window + 10
@@ -202,7 +202,7 @@ def test_what_is_proved_to_be_absent_is_added_once_more(world: World, caplog: py
 
 def test_what_is_absent_twice_is_for_a_person(world: World) -> None:
     world.fault("drop_before", ADD)
-    with pytest.raises(PaymentAmbiguous, match=r"sent twice for this key, but the portal shows none") as caught:
+    with pytest.raises(PaymentAmbiguous, match=r"sent twice for this key, but the portal does not show") as caught:
         add(world)
     assert caught.value.final
     assert caught.value.candidates == ()
@@ -334,7 +334,7 @@ def test_the_payment_is_logged_as_soon_as_it_is_known(world: World, caplog: pyte
 def test_an_unclear_answer_without_effect_is_refused_with_the_portals_words(world: World) -> None:
     world.fault("error", ADD, times=1, code=0, text="Plan limit reached", status=400)
     with pytest.raises(
-        PaymentNotApplied, match=r"code 0, Plan limit reached.*added to deal 1\. It does not show a new payment"
+        PaymentNotApplied, match=r"code 0, Plan limit reached.*add a payment to deal 1, but does not show a new payment"
     ):
         add(world)
     assert 9 < sum(world.slept) < 12
@@ -355,15 +355,13 @@ def test_a_success_without_an_id_is_a_refusal(world: World) -> None:
 
 def test_an_answer_that_never_shows_is_told_with_its_id(world: World) -> None:
     world.before[LIST] = lambda: world.portal.act.delete_payment(1033)
-    with pytest.raises(PaymentNotApplied, match="payment 1033 was added to deal 1, but does not show it"):
+    with pytest.raises(PaymentNotApplied, match="Payment 1033 of deal 1 was added according to the portal's reply"):
         add(world)
 
 
 def test_an_answer_that_cannot_be_read_back_is_told_with_its_id(world: World) -> None:
     world.before[ADD] = lambda: world.fault("drop_before", LIST)
-    with pytest.raises(
-        PaymentNotApplied, match="payment 1033 was added to deal 1, but it could not be read afterwards"
-    ):
+    with pytest.raises(PaymentNotApplied, match=r"Payment 1033 of deal 1 .* the portal cannot be read now"):
         add(world)
 
 
@@ -371,7 +369,7 @@ def test_lost_and_then_unreadable_says_that_one_may_have_been_added(world: World
     world.fault("drop_after", ADD, times=1)
     world.before[ADD] = lambda: world.fault("drop_before", "batch")
     with pytest.raises(
-        Bitrix24OutcomeUnknown, match=r"added to deal 1\. The portal could not be read.*may have been added"
+        Bitrix24OutcomeUnknown, match=r"add a payment to deal 1, and could not be read.*may have been added"
     ):
         add(world)
 

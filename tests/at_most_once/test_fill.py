@@ -295,7 +295,7 @@ def test_a_fraction_elsewhere_does_not_matter(world: World) -> None:
 
 def test_the_limit_is_that_of_the_chosen_rows(world: World) -> None:
     assert choose(world, {1: 1}, max_amount=Decimal("450.00"))["amount"] == "450.00"
-    with pytest.raises(PaymentRefused, match=r"add up to 450; the max_amount of this task is 449\.99"):
+    with pytest.raises(PaymentRefused, match=r"is for 450; the max_amount of this task is 449\.99"):
         choose(world, {1: 1}, max_amount=Decimal("449.99"))
     assert world.writes() == [ADD, PUT]
 

@@ -61,7 +61,7 @@ def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Any]
         return lambda: state
     url = sqlalchemy.engine.URL.create("sqlite", database=str(tmp_path / "journal.db"))
     return lambda: (
-        FencedJournal(SqlJournal(Database(url, "the database"), "me"), state)
+        FencedJournal(Database(url, "the database"), "me", fence=state)
         if "and" in kind
         else SqlJournal(Database(url, "the database"), "me")
     )
@@ -209,7 +209,7 @@ def test_an_answer_that_cannot_be_kept_is_told(
     done = {
         "pay_invoice": "invoice 2 was marked as paid",
         "pay_crm_payment": "payment 1001 was marked as paid",
-        "add_crm_payment": "payment 1033 was added to deal 1",
+        "add_crm_payment": "payment 1033 of deal 1 was added",
     }
     assert f"The portal replied that {done[operation]}" in str(caught.value)
     assert ("Airflow has given this attempt up" in str(caught.value)) is (said is AIRFLOWS_OWN)

@@ -11,7 +11,8 @@ import pytest
 from airflow_provider_bitrix24.api.queries import OnePayment
 from airflow_provider_bitrix24.api.tags import tag_of
 from airflow_provider_bitrix24.at_most_once.attempt import Tools
-from airflow_provider_bitrix24.at_most_once.course import Load, read
+from airflow_provider_bitrix24.at_most_once.chunks import ChunkSize
+from airflow_provider_bitrix24.at_most_once.course import load, read
 from airflow_provider_bitrix24.at_most_once.lockstep import Lockstep
 from airflow_provider_bitrix24.at_most_once.operations.delete_crm_payment import DeleteCrmPayment
 from airflow_provider_bitrix24.at_most_once.operations.pay_crm_payment import PayCrmPayment
@@ -80,7 +81,7 @@ def test_a_reply_that_nobody_foresaw_is_the_trouble_of_its_course_alone(run: Run
 
     log, task = logging.getLogger("payments"), TaskAttempt(identity="me")
     tools = Tools(client=world.client, clock=world, log=log, journal=NullJournal(), task=task)
-    lockstep = Lockstep(tools, world.run, safeguard=None, check=None)
+    lockstep = Lockstep(tools, world.run, ChunkSize(1), safeguard=None, check=None)
     with pytest.raises(ZeroDivisionError):
         lockstep.run({"a": read(Unforeseen()), "b": other()})
     assert [payment.id for payment in found] == [1001]
@@ -169,7 +170,7 @@ def test_a_read_that_is_always_too_old_ends_without_a_send(run: Run) -> None:
 
     def slow(self: StateWrite) -> Any:
         yield from look(self)
-        yield Load()
+        yield from load()
         run.world.clock.advance(20)
 
     with pytest.MonkeyPatch.context() as patch:

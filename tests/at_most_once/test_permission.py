@@ -11,6 +11,7 @@ import sqlalchemy
 
 from airflow_provider_bitrix24.api.queries import PaymentBeforePaying
 from airflow_provider_bitrix24.at_most_once.attempt import Attempt, Tools
+from airflow_provider_bitrix24.at_most_once.chunks import ChunkSize
 from airflow_provider_bitrix24.at_most_once.lockstep import Lockstep
 from airflow_provider_bitrix24.at_most_once.receipt import Expected
 from airflow_provider_bitrix24.at_most_once.record import Decision, Record
@@ -531,7 +532,7 @@ def test_a_journal_that_dies_after_the_reply_does_not_hide_the_payment(job: Job)
     away_after(job, ADD)
     with pytest.raises(Bitrix24StoreError) as caught:
         job.add()
-    assert "The portal replied that payment 1033 was added to deal 1" in str(caught.value)
+    assert "The portal replied that payment 1033 of deal 1 was added" in str(caught.value)
     assert "According to the reply, the payment exists: do not add it again." in str(caught.value)
     assert not caught.value.final
 
@@ -601,5 +602,5 @@ def test_even_a_short_wait_ends_what_permits_a_send(world: World) -> None:
         yield from attempt.wait(0.1, "a moment")
         assert not attempt.is_fresh
 
-    ended = Lockstep(tools, world.run, safeguard=None, check=None).run({"key": course()})
+    ended = Lockstep(tools, world.run, ChunkSize(1), safeguard=None, check=None).run({"key": course()})
     assert ended["key"].result is None

@@ -9,8 +9,8 @@ import pytest
 
 from airflow_provider_bitrix24.at_most_once.record import Decision, Record, Send, Snapshot
 
-SEND = Send(at=100.0, settle_until=256.0, by="task:try:1")
-LATER = Send(at=900.0, settle_until=1056.0, by="task:try:2")
+SEND = Send(at=100.0, settle_until=256.0, by="task:try:1", result="pending")
+LATER = Send(at=900.0, settle_until=1056.0, by="task:try:2", result="pending")
 ROW = "row 17"
 WANTED = Record(
     key="order-17",

@@ -115,13 +115,16 @@ def test_a_known_payment_that_cannot_be_read_now_is_left_to_the_next_attempt(job
     job.add()
     job.world.portal.act.delete_payment(1033)
     job.world.before[LIST] = lambda: job.world.fault("drop_before", LIST)
-    with pytest.raises(PaymentUnresolved, match=r"Payment 1033 of deal 1 could not be read .*It is in the journal"):
+    with pytest.raises(PaymentUnresolved, match=r"Payment 1033 of deal 1 .* cannot be read now .*It is in the journal"):
         job.add()
 
 
 def test_an_answer_that_cannot_be_read_back_is_left_to_the_next_attempt(job: Job) -> None:
     job.world.before[ADD] = lambda: job.world.fault("drop_before", LIST)
-    with pytest.raises(PaymentUnresolved, match="payment 1033 was added to deal 1, but it could not be read "):
+    with pytest.raises(
+        PaymentUnresolved,
+        match="Payment 1033 of deal 1 was added according to the portal's reply, but the portal cannot be read",
+    ):
         job.add()
     job.world.portal.faults.clear()
     assert job.add()["payment_id"] == 1033
@@ -288,7 +291,7 @@ def test_what_was_marked_as_often_as_it_may_be_waits_for_a_person(job: Job) -> N
 def test_a_mark_after_which_nothing_can_be_read_is_left_to_the_next_attempt(job: Job) -> None:
     job.world.fault("drop_after", PAY, times=1)
     job.world.before[GET] = lambda: job.world.fault("drop_before", GET)
-    with pytest.raises(PaymentUnresolved, match=r"Invoice 2 may have been marked as paid.*It is in the journal"):
+    with pytest.raises(PaymentUnresolved, match=r"may have been marked as paid.*It is in the journal"):
         job.pay()
     job.world.portal.faults.clear()
     receipt = job.pay()
@@ -313,7 +316,7 @@ def test_a_mark_that_is_there_again_is_found(job: Job) -> None:
     assert job.pay()["outcome"] == "paid"
     act.unpay_invoice(2, user_id=7)
     job.world.before[GET] = lambda: job.world.fault("drop_before", GET)
-    with pytest.raises(PaymentUnresolved, match="Invoice 2 was paid before, and the portal cannot be read now"):
+    with pytest.raises(PaymentUnresolved, match=r"Invoice 2 was paid before .* the portal cannot be read now"):
         job.pay()
     assert job.world.writes() == [PAY]
 
@@ -352,7 +355,9 @@ def forgetful(job: Job) -> ScriptedPayments:
 
 
 def test_a_later_attempt_without_a_journal_adds_nothing(job: Job) -> None:
-    with pytest.raises(PaymentAmbiguous, match="This is attempt 2 of task, and without a journal it cannot tell"):
+    with pytest.raises(
+        PaymentAmbiguous, match=r"This is attempt 2, and there is no journal\. An earlier attempt may have sent"
+    ):
         forgetful(job).add_crm_payment(entity_id=1, entity_type_id=2, key=KEY)
     job.world.fault("drop_before", "batch")
     with pytest.raises(PaymentUnresolved, match=r"there is no journal\. .* money may have been recorded"):

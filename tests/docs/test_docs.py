@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
-from airflow.sdk import DAG
+from airflow.sdk import DAG, BaseOperator
 
 from airflow_provider_bitrix24.api.settings import Settings
+from airflow_provider_bitrix24.sandbox.faults import KINDS
+from airflow_provider_bitrix24.sandbox.portal.registry import METHODS
+from tests.tools.own_operators import own_operators
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -30,6 +34,39 @@ def test_every_extra_of_the_connection_is_explained_with_its_default() -> None:
     for name, default in fields.items():
         if isinstance(default, (int, float)) and not isinstance(default, bool) and name != "max_response_bytes":
             assert rows[name] == f"{default:g} s", name
+
+
+@pytest.mark.parametrize("kind", own_operators(), ids=lambda kind: kind.__name__)
+def test_every_operator_is_in_the_readme_in_an_index_and_in_the_reference(kind: type[BaseOperator]) -> None:
+    indexes = [ROOT / "docs" / folder / "index.md" for folder in ("operators", "sensors")]
+    assert f"`{kind.__name__}`" in (ROOT / "README.md").read_text()
+    assert any(kind.__name__ in page.read_text() for page in indexes)
+    # Sphinx leaves out what a module has imported from another one.
+    assert f"automodule:: {kind.__module__}\n" in (ROOT / "docs" / "reference.md").read_text()
+
+
+def _cells(heading: str, column: int) -> list[str]:
+    """The code in one column of the table below a heading of the sandbox's page."""
+    section = (ROOT / "docs" / "sandbox.md").read_text().partition(f"\n## {heading}\n")[2].partition("\n#")[0]
+    cells = [row.split(" | ")[column] for row in re.findall(r"^\| (.+) \|$", section, re.MULTILINE)[1:]]
+    return [code for cell in cells for code in re.findall(r"`([^`]+)`", cell)]
+
+
+def _spelled_out(pattern: str) -> list[str]:
+    """``crm.item.{get,list}`` as two names."""
+    before, brace, rest = pattern.partition("{")
+    inside, _, after = rest.partition("}")
+    return [f"{before}{one}{after}" for one in inside.split(",")] if brace else [pattern]
+
+
+def test_the_page_of_the_sandbox_names_its_methods() -> None:
+    named = [name.lower() for pattern in _cells("Methods", 1) for name in _spelled_out(pattern)]
+    unnamed = [method for method in METHODS if not any(fnmatchcase(method, name) for name in named)]
+    assert unnamed == []
+
+
+def test_the_page_of_the_sandbox_names_its_faults() -> None:
+    assert sorted(_cells("Faults", 0)) == sorted(KINDS)
 
 
 def test_the_example_of_the_readme_is_a_dag() -> None:

@@ -27,6 +27,7 @@ from airflow_provider_bitrix24.exceptions import (
     Bitrix24PermissionError,
     Bitrix24RateLimited,
     Bitrix24ServerError,
+    TlsTrouble,
 )
 from tests.drivers.raw_server import OK, SECRET, Peer, Requests, gzipped, http_response, settings_for, wait_for
 
@@ -253,9 +254,9 @@ def outcome(driver: Any, settings: Any, effect: Effect, **options: Any) -> Any:
         return error
 
 
-def not_sent(obstacle: str) -> Bitrix24NotSent:
+def not_sent(obstacle: str, tls: TlsTrouble | None = None) -> Bitrix24NotSent:
     """What is raised where there is no connection, to wherever that is."""
-    return Bitrix24NotSent(METHOD, obstacle, False, ...)  # type: ignore[arg-type]
+    return Bitrix24NotSent(METHOD, obstacle, False, ..., tls)  # type: ignore[arg-type]
 
 
 def assert_same(got: Any, expected: Bitrix24Error) -> None:
@@ -533,15 +534,15 @@ def test_tls_failures_are_not_sent(serve: Any, driver: Any, tls: ssl.SSLContext,
     server = serve(sends(OK), tls)
     settings = settings_for(server.port, host="localhost", schema="https")
     got = outcome(driver(settings), settings, Effect.NON_IDEMPOTENT)
-    assert_same(got, not_sent("TLS: self-signed certificate"))
+    assert_same(got, not_sent("TLS: self-signed certificate", "certificate"))
     settings = settings_for(server.port, schema="https", ca_bundle=str(certificate))
     got = outcome(driver(settings), settings, Effect.NON_IDEMPOTENT)
     wrong = "TLS: IP address mismatch, certificate is not valid for '127.0.0.1'."
-    assert_same(got, not_sent(wrong))
+    assert_same(got, not_sent(wrong, "certificate"))
     plain = serve(lambda peer: peer.send(http_response(b"")))
     settings = settings_for(plain.port, schema="https")
     got = outcome(driver(settings), settings, Effect.NON_IDEMPOTENT)
-    assert_same(got, not_sent("TLS could not be agreed"))
+    assert_same(got, not_sent("TLS could not be agreed", "handshake"))
     assert server.requests == []
 
 

@@ -49,7 +49,9 @@ def test_no_example_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     errors = sum(len(example["error"]) for example in EXAMPLES.values())
     with capsys.disabled():
         print(f"\n{len(EXAMPLES)} documented requests, {replies} replies and {errors} errors", end="")
-    assert (len(EXAMPLES), replies, errors) == (84, 73, 69)
+    assert len(EXAMPLES) >= 84
+    assert replies >= 73
+    assert errors >= 69
 
 
 @pytest.mark.bitrix24_sandbox(**OPTIONS)

@@ -247,10 +247,10 @@ def test_a_secrets_backend_that_fails_stops_no_payment(
 ) -> None:
     monkeypatch.setenv(PACE, "paces")
 
-    def row(*_: Any) -> Any:
+    def database(*_: Any, **__: Any) -> Any:
         raise ConnectionError("https://user:c4n4rys3cr3tc0de@vault")
 
-    monkeypatch.setattr(pacing, "_row", row)
+    monkeypatch.setattr("airflow_provider_bitrix24.sql.Database.from_connection", database)
     connect().call(*READ)
     assert "its connection cannot be read (ConnectionError)" in caplog.text
     assert "vault" not in caplog.text
@@ -309,7 +309,26 @@ def test_what_was_damaged_is_learned_again(bitrix24_sandbox: Any, connect: Any, 
     kept.write_text(damage)
     hook = connect(rate_limit="standard")
     hook.call(*READ)
-    assert hook.client.working_time.usages["crm.deal.get"].used(0) == pytest.approx(4.0)
+    use = hook.client.working_time.usages["crm.deal.get"]
+    assert use.used(use.at) == pytest.approx(4.0)
+
+
+@pytest.mark.bitrix24_sandbox(operating_limit=480.0, operating_costs={"crm.deal.get": 2.0})
+def test_what_a_clock_that_was_far_ahead_has_left_in_the_file_blocks_nothing(
+    bitrix24_sandbox: Any, connect: Any, tmp_path: Path
+) -> None:
+    connect(rate_limit="standard").call(*READ)
+    [kept] = [path for path in tmp_path.rglob("*.json") if path.parent.name.startswith("airflow-provider-bitrix24-")]
+    year, known = 365 * 86_400, json.loads(kept.read_text())
+    use = known["methods"]["crm.deal.get"]
+    use["minutes"] = [[minute + year // 60, 480.0] for minute, _ in use["minutes"]]
+    use |= {"at": use["at"] + year, "blocked_until": use["at"] + year, "resets_at": use["at"] + year}
+    kept.write_text(json.dumps(known))
+    hook = connect(rate_limit="standard")
+    assert hook.client.out_of_time("crm.deal.get", time.time()) is None
+    hook.call(*READ)
+    after = connect(rate_limit="standard").client.working_time.usages["crm.deal.get"]
+    assert abs(after.at - time.time()) < 3600
 
 
 @pytest.mark.bitrix24_sandbox(operating_limit=480.0)
@@ -317,3 +336,43 @@ def test_the_async_twin_learns_and_tells_too(bitrix24_sandbox: Any, connect: Any
     hook = connect(rate_limit="standard")
     asyncio.run(hook.acall(*READ))
     assert "crm.deal.get" in connect(rate_limit="standard").client.working_time.usages
+
+
+@pytest.mark.bitrix24_sandbox(operating_limit=480.0, operating_costs={"crm.deal.get": 2.0})
+@pytest.mark.parametrize("named_by", ["the configuration", "the journal"])
+def test_hosts_that_share_a_database_share_what_they_learn_of_the_working_time(
+    connect: Any, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named_by: str
+) -> None:
+    def on_host(name: str) -> Bitrix24Hook:
+        (tmp_path / name).mkdir()
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path / name))
+        hook = connect(rate_limit="standard")
+        return hook if named_by == "the configuration" else Bitrix24Hook(pace_conn_id="paces")
+
+    if named_by == "the configuration":
+        monkeypatch.setenv(PACE, "paces")
+    hook = on_host("first")
+    for _ in range(2):
+        hook.call(*READ)
+    known = on_host("second").client.working_time
+    assert known.cost(["crm.deal.get"]) == pytest.approx(2.0)
+    assert known.usages["crm.deal.get"].used(known.usages["crm.deal.get"].at) == pytest.approx(4.0)
+    assert known.known_clock_offset is not None
+    # A host that was not heard for a while does not hide what the other one has learned since.
+    other = on_host("third")
+    other.call(*READ)
+    hook.call(*READ)
+    use = hook.client.working_time.usages["crm.deal.get"]
+    assert use.used(use.at) == pytest.approx(8.0)
+
+
+@pytest.mark.bitrix24_sandbox(operating_limit=480.0)
+def test_working_time_waits_for_no_database_that_is_away(
+    connect: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    nowhere = {"conn_type": "sqlite", "host": str(tmp_path / "no" / "such.db")}
+    monkeypatch.setenv("AIRFLOW_CONN_PACES", json.dumps(nowhere))
+    monkeypatch.setenv(PACE, "paces")
+    connect(rate_limit="standard").call(*READ)
+    assert "crm.deal.get" in connect(rate_limit="standard").client.working_time.usages, "the file of the host knows it"
+    assert "paced on this host only" in caplog.text

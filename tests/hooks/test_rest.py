@@ -21,7 +21,6 @@ from airflow_provider_bitrix24.exceptions import (
     Bitrix24NotFound,
 )
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
-from airflow_provider_bitrix24.sandbox.portal.registry import METHODS as SERVED
 from tests.api.test_calls import sample
 from tests.drivers.raw_server import SECRET, http_response
 from tests.sandbox.test_documented_examples import EXAMPLES
@@ -169,22 +168,24 @@ async def test_rows_are_models_where_there_is_one(bitrix24_sandbox: Any) -> None
     assert {type(payment) for payment in payments} == {Payment}
 
 
-OF_WHAT: dict[str, dict[str, Any]] = {
-    "crm.item.list": {"entityTypeId": 2},
-    "crm.item.payment.list": {"entityId": 4, "entityTypeId": 2},
-    "crm.item.payment.product.list": {"paymentId": 1003},
-    "crm.item.payment.delivery.list": {"paymentId": 1003},
-    "crm.item.productrow.list": {"filter": {"=ownerType": "D", "=ownerId": 1}},
-    "crm.item.productrow.getAvailableForPayment": {"ownerType": "D", "ownerId": 1},
+OF_WHAT: dict[str, Any] = {
+    "entityTypeId": 2,
+    "entityId": 4,
+    "paymentId": 1003,
+    "ownerType": "D",
+    "ownerId": 1,
 }
-"""What the lists are asked for that want to know it."""
-LISTS = [row.name for row in METHODS.values() if row.rows is not None and not row.application]
+"""Values for the parameters that lists require."""
+OWNER: dict[str, Any] = {"crm.item.productrow.list": {"filter": {"=ownerType": "D", "=ownerId": 1}}}
+"""A list whose filter must name an object."""
+LISTS = [row for row in METHODS.values() if row.rows is not None and not row.application]
 
 
 @pytest.mark.bitrix24_sandbox(scopes=("crm", "sale", "pay_system", "user"))
-@pytest.mark.parametrize("method", [method for method in LISTS if method.lower() in SERVED])
-def test_every_list_method_is_iterated(method: str, bitrix24_sandbox: Any) -> None:
-    hook, params = Bitrix24Hook(), OF_WHAT.get(method, {})
+@pytest.mark.parametrize("row", LISTS, ids=lambda row: row.name)
+def test_every_list_method_is_iterated(row: Method, bitrix24_sandbox: Any) -> None:
+    hook, method = Bitrix24Hook(), row.name
+    params = {param.wire: OF_WHAT[param.wire] for param in row.params if param.required} | OWNER.get(method, {})
     rows = rows_in(method, hook.call(method, params))
     assert sorted(map(str, hook.iterate(method, params, raw=True))) == sorted(map(str, rows or []))
 

@@ -28,7 +28,7 @@ def work(journal: SqlJournal, keys: list[str], number: int) -> list[str]:
     ) for key in keys if loaded[key].record is None]  # fmt: skip
     journal.save([Change(record=record, opens=True) for record in new])
     loaded = journal.load(PORTAL, keys)
-    send = Send(at=1.0, settle_until=157.0, by=f"worker {number}")
+    send = Send(at=1.0, settle_until=157.0, by=f"worker {number}", result="pending")
     intents = [
         one.record.sending(send)
         for one in loaded.values()

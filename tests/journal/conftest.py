@@ -23,6 +23,7 @@ TABLES = (
     "bitrix24_late_reply",
     "bitrix24_pace",
     "bitrix24_portal",
+    "bitrix24_working_time",
     "bitrix24_schema",
 )
 

@@ -30,7 +30,7 @@ ENTRY = Record(
     subject="deal 4",
     parameters={"entity_id": 4},
     task="task",
-    sends=(Send(at=1.0, settle_until=157.0, by="task:try:1"),),
+    sends=(Send(at=1.0, settle_until=157.0, by="task:try:1", result="pending"),),
 )
 
 

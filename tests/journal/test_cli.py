@@ -7,7 +7,6 @@ import json
 import logging
 import re
 import shlex
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,36 +19,32 @@ from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.journal import Change
 from airflow_provider_bitrix24.journal.sql import SqlJournal
 from airflow_provider_bitrix24.sql import Database
+from tests.tools.clock import skip_waits
 from tests.tools.payments import ScriptedPayments
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.tools.clock import SkippingClock
+
 ADD = "crm.item.payment.add"
 PAY = "sale.paysystem.pay.invoice"
-SHORT = {
-    "send_deadline": 1,
-    "connect_timeout": 0.2,
-    "network_delay": 0,
-    "server_time_limit": 0.3,
-    "read_timeout": 2,
-    "read_lag": 0.2,
-}
 
 
 class Desk:
     """A portal, a journal, and somebody at a terminal."""
 
-    def __init__(self, portal: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, portal: Any, capsys: pytest.CaptureFixture[str], clock: SkippingClock) -> None:
         self.portal = portal
         self.capsys = capsys
+        self.clock = clock
         self.hook = Bitrix24Hook()
 
     def payments(self, run: str = "1") -> ScriptedPayments:
         task = TaskAttempt(identity=f"dag:finance:run:{run}:task:pay:map_index:-1", try_number=1)
         journal = SqlJournal(Database.from_connection("payments"), str(task), conn_id="payments")
         return ScriptedPayments(
-            self.hook.client, self.hook.run, time, logging.getLogger("desk"), journal=journal, task=task
+            self.hook.client, self.hook.run, self.clock, logging.getLogger("desk"), journal=journal, task=task
         )
 
     def key(self, name: str) -> str:
@@ -84,12 +79,9 @@ class Desk:
 def desk(
     bitrix24_sandbox: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Desk:
-    connection = json.loads(bitrix24_sandbox.connection)
-    connection["extra"] = SHORT
-    monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", json.dumps(connection))
     monkeypatch.setenv("AIRFLOW_CONN_PAYMENTS", json.dumps({"conn_type": "sqlite", "host": str(tmp_path / "j.db")}))
     monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "client")
-    return Desk(bitrix24_sandbox, capsys)
+    return Desk(bitrix24_sandbox, capsys, skip_waits(monkeypatch))
 
 
 @pytest.mark.parametrize("command", [["list"], ["show", "key"], ["resolve", "key", "--abandon", "--yes"]])
@@ -114,8 +106,8 @@ def test_a_state_that_there_is_not_is_refused(desk: Desk) -> None:
 
 def test_tables_can_be_made_by_hand(desk: Desk) -> None:
     code, printed, _ = desk.cli("migrate", "--conn-id", "payments")
-    assert (code, printed) == (0, "The journal's tables have version 2; it was 0.\n")
-    assert desk.cli("migrate", "--conn-id", "payments")[1] == "The journal's tables have version 2 already.\n"
+    assert (code, printed) == (0, "The journal's tables have version 1; it was 0.\n")
+    assert desk.cli("migrate", "--conn-id", "payments")[1] == "The journal's tables have version 1 already.\n"
 
 
 def test_a_key_is_found_however_its_letters_are_composed(desk: Desk) -> None:

@@ -143,7 +143,11 @@ def test_an_attempt_that_began_before_sends_nothing_after(database: Database) ->
 @pytest.mark.parametrize(
     ("facts", "lease", "why"),
     [
-        ({"sends": (Send(at=1.0, settle_until=157.0, by="one"),)}, 0, "the outcome of a send is unknown"),
+        (
+            {"sends": (Send(at=1.0, settle_until=157.0, by="one", result="pending"),)},
+            0,
+            "the outcome of a send is unknown",
+        ),
         ({}, 60, "an attempt is at work on"),
     ],
 )

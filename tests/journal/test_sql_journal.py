@@ -32,7 +32,7 @@ def journal(database: Database, owner: str = "one") -> SqlJournal:
 
 
 def fenced_by(store: Any, database: Database) -> OneKey:
-    return OneKey(FencedJournal(journal(database), TaskStateJournal(store)), PORTAL, "key")
+    return OneKey(FencedJournal(database, "one", fence=TaskStateJournal(store)), PORTAL, "key")
 
 
 def page(database: Database, owner: str = "one", key: str = "key") -> OneKey:

@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from airflow_provider_bitrix24.journal import NullJournal
-from airflow_provider_bitrix24.journal.terminal import InDatabase, TaskName
+from airflow_provider_bitrix24.journal.terminal import TaskName, key_command
 
 pytestmark = pytest.mark.libraries
 
@@ -16,7 +16,7 @@ KEYS = ["acme.bitrix24.com:key:order-17", "acme:key:it's 5 $HOME; rm -rf", 'acme
 
 @pytest.mark.parametrize("key", KEYS)
 def test_a_key_in_a_database(key: str) -> None:
-    words = shlex.split(InDatabase("payments journal").command("show", key))
+    words = shlex.split(key_command("show", key, "payments journal"))
     assert words == [
         *("bitrix24-airflow", "journal"),
         *("show", key, "--conn-id", "payments journal"),

@@ -11,6 +11,7 @@ from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS, A
 
 from airflow_provider_bitrix24.operators import journals
 from airflow_provider_bitrix24.operators.base import PaymentOperator
+from tests.tools.clock import skip_waits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +25,9 @@ SHORT = {
     "read_timeout": 2,
     "read_lag": 0.2,
 }
+"""For tasks in an Airflow of their own, which wait in real time."""
+PATIENT = SHORT | {"send_deadline": 10, "connect_timeout": 10}
+"""For a slow machine, where nobody waits for it."""
 
 
 class Store:
@@ -121,8 +125,9 @@ def journal_conn_id(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch:
 
 @pytest.fixture
 def portal(bitrix24_sandbox: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The sandbox over HTTP, reached by a connection with a short settle window."""
+    """The sandbox over HTTP, on a clock on which nobody waits."""
     connect(bitrix24_sandbox, monkeypatch)
+    skip_waits(monkeypatch)
     return bitrix24_sandbox
 
 
@@ -130,5 +135,5 @@ def connect(portal: Any, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Non
     """Let the default connection be a webhook of the portal: a new one if options say of what kind."""
     text = portal.connection_of(portal.add_webhook(**options)) if options else portal.connection
     connection = json.loads(text)
-    connection["extra"] = SHORT
+    connection["extra"] = PATIENT
     monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", json.dumps(connection))

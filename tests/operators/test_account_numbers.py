@@ -260,3 +260,64 @@ def test_all_rows_are_checked_before_a_number_is_looked_up(portal: Any, task: Ta
     with pytest.raises(AirflowFailException, match=rf"{kind}\[1\]: .*{OF_AN_ITEM[kind]}|{kind}\[1\]: account_number"):
         list_operator(kind, [{"account_number": "N-0"}, row]).execute(task.context)
     assert methods(portal) == []
+
+
+@pytest.mark.parametrize("journal", ["task state", "sql"])
+@LISTS
+def test_a_number_that_has_moved_pays_nothing_more_in_the_same_task(
+    portal: Any, task: Task, kind: str, journal: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not AIRFLOW_V_3_3_PLUS:
+        pytest.skip("older Airflows keep no task state")
+    monkeypatch.setenv("AIRFLOW_CONN_JOURNAL", f"sqlite:///{tmp_path / 'journal.db'}")
+    ids = numbered(portal, kind, 3)
+    books = portal.portal.state.invoices if kind == "invoices" else portal.portal.state.payments
+    rows = [{"account_number": "N-0"}, {"account_number": "N-1"}]
+
+    def run(given: Any) -> Any:
+        operator = list_operator(kind, given)
+        operator.journal_conn_id = "journal" if journal == "sql" else None
+        return operator.execute(task.context)
+
+    run(rows)
+    books[ids[1]].account_number, books[ids[2]].account_number = "old", "N-1"
+    task.again()
+    noun = kind.removesuffix("s")
+    words = rf"{kind}\[1\]: account_number 'N-1' is that of {noun} {ids[2]} now, and was that of {noun} {ids[1]} when"
+    with pytest.raises(AirflowFailException, match=words) as caught:
+        run(rows)
+    assert "[0]" not in str(caught.value)
+    assert caught.value.sent == "unknown"  # type: ignore[attr-defined]  # the first attempt has sent two
+    assert len(writes(portal)) == 2
+    # The person says that the other one is to be paid as well.
+    task.clear()
+    assert run([rows[0], {OF_AN_ITEM[kind]: ids[2]}])["failed"] == 0
+    assert len(writes(portal)) == 3
+
+
+@pytest.mark.needs_task_state
+def test_a_number_that_has_moved_before_anything_was_sent_is_paid(portal: Any, task: Task) -> None:
+    ids = numbered(portal, "invoices", 2)
+    first = list_operator("invoices", [{"account_number": "N-0"}])
+    first.max_total = "1.00"
+    with pytest.raises(AirflowFailException, match="max_total"):
+        first.execute(task.context)
+    books = portal.portal.state.invoices
+    books[ids[0]].account_number, books[ids[1]].account_number = "N-1", "N-0"
+    task.clear()
+    summary = list_operator("invoices", [{"account_number": "N-0"}]).execute(task.context)
+    assert summary["receipts"][0]["invoice_id"] == ids[1]
+
+
+@pytest.mark.needs_task_state
+def test_many_numbers_are_noted_in_several_documents(portal: Any, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_provider_bitrix24.operators.moved_numbers.IN_DOCUMENT", 2)
+    ids = numbered(portal, "invoices", 5)
+    rows = [{"account_number": f"N-{index}"} for index in range(5)]
+    list_operator("invoices", rows).execute(task.context)
+    assert json.loads(task.store.kept["bitrix24_numbers_3"]) == {"n-4": f"invoice {ids[4]}"}
+    portal.portal.state.invoices[ids[4]].account_number = "old"
+    portal.portal.state.invoices[2].account_number = "N-4"
+    task.again()
+    with pytest.raises(AirflowFailException, match=rf"is that of invoice 2 now, and was that of invoice {ids[4]}"):
+        list_operator("invoices", rows).execute(task.context)

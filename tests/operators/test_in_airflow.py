@@ -190,6 +190,21 @@ def test_the_summary_of_a_failed_list_is_there_for_the_tasks_after_it(world: Wor
     assert world.results("lists", "conclude_list") == [1]
 
 
+def test_each_run_of_a_list_is_one_asset_event_with_counts(world: World) -> None:
+    portal = world.url.removeprefix("http://").rstrip("/")
+    [lazy], [text] = world.dags["lists"]["pay_lazy"], world.dags["lists"]["pay_text"]
+    for ti, total in ((lazy, 2), (text, 2)):
+        [(uri, extra)] = ti["events"]
+        assert uri == f"bitrix24://{portal}/lists/pay_invoices"
+        assert (extra["total"], extra["succeeded"], extra["failed"]) == (total, total, 0)
+    events = [event for ti in world.dags["lists"]["none_of_many"] for event in ti["events"]]
+    assert [(uri, extra["statuses"]) for uri, extra in events] == [
+        (f"bitrix24://{portal}/lists/pay_crm_payments", {"refused": 2}),
+        (f"bitrix24://{portal}/lists/pay_crm_payments", {}),
+    ]
+    assert world.dags["lists"]["pay_again"][0]["events"] == []  # it has failed
+
+
 def test_taskflow_passes_fields_of_the_receipt(world: World) -> None:
     (added,) = world.results("taskflow", "add")
     assert (added["outcome"], added["amount"], added["pay_system_id"]) == ("created", "1020.00", 8)

@@ -144,7 +144,11 @@ def test_two_airflows_that_share_a_database_are_two_owners(task: Task, database:
         subject="deal 4",
         parameters={},
         task="dag:finance:run:manual__1:task:pay:map_index:-1",
-        sends=(Send(at=1.0, settle_until=157.0, by="dag:finance:run:manual__1:task:pay:map_index:-1:try:1"),),
+        sends=(
+            Send(
+                at=1.0, settle_until=157.0, by="dag:finance:run:manual__1:task:pay:map_index:-1:try:1", result="pending"
+            ),
+        ),
     )
     assert [page.read() for page in pages] == [None, None]
     assert [page.write(entry, lease=60) for page in pages] == ["saved", "overtaken"]

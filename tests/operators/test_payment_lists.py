@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.exceptions import AirflowRescheduleException
 from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
+from airflow.sdk import DAG
 
 from airflow_provider_bitrix24.exceptions import PaymentListFailed, PaymentListUnfinished
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
@@ -201,6 +203,14 @@ def test_a_damaged_file_is_refused(portal: Any, task: Task, tmp_path: Path, cont
     with pytest.raises(AirflowFailException, match=words):
         operator("invoices", str(tmp_path / "open.csv")).execute(task.context)
     assert portal.requests == []
+
+
+@LISTS
+def test_a_list_takes_no_time_to_ask(kind: str) -> None:
+    with pytest.raises(TypeError, match=r"Operator takes no ask_timeout: a list asks nobody"):
+        operator(kind, [1], ask_timeout=timedelta(hours=1))
+    with DAG("finance", default_args={"ask_timeout": timedelta(hours=1)}):
+        operator(kind, [1])  # of the other operators of the DAG
 
 
 def test_an_empty_list_is_no_failure(portal: Any, task: Task) -> None:
@@ -527,7 +537,7 @@ def test_one_asset_event_has_the_counts_of_the_whole_list(portal: Any, task: Tas
     from airflow.sdk import Asset, AssetAlias
     from airflow.sdk.execution_time.context import OutletEventAccessors
 
-    invoices, paid = Asset("bitrix24://acme.bitrix24.com/invoices"), AssetAlias("paid")
+    invoices, paid = Asset("bitrix24://acme.bitrix24.com/lists/pay_invoices"), AssetAlias("paid")
     task.context["outlet_events"] = OutletEventAccessors()
     operator("invoices", [1, 2, 3], outlets=[invoices, paid]).execute(task.context)
     wanted = {
@@ -540,8 +550,41 @@ def test_one_asset_event_has_the_counts_of_the_whole_list(portal: Any, task: Tas
     }
     assert task.context["outlet_events"][invoices].extra == wanted
     (event,) = task.context["outlet_events"][paid].asset_alias_events
-    assert event.dest_asset_key.uri == f"bitrix24://{Bitrix24Hook().portal}/invoices"
+    assert event.dest_asset_key.uri == f"bitrix24://{Bitrix24Hook().portal}/lists/pay_invoices"
     assert event.extra == wanted
+
+
+@LISTS
+def test_a_list_without_outlets_tells_the_asset_of_its_portal(portal: Any, task: Task, kind: str) -> None:
+    from airflow.sdk.execution_time.context import OutletEventAccessors
+
+    task.context["outlet_events"] = OutletEventAccessors()
+    paying = operator(kind, make(portal, kind, 2))
+    paying.execute(task.context)
+    [alias] = paying.outlets
+    job = {"invoices": "pay_invoices", "payments": "pay_crm_payments", "adds": "add_crm_payments"}[kind]
+    assert alias.name == f"bitrix24_{job}"
+    [event] = task.context["outlet_events"][alias].asset_alias_events
+    assert event.dest_asset_key.uri == f"bitrix24://{Bitrix24Hook().portal}/lists/{job}"
+    assert (event.extra["total"], event.extra["succeeded"]) == (2, 2)
+
+
+@pytest.mark.parametrize("outlets", [[], None])
+def test_a_list_that_is_to_tell_nobody_tells_nobody(portal: Any, task: Task, outlets: Any) -> None:
+    from airflow.sdk.execution_time.context import OutletEventAccessors
+
+    task.context["outlet_events"] = events = OutletEventAccessors()
+    paying = operator("invoices", [2], outlets=outlets)
+    paying.execute(task.context)
+    assert (paying.outlets, list(events)) == ([], [])
+
+
+def test_the_outlets_of_the_whole_dag_are_enough() -> None:
+    from airflow.sdk import Asset
+
+    ledger = Asset("ledger")
+    with DAG("finance", default_args={"outlets": [ledger]}):
+        assert operator("invoices", [2]).outlets == [ledger]
 
 
 def test_a_portal_that_is_no_address_costs_the_counts_and_not_the_task(

@@ -9,26 +9,13 @@ from typing import Any
 import pytest
 from airflow.sdk import BaseOperator, BaseSensorOperator
 
-from airflow_provider_bitrix24.operators import calls, payment_changes, payment_lists, payments, tokens
-from airflow_provider_bitrix24.sensors import payments as paid_sensors
-from airflow_provider_bitrix24.sensors import records
+from airflow_provider_bitrix24.api.methods import METHODS
+from airflow_provider_bitrix24.operators.list_base import PaymentListOperator
+from tests.tools.own_operators import own_operators
 
-MODULES = (calls, payment_changes, payment_lists, payments, tokens, paid_sensors, records)
-ABSTRACT = (paid_sensors.PaidSensor,)
+CLASSES = own_operators()
 NOT_FOR_LISTS = {"on_unknown", "ask_timeout", "multiple_outputs"}
 """A list asks nobody, and its result is one summary."""
-
-
-def _own_classes() -> list[type[Any]]:
-    return [
-        one
-        for module in MODULES
-        for one in vars(module).values()
-        if inspect.isclass(one)
-        and issubclass(one, BaseOperator)
-        and one.__module__ == module.__name__
-        and one not in ABSTRACT
-    ]
 
 
 def _arguments(kind: type[Any]) -> set[str]:
@@ -36,34 +23,17 @@ def _arguments(kind: type[Any]) -> set[str]:
     return {one.name for one in found if one.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
-CLASSES = _own_classes()
-
-
-def test_all_are_there() -> None:
-    assert {one.__name__ for one in CLASSES} == {
-        "AddCrmPaymentOperator",
-        "AddCrmPaymentsOperator",
-        "Bitrix24CallOperator",
-        "Bitrix24RecordSensor",
-        "CrmPaymentPaidSensor",
-        "DeleteCrmPaymentOperator",
-        "GetPaymentLinkOperator",
-        "InvoicePaidSensor",
-        "PayCrmPaymentOperator",
-        "PayCrmPaymentsOperator",
-        "PayInvoiceOperator",
-        "PayInvoicesOperator",
-        "PayPaymentOperator",
-        "RefreshTokenOperator",
-        "UnpayCrmPaymentOperator",
-    }
+def test_the_operators_that_the_registry_recommends_exist() -> None:
+    recommended = {row.operator for row in METHODS.values() if row.operator is not None}
+    assert recommended
+    assert recommended <= {kind.__name__ for kind in CLASSES}
 
 
 @pytest.mark.parametrize("kind", CLASSES)
 def test_the_signature_hides_only_the_arguments_of_airflow(kind: type[Any]) -> None:
     ours = [one for one in kind.__mro__ if one.__module__.startswith("airflow_provider_bitrix24.")]
     inherited = set().union(*(_arguments(one) for one in ours[1:] if "__init__" in vars(one)))
-    if issubclass(kind, payment_lists.PaymentListOperator):
+    if issubclass(kind, PaymentListOperator):
         inherited -= NOT_FOR_LISTS
     assert inherited <= _arguments(kind)
 

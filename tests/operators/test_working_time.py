@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -16,7 +17,11 @@ from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow_provider_bitrix24.drivers import with_requests
 from airflow_provider_bitrix24.exceptions import PaymentListUnfinished
 from airflow_provider_bitrix24.operators import limit_waits
-from airflow_provider_bitrix24.operators.payment_lists import AddCrmPaymentsOperator, PayInvoicesOperator
+from airflow_provider_bitrix24.operators.payment_lists import (
+    AddCrmPaymentsOperator,
+    PayCrmPaymentsOperator,
+    PayInvoicesOperator,
+)
 from airflow_provider_bitrix24.sandbox.clock import ManualClock
 from airflow_provider_bitrix24.sandbox.portal import Portal
 from airflow_provider_bitrix24.sandbox.server import SandboxServer
@@ -243,6 +248,49 @@ def test_a_list_that_has_come_back_and_sent_nothing_does_not_leave_again(
     assert summary["statuses"] == {"paid": 7}
     assert max(slept) > 60
     assert (sorted(done(limited)), refused(limited)) == (ids, 0)
+
+
+def marks(portal: Portal, count: int) -> list[int]:
+    return [int(portal.act.add_payment(2, deal)) for deal in deals(portal, count)]
+
+
+@pytest.mark.parametrize("journal", ["sql", "none"])
+def test_reading_counts_as_well_and_no_read_is_refused(
+    limited: Portal,
+    pass_time: LetPass,
+    task: Task,
+    forgetful_task: Task,
+    monkeypatch: pytest.MonkeyPatch,
+    journal: str,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Reading 120 payments once takes 18 s, more than the 12 s that are allowed, and marking them next to nothing."""
+    costs = {**dict.fromkeys(READS, 0.0), "crm.item.payment.get": 0.15, "crm.item.payment.pay": 0.0}
+    monkeypatch.setattr(limited.operating, "costs", costs)
+    monkeypatch.setattr(limited.operating, "limit", 12.0)
+    connection = json.loads(os.environ["AIRFLOW_CONN_BITRIX24_DEFAULT"])
+    connection["extra"]["working_time_limit"] = 12.0
+    monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", json.dumps(connection))
+    sleep_on_the_worker(monkeypatch, pass_time)
+    task = forgetful_task if journal == "none" else task
+    options = {} if journal == "none" else {"journal_conn_id": "journal"}
+    ids, summary = marks(limited, 120), None
+    PayCrmPaymentsOperator(task_id="pay", payments=ids[:3], allow_zero=True, **options).execute(task.context)
+    task.ti.run_id = "manual__2"
+    task.store.kept.clear()
+    for _ in range(2):
+        try:
+            summary = PayCrmPaymentsOperator(
+                task_id="pay", payments=ids, allow_zero=True, batch_size=20, **options
+            ).execute(task.context)
+            break
+        except AirflowRescheduleException as leaves:
+            pass_time((leaves.reschedule_date - datetime.now(tz=UTC)).total_seconds() + 1)
+            task.reschedule()
+    assert summary is not None
+    assert summary["succeeded"] == 120
+    assert refused(limited) == 0
+    assert "min because of the portal's working-time limit" in capfd.readouterr().out
 
 
 def test_a_portal_that_only_refuses_is_waited_for_once(limited: Portal, pass_time: LetPass, task: Task) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 import airflow_provider_bitrix24
 from airflow_provider_bitrix24.get_provider_info import get_provider_info
+from tests.tools.own_operators import own_operators
 
 AIRFLOW = Path(airflow.__file__).parent
 
@@ -54,6 +55,13 @@ def test_listed_modules_exist(section: str) -> None:
     assert modules
     for module in modules:
         importlib.import_module(module)
+
+
+@pytest.mark.parametrize("kind", own_operators(), ids=lambda kind: kind.__name__)
+def test_every_operator_can_be_imported_from_a_listed_module(kind: type[Any]) -> None:
+    info = get_provider_info()
+    modules = map(importlib.import_module, [*entries(info, "operators"), *entries(info, "sensors")])
+    assert any(vars(module).get(kind.__name__) is kind for module in modules)
 
 
 def test_every_option_is_listed_by_airflow_with_its_text(tmp_path: Path) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import sysconfig
 import venv
 import zipfile
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -69,19 +72,36 @@ def test_declares_its_entry_points(wheel: Path) -> None:
     assert "bitrix24-airflow = airflow_provider_bitrix24.__main__:console" in text
 
 
+def plain_airflow(folder: Path) -> Path:
+    """An environment with Airflow's pins and nothing else: links to what is installed here, which takes no download."""
+    venv.create(folder)
+    here = Path(sysconfig.get_path("purelib"))
+    there = folder / here.relative_to(sys.prefix)
+    for name, version in re.findall(r"^([\w.-]+)(?:\[.*?\])?==([^\s;]+)", PINS.read_text(), re.MULTILINE):
+        installed = distribution(name)
+        assert installed.version == version
+        for file in installed.files or ():
+            if ".." not in file.parts and (here / file).exists():
+                (there / file).parent.mkdir(parents=True, exist_ok=True)
+                (there / file).symlink_to(here / file)
+    return folder / "bin" / "python"
+
+
 @pytest.mark.slow
 def test_adds_no_third_party_package_to_plain_airflow(wheel: Path, tmp_path: Path) -> None:
-    venv.create(tmp_path / "venv", with_pip=True)
-    python = tmp_path / "venv" / "bin" / "python"
+    python = plain_airflow(tmp_path / "venv")
     env = {"AIRFLOW_HOME": str(tmp_path / "airflow"), "PYTHONPATH": "", "PIP_NO_COMPILE": "1"}
-    run(python, "-m", "pip", "install", "--quiet", "--requirement", PINS, **env)
-    plain = set(run(python, "-m", "pip", "freeze", **env).splitlines())
 
-    run(python, "-m", "pip", "install", "--quiet", wheel, **env)
-    after = set(run(python, "-m", "pip", "freeze", **env).splitlines())
+    def pip(*arguments: str | Path) -> str:
+        return run(sys.executable, "-m", "pip", "--python", python, *arguments, **env)
+
+    plain = set(pip("freeze").splitlines())
+    assert len(plain) == len(PINS.read_text().splitlines())
+    pip("install", "--quiet", "--no-index", wheel)
+    after = set(pip("freeze").splitlines())
     assert {line.partition(" @ ")[0] for line in after - plain} == {"airflow-provider-bitrix24"}
     assert plain < after
-    assert "No broken requirements found." in run(python, "-m", "pip", "check", **env)
+    assert "No broken requirements found." in pip("check")
 
     providers = json.loads(run(python, "-m", "airflow", "providers", "list", "--output", "json", **env))
     (ours,) = [row for row in providers if row["package_name"] == "airflow-provider-bitrix24"]

@@ -173,7 +173,8 @@ def _common(samples: list[Any]) -> Any:
     """What the elements of a documented list have in common: a field that is null in one of them may be null."""
     if not samples or not isinstance(samples[0], dict):
         return samples[0] if samples else None
-    return {key: None if any(each.get(key) is None for each in samples) else samples[0][key] for key in samples[0]}
+    shared = [key for key in samples[0] if all(key in each for each in samples)]
+    return {key: None if any(each[key] is None for each in samples) else samples[0][key] for key in shared}
 
 
 def differences(documented: Any, actual: Any, path: str = "") -> list[str]:
@@ -298,6 +299,7 @@ ERRORS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "crm.item.list": ({"entityTypeId": 2, "filter": {"FIELD": 1}}, ()),
     "crm.item.add": ({"entityTypeId": 99, "fields": {}}, ()),
     "crm.item.update": ({"entityTypeId": 99, "id": 1, "fields": {}}, ()),
+    "crm.category.list": ({"entityTypeId": 99}, ()),
     "crm.deal.list": ({"filter": "OPPORTUNITY"}, ()),
     "crm.deal.add": ({"fields": "TITLE"}, ()),
     "sale.paysystem.pay.invoice": ({"INVOICE_ID": 2, "PAY_SYSTEM_ID": 99}, ()),
@@ -377,6 +379,7 @@ CODES: dict[tuple[str, str], tuple[dict[str, Any], tuple[str, ...]]] = {
         {"entityTypeId": 2, "fields": {"opportunity": "much"}},
         ADMIN,
     ),
+    ("crm.category.list", "ENTITY_TYPE_NOT_SUPPORTED"): ({"entityTypeId": 1}, ADMIN),
     ("crm.item.add", "100"): ({"entityTypeId": 2, "fields": {"observers": 2}}, ADMIN),
 }
 

@@ -1,4 +1,4 @@
-"""A portal with 100,000 payments serves a request with the same work as one with 1,000."""
+"""A portal with 20,000 payments serves a request with the same work as one with 1,000."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from airflow_provider_bitrix24.sandbox.portal.side_tables import EventHandler, O
 if TYPE_CHECKING:
     from types import FrameType
 
-FEW, MANY = 1_000, 100_000
+FEW, MANY = 1_000, 20_000
 START = 1_763_800_000.0
 #: The first row that was paid on the last day; always the same number of rows come after it.
 RECENT = 120

@@ -20,6 +20,8 @@ from airflow_provider_bitrix24.sandbox.portal.php import parse_query
 from airflow_provider_bitrix24.sandbox.portal.registry import METHODS
 from airflow_provider_bitrix24.sandbox.server import SandboxServer
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 EXAMPLES: dict[str, Any] = json.loads((Path(__file__).parent / "documented-examples.json").read_text("utf-8"))
 SCOPES = sorted({scope for method in METHODS.values() for scope in (method.scope, *method.other_scopes)} - {""})
 ODD: list[Any] = [

@@ -227,3 +227,18 @@ def test_items_are_deleted(rest: Any) -> None:
     assert rest.error("crm.item.delete", entityTypeId=99, id=1) == "NOT_FOUND"
     assert rest.as_user(7, "deal.delete").error("crm.item.delete", entityTypeId=2, id=1) == "ACCESS_DENIED"
     assert rest.events() == ["item_deleted"]
+
+
+def test_pipelines(rest: Any) -> None:
+    body = rest.body("crm.category.list", entityTypeId=2)
+    assert body["total"] == 1
+    (deals,) = body["result"]["categories"]
+    assert (deals["id"], deals["entityTypeId"], deals["isDefault"]) == (0, 2, "Y")
+    (invoices,) = rest("crm.category.list", entityTypeId=31)["categories"]
+    # An item without a pipeline is in the one that is listed.
+    for entity_type_id, category in ((2, deals), (31, invoices)):
+        item = rest("crm.item.add", entityTypeId=entity_type_id, fields={})["item"]
+        assert item["categoryId"] == category["id"]
+    assert rest.error("crm.category.list", entityTypeId=1) == "ENTITY_TYPE_NOT_SUPPORTED"
+    assert rest.error("crm.category.list", entityTypeId=177) == "NOT_FOUND"
+    assert rest.as_user(7, "deal.read")("crm.category.list", entityTypeId=2) == {"categories": []}

@@ -12,6 +12,8 @@ from tests.simulation.virtual_journals import VirtualDatabase
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 STRIDE = 1499
 """Of the cases with two strikes, every how many-th."""
 SINGLES = {"sql": 5, "task state": 7, "sql and task state": 23}

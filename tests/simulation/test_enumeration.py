@@ -15,6 +15,8 @@ from tests.simulation.virtual_journals import VirtualDatabase
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 STRIDE = 997
 """Of the cases with two strikes, every how many-th."""
 SINGLES = {"sql and task state": 7}

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from tests.simulation.campaign import Operation
     from tests.simulation.virtual_journals import VirtualDatabase
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 TABLES = ("bitrix24_journal", "bitrix24_claim", "bitrix24_late_reply")
 
 

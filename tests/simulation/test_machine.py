@@ -15,6 +15,8 @@ from tests.simulation.virtual_journals import VirtualDatabase
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 EXAMPLES = int(os.environ.get("PROOF_EXAMPLES", "0"))
 """How many stories; without it a few, the same ones every time."""
 

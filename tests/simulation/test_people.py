@@ -198,8 +198,8 @@ def test_what_a_person_has_set_aside_is_named(
     assert isinstance(error, PaymentAmbiguous)
     assert words in str(error)
     logged = [record.getMessage() for record in caplog.records]
-    assert len([line for line in logged if "no new payment" in line]) == 3
-    assert all(words in line for line in logged if "no new payment" in line or "decided" in line)
+    assert len([line for line in logged if "read twice after everything" in line]) == 3
+    assert all(words in line for line in logged if "read twice after everything" in line or "decided" in line)
     entry = entry_of(world)
     assert [decided.set_aside for decided in entry.decisions] == [(1033, 1034)]
     assert words in str(entry.sends[0].portal_message)

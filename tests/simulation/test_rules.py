@@ -19,6 +19,7 @@ from airflow_provider_bitrix24.sandbox.faults import Fault
 from tests.simulation.campaign import IDENTITY, KEY, OPERATIONS, Case, Operation, tell
 from tests.simulation.judge import Judge
 from tests.simulation.stories import ADD, Script, added, adding, decision, receipt_of, writes
+from tests.simulation.strikes import READ_STRIKES
 from tests.simulation.virtual_journals import Accessor, VirtualDatabase
 from tests.simulation.world import Strand, World
 
@@ -443,3 +444,9 @@ def test_trouble_while_a_decision_is_carried_out(what: str, journal: str, databa
         judge.end()
         cases += 1
     assert effects >= 4
+
+
+@pytest.mark.parametrize("strike", READ_STRIKES)
+def test_our_payment_is_named_if_those_of_others_cannot_be_told_apart(strike: str, database: VirtualDatabase) -> None:
+    """Somebody adds one before ours, and the read that asks whose they are fails; the judge looks at the message."""
+    assert told("add", "sql", {2: "people: adds", 7: strike}, database).endswith("green")

@@ -58,7 +58,8 @@ def test_without_a_journal_nobody_is_sent_to_a_terminal() -> None:
     world.portal.faults.add(Fault(kind="drop_before", method="sale.paysystem.pay.invoice"))
     error = world.worker("a", 1).attempt(pay.do).error
     assert isinstance(error, PaymentAmbiguous)
-    assert "there is no journal that would keep a decision: if it is unpaid, clear this task" in str(error)
+    assert "There is no journal that would keep a decision." in str(error)
+    assert "if it is unpaid, remove the cause and clear this task" in str(error)
     assert "python -m" not in str(error)
 
 
@@ -99,7 +100,7 @@ def test_rows_that_this_attempt_has_put_in_are_not_denied(database: VirtualDatab
     assert len([event for event in world.portal.ledger if event["event"] == "product_added"]) == 2
     assert "Payment 1033 was added for it and is there. Nothing more was sent. One key stands for" in str(error)
     later = str(world.worker("a", 3).attempt(other).error)
-    assert "Payment 1033 was added for it then. Nothing was sent by this attempt." in later
+    assert "succeeded for deal 1, with payment 1033. Nothing was sent by this attempt." in later
 
 
 def test_a_task_that_has_sent_is_not_told_that_it_has_not(database: VirtualDatabase) -> None:
@@ -111,7 +112,7 @@ def test_a_task_that_has_sent_is_not_told_that_it_has_not(database: VirtualDatab
     world.director = Script({})
     assert isinstance(world.worker("b", 1).attempt(adding()).error, PaymentAmbiguous)
     message = str(world.worker("a", 2).attempt(adding()).error)
-    assert "when a payment was added to deal 1 by a:try:1. 2 new payments exist" in message
+    assert "to the request to add a payment to deal 1, sent by a:try:1. 2 new payments exist" in message
     assert message.endswith("A person is asked about it in another task (b). Nothing was sent by this attempt.")
 
 
@@ -127,8 +128,8 @@ def test_somebody_elses_mark_is_not_called_ours(database: VirtualDatabase) -> No
     world.director = Script({"a": {3: "drop_before", 4: by_hand}})
     error = world.worker("a", 1).attempt(pay.do).error
     assert isinstance(error, PaymentMismatch)
-    assert "Somebody else probably marked it as paid. Somebody changed it in between" in str(error)
-    assert "This key marked it" not in str(error)
+    assert "It was probably marked as paid by somebody else. Somebody changed it in between" in str(error)
+    assert "by this key" not in str(error)
 
 
 def test_an_attempt_that_has_put_a_row_in_and_was_overtaken_is_over(database: VirtualDatabase) -> None:

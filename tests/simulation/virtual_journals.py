@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time.comms import ErrorResponse
 
-from airflow_provider_bitrix24.journal.protocol import OwnKeysOnly
 from airflow_provider_bitrix24.sql import Database
 from tests.simulation.strikes import Broken
 from tests.simulation.wire import digest
@@ -25,12 +24,12 @@ if TYPE_CHECKING:
     from tests.simulation.world import Worker, World
 
 
-QUESTIONS = {name for name, value in vars(OwnKeysOnly).items() if callable(value)} - {"release"}
+QUESTIONS = {"late_replies", "claims_of_others", "unresolved_keys", "keys_on_object"}
 """What an attempt asks a journal about other keys and attempts."""
 
 
 class VirtualDatabase(Database):
-    """A SQLite file whose clock is the world's, and which need not survive a power cut."""
+    """A SQLite file whose clock is the world's."""
 
     world: World
 
@@ -38,7 +37,6 @@ class VirtualDatabase(Database):
         import sqlalchemy
 
         super().__init__(sqlalchemy.URL.create("sqlite", database=str(file)), "the test database")
-        sqlalchemy.event.listen(self.engine, "connect", _do_not_wait_for_the_disk)
 
     @property
     def now(self) -> sa.ColumnElement[float]:
@@ -46,10 +44,6 @@ class VirtualDatabase(Database):
         import sqlalchemy
 
         return sqlalchemy.literal(self.world.time(), sqlalchemy.Double)
-
-
-def _do_not_wait_for_the_disk(connection: Any, _record: Any) -> None:
-    connection.execute("PRAGMA synchronous=OFF")
 
 
 class TaskState:

@@ -224,7 +224,7 @@ class World:
         if self.journal == "task state":
             return fence
         assert self.database is not None
-        return FencedJournal(SqlJournal(self.database, f"{identity}:try:{try_number}"), fence)
+        return FencedJournal(self.database, f"{identity}:try:{try_number}", fence=fence)
 
     def use_rest_handler(self, payment_id: int) -> None:
         """Give a payment a pay system that `sale.paysystem.pay.payment` can pay it through."""

@@ -62,9 +62,8 @@ class Clock:
         self.start = time.monotonic()
 
     def say(self, text: str) -> None:
-        """Print one line, if there is still somebody to read it."""
-        with contextlib.suppress(OSError):
-            print(f"{time.monotonic() - self.start:6.1f} s  {text}", flush=True)
+        """Print one line."""
+        print(f"{time.monotonic() - self.start:6.1f} s  {text}", flush=True)
 
 
 class MemoryWatch(threading.Thread):
@@ -329,9 +328,11 @@ def run(home: Path, keep: bool) -> int:
         return 0 if good else 1
     finally:
         ignore_signals()
-        clock.say("stopping Airflow and the sandbox")
+        with contextlib.suppress(OSError):  # perhaps nobody reads any more
+            clock.say("stopping Airflow and the sandbox")
         processes.stop()
-        clock.say("stopped; nothing is left running")
+        with contextlib.suppress(OSError):
+            clock.say("stopped; nothing is left running")
 
 
 def explain(airflow: LocalAirflow, runs: dict[str, str], states: dict[str, str]) -> None:

@@ -120,7 +120,9 @@ def documentation(row: Method, indent: str) -> str:
     lines = [wrapped(f'"""{row.does}', indent), ""]
     about = f"REST method ``{row.name}`` ({needs(row)}). {guard(row)}".rstrip()
     if row.rows is not None and row.rows.paged:
-        about += " This is one page: `Bitrix24Hook.iterate` reads all of them."
+        by_page = any(param.type == "start" for param in row.params)
+        which = "This is one page" if by_page else "If the portal returns the list in pages, this is the first"
+        about += f" {which}: `Bitrix24Hook.iterate` reads all of them."
     lines += [wrapped(about, indent), "", f"{indent}{row.url}", ""]
     lines += [wrapped(f":param {param.python}: {param.meaning}.", indent, "    ") for param in ordered(row)]
     lines.append(wrapped(f":return: {row.result}.", indent, "    "))
@@ -307,6 +309,29 @@ def page(family: str, rows: tuple[Method, ...]) -> str:
     return text
 
 
+def patterns(rows: tuple[Method, ...]) -> list[str]:
+    """The methods of a family in short: ``crm.deal.*``; a method that has no relatives, by its name."""
+    relatives: dict[str, list[str]] = {}
+    for row in rows:
+        parts = row.name.split(".")
+        relatives.setdefault(".".join(parts[: max(1, len(parts) - 1)]), []).append(row.name)
+    found = [names[0] if len(names) == 1 else f"{stem}.*" for stem, names in relatives.items()]
+    wide = tuple(pattern[:-1] for pattern in found if pattern.endswith(".*"))
+    return [one for one in found if not any(one.startswith(stem) and one != f"{stem}*" for stem in wide)]
+
+
+def index() -> str:
+    """The page about all methods, with the list of the families and their methods."""
+    file = ROOT / "docs/methods/index.md"
+    rows = "".join(
+        f"| [{TITLES[family]}]({family}.md) | {', '.join(f'`{pattern}`' for pattern in patterns(rows))} |\n"
+        for family, rows in methods.FAMILIES.items()
+    )
+    before, head, after = file.read_text().partition("| family | methods |\n| --- | --- |\n")
+    assert head
+    return f"{before}{head}{rows}\n{after.partition(chr(10) * 2)[2]}"
+
+
 def generated() -> dict[Path, str]:
     """Every file that is generated, and its text."""
     package = ROOT / PACKAGE
@@ -315,6 +340,7 @@ def generated() -> dict[Path, str]:
         files[package / f"api/calls/{family}.py"] = calls_module(family, rows)
         files[package / f"hooks/rest/{family}.py"] = rest_module(family, rows)
         files[ROOT / f"docs/methods/{family}.md"] = page(family, rows)
+    files[ROOT / "docs/methods/index.md"] = index()
     return files
 
 

@@ -96,9 +96,10 @@ SAMPLES: Final[dict[str, list[Any]]] = {
         Decision(what="use_payment", payment_id=1033, by="bob", at="2026-11-27", through="Airflow"),
     ],
     "Saved": [Saved(outcome="claimed", claimed_by="order-18", payment_id=1033)],
-    "Wording": [wording.PAYING, wording.UNPAYING, wording.DELETING],
+    "Wording": [wording.PAYING, wording.UNPAYING, wording.DELETING, wording.ADDING],
     "Payment": [_payment(1033)],
     "Sequence[Payment]": [[_payment(1033), _payment(1034)]],
+    "Money | str": [Money(Decimal("1500.00"), "EUR")],
     "Money": [Money(Decimal("1500.00"), "EUR")],
     "Decimal": [Decimal("1400.00")],
     "object": [Decimal("1400.00")],
@@ -107,7 +108,6 @@ SAMPLES: Final[dict[str, list[Any]]] = {
     "Mapping[int, int]": [{7: 2, 8: 1}],
     "Sequence[int]": [[1034], [1034, 1035]],
     "Collection[int]": [[1034], [1034, 1035]],
-    "tuple[str, str]": _DONE_BY_REPLY,
     "bool": [True, False],
     "float": [7.0, 0.0],
     "int": [1033],
@@ -118,7 +118,13 @@ WORDS: Final[dict[str, Any]] = {
     "subject": "invoice 2",
     "what": "Invoice 2",
     "where": messages.LOOK_AT_INVOICE,
-    "happened": "The portal gave no usable response (the connection ended) when a payment was added to deal 4",
+    "happened": "The portal gave no usable response (the connection ended) to the request to add a payment to deal 4",
+    "request": "add a payment to deal 4",
+    "was": f"was paid before (2026-11-27T10:00:00+00:00, by {_TASK})",
+    "then": "if it is unpaid, remove the cause and clear this task: it reads first",
+    "advice": "What to do: look at the payments of deal 4 in Bitrix24; if there is none, clear this task.",
+    "what_to_do": f"What to do: look at the payments of deal 4 in Bitrix24, and decide by {_DECIDE}.",
+    "attempts": messages.earlier_attempts_unknown(2, "deal 4"),
     "not_sent": messages.NOT_BY_THIS_ATTEMPT,
     "known": f"{_TASK}:try:1 sent a write for deal 4. Its outcome is unknown: money may have been recorded.",
     "trouble": "crm.invoice.get: no usable response, the connection ended",
@@ -150,19 +156,21 @@ WORDS: Final[dict[str, Any]] = {
 }
 """By the parameter's name; it counts more than the type."""
 SENTENCES: Final = (
-    "add_in_journal",
     "complete_by_hand",
-    "incomplete_in_journal",
-    "mark_in_journal",
-    "payment_in_journal",
+    "in_journal",
+    "look_for_surplus",
 )
 """Messages that go on after a whole sentence."""
-PARTS: Final = ("done_by_reply", "how_often", "sentence")
+PARTS: Final = ("done_by_reply", "how_often", "not_ours", "sentence", "wording_of")
 """They are shown in the messages that use them."""
 
 
 def _values(parameter: inspect.Parameter) -> list[Any]:
     kind = str(parameter.annotation)
+    if parameter.name == "done":
+        return _DONE_BY_REPLY
+    if parameter.name == "origin":
+        return [messages.PERHAPS_OURS, messages.NO_OTHER_KEY, messages.ADOPTED, messages.not_ours("it is paid")]
     if parameter.name == "wanted":
         return [31] if "int" in kind else [_record()] if kind == "Record" else [Money(Decimal("1400.00"), "EUR")]
     if parameter.name in WORDS and kind not in ("Record", "TaskAttempt"):
@@ -184,7 +192,7 @@ def renderings() -> Iterator[tuple[str, str]]:
                 if name in SENTENCES:
                     facts["happened"] += "."
                 if name == "changed_before_marked":
-                    facts["happened"] = messages.marked(facts["words"])
+                    facts["happened"] = messages.marked(facts["words"], ours=True)
                 if varied:
                     facts[varied] = choice
                 try:

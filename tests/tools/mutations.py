@@ -68,6 +68,8 @@ OPERATORS = "tests/operators/test_operators.py"
 IDENTIFIERS = "tests/test_identifiers.py"
 WORKING_TIME = "tests/at_most_once/test_working_time.py"
 LONG_WAITS = "tests/operators/test_working_time.py"
+REPLIES = "tests/api/test_working_time.py"
+NUMBERS = "tests/operators/test_account_numbers.py"
 
 
 @dataclass(frozen=True)
@@ -215,7 +217,7 @@ MUTATIONS = [
     ),
     Mutation(
         "other keys with an unknown outcome",
-        "if attempt.journal.is_shared and shown.fitting is not None:",
+        "elif attempt.journal.is_shared and shown.fitting is not None:",
         "test_what_a_rival_may_have_added_is_for_a_person",
     ),
     Mutation(
@@ -317,7 +319,7 @@ MUTATIONS = [
     ),
     Mutation(
         "what was undone is not sent again: a mark",
-        "if False:",
+        "return False",
         "test_what_somebody_has_undone_is_never_sent_again",
     ),
     Mutation(
@@ -411,15 +413,9 @@ MUTATIONS = [
         UNDECIDED,
     ),
     Mutation(
-        "lost notes are waited for before an add",
+        "lost notes are waited for before a send",
         "pass",
-        "test_a_person_is_asked_when_a_forgotten_add_has_arrived",
-        FORGOTTEN,
-    ),
-    Mutation(
-        "lost notes are waited for before a mark",
-        "pass",
-        "test_a_forgotten_mark_that_arrives_late_is_found",
+        "test_a_person_is_asked_when_a_forgotten_add_has_arrived or test_a_forgotten_mark_that_arrives_late_is_found",
         FORGOTTEN,
     ),
     Mutation(
@@ -430,7 +426,7 @@ MUTATIONS = [
     ),
     Mutation(
         "no key of a payment is that of a step",
-        "return f\"{attempt.key}:payment:{payment_id}:{step.replace(' ', ':')}\"",
+        "key = f\"{attempt.key}:payment:{payment_id}:{step.replace(' ', ':')}\"",
         "test_no_key_is_that_of_a_step",
         RECOVERY,
     ),
@@ -478,7 +474,7 @@ MUTATIONS = [
     ),
     Mutation(
         "only Airflow says that it has given an attempt up",
-        "return True",
+        "overtaken = True",
         "test_a_wrong_not_found_does_not_stop_the_write_of_an_answer",
         FORGOTTEN,
     ),
@@ -538,7 +534,7 @@ MUTATIONS = [
     ),
     Mutation(
         "smaller batches after an unknown outcome",
-        "if batch.seconds > LONG:",
+        "self._trouble |= seconds > LONG",
         "test_a_batch_is_halved_after_an_unknown_outcome",
         MANY,
     ),
@@ -556,7 +552,7 @@ MUTATIONS = [
     ),
     Mutation(
         "a reply is saved before the portal is asked again",
-        "*(Save, Check, Load),",
+        "Check: self._check_all,",
         "test_a_reply_that_cannot_be_saved_is_tried_again",
         LOCKSTEP,
     ),
@@ -586,7 +582,7 @@ MUTATIONS = [
     ),
     Mutation(
         "the keys of one object share no batch",
-        "return self.key",
+        "names = {operation.key}",
         "test_operations_on_one_payment",
         LOCKSTEP,
     ),
@@ -783,7 +779,7 @@ MUTATIONS = [
     ),
     Mutation(
         "each iteration of a loop has a key of its own",
-        'return ""  # type: ignore[typeddict-item]',
+        'iteration = ""',
         "test_an_iteration_has_an_identity_of_its_own",
         LOOPS,
     ),
@@ -870,6 +866,36 @@ MUTATIONS = [
         'if not is_rescheduled(context["ti"]):',
         "test_a_single_operator_without_a_journal_fails_and_does_not_leave",
         LONG_WAITS,
+    ),
+    Mutation(
+        "a number that has moved pays nothing in the same task",
+        "if False:",
+        "test_a_number_that_has_moved_pays_nothing_more",
+        NUMBERS,
+    ),
+    Mutation(
+        "what is read counts as well",
+        "calls = [writes for writes, _ in wanted]",
+        "test_reading_counts_as_well",
+        LONG_WAITS,
+    ),
+    Mutation(
+        "reads stop before the limit",
+        "while False:",
+        "test_reading_counts_as_well",
+        LONG_WAITS,
+    ),
+    Mutation(
+        "a list whose reading takes up the time does not leave the worker",
+        "return True",
+        "test_reading_counts_as_well",
+        LONG_WAITS,
+    ),
+    Mutation(
+        "a clock that was far ahead is forgotten",
+        "return self",
+        "test_a_clock_that_was_far_ahead_blocks_nothing",
+        REPLIES,
     ),
 ]
 

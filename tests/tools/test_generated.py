@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.methods.row import Method
 
 FILES = generated()
-WRITTEN_BY_HAND = {"call.py", "base.py", "index.md"}
+WRITTEN_BY_HAND = {"call.py", "base.py"}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(ROOT).as_posix())

@@ -68,6 +68,12 @@ def for_each(act: Callable[[int], Any], ids: list[int]) -> None:
         act(number)
 
 
+async def cancel(tasks: list[asyncio.Task[dict[str, Any]]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 def add_payments(portal: Any, count: int, deal: int = 3) -> list[int]:
     return [portal.act.add_payment(entity_type_id=2, entity_id=deal, amount="10.00") for _ in range(count)]
 
@@ -178,6 +184,46 @@ async def test_the_shortest_interval_wins(portal: Any, clock: Any) -> None:
     assert clock.waits == [20.0] * 3
     hasty.cancel()
     await asyncio.gather(hasty, return_exceptions=True)
+
+
+async def test_no_more_are_read_along_than_the_requests_have_room_for(
+    portal: Any, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect(portal, monkeypatch, "crm_only", ("crm",))
+    first, *others = add_payments(portal, 120)
+    patient = [
+        asyncio.create_task(report(payment(number, poke_interval=3600.0, bitrix24_conn_id="crm_only")))
+        for number in others
+    ]
+    clock.before_wait = lambda seconds: portal.act.pay_payment(first) if len(clock.waits) == 2 else None
+    assert (await report(payment(first, poke_interval=20.0, bitrix24_conn_id="crm_only")))["reason"] == "paid"
+    await cancel(patient)
+    tried = [["sale.payment.list"] * 3, *[["crm.item.payment.get"] * count for count in (50, 50, 20)]]
+    assert sent(portal) == [*tried, ["crm.item.payment.get"] * 50, ["crm.item.payment.get"] * 50]
+
+
+@pytest.mark.parametrize("by_object", [False, True])
+async def test_what_many_wait_for_takes_room_once(
+    portal: Any, clock: Any, monkeypatch: pytest.MonkeyPatch, by_object: bool
+) -> None:
+    connect(portal, monkeypatch, "crm_only", ("crm",))
+    deals = [portal.portal.create("deal", {"title": "One of many"}) for _ in range(120)]
+    payments = [(add_payments(portal, 1, deal)[0], deal) for deal in deals]
+    hurried, others = payments[:2], payments[2:]
+    hurried += [(add_payments(portal, 1, deal)[0] if by_object else number, deal) for number, deal in hurried[:1] * 49]
+
+    def wait(number: int, deal: int, seconds: float) -> asyncio.Task[dict[str, Any]]:
+        owner = {"owner": (2, deal)} if by_object else {}
+        return asyncio.create_task(report(payment(number, poke_interval=seconds, bitrix24_conn_id="crm_only", **owner)))
+
+    patient = [wait(number, deal, 3600.0) for number, deal in others]
+    hasty = [wait(number, deal, 20.0) for number, deal in hurried]
+    paid = [number for number, _ in hurried]
+    clock.before_wait = lambda seconds: for_each(portal.act.pay_payment, paid) if len(clock.waits) == 2 else None
+    assert {event["reason"] for event in await asyncio.gather(*hasty)} == {"paid"}
+    await cancel(patient)
+    # 51 seats for 2 payments or objects are due, and 48 others are read along.
+    assert [len(methods) for methods in sent(portal)[1:]] == [50, 50, 20, 50, 50]
 
 
 async def test_who_came_a_moment_ago_is_not_read_along(portal: Any, clock: Any) -> None:

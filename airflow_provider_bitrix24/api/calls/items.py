@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.calls.call import Call
 
 __all__ = [
+    "crm_category_list",
     "crm_item_add",
     "crm_item_get",
     "crm_item_list",
@@ -84,6 +85,11 @@ def crm_item_update(
         fields=fields,
         use_original_uf_names=use_original_uf_names,
     )
+
+
+def crm_category_list(*, entity_type_id: int | str) -> Call[Any]:
+    """``crm.category.list``: list the pipelines of a CRM type, as far as the user may read them."""
+    return build("crm.category.list", entity_type_id=entity_type_id)
 
 
 def crm_orderentity_list(

@@ -77,6 +77,20 @@ METHODS: Final = (
         page=f"{_PAGE}update",
     ),
     Method(
+        name="crm.category.list",
+        does="List the pipelines of a CRM type, as far as the user may read them.",
+        effect=Effect.READ,
+        scope="crm",
+        params=(_TYPE,),
+        result="``categories``: the pipelines",
+        rows=ListShape("categories", paging="start"),
+        errors={
+            "NOT_FOUND": "there is no such CRM type",
+            "ENTITY_TYPE_NOT_SUPPORTED": "objects of this type have no pipelines",
+        },
+        page="api-reference/crm/universal/category/crm-category-list",
+    ),
+    Method(
         name="crm.orderentity.list",
         does="List which orders belong to which CRM objects.",
         effect=Effect.READ,

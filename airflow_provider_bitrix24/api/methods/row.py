@@ -21,7 +21,8 @@ ParamType = Literal[
 FieldKind = Literal["number", "text", "flag", "time", "other"]
 """What a field of a list holds; decides whether a row can be compared with a filter."""
 Paging = Literal["id", "start", "none"]
-"""By id: the rows after an id. By start: the offset that the reply names. None: all rows in one reply."""
+"""By id: the rows after an id. By start: the offset that the reply names, if it names one; also if the documentation
+says nothing about pages. None: all rows in one reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class Method:
     moves_money: bool = False
     """Whether it adds or deletes a payment, or can change what is paid."""
     operator: str | None = None
-    """The operator that does this with a journal and reads it back."""
+    """The operator that does this once, or sets it, and reads it back; only of methods that move money."""
     page: str
     """Path of its page below `PAGES`."""
 

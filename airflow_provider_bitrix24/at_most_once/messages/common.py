@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from airflow_provider_bitrix24.at_most_once.messages.wording import DELETING, PAYING, UNPAYING
 from airflow_provider_bitrix24.exceptions import NOT_SENT, Denial
 
 if TYPE_CHECKING:
@@ -108,43 +107,12 @@ def other_money(what: str, money: Money, wanted: Money) -> str:
     return f"{what} is for {money}; {wanted} was expected."
 
 
-def above_the_limit(what: str, money: Money, limit: object) -> Parts:
+def above_the_limit(what: str, money: Money | str, limit: object) -> Parts:
     """It is for more than the limit of the task."""
     return (
         f"{what} is for {money}; the max_amount of this task is {limit:f}.",
         NOT_SENT,
-        "Raise max_amount if that is right, or pay it by hand.",
-    )
-
-
-def done_by_reply(record: Record, before: Record) -> tuple[str, str] | None:
-    """What the portal has done, by a reply that is not saved yet, and what follows; None if there is no such reply.
-
-    :param record: what is to be saved.
-    :param before: what is saved.
-    """
-    last = record.last_send()
-    if last is None or last.result != "acknowledged" or before.pending_send() is None:
-        return None
-    if record.operation == "add_crm_payment":
-        follows = "According to the reply, the payment exists: do not add it again."
-        return f"payment {record.payment_id} was added to {record.subject}", follows
-    words = {"unpay_crm_payment": UNPAYING, "delete_crm_payment": DELETING}.get(record.operation, PAYING)
-    return f"{record.subject} was {words.done}", words.after_reply
-
-
-def overtaken_after_reply(overtaken: str, done: tuple[str, str]) -> str:
-    """The attempt was overtaken with the portal's reply in its hands."""
-    what, follows = done
-    return f"{overtaken} The portal replied that {what}. {follows}"
-
-
-def unsaved_reply(done: tuple[str, str]) -> str:
-    """The portal's reply could not be saved."""
-    what, follows = done
-    return (
-        f"The portal replied that {what}, but the journal could not save it. {follows} The next attempt reads the "
-        "portal first."
+        "Raise max_amount if that is right.",
     )
 
 

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from airflow_provider_bitrix24.api.models import Money, Payment
-    from airflow_provider_bitrix24.at_most_once.record import Send
-    from airflow_provider_bitrix24.at_most_once.write import Watch
     from airflow_provider_bitrix24.exceptions import Bitrix24OutcomeUnknown
 
 
@@ -20,14 +18,6 @@ def incomplete(payment_id: int, of: str, trouble: str, *, is_ours: bool) -> str:
     """A payment is there and not complete."""
     state = "was added to" if is_ours else "is a payment of"
     return f"Payment {payment_id} {state} {of}, but it is incomplete: {trouble}."
-
-
-def incomplete_in_journal(happened: str, journal: str) -> str:
-    """The next attempt completes it."""
-    return (
-        f"{happened} It is in the journal ({journal}): the next attempt completes this payment and adds no second "
-        "one. If there is none, clear this task when the portal is back."
-    )
 
 
 def complete_by_hand(happened: str) -> str:
@@ -101,35 +91,14 @@ def somebody_fills_it(payment: Payment, rows: Sequence[int]) -> str:
     )
 
 
-def step_is_absent(step: str) -> str:
-    """The reply was lost, and the step certainly was not executed."""
-    return f"The portal does not show {step}, read twice after everything that was sent must have ended."
-
-
-def row_is_not_in(
-    what: str, earlier: Send | None, last: Send | None, watch: Watch | None, *, times: int, may_be_sent: bool
-) -> str:
+def row_is_not_in(what: str, doubt: Bitrix24OutcomeUnknown | None, by: str, times: int, *, may_be_sent: bool) -> str:
     """A product row is not in the payment.
 
-    :param earlier: the last send when this attempt began.
-    :param last: the last send.
-    :param watch: how the outcome was looked for; None if it was known before.
+    :param doubt: why its outcome was not known; None if the portal accepted it.
+    :param by: which attempt sent it the last time.
     :param times: how often it was sent.
     :param may_be_sent: whether it may be sent once more.
     """
-    if watch is None and may_be_sent and last is not None:
-        return (
-            f"{what} is not in it: {last.by} has sent it, and the portal replied ({last.portal_message or 'true'}). "
-            "It was not sent by this attempt; clearing this task sends it once more"
-        )
-    if earlier is not None and earlier.result == "acknowledged":
-        return (
-            f"{what} is not in it, although the portal accepted it: somebody removed it, or the portal did not keep it"
-        )
-    doubt = watch.doubt if watch else None
-    then = (
-        ""
-        if last is None or doubt is not None
-        else (f", and it was sent {how_often(times)}, the last time by {last.by} ({last.portal_message or 'true'})")
-    )
-    return f"{what} is not in it{in_brackets(doubt)}{then}"
+    replied = ", although the portal accepted it" if doubt is None else in_brackets(doubt)
+    then = "; clearing this task sends it once more" if may_be_sent else ""
+    return f"{what} is not in it{replied}: it was sent {how_often(times)}, the last time by {by}{then}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_bitrix24.at_most_once.messages.common import NOT_AGAIN, known, payments
+from airflow_provider_bitrix24.at_most_once.messages.common import NOT_AGAIN, NOT_BY_THIS_ATTEMPT, known, payments
+from airflow_provider_bitrix24.at_most_once.messages.outcome import what_to_do
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -73,19 +74,12 @@ def set_aside(record: Record) -> str:
 def notes_are_lost(record: Record, lost: str, look: str, how_to_decide: str | None) -> str:
     """The journal has lost what earlier attempts noted.
 
+    :param look: where to look, as an imperative.
     :param how_to_decide: None if there is no journal that would keep a decision.
     """
+    then = "if nothing is left to do, mark this task as successful; else start a new run of the DAG"
     why = f" {lost}" if lost else ""
-    decide = (
-        ". There is no journal that would keep a decision: if nothing is left to do, mark this task as successful; "
-        "else start a new run of the DAG."
-    )
-    if how_to_decide is not None:
-        decide = f", and decide by {how_to_decide}; then clear this task."
-    return (
-        f"{known(record)}{why} Nothing was sent by this attempt, and this task does not send again automatically. What "
-        f"to do: {look}{decide}"
-    )
+    return f"{known(record)}{why} {NOT_BY_THIS_ATTEMPT} {NOT_AGAIN} {what_to_do(look, then, how_to_decide)}"
 
 
 def still_there(record: Record) -> str:
@@ -103,29 +97,21 @@ def no_such_payment(of: str) -> str:
     return f"{of} has no such payment now"
 
 
-def decision_refused(decision: Decision, why: str, subject: str, how_to_decide: str) -> str:
-    """A decision cannot be carried out."""
-    return (
-        f"{decision.by} {_decided(decision)}, but {why}. Nothing was sent by this attempt. Look at {subject} in "
-        f"Bitrix24, and decide again by {how_to_decide}; then clear this task."
-    )
-
-
-def goes_on_without_decision(payment_id: int | None) -> str:
-    """What happens without another decision."""
-    return f"Without another decision, it goes on with payment {payment_id}, if that is there."
-
-
-def decision_not_carried_out(decision: Decision, why: str, record: Record, how_to_decide: str) -> str:
-    """The decision of this attempt does not apply any more."""
+def decision_refused(decision: Decision, why: str, record: Record, how_to_decide: str) -> str:
+    """A decision cannot be carried out, or does not apply any more."""
     happened = (
-        f"{decision.by} {_decided(decision)} ({decision.through}), but {why}. The decision is not carried out, and "
+        f"{decision.by} {_decided(decision)}, but {why}. The decision ({decision.through}) is not carried out, and "
         f"nothing was sent by this attempt. {known(record)}"
     )
     return (
         f"{happened.rstrip()} Look at {record.subject} in Bitrix24, and decide again by {how_to_decide}; then clear "
         "this task."
     )
+
+
+def goes_on_without_decision(payment_id: int | None) -> str:
+    """What happens without another decision."""
+    return f"Without another decision, it goes on with payment {payment_id}, if that is there."
 
 
 def abandoned(record: Record, decision: Decision, set_aside: str, how_to_decide: str) -> str:

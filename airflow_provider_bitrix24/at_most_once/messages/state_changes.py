@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_bitrix24.at_most_once.messages.common import NOT_AGAIN, how_often, reply_words, sentence
+from airflow_provider_bitrix24.at_most_once.messages.common import sentence
 from airflow_provider_bitrix24.exceptions import NOT_SENT
 
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.models import Money
     from airflow_provider_bitrix24.at_most_once.messages.common import Parts
     from airflow_provider_bitrix24.at_most_once.messages.wording import Wording
-    from airflow_provider_bitrix24.at_most_once.record import Record, Send
-    from airflow_provider_bitrix24.exceptions import Bitrix24OutcomeUnknown
 
 LOOK_AT_INVOICE: Final = "open it in Bitrix24 and look whether it is paid, when and by whom"
 LOOK_AT_PAYMENT: Final = (
@@ -34,27 +32,19 @@ PAYMENT_TRAP: Final = (
     "Bitrix24 returns true also when saving the payment failed on its side, for example because the pay system or an "
     "automation rule refused it."
 )
-_EITHER: Final = "Either the portal ignored the call, or someone reverted it in the meantime"
 
 
-def marked(words: Wording) -> str:
-    """The portal shows it, and this key has done it."""
-    return f"This key {words.did.format('it')}."
+def marked(words: Wording, *, ours: bool) -> str:
+    """The portal shows it.
 
-
-def marked_by_another(words: Wording) -> str:
-    """The portal shows it, and it is not known that this key has done it."""
-    return f"Somebody else probably {words.did.format('it')}."
+    :param ours: whether this key has done it; otherwise nothing says who has.
+    """
+    return f"It was {words.done} by this key." if ours else f"It was probably {words.done} by somebody else."
 
 
 def marked_already(words: Wording) -> str:
     """The portal showed it before anything was sent."""
     return f"It is {words.state} already."
-
-
-def marked_already_not_sent(words: Wording) -> str:
-    """The portal shows it, and this attempt has sent nothing."""
-    return f"It is {words.state} already; nothing was sent by this attempt."
 
 
 def nothing_to_pay(what: str, money: Money) -> str:
@@ -70,14 +60,6 @@ def empty_payment(what: str, money: Money) -> str:
     )
 
 
-def mark_advice(where: str, words: Wording) -> str:
-    """What to do when the outcome is not shown."""
-    return (
-        f"This task does not send again automatically. What to do: {where}; if it is {words.otherwise}, clear this "
-        "task: it reads first."
-    )
-
-
 def changed_before_marked(what: str, money: Money, before: Money, happened: str, where: str, words: Wording) -> str:
     """The amount is another one than right before the mark."""
     return (
@@ -86,105 +68,10 @@ def changed_before_marked(what: str, money: Money, before: Money, happened: str,
     )
 
 
-def not_marked_any_more(what: str, when: object, task: str, where: str, how_to_decide: str, words: Wording) -> str:
-    """It was paid, and somebody has set it back to unpaid; or the other way round."""
-    then = f"{when}, by {task}" if when else f"by {task}"
-    return (
-        f"{what} was {words.state} before ({then}) and is no longer {words.state}: somebody has {words.undone}. "
-        f"Nothing was sent by this attempt, and nothing is sent again automatically. {sentence(where)}. If that is "
-        f"right, mark this task as successful. Else decide by {how_to_decide}; then clear this task."
-    )
-
-
-def marked_before_and_unreadable(what: str, trouble: str, words: Wording) -> str:
-    """It was paid, and the portal cannot be read."""
-    return (
-        f"{what} was {words.state} before, and the portal cannot be read now ({trouble}). Nothing was sent by this "
-        "attempt. The next one reads again."
-    )
-
-
-def mark_is_absent(what: str, words: Wording) -> str:
-    """The reply was lost, and it certainly is not marked."""
-    return f"{what} is not shown as {words.state}, read twice after everything that was sent must have ended."
-
-
-def mark_not_applied(subject: str, doubt: Bitrix24OutcomeUnknown | None, trap: str, where: str, words: Wording) -> str:
-    """The portal replied and does not show it."""
-    if doubt is None:
-        return (
-            f"The portal accepted the request to {words.do.format(subject)}, but does not show it as {words.state}. "
-            f"{_EITHER}. {trap} {mark_advice(where, words)}"
-        )
-    return (
-        f"{reply_words(doubt)} when {subject} was {words.done}. It does not show it as {words.state}. {_EITHER}. "
-        f"Whether another attempt makes sense depends on the portal's words. {mark_advice(where, words)}"
-    )
-
-
-def earlier_mark_not_applied(subject: str, last: Send | None, where: str, words: Wording) -> str:
-    """An earlier attempt has found out that it is not shown."""
-    by, said = (last.by, last.portal_message) if last else ("", None)
-    return (
-        f"{by} sent the request to {words.do.format(subject)}. The portal replied ({said or 'true'}), but does not "
-        f"show it as {words.state}. {_EITHER}. Nothing was sent by this attempt. {mark_advice(where, words)}"
-    )
-
-
-def marked_too_often(what: str, record: Record, where: str, how_to_decide: str | None, words: Wording) -> str:
-    """It was sent as often as it may be without a person.
-
-    :param how_to_decide: None if there is no journal that would keep a decision.
-    """
-    sends = record.possible_sends
-    decide = (
-        "there is no journal that would keep a decision: "
-        f"if it is {words.otherwise}, clear this task, which reads first"
-    )
-    if how_to_decide is not None:
-        decide = f"then decide by {how_to_decide}, and clear this task"
-    return (
-        f"The request to {words.do.format(what.lower())} was sent {how_often(len(sends))} for this key, but the "
-        f"portal does not show it. {_EITHER}. Last reply: {sends[-1].portal_message or 'true'}. {NOT_AGAIN} What to "
-        f"do: {where}; {decide}."
-    )
-
-
-def marked_object_is_gone(what: str, doubt: Bitrix24OutcomeUnknown | None, words: Wording) -> str:
-    """It was deleted after it was marked."""
-    accepted = "the portal accepted it" if doubt is None else reply_words(doubt)
-    return (
-        f"{what} was deleted after this key had sent the request to {words.do.format('it')} ({accepted}). Nothing "
-        f"shows whether it was {words.done} before. {NOT_AGAIN} What to do: look in Bitrix24 at the deal or "
-        "smart invoice, and at what has taken its place; that is a payment with a key of its own."
-    )
-
-
-def mark_unreadable(what: str, doubt: Bitrix24OutcomeUnknown | None, trouble: str, words: Wording) -> str:
-    """It could not be read after the send."""
-    if doubt is None:
-        return (
-            f"The portal accepted the request to {words.do.format(what.lower())}, but could not be read afterwards "
-            f"({trouble}). It is probably {words.state}."
-        )
-    return (
-        f"{what} may have been {words.done}. There was no usable response ({doubt.text}), and the portal could not "
-        f"be read afterwards ({trouble})."
-    )
-
-
-def mark_in_journal(happened: str, journal: str) -> str:
-    """The next attempt finds the outcome out."""
-    return (
-        f"{happened} It is in the journal ({journal}): the next attempt reads the outcome before anything else. If "
-        "there is none, clear this task when the portal is back: it does not send twice."
-    )
-
-
 def undone_since(subject: str, words: Wording) -> Parts:
     """Another operation of ours has undone what this task did, and the task runs again."""
     return (
-        f"This task {words.did.format(subject)} earlier; another operation has undone that since.",
+        f"{sentence(subject)} was {words.done} by this task earlier; another operation has undone that since.",
         NOT_SENT,
         "A task that runs again does not repeat what was undone. What to do: if it is to be done once more, do it in a "
         "task or run of its own.",

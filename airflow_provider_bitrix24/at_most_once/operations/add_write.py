@@ -2,58 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from airflow_provider_bitrix24.api.calls.payments import crm_item_payment_add
 from airflow_provider_bitrix24.api.models import Money
 from airflow_provider_bitrix24.api.products import choose_products, plan_products, value_of
-from airflow_provider_bitrix24.api.queries import CandidatePayments, ObjectBeforeAdding, PaymentsOfObject
 from airflow_provider_bitrix24.api.tags import tag_of
-from airflow_provider_bitrix24.api.values import ENTITY_NAMES
 from airflow_provider_bitrix24.at_most_once import messages
-from airflow_provider_bitrix24.at_most_once.attribution import (
-    Ambiguous,
-    Ours,
-    attribute,
-    find_candidates,
-    tagged_payments,
+from airflow_provider_bitrix24.at_most_once.attribution import Ambiguous, Ours, attribute, find_candidates
+from airflow_provider_bitrix24.at_most_once.course import find_late_reply
+from airflow_provider_bitrix24.at_most_once.operations.found_payment import (
+    find_existing,
+    use_chosen,
+    use_ours,
+    use_tagged,
 )
-from airflow_provider_bitrix24.at_most_once.next_step import Observation, Recorded
+from airflow_provider_bitrix24.at_most_once.operations.key_write import KeyWrite
 from airflow_provider_bitrix24.at_most_once.receipt import Receipt
 from airflow_provider_bitrix24.at_most_once.record import Snapshot
-from airflow_provider_bitrix24.at_most_once.write import ADDED_PAYMENT, Watch, Write, after_lost_attempt, after_reply
-from airflow_provider_bitrix24.exceptions import NOT_SENT, Bitrix24OutcomeUnknown, PaymentAmbiguous, PaymentRefused
+from airflow_provider_bitrix24.at_most_once.write import ADDED_PAYMENT
+from airflow_provider_bitrix24.exceptions import (
+    NOT_SENT,
+    Bitrix24OutcomeUnknown,
+    PaymentAmbiguous,
+    PaymentMismatch,
+    PaymentRefused,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection, Mapping
     from decimal import Decimal
 
     from airflow_provider_bitrix24.api.calls.call import Call
     from airflow_provider_bitrix24.api.models import Payment
     from airflow_provider_bitrix24.api.preflight import ObjectView
-    from airflow_provider_bitrix24.api.queries import Query
+    from airflow_provider_bitrix24.api.queries import CandidatePayments, ObjectBeforeAdding, Query
     from airflow_provider_bitrix24.api.tags import Shown
     from airflow_provider_bitrix24.at_most_once.attempt import Attempt
     from airflow_provider_bitrix24.at_most_once.course import Course
+    from airflow_provider_bitrix24.at_most_once.next_step import Observation
     from airflow_provider_bitrix24.at_most_once.operations.add_crm_payment import AddCrmPayment
     from airflow_provider_bitrix24.at_most_once.record import Record
 
 METHOD: Final = "crm.item.payment.add"
 
 
-class AddWrite(Write):
+class AddWrite(KeyWrite):
     """The call that adds the payment, as the key's first attempt wanted it."""
 
     policy = ADDED_PAYMENT
     method = METHOD
+    words = messages.ADDING
 
     def __init__(self, attempt: Attempt, wanted: AddCrmPayment) -> None:
         super().__init__(attempt, wanted.key)
         self.wanted = wanted
         self.tag = tag_of(wanted.portal, wanted.key) if wanted.tag else None
         self.view: ObjectView
-        self.user_id = 0
         self.prices: Mapping[int, Decimal] = {}
         """What the product rows that are still available cost now, by row."""
         self.plan: dict[str, int] = {}
@@ -65,44 +70,22 @@ class AddWrite(Write):
         """The payments among which the last search has looked."""
         self._ambiguity: Ambiguous | None = None
 
-    # -- what is wanted; of a key that has sent something already, what was wanted then
+    # -- what is known
 
     @property
-    def entity_id(self) -> int:
-        """Deal or smart invoice."""
-        return _whole(self.attempt.record.parameters["entity_id"])
+    def asked(self) -> AddCrmPayment:
+        """What is asked for; of a key that has sent something already, what was asked for then."""
+        return self.wanted.with_parameters(self.attempt.record.parameters)
 
     @property
-    def entity_type_id(self) -> int:
-        """2 or 31."""
-        return _whole(self.attempt.record.parameters["entity_type_id"])
+    def subject(self) -> str:
+        """The object: "deal 1"."""
+        return self.attempt.record.subject
 
     @property
-    def pay_system_id(self) -> int | None:
-        """None leaves the choice to the portal."""
-        found = self.attempt.record.parameters.get("pay_system_id")
-        return None if found is None else _whole(found)
-
-    @property
-    def fill_products(self) -> bool:
-        """Whether product rows go into the payment."""
-        return bool(self.attempt.record.parameters.get("fill_products") or self.products)
-
-    @property
-    def products(self) -> dict[int, int]:
-        """Quantity by product row, as the author has chosen them; empty otherwise."""
-        chosen = self.attempt.record.parameters.get("products")
-        return {int(row_id): _whole(many) for row_id, many in chosen.items()} if isinstance(chosen, Mapping) else {}
-
-    @property
-    def of(self) -> str:
-        """The object, for messages: "deal 1"."""
-        return f"{ENTITY_NAMES[self.entity_type_id]} {self.entity_id}"
-
-    @property
-    def portal_time(self) -> float | None:
-        """The portal's clock when the object was read."""
-        return self.view.at.timestamp() if self.view.at else None
+    def where(self) -> str:
+        """Where a person looks."""
+        return f"look at the payments of {self.subject} in Bitrix24"
 
     @property
     def is_ours(self) -> bool:
@@ -112,71 +95,56 @@ class AddWrite(Write):
 
     # -- what the table needs
 
-    def recorded(self) -> Recorded:
-        """What the journal says; a payment that is known was acknowledged."""
-        if self.attempt.record.payment_id is not None:
-            return Recorded(last="acknowledged")
-        return super().recorded()
+    @property
+    def is_known(self) -> bool:
+        """Whether it is known which payment is this key's."""
+        return self.attempt.record.payment_id is not None
 
     def observation(self) -> Observation:
         """What the portal has shown."""
-        self.replaced = not self.shown and self.existing() is not None
+        if self.payment is None and self.is_known:
+            known = self.attempt.record.payment_id
+            self.payment = next((one for one in self.view.shown.payments if one.id == known), None)
+            self.shown = self.payment is not None
+        self.replaced = not self.shown and find_existing(self) is not None
         return super().observation()
 
     # -- reading
 
     def before(self) -> ObjectBeforeAdding:
         """Read everything that permits the call."""
-        return ObjectBeforeAdding(
-            entity_id=self.entity_id,
-            entity_type_id=self.entity_type_id,
-            with_rows=self.fill_products,
-            with_pay_systems=self.pay_system_id is not None,
-            tag=self.tag,
-            known=self.attempt.record.payment_ids_before,
-            with_orders=self.wanted.with_orders,
-        )
+        return self.asked.before(self.tag, self.attempt.record.payment_ids_before)
 
-    def look_at_object(self) -> Course[None]:
+    def read(self) -> Course[None]:
         """Read the object, its payments and what else permits the call."""
         self.view = yield from self.attempt.read_before_send(self.before())
-        self.user_id = self.view.profile.user_id
         self.prices = {row.id: row.price for row in self.view.rows}
         self.listed = self.view.shown.payments
 
     def look(self) -> Course[None]:
         """Read everything again; a payment that has appeared since the last search is searched for."""
-        yield from self.look_at_object()
+        yield from self.read()
         candidates = yield from find_candidates(self.attempt.record, self.view.shown)
         if not self._judged.issuperset(candidates):
             self.watch = None
 
-    def recognise(self) -> None:
-        """Recognise the payment that the journal knows among those that were read."""
-        known = self.attempt.record.payment_id
-        self.payment = next((one for one in self.view.shown.payments if one.id == known), None)
-        self.shown = self.payment is not None
-
     def query(self) -> Query[Any]:
         """Read the payment that is known; else all payments, and which of them may be ours."""
-        record = self.attempt.record
-        if record.payment_id is not None:
-            # All of them after a send, so that one too many is seen.
-            only = () if self.attempt.sent_now else (record.payment_id,)
-            return PaymentsOfObject(entity_id=self.entity_id, entity_type_id=self.entity_type_id, payment_ids=only)
-        return self.evidence()
+        known = self.attempt.record.payment_id
+        if known is None:
+            return self.evidence()
+        # All of them after a send, so that one too many is seen.
+        return self.asked.payments(*(() if self.attempt.sent_now else (known,)))
 
     def evidence(self) -> CandidatePayments:
         """Read all payments of the object, and which of them the connection's user has added since the first send."""
         record = self.attempt.record
         first, last = record.sends[0], record.sends[-1]
-        return CandidatePayments(
-            entity_id=self.entity_id,
-            entity_type_id=self.entity_type_id,
+        return self.asked.candidates(
+            self.tag,
             user_id=self.user_id,
             since=first.at if record.snapshot_at is None else min(first.at, record.snapshot_at),
             until=last.settle_until,
-            tag=self.tag,
             known=record.payment_ids_before,
         )
 
@@ -208,12 +176,12 @@ class AddWrite(Write):
         if tagged is not None:
             yield from self._identified(Ours(payment=tagged, evidence="tag"))
             return
-        attribution = yield from attribute(attempt, found, self.wanted.on_unknown, self.happened, self.of)
+        attribution = yield from attribute(attempt, found, self.wanted.on_unknown, self.happened)
         if isinstance(attribution, Ours):
             yield from self._identified(attribution)
         elif isinstance(attribution, Ambiguous):
             self._ambiguity, self.ambiguous = attribution, True
-        elif attribution is None and attempt.record.question is None:
+        elif attempt.record.question is None:
             last = self.last
             if last is not None and last.result not in ("absent", "not_applied"):
                 yield from self.save_absence()
@@ -231,33 +199,20 @@ class AddWrite(Write):
         :raises PaymentAmbiguous: several do.
         :raises PaymentMismatch: one of another object does.
         """
-        tagged = tagged_payments(self.attempt.record, shown, self.of)
+        known = set(self.attempt.record.dismissed)
+        elsewhere = sorted(shown.tagged_elsewhere - known)
+        if elsewhere:
+            raise PaymentMismatch(messages.tag_of_another_object(self.attempt.key, elsewhere, self.subject))
+        tagged = [payment for payment in shown.payments if payment.id in shown.tagged - known]
         if len(tagged) > 1:
             payment_ids = [payment.id for payment in tagged]
-            yield from self._leave_to_a_person(messages.several_tagged(payment_ids, self.of), payment_ids)
+            yield from self.leave_to_a_person(messages.several_tagged(payment_ids, self.subject), payment_ids)
         return tagged[0] if tagged else None
 
     # -- sending
 
-    def existing(self) -> tuple[Payment, Literal["tag", "portal_state"]] | None:
-        """The payment that is used instead of adding one: it carries the tag, or is unpaid and is to be returned."""
-        record, shown = self.attempt.record, self.view.shown
-        if record.payment_id is not None:
-            return None
-        if record.question is not None and record.possible_sends:
-            return None  # rule: what was sent is a person's to decide about
-        if record.nothing_executed:
-            tagged = [one for one in shown.payments if one.id in shown.tagged - set(record.dismissed)]
-            elsewhere = shown.tagged_elsewhere - set(record.dismissed)
-            if len(tagged) == 1 and not elsewhere:
-                return tagged[0], "tag"
-            if tagged or elsewhere or self.attempt.may_be_forgotten:
-                return None
-        # rule: an unpaid payment counts before every send
-        unpaid = self._unpaid() if self.wanted.if_unpaid_exists == "return" else []
-        return (unpaid[0], "portal_state") if len(unpaid) == 1 else None
-
-    def _unpaid(self) -> list[Payment]:
+    def unpaid(self) -> list[Payment]:
+        """The unpaid payments of the object of which nobody has said that they are not this key's."""
         dismissed = self.attempt.record.dismissed
         return [one for one in self.view.shown.payments if not one.paid and one.id not in dismissed]
 
@@ -269,32 +224,34 @@ class AddWrite(Write):
         if attempt.record.nothing_executed:
             yield from self.tagged(view.shown)
             if attempt.may_be_forgotten:
-                raise PaymentAmbiguous(messages.earlier_add_unknown(attempt.task, self.of))
-        unpaid = self._unpaid() if self.wanted.if_unpaid_exists != "add" else []
+                raise PaymentAmbiguous(messages.earlier_add_unknown(attempt.known, self.what_to_do))
+        unpaid = self.unpaid() if self.wanted.if_unpaid_exists != "add" else []
         if unpaid and self.wanted.if_unpaid_exists == "fail":
-            raise PaymentRefused(messages.unpaid_exists(self.of, unpaid), NOT_SENT)
+            raise PaymentRefused(messages.unpaid_exists(self.subject, unpaid), NOT_SENT)
         if unpaid:
             raise PaymentAmbiguous(
-                *messages.several_unpaid(self.of, unpaid), candidates=tuple(payment.id for payment in unpaid)
+                *messages.several_unpaid(self.subject, unpaid), candidates=tuple(payment.id for payment in unpaid)
             )
-        if self.pay_system_id is not None:
-            view.pay_systems.check_for_payment(self.pay_system_id)
-        self.plan = self._plan() if self.fill_products else {}
+        if self.asked.pay_system_id is not None:
+            view.pay_systems.check_for_payment(self.asked.pay_system_id)
+        self.plan = self._plan() if self.asked.fills else {}
         self._warn_about_order()
-        attempt.log.info("Adding a payment to %s on %s.", self.of, attempt.portal)
+        attempt.log.info("Adding a payment to %s on %s.", self.subject, attempt.portal)
 
     def _plan(self) -> dict[str, int]:
         """The product rows to put in, as the journal keeps them."""
-        rows, chosen, limit = self.view.rows, self.products, self.wanted.max_amount
-        plan = choose_products(rows, chosen, of=self.of) if chosen else plan_products(rows, of=self.of)
+        rows, chosen, limit = self.view.rows, self.asked.products, self.wanted.max_amount
+        plan = choose_products(rows, chosen, of=self.subject) if chosen else plan_products(rows, of=self.subject)
         total = value_of(rows, plan)
         if limit is not None and Money(total, "").exceeds(limit):
-            raise PaymentRefused(*messages.rows_above_the_limit(self.of, total, limit))
+            raise PaymentRefused(
+                *messages.above_the_limit(f"A payment with the product rows of {self.subject}", f"{total:f}", limit)
+            )
         return {str(row_id): quantity for row_id, quantity in plan.items()}
 
     def plan_for(self, payment: Payment) -> dict[str, int]:
         """The same for a payment that is there; nothing goes into one that has a sum, because it is another's."""
-        fits = self.fill_products and payment.money.is_zero and not payment.paid
+        fits = self.asked.fills and payment.money.is_zero and not payment.paid
         return self._plan() if fits else {}
 
     def _warn_about_order(self) -> None:
@@ -306,23 +263,22 @@ class AddWrite(Write):
             "%s has %s already. By adding a payment through REST, Bitrix24 rewrites that order: its responsible "
             "user becomes the webhook's user, and its client may be cleared. Check the order if people or automation "
             "rules rely on either.",
-            messages.sentence(self.of),
+            messages.sentence(self.subject),
             order,
         )
 
     def call(self) -> Call[Any]:
         """The call."""
-        fields = None if self.pay_system_id is None else {"paySystemId": self.pay_system_id}
-        return crm_item_payment_add(entity_id=self.entity_id, entity_type_id=self.entity_type_id, fields=fields)
-
-    def absence(self) -> str:
-        """What the log says when certainly none was added."""
-        return messages.add_is_absent(self.happened, self.attempt.set_aside)
+        asked = self.asked
+        fields = None if asked.pay_system_id is None else {"paySystemId": asked.pay_system_id}
+        return crm_item_payment_add(entity_id=asked.entity_id, entity_type_id=asked.entity_type_id, fields=fields)
 
     def prepared(self, record: Record) -> Record:
         """The record with what the portal showed before."""
         before = tuple(payment.id for payment in self.view.shown.payments)
-        return record.prepared(self.attempt.wanted, Snapshot(at=self.portal_time, payment_ids=before, plan=self.plan))
+        return record.prepared(
+            self.attempt.wanted, Snapshot(at=self.attempt.portal_clock.told, payment_ids=before, plan=self.plan)
+        )
 
     def replied(self, result: int) -> Course[Bitrix24OutcomeUnknown | None]:
         """Save the id that the portal has replied, unless it is that of a payment that was there before."""
@@ -331,63 +287,82 @@ class AddWrite(Write):
             return Bitrix24OutcomeUnknown(METHOD, answered=True, text=messages.id_was_there_before(result))
         # rule: reply before read back: a payment
         yield from attempt.keep(attempt.record.identified(result, "response").acknowledged())
-        attempt.log.info("The portal added payment %s to %s; reading it back.", result, self.of)
+        attempt.log.info("The portal added payment %s to %s; reading it back.", result, self.subject)
         return None
+
+    # -- the beginning of an attempt
+
+    def begin(self) -> Course[None]:
+        """An attempt that was overtaken may have been told the payment's id: it was added, whether it shows or not."""
+        attempt, record = self.attempt, self.attempt.record
+        if self.is_known or not record.possible_sends:
+            return
+        payment_id = yield from find_late_reply()
+        if payment_id is not None and payment_id not in record.dismissed:
+            yield from attempt.keep(record.identified(payment_id, "response").acknowledged())
+
+    @property
+    def has_proof(self) -> bool:
+        """Whether the tag of this key is on a payment of which nobody has decided."""
+        return self._is_tagged(self.view)
+
+    def proof(self) -> tuple[Query[Any], Callable[[Any], bool]]:
+        """Read the object until the tag is on a payment."""
+        return self.before(), self._is_tagged
+
+    def _is_tagged(self, view: ObjectView) -> bool:
+        record = self.attempt.record
+        judged = {*record.dismissed, *(record.decision.candidates if record.decision else ())}
+        return bool((view.shown.tagged | view.shown.tagged_elsewhere) - judged)
+
+    def candidates(self) -> Course[list[int]]:
+        """The new payments of the object that are not known to be another's."""
+        return (yield from find_candidates(self.attempt.record, self.view.shown))
+
+    @property
+    def shown_payments(self) -> Collection[int]:
+        """All payments of the object."""
+        return {payment.id for payment in self.view.shown.payments}
 
     # -- the end
 
-    def watch_earlier(self) -> Watch:
-        """Watch the last send, or the payment that is known."""
-        last = self.last
-        if self.attempt.record.payment_id is not None or last is None:
-            return after_reply(self.attempt)
-        if last.result == "pending":
-            return after_lost_attempt(self.attempt, last, METHOD)
-        said, answered = last.portal_message or "no answer", last.result in ("inconclusive", "not_applied")
-        watch = after_reply(self.attempt, Bitrix24OutcomeUnknown(METHOD, answered=answered, text=said))
-        watch.confirms = last.result in ("absent", "not_applied")
-        return watch
-
-    @property
-    def happened(self) -> str:
-        """The outcome of the send, as the beginning of a sentence."""
-        last = self.last
-        by = "" if self.attempt.sent_now or last is None else last.by
-        return messages.reply_to_add(self.doubt, self.of, by)
+    use = use_chosen
+    recall = use_tagged
+    done = use_ours
 
     def ask(self) -> Course[None]:
-        """Leave it to a person.
-
-        :raises PaymentAmbiguous: always.
-        """
+        """Leave it to a person."""
         attempt, ambiguity = self.attempt, self._ambiguity
         if ambiguity is not None:
             others = messages.unresolved_keys(
                 {key: attempt.journal.command("resolve", key) for key in ambiguity.unresolved_keys}
             )
-            question = f"{ambiguity.why}{others} {messages.NOT_AGAIN} {self.what_to_do}"
-            yield from attempt.ask(question, ambiguity.payment_ids, unresolved_keys=ambiguity.unresolved_keys)
-        yield from self.report()
-        attempt.refuse_undecided()
-        yield from self._leave_to_a_person(messages.added_too_often(self.of, attempt.record), ())
-
-    def _leave_to_a_person(self, happened: str, candidates: Collection[int]) -> Course[None]:
-        question = f"{happened}.{self.attempt.set_aside} {messages.NOT_AGAIN} {self.what_to_do}"
-        yield from self.attempt.ask(question, candidates)
+            happened = f"{ambiguity.why}{others}"
+            yield from self.leave_to_a_person(happened, ambiguity.payment_ids, ambiguity.unresolved_keys)
+        yield from super().ask()
 
     @property
-    def what_to_do(self) -> str:
-        """Advice for a person."""
-        return messages.what_to_do(self.of, self.attempt.how_to_decide_if_kept())
+    def noted(self) -> tuple[str, str]:
+        """The payment, and what the journal says of it."""
+        record = self.attempt.record
+        was = "was added according to the portal's reply"
+        if record.receipt is not None:
+            was = "existed when the task of this key succeeded"
+        return f"Payment {record.payment_id} of {record.subject}", was
+
+    @property
+    def then(self) -> str:
+        """What a person does where no decision is kept: another attempt could not tell whose a payment is."""
+        return "if the payment is there, go on with it by hand; if not, start a new run of the DAG"
 
     def receipt(self, payment: Payment, *, outcome: Literal["created", "existing"], recovered: bool) -> Receipt:
         """Return the receipt for what the portal shows."""
-        attempt = self.attempt
+        attempt, asked = self.attempt, self.asked
         return Receipt(
             operation="add_crm_payment",
             outcome=outcome,
             portal=attempt.portal,
-            subject={"entity_type_id": self.entity_type_id, "entity_id": self.entity_id, "payment_id": payment.id},
+            subject={"entity_type_id": asked.entity_type_id, "entity_id": asked.entity_id, "payment_id": payment.id},
             pay_system_id=payment.pay_system_id,
             money=payment.money,
             paid_at=None,
@@ -396,10 +371,3 @@ class AddWrite(Write):
             sent=attempt.sent_now,
             recovered=recovered,
         )
-
-
-def _whole(value: object) -> int:
-    """A parameter of the journal that is a whole number."""
-    if not isinstance(value, int):
-        raise TypeError(f"{value!r} in the journal is no whole number")
-    return value

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.api.calls.payments import crm_item_payment_delete, crm_item_payment_unpay
 from airflow_provider_bitrix24.api.deleted import Lookup, PaymentIfThere, PaymentIfThereBefore
 from airflow_provider_bitrix24.api.models import Money, Payment
 from airflow_provider_bitrix24.api.queries import OnePayment
 from airflow_provider_bitrix24.at_most_once import messages
-from airflow_provider_bitrix24.at_most_once.engine import carry_out
-from airflow_provider_bitrix24.at_most_once.next_step import Step
+from airflow_provider_bitrix24.at_most_once.operations.key_write import run_attempt
 from airflow_provider_bitrix24.at_most_once.operations.state_change import Chosen, PaymentChange
-from airflow_provider_bitrix24.at_most_once.operations.state_write import StateWrite, change_state
-from airflow_provider_bitrix24.at_most_once.write import SETTING, Write, step_key
+from airflow_provider_bitrix24.at_most_once.operations.state_write import StateWrite
+from airflow_provider_bitrix24.at_most_once.operations.step_write import StepWrite
+from airflow_provider_bitrix24.at_most_once.write import PortalUnreadable
 from airflow_provider_bitrix24.exceptions import NOT_SENT, PaymentNotApplied, PaymentRefused, PaymentUnresolved
 
 if TYPE_CHECKING:
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.at_most_once.messages import Wording
     from airflow_provider_bitrix24.at_most_once.operations.state_change import Target
     from airflow_provider_bitrix24.at_most_once.receipt import Outcome, Receipt
-
-UNPAY: Final = "set back to unpaid"
-"""Name of the step before a paid payment is deleted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +70,7 @@ class DeleteCrmPayment(PaymentChange):
 
     def course(self, attempt: Attempt) -> Course[Receipt]:
         """What one attempt does."""
-        return change_state(DeleteWrite(attempt, self))
+        return run_attempt(DeleteWrite(attempt, self))
 
 
 class DeleteWrite(StateWrite):
@@ -88,7 +85,6 @@ class DeleteWrite(StateWrite):
             yield from super().look()
             return
         view = yield from self.attempt.read_before_send(PaymentIfThereBefore(payment_id=self.change.payment_id))
-        self.user_id = view.profile.user_id
         self.shown = view.payment is None
         self.view = view
         self.target = view.payment or Payment(
@@ -116,38 +112,24 @@ class DeleteWrite(StateWrite):
         yield from super().refuse()
         if not self.target.paid:
             return
-        step = UnpayWrite(self.attempt, self.change)
-        if (yield from carry_out(self.attempt, step)) is not Step.DONE:
-            unreadable = step.watch is not None and step.watch.trouble is not None
-            kind = PaymentUnresolved if unreadable else PaymentNotApplied
-            raise kind(messages.still_paid(self.change.what), NOT_SENT)
-        yield from self.look()
-        yield from super().refuse()
+        still_paid = messages.still_paid(self.change.what)
+        try:
+            done = yield from UnpayWrite(self.attempt, self.change.payment_id).run()
+        except PortalUnreadable:
+            raise PaymentUnresolved(still_paid, NOT_SENT) from None
+        if done:
+            yield from self.look()
+            yield from super().refuse()
         if self.target.paid:
-            raise PaymentNotApplied(messages.still_paid(self.change.what), NOT_SENT)
+            raise PaymentNotApplied(still_paid, NOT_SENT)
 
 
-class UnpayWrite(Write):
+class UnpayWrite(StepWrite):
     """A paid payment is set back to unpaid, so that it can be deleted."""
 
-    policy = SETTING
-    method = "crm.item.payment.unpay"
-
-    def __init__(self, attempt: Attempt, change: DeleteCrmPayment) -> None:
-        super().__init__(attempt, step_key(attempt, change.payment_id, UNPAY), UNPAY)
-        self.change = change
-
-    def call(self) -> Call[Any]:
-        """The call."""
-        return crm_item_payment_unpay(id=self.change.payment_id)
-
-    def look(self) -> Course[None]:
-        """Read whether it is paid."""
-        self.shown = self.shows((yield from self.attempt.look(self.query())))
-
-    def query(self) -> Query[Any]:
-        """Read the payment."""
-        return OnePayment(payment_id=self.change.payment_id)
+    def __init__(self, attempt: Attempt, payment_id: int) -> None:
+        call, query = crm_item_payment_unpay(id=payment_id), OnePayment(payment_id=payment_id)
+        super().__init__(attempt, payment_id, "set back to unpaid", call, query)
 
     def shows(self, found: Payment) -> bool:
         """Whether it is unpaid."""

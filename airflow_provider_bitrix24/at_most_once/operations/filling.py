@@ -9,23 +9,13 @@ from airflow_provider_bitrix24.api.calls.payments import crm_item_payment_produc
 from airflow_provider_bitrix24.api.models import Money
 from airflow_provider_bitrix24.api.queries import ContentsOfPayment
 from airflow_provider_bitrix24.at_most_once import messages
-from airflow_provider_bitrix24.at_most_once.engine import carry_out
-from airflow_provider_bitrix24.at_most_once.next_step import Step
-from airflow_provider_bitrix24.at_most_once.write import (
-    PRODUCT_ROW,
-    Write,
-    after_reply,
-    find,
-    refuse_unreadable,
-    step_key,
-)
+from airflow_provider_bitrix24.at_most_once.operations.step_write import StepWrite
+from airflow_provider_bitrix24.at_most_once.write import PRODUCT_ROW, after_reply, find
 from airflow_provider_bitrix24.exceptions import Bitrix24PermissionError, PaymentMismatch, PaymentNotApplied
 
 if TYPE_CHECKING:
-    from airflow_provider_bitrix24.api.calls.call import Call
     from airflow_provider_bitrix24.api.models import Payment
     from airflow_provider_bitrix24.api.products import Contents
-    from airflow_provider_bitrix24.api.queries import Query
     from airflow_provider_bitrix24.at_most_once.course import Course
     from airflow_provider_bitrix24.at_most_once.operations.add_write import AddWrite
     from airflow_provider_bitrix24.exceptions import Bitrix24OutcomeUnknown
@@ -79,7 +69,7 @@ class Filling:
 
     def read_contents(self) -> Course[Contents]:
         """Read the rows in the payment, and the present prices of the rows that are still to be added."""
-        owner = self.add.entity_type_id, self.add.entity_id
+        owner = self.add.asked.entity_type_id, self.add.asked.entity_id
         found = yield from self.attempt.look(ContentsOfPayment(payment_id=self.payment_id, prices_of=owner))
         self.amount, self.inside = found.payment.money.amount, set(found.quantities)
         self.add.prices = {row.id: row.price for row in found.available}
@@ -109,40 +99,33 @@ class Filling:
 
     def _put(self, write: RowWrite) -> Course[None]:
         """Put one row in. What is proved to be absent after a lost reply is sent once more, then it is over."""
-        earlier = write.last
         try:
-            step = yield from carry_out(self.attempt, write)
+            done = yield from write.run()
         except Bitrix24PermissionError as error:
             refused = error
         else:
-            if step is Step.DONE:
+            if done:
                 return
-            refuse_unreadable(write.watch)
             yield from write.report()
+            watch, by = write.watch or write.watch_earlier(), write.last.by if write.last else ""
+            may_be_sent = write.times < PRODUCT_ROW.sends
             raise PaymentNotApplied(
-                messages.row_is_not_in(
-                    write.what,
-                    earlier,
-                    write.last,
-                    write.watch,
-                    times=write.times,
-                    may_be_sent=write.times < PRODUCT_ROW.sends,
-                )
+                messages.row_is_not_in(write.what, watch.doubt, by, write.times, may_be_sent=may_be_sent)
             )
         # A payment that is paid by now is no longer to be changed, which the portal calls a right that is missing.
         found = yield from self.read_contents()
         raise self.paid_meanwhile(found.payment) if found.payment.paid else refused
 
 
-class RowWrite(Write):
+class RowWrite(StepWrite):
     """One product row is put in."""
 
     policy = PRODUCT_ROW
-    method = "crm.item.payment.product.add"
 
     def __init__(self, filling: Filling, row_id: int, quantity: int) -> None:
-        step = f"row {row_id}"
-        super().__init__(filling.attempt, step_key(filling.attempt, filling.payment_id, step), step)
+        payment_id = filling.payment_id
+        call = crm_item_payment_product_add(payment_id=payment_id, row_id=row_id, quantity=quantity)
+        super().__init__(filling.attempt, payment_id, f"row {row_id}", call, ContentsOfPayment(payment_id=payment_id))
         self.filling = filling
         self.row_id = row_id
         self.quantity = quantity
@@ -151,12 +134,6 @@ class RowWrite(Write):
     def what(self) -> str:
         """The row, for messages."""
         return f"product row {self.row_id} x {self.quantity}"
-
-    def call(self) -> Call[Any]:
-        """The call."""
-        return crm_item_payment_product_add(
-            payment_id=self.filling.payment_id, row_id=self.row_id, quantity=self.quantity
-        )
 
     def look(self) -> Course[None]:
         """Read the payment and its rows again.
@@ -168,10 +145,6 @@ class RowWrite(Write):
             raise self.filling.paid_meanwhile(found.payment)
         self.filling.refuse_above_limit()
         self.shown = self.row_id in self.filling.inside
-
-    def query(self) -> Query[Any]:
-        """Read what is in the payment."""
-        return ContentsOfPayment(payment_id=self.filling.payment_id)
 
     def shows(self, found: Contents) -> bool:
         """Whether the row is in it."""

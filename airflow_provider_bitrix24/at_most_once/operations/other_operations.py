@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_provider_bitrix24.at_most_once import messages
-from airflow_provider_bitrix24.at_most_once.course import find_on_object
+from airflow_provider_bitrix24.at_most_once.course import find_keys
 from airflow_provider_bitrix24.at_most_once.record import CorruptEntry
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError, PaymentInProgress, PaymentNotApplied
 
@@ -19,25 +19,16 @@ if TYPE_CHECKING:
 
     from airflow_provider_bitrix24.at_most_once.attempt import Attempt
     from airflow_provider_bitrix24.at_most_once.course import Course
-    from airflow_provider_bitrix24.at_most_once.messages import Wording
+    from airflow_provider_bitrix24.at_most_once.operations.state_change import StateChange
     from airflow_provider_bitrix24.at_most_once.record import Record
 
 
 class OtherOperations:
-    """The other operations on one object.
+    """The other operations on the object of one."""
 
-    :param undone_by: names of the operations that undo this one.
-    :param alone: whether there are no others, so that nothing need be read.
-    """
-
-    def __init__(
-        self, attempt: Attempt, subject: str, words: Wording, undone_by: tuple[str, ...], *, alone: bool
-    ) -> None:
+    def __init__(self, attempt: Attempt, change: StateChange) -> None:
         self.attempt = attempt
-        self.subject = subject
-        self.words = words
-        self.undone_by = undone_by
-        self.alone = alone
+        self.change = change
         self._found: Mapping[str, Record | CorruptEntry] = {}
 
     def begin(self, *, shown: bool) -> Course[None]:
@@ -55,7 +46,7 @@ class OtherOperations:
             other
             for other in self._found.values()
             if not isinstance(other, CorruptEntry)
-            and other.operation in self.undone_by
+            and other.operation in self.change.undone_by
             and other.receipt is not None
             and (other.place or 0) > (record.place or 0)
         ]
@@ -71,7 +62,7 @@ class OtherOperations:
         :raises Bitrix24ConfigError: an entry cannot be read, so that nobody knows what may still arrive.
         """
         if self.attempt.task.identity in self.attempt.record.earlier_tasks:
-            raise PaymentNotApplied(*messages.undone_since(self.subject, self.words))
+            raise PaymentNotApplied(*messages.undone_since(self.change.subject, self.change.words))
         yield from self.refuse_unsettled()
 
     def refuse_unsettled(self) -> Course[None]:
@@ -80,14 +71,15 @@ class OtherOperations:
         :raises PaymentInProgress: one may.
         :raises Bitrix24ConfigError: an entry cannot be read.
         """
-        yield from self._read()
         attempt = self.attempt
+        if not self.change.alone and attempt.journal.is_shared:
+            self._found = yield from find_keys("on_object", self.change.subject)
         for key, other in self._found.items():
             if isinstance(other, CorruptEntry):
-                raise Bitrix24ConfigError(*messages.other_is_corrupt(self.subject, key, other.why))
+                raise Bitrix24ConfigError(*messages.other_is_corrupt(self.change.subject, key, other.why))
             pending = other.pending_send()
             if pending is not None and pending.settle_until > attempt.portal_clock.at_the_earliest:
-                raise PaymentInProgress(*messages.other_may_arrive(self.subject, pending.by, key))
+                raise PaymentInProgress(*messages.other_may_arrive(self.change.subject, pending.by, key))
 
     def place(self, record: Record) -> Record:
         """Return the record that is about to be sent with its place after all that has ended."""
@@ -95,7 +87,3 @@ class OtherOperations:
             return record
         places = [other.place or 1 for other in self._found.values() if not isinstance(other, CorruptEntry)]
         return record.placed(1 + max(places, default=0))
-
-    def _read(self) -> Course[None]:
-        if not self.alone and self.attempt.journal.is_shared:
-            self._found = yield from find_on_object(self.subject)

@@ -38,7 +38,6 @@ class PayInvoice(StateChange):
     method: str = field(init=False, default="sale.paysystem.pay.invoice")
     where: str = field(init=False, default=messages.LOOK_AT_INVOICE)
     alone: bool = field(init=False, default=True)
-    reads: tuple[str, ...] = field(init=False, default=("crm.invoice.get",) * 2)
 
     @property
     def subject(self) -> str:

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from airflow_provider_bitrix24.api.models import Invoice, Payment
-from airflow_provider_bitrix24.api.queries import OnePayment, PaymentBeforePaying
+from airflow_provider_bitrix24.api.queries import OnePayment, PaymentBeforePaying, methods_of
 from airflow_provider_bitrix24.at_most_once import messages
-from airflow_provider_bitrix24.at_most_once.operations.state_write import StateWrite, change_state
+from airflow_provider_bitrix24.at_most_once.operations.key_write import run_attempt
+from airflow_provider_bitrix24.at_most_once.operations.state_write import StateWrite
 from airflow_provider_bitrix24.at_most_once.receipt import Expected, Receipt
-from airflow_provider_bitrix24.exceptions import (
-    PaymentRefused,
-)
+from airflow_provider_bitrix24.exceptions import PaymentRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from decimal import Decimal
 
-    import pendulum
-
     from airflow_provider_bitrix24.api.calls.call import Call
-    from airflow_provider_bitrix24.api.models import Profile
     from airflow_provider_bitrix24.api.preflight import PaymentView
     from airflow_provider_bitrix24.api.queries import Query
     from airflow_provider_bitrix24.at_most_once.attempt import Attempt
@@ -31,18 +27,6 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.at_most_once.record import Parameter
 
 Target: TypeAlias = Invoice | Payment
-
-
-class View(Protocol):
-    """What the portal showed before the call."""
-
-    @property
-    def at(self) -> pendulum.DateTime | None:
-        """The portal's clock."""
-
-    @property
-    def profile(self) -> Profile:
-        """The connection's user."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +67,6 @@ class StateChange:
     alone: bool = field(init=False, default=False)
     """Whether no other operation is about the same object."""
     needs_shared_journal: bool = field(init=False, default=False)
-    reads: tuple[str, ...] = field(init=False, default=("crm.item.payment.get",) * 2)
 
     @property
     def key(self) -> str:
@@ -96,14 +79,14 @@ class StateChange:
         raise NotImplementedError
 
     @property
-    def serial_group(self) -> str:
-        """Pay, set back to unpaid and delete are keys of their own: one after another for one object."""
-        return self.subject  # rule: the keys of one object share no batch
-
-    @property
     def writes(self) -> tuple[str, ...]:
         """The one call."""
         return (self.method,)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Before and after it."""
+        return methods_of(self.before(), self.after())
 
     @property
     def ids(self) -> Mapping[str, int]:
@@ -172,7 +155,7 @@ class StateChange:
 
     def course(self, attempt: Attempt) -> Course[Receipt]:
         """What one attempt does."""
-        return change_state(StateWrite(attempt, self))
+        return run_attempt(StateWrite(attempt, self))
 
 
 @dataclass(frozen=True, kw_only=True)

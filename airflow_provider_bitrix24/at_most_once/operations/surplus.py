@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from airflow_provider_bitrix24.api.tags import Shown
 from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.at_most_once.attribution import find_candidates
-from airflow_provider_bitrix24.at_most_once.course import find_unresolved, read
-from airflow_provider_bitrix24.exceptions import PaymentMismatch
+from airflow_provider_bitrix24.at_most_once.course import find_keys, read
+from airflow_provider_bitrix24.exceptions import Bitrix24Error, PaymentMismatch, PaymentNotApplied, PaymentUnresolved
 
 if TYPE_CHECKING:
     from airflow_provider_bitrix24.at_most_once.course import Course
@@ -20,6 +20,8 @@ def refuse_surplus(write: AddWrite, payment_id: int) -> Course[None]:
     """Refuse if more payments have appeared than were sent; there is one more request only if other payments are new.
 
     :raises PaymentMismatch: nobody else can have added them, as far as is known here.
+    :raises PaymentNotApplied: the portal refuses to show whose they are.
+    :raises PaymentUnresolved: it cannot show that now, and the next attempt goes on.
     """
     attempt = write.attempt
     record, on_unknown = attempt.record, write.wanted.on_unknown
@@ -29,20 +31,32 @@ def refuse_surplus(write: AddWrite, payment_id: int) -> Course[None]:
     others = yield from _others(write, payment_id, Shown.of(write.listed))
     if not others:
         return
-    evidence = yield from read(write.evidence())
+    evidence = yield from _evidence(write, payment_id)
     others = yield from _others(write, payment_id, evidence)
     ours = [one for one in others if evidence.fitting is not None and one in evidence.fitting]
     unexplained: list[int] = []
     if on_unknown == "adopt":
         # A later attempt also sees what others have added since.
         unexplained = others if attempt.sent_now else ours
-    elif attempt.journal.is_shared and not (yield from find_unresolved(record.subject)):
+    elif attempt.journal.is_shared and not (yield from find_keys("unresolved", record.subject)):
         unexplained = ours
     if unexplained:  # rule: one too many without a tag is noticed
         decide = attempt.how_to_decide_if_kept()
-        raise PaymentMismatch(messages.one_too_many(payment_id, unexplained, write.of, decide))
+        raise PaymentMismatch(messages.one_too_many(payment_id, unexplained, write.subject, decide))
     if ours:
-        attempt.log.warning("%s", messages.perhaps_one_too_many(payment_id, ours, write.of))
+        attempt.log.warning("%s", messages.perhaps_one_too_many(payment_id, ours, write.subject))
+
+
+def _evidence(write: AddWrite, payment_id: int) -> Course[Shown]:
+    try:
+        return (yield from read(write.evidence()))
+    except Bitrix24Error as error:
+        happened = messages.surplus_not_read(payment_id, write.subject, error.reason)
+        passing = not error.final
+    journal = write.attempt.journal
+    if passing and journal.durable:
+        raise PaymentUnresolved(messages.in_journal(happened, journal.name))
+    raise PaymentNotApplied(messages.look_for_surplus(happened, write.subject))
 
 
 def _others(write: AddWrite, payment_id: int, shown: Shown) -> Course[list[int]]:

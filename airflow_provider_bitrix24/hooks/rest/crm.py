@@ -198,7 +198,8 @@ class Crm(Sender):
     ) -> Any:
         """List the entries of the CRM's directories, among them the stages of deals.
 
-        REST method ``crm.status.list`` (scope ``crm``). This is one page: `Bitrix24Hook.iterate` reads all of them.
+        REST method ``crm.status.list`` (scope ``crm``). If the portal returns the list in pages, this is the first:
+        `Bitrix24Hook.iterate` reads all of them.
 
         https://apidocs.bitrix24.com/api-reference/crm/status/crm-status-list.html
 

@@ -144,8 +144,8 @@ class Invoices(Sender):
     ) -> Any:
         """List the statuses that legacy invoices can have.
 
-        REST method ``crm.invoice.status.list`` (scope ``crm``). This is one page: `Bitrix24Hook.iterate` reads all of
-        them.
+        REST method ``crm.invoice.status.list`` (scope ``crm``). If the portal returns the list in pages, this is the
+        first: `Bitrix24Hook.iterate` reads all of them.
 
         https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice-status-old/crm-invoice-status-list.html
 
@@ -186,7 +186,8 @@ class Invoices(Sender):
     ) -> Any:
         """List the pay systems that legacy invoices can be paid through.
 
-        REST method ``crm.paysystem.list`` (scope ``crm``). This is one page: `Bitrix24Hook.iterate` reads all of them.
+        REST method ``crm.paysystem.list`` (scope ``crm``). If the portal returns the list in pages, this is the first:
+        `Bitrix24Hook.iterate` reads all of them.
 
         https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-pay-system-list.html
 
@@ -215,7 +216,8 @@ class Invoices(Sender):
     ) -> Any:
         """List the payer types of legacy invoices, such as person and company.
 
-        REST method ``crm.persontype.list`` (scope ``crm``). This is one page: `Bitrix24Hook.iterate` reads all of them.
+        REST method ``crm.persontype.list`` (scope ``crm``). If the portal returns the list in pages, this is the first:
+        `Bitrix24Hook.iterate` reads all of them.
 
         https://apidocs.bitrix24.com/api-reference/crm/outdated/invoice/crm-person-type-list.html
 

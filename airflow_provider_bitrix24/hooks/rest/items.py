@@ -140,6 +140,21 @@ class Items(Sender):
             )
         )
 
+    def crm_category_list(self, *, entity_type_id: int | str) -> Any:
+        """List the pipelines of a CRM type, as far as the user may read them.
+
+        REST method ``crm.category.list`` (scope ``crm``). If the portal returns the list in pages, this is the first:
+        `Bitrix24Hook.iterate` reads all of them.
+
+        https://apidocs.bitrix24.com/api-reference/crm/universal/category/crm-category-list.html
+
+        :param entity_type_id: CRM type: 1 lead, 2 deal, 3 contact, 4 company, 31 smart invoice, or a smart process's.
+        :return: ``categories``: the pipelines.
+        :raises Bitrix24ApiError: ``NOT_FOUND``: there is no such CRM type; ``ENTITY_TYPE_NOT_SUPPORTED``: objects of
+            this type have no pipelines.
+        """
+        return self._send(calls.crm_category_list(entity_type_id=entity_type_id))
+
     def crm_orderentity_list(
         self,
         *,
@@ -274,6 +289,10 @@ class AsyncItems(AsyncSender):
                 use_original_uf_names=use_original_uf_names,
             )
         )
+
+    async def crm_category_list(self, *, entity_type_id: int | str) -> Any:
+        """Async twin of `Items.crm_category_list`."""
+        return await self._send(calls.crm_category_list(entity_type_id=entity_type_id))
 
     async def crm_orderentity_list(
         self,

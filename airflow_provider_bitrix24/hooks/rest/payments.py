@@ -65,8 +65,8 @@ class Payments(Sender):
     ) -> list[Payment]:
         """List the payments of a deal or smart invoice. An object that does not exist has none.
 
-        REST method ``crm.item.payment.list`` (scope ``crm``). This is one page: `Bitrix24Hook.iterate` reads all of
-        them.
+        REST method ``crm.item.payment.list`` (scope ``crm``). If the portal returns the list in pages, this is the
+        first: `Bitrix24Hook.iterate` reads all of them.
 
         https://apidocs.bitrix24.com/api-reference/crm/universal/payment/crm-item-payment-list.html
 
@@ -209,8 +209,8 @@ class Payments(Sender):
     ) -> list[PayableProduct]:
         """List the product rows in a payment.
 
-        REST method ``crm.item.payment.product.list`` (scope ``crm``). This is one page: `Bitrix24Hook.iterate` reads
-        all of them.
+        REST method ``crm.item.payment.product.list`` (scope ``crm``). If the portal returns the list in pages, this is
+        the first: `Bitrix24Hook.iterate` reads all of them.
 
         https://apidocs.bitrix24.com/api-reference/crm/universal/payment/products-in-payment/crm-item-payment-product-list.html
 

@@ -2,6 +2,7 @@
 
 from airflow_provider_bitrix24.sandbox.portal import (  # noqa: F401 - imported to register their methods
     batch,
+    deals,
     directory,
     event_methods,
     general,

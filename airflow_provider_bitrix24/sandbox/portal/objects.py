@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bitrix24.sandbox.portal import php
 from airflow_provider_bitrix24.sandbox.portal.directory import new_client
-from airflow_provider_bitrix24.sandbox.portal.items import new_item
+from airflow_provider_bitrix24.sandbox.portal.item_values import new_item
 from airflow_provider_bitrix24.sandbox.portal.model import (
     DEAL,
     LEAD,

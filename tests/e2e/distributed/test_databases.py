@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 JOURNAL = [
-    f"tests/journal/{name}.py" for name in ("test_sql_journal", "test_many_keys", "test_pace_table", "test_portals")
+    f"tests/journal/{name}.py"
+    for name in ("test_sql_journal", "test_many_keys", "test_pace_table", "test_portals", "test_working_time_table")
 ]
 ROUNDS = 3
 

@@ -8,7 +8,7 @@ from typing import Any
 from airflow.sdk import DAG, Param, task
 
 from airflow_provider_bitrix24.operators.calls import Bitrix24CallOperator, GetPaymentLinkOperator
-from airflow_provider_bitrix24.operators.payment_lists import PayInvoicesOperator
+from airflow_provider_bitrix24.operators.payment_lists import PayCrmPaymentsOperator, PayInvoicesOperator
 from airflow_provider_bitrix24.operators.payments import (
     AddCrmPaymentOperator,
     PayCrmPaymentOperator,
@@ -89,7 +89,11 @@ with DAG("lists", params={"ids": [16, {"invoice_id": 17, "expected_amount": "31.
     def conclude_list(summary: dict[str, Any]) -> int:
         return int(summary["failed"])
 
-    pay_lazy >> pay_text >> pay_again
+    # The only tasks with the alias for payments.
+    none_of_many = PayCrmPaymentsOperator.partial(task_id="none_of_many", fail_on="never").expand(
+        payments=[[999998, 999999], []]
+    )
+    pay_lazy >> pay_text >> [pay_again, none_of_many]
     conclude_list(pay_again.output)
 
 with DAG("mapped_from_rows"):
