@@ -30,7 +30,7 @@ def tables(printed: str) -> list[list[dict[str, str]]]:
 def test_the_parts_of_the_page_are_there() -> None:
     named = set(re.findall(r"python (benchmarks/\S+\.py)((?: [a-z-]+)*)", PAGE.read_text()))
     assert {file for file, _ in named} == {"benchmarks/run.py"}
-    known = run("benchmarks/run.py", "--help")
+    known = re.sub(r"\s", "", run("benchmarks/run.py", "--help"))  # a long word may be broken
     assert all(part in known for _, parts in named for part in parts.split())
 
 
