@@ -9,8 +9,6 @@ import argparse
 import importlib
 import sys
 
-from tables import show, show_row
-
 PARTS = {
     "imports": ("import_cost", "measure"),
     "operations": ("requests_per_operation", "measure"),
@@ -39,6 +37,8 @@ def main() -> None:
     parser.add_argument("--client", action="append", help="only clients whose name has this in it")
     parser.add_argument("--seed", type=int, default=1, help="what goes wrong")
     options = parser.parse_args()
+    from tables import show, show_row  # from now on, the standard output is theirs
+
     figures = [("", "measured", "target"), ("---", "---", "---")]
     for part in options.parts or PARTS:
         print(f"{part} …", file=sys.stderr, flush=True)
