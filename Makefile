@@ -66,7 +66,7 @@ dev: $(VENV)/.dev
 # Stamps, not the dates of folders: an interrupted installation is taken up again.
 $(VENV)/.runtime: $(wildcard $(PINS)) pyproject.toml
 	@test -f $(PINS) || { echo "Found no Python 3.11, 3.12 or 3.13 with venv, or no $(PINS): set PYTHON=/path/to/python3.12"; exit 1; }
-	@echo "Installing Airflow and the provider into $(VENV) from $(PINS): once, a minute or so"
+	@echo "Installing Airflow and the provider into $(VENV) from $(PINS): once, for some minutes"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --requirement $(PINS) && $(PIP) --editable '.[sandbox]' && touch $@
 $(VENV)/.test $(VENV)/.dev $(VENV)/.browser: $(VENV)/.%: requirements/%.txt $(VENV)/.runtime

@@ -70,7 +70,8 @@ _CLASSES: Final[dict[type[Bitrix24Error], type[TaskFailure]]] = {}
 
 
 def _class_for(kind: type[Bitrix24Error]) -> type[TaskFailure]:
-    """Return the class that combines both, such as ``FinalPaymentAmbiguous``."""
+    """Return the class that combines both; logs show it by the name of the provider's own class."""
     if kind not in _CLASSES:
-        _CLASSES[kind] = type(f"Final{kind.__name__}", (TaskFailure, kind), {"kind": kind, "__doc__": kind.__doc__})
+        own = {"kind": kind, "__doc__": kind.__doc__, "__module__": kind.__module__}
+        _CLASSES[kind] = type(kind.__name__, (TaskFailure, kind), own)
     return _CLASSES[kind]

@@ -125,7 +125,7 @@ def get_provider_info() -> dict[str, Any]:
                         "host": "acme.bitrix24.com",
                         "login": "1, or local.5c8bb1b0917420.10000000",
                         "password": "the last part of the webhook's address, or the application's key",
-                        "port": "only if unusual",
+                        "port": "443; Airflow 3.3 needs it to test the connection",
                     },
                 },
                 "conn-fields": {

@@ -1,128 +1,180 @@
-"""The clients that the provider is compared with: each does an attempt of a task and returns what that would report.
+"""The clients that are compared: each does all that is to be done, as its documentation says.
 
-Every attempt makes new client objects, as a new process would. A client's own waits are skipped, not slept.
+An attempt uses new client objects, as a new process would. What an attempt has not done is the next one's work.
 """
 
 from __future__ import annotations
 
-import asyncio
-import types
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import requests
-from load import PAY_SYSTEM, WRITE
+from clock import CLOCK, run_async
 
 if TYPE_CHECKING:
-    from load import Intent, SkippingClock
+    from collections.abc import Callable, Sequence
+
+    from airflow_provider_bitrix24.sandbox.pytest_plugin import Sandbox
+
+BATCH = 50
+PAY_SYSTEM = 31
+RETRIES = 3
+START = 1.0
+"""Seconds from one mapped task to the next: what Airflow's scheduler takes."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the portal is, and whose clock rules."""
+class Job:
+    """What is done to each object of a list."""
 
-    url: str
-    """The webhook, with a slash at its end."""
-    clock: SkippingClock
+    title: str
+    method: str
+    parameters: Callable[[int], dict[str, int]]
+    events: tuple[str, ...]
+    """What the portal's ledger says when it was done, once more included."""
+    subject: str
+    """Field of the ledger that holds the id."""
+
+
+JOBS = {
+    "pay": Job(
+        "Pay {:,} invoices",
+        "sale.paysystem.pay.invoice",
+        lambda number: {"INVOICE_ID": number, "PAY_SYSTEM_ID": PAY_SYSTEM},
+        ("invoice_paid", "invoice_changed"),
+        "invoice_id",
+    ),
+    "mark": Job(
+        "Mark {:,} payments as paid",
+        "crm.item.payment.pay",
+        lambda number: {"id": number},
+        ("payment_paid",),
+        "payment_id",
+    ),
+    "add": Job(
+        "Add {0:,} payments to {0:,} deals",
+        "crm.item.payment.add",
+        lambda number: {"entityId": number, "entityTypeId": 2},
+        ("payment_added",),
+        "entity_id",
+    ),
+}
+
+
+@dataclass
+class Report:
+    """What a client says after an attempt."""
+
+    done: dict[int, Any] = field(default_factory=dict)
+    """Object -> what the client knows: the id of the added payment, or true."""
+    for_a_person: set[int] = field(default_factory=set)
+    """Objects of which it says that somebody has to look."""
 
 
 class Client(Protocol):
-    """One way to pay."""
+    """One way to do a job."""
 
     name: str
     https: bool
     """Whether it speaks nothing else."""
 
-    def begin(self, place: Place) -> None:
-        """Get ready: nothing has been paid yet, and waits are to be skipped."""
-
-    def attempt(self, place: Place, intent: Intent, number: int) -> int | None:
-        """Do what a task does in its attempt `number`, from 1.
-
-        :return: the id of the payment that was added; None for an invoice.
-        """
-
-
-def parameters(intent: Intent) -> dict[str, int]:
-    """Return the parameters of the write as Bitrix24 documents them."""
-    if intent.kind == "add":
-        return {"entityId": intent.object_id, "entityTypeId": 2}
-    return {"INVOICE_ID": intent.object_id, "PAY_SYSTEM_ID": PAY_SYSTEM}
+    def attempt(self, portal: Sandbox, job: str, ids: Sequence[int]) -> Report:
+        """Do what is left."""
 
 
 class Plain:
-    """A task that posts with requests, as most DAGs do."""
+    """A mapped task for each object, which posts with requests and believes the response."""
 
-    name = "requests"
-    https = False
+    name, https = "requests, one by one", False
 
-    def begin(self, place: Place) -> None:
-        """Nothing waits here."""
-
-    def attempt(self, place: Place, intent: Intent, number: int) -> int | None:
-        """Post, and believe the response."""
-        answer = requests.post(f"{place.url}{WRITE[intent.kind]}", json=parameters(intent), timeout=75)
-        answer.raise_for_status()
-        return result_of(intent, answer.json())
+    def attempt(self, portal: Sandbox, job: str, ids: Sequence[int]) -> Report:
+        """Post."""
+        report, one = Report(), JOBS[job]
+        for number in ids:
+            CLOCK.skip(START)
+            try:
+                reply = requests.post(f"{portal.webhook_url}{one.method}", json=one.parameters(number), timeout=75)
+                reply.raise_for_status()
+                report.done[number] = reply.json()["result"]
+            except (requests.RequestException, ValueError):
+                continue
+        return report
 
 
 class Sdk:
-    """Bitrix24's own SDK for Python."""
+    """Bitrix24's own SDK: batches of 50; it repeats what is refused with 503. A failed batch is the next attempt's."""
 
-    name = "b24pysdk"
-    https = True
+    name, https = "b24pysdk, call_batch", True
 
-    def begin(self, place: Place) -> None:
-        """Let its waits be skipped."""
-        from b24pysdk.api.requesters import _base_requester
-
-        _base_requester.time = types.SimpleNamespace(sleep=place.clock.skip)
-
-    def attempt(self, place: Place, intent: Intent, number: int) -> int | None:
-        """Call the method; the SDK repeats what the portal refuses with 503."""
-        import b24pysdk
-
-        _, _, domain, _, user, secret, _ = place.url.split("/")
-        client = b24pysdk.Client(b24pysdk.BitrixWebhook(domain=domain, webhook_token=f"{user}/{secret}"))
-        if intent.kind == "add":
-            asked = client.crm.item.payment.add(entity_type_id=2, entity_id=intent.object_id)
-        else:
-            asked = client.sale.paysystem.pay.invoice(invoice_id=intent.object_id, pay_system_id=PAY_SYSTEM)
-        return result_of(intent, {"result": asked.result})
+    def attempt(self, portal: Sandbox, job: str, ids: Sequence[int]) -> Report:
+        """Send the batches."""
+        report, client = Report(), sdk(portal)
+        calls = {
+            "pay": lambda number: client.sale.paysystem.pay.invoice(invoice_id=number, pay_system_id=PAY_SYSTEM),
+            "mark": lambda number: client.crm.item.payment.pay(bitrix_id=number),
+            "add": lambda number: client.crm.item.payment.add(entity_id=number, entity_type_id=2),
+        }
+        for begin in range(0, len(ids), BATCH):
+            batch = {str(number): calls[job](number) for number in ids[begin : begin + BATCH]}
+            try:
+                results = client.call_batch(batch).result.result
+            except (requests.RequestException, RuntimeError, _sdk_error()):
+                continue
+            report.done |= {int(number): result for number, result in dict(results or {}).items()}
+        return report
 
 
 class Fast:
-    """The most used client that is not Bitrix24's own: it repeats by itself what gets no response."""
+    """The most used client that is not Bitrix24's own: the whole list in one call, which repeats by itself."""
 
-    name = "fast_bitrix24"
-    https = False
+    name, https = "fast_bitrix24, call", False
 
-    def begin(self, place: Place) -> None:
-        """Let its waits be skipped."""
-        from fast_bitrix24 import srh
-
-        async def sleep(seconds: float) -> None:
-            place.clock.skip(seconds)
-
-        srh.sleep = sleep
-
-    def attempt(self, place: Place, intent: Intent, number: int) -> int | None:
-        """Call the method."""
+    def attempt(self, portal: Sandbox, job: str, ids: Sequence[int]) -> Report:
+        """Call the method for the list; one error, and nothing is known of any of them."""
         from fast_bitrix24 import BitrixAsync
+        from fast_bitrix24.server_response import ErrorInServerResponseException
 
-        async def call() -> Any:
-            client = BitrixAsync(place.url, verbose=False)
-            return await client.call(WRITE[intent.kind], parameters(intent), raw=True)
+        one = JOBS[job]
 
-        return result_of(intent, asyncio.run(call()))
+        async def call() -> Sequence[Any]:
+            return await BitrixAsync(portal.webhook_url, verbose=False).call(one.method, list(map(one.parameters, ids)))
+
+        try:
+            results = wait_less(portal, call())
+        except (ErrorInServerResponseException, RuntimeError, OSError):
+            return Report()
+        return Report(dict(zip(ids, results, strict=False)))
 
 
-def result_of(intent: Intent, answer: dict[str, Any]) -> int | None:
-    """Return what a response says, as a careful author reads it."""
-    if "error" in answer:
-        raise RuntimeError(f"the portal says {answer['error']!r}")
-    if intent.kind == "add":
-        return int(answer["result"])
-    if answer["result"] is not True:
-        raise RuntimeError(f"the portal says {answer['result']!r}")
-    return None
+def sdk(portal: Sandbox) -> Any:
+    """Return Bitrix24's SDK for the portal."""
+    import b24pysdk
+
+    _, _, domain, _, user, secret, _ = portal.webhook_url.split("/")
+    return b24pysdk.Client(b24pysdk.BitrixWebhook(domain=domain, webhook_token=f"{user}/{secret}"))
+
+
+def _sdk_error() -> type[Exception]:
+    from b24pysdk.errors import BitrixSDKException
+
+    return BitrixSDKException  # type: ignore[no-any-return]
+
+
+def wait_less(portal: Sandbox, coroutine: Any) -> Any:
+    """Run a coroutine of fast_bitrix24 with waits that are skipped, but never while a request is on its way."""
+    import aiohttp
+
+    send, on_their_way = aiohttp.ClientSession._request, [0]
+
+    async def counted(*arguments: Any, **options: Any) -> Any:
+        on_their_way[0] += 1
+        try:
+            return await send(*arguments, **options)
+        finally:
+            on_their_way[0] -= 1
+
+    aiohttp.ClientSession._request = counted  # type: ignore[method-assign]
+    try:
+        return run_async(coroutine, lambda: on_their_way[0] > 0)
+    finally:
+        aiohttp.ClientSession._request = send  # type: ignore[method-assign]

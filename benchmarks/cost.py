@@ -1,6 +1,6 @@
 """What safety costs when nothing goes wrong: requests, journal writes, time, compared with the bare requests.
 
-`python benchmarks/cost.py` prints two tables. The bare requests are those that the operation has sent, byte for byte,
+Prints two tables. The bare requests are those that the operation has sent, byte for byte,
 sent again by a plain `requests.Session`; both take turns. Times are those of the fastest run: whatever else the machine
 does can only add to them.
 """
@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 import sqlalchemy as sa
-from load import PAY_SYSTEM
-from provider import DictStore
+from airflow_task import DictStore
+from clients import PAY_SYSTEM
+from tables import show
 
 from airflow_provider_bitrix24 import drivers
 from airflow_provider_bitrix24.api.client import ApiClient
@@ -40,6 +41,7 @@ from airflow_provider_bitrix24.sandbox.server import SandboxServer
 from airflow_provider_bitrix24.sql import Database
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Callable
 
     from airflow_provider_bitrix24.api.io import Flow
@@ -200,11 +202,11 @@ def operations(bench: Bench) -> list[tuple[str, Callable[[], Operation]]]:
 
 def print_operations(bench: Bench) -> None:
     """Print the cost of each operation with each journal."""
-    print(
+    show(
         "| operation | journal | requests | sleeps | journal writes | its writes, bare | all its requests, bare "
         "| added | of it by the journal |"
     )
-    print("| --- | --- | --: | --: | --: | --: | --: | --: | --: |")
+    show("| --- | --- | --: | --: | --: | --: | --: | --: | --: |")
     for what, operation in operations(bench):
         for journal in JOURNALS:
             bench.replay(bench.run(journal, operation).sent)
@@ -217,7 +219,7 @@ def print_operations(bench: Bench) -> None:
             bare = min(replayed)
             added = min(meter.seconds for meter in meters) - bare
             kept = min(meter.journal_seconds for meter in meters)
-            print(
+            show(
                 f"| {what} | {journal} | {len(last.sent)} | {sum(meter.sleeps for meter in meters)} "
                 f"| {last.journal_writes if journal != NOTHING else 0} "
                 f"| {min(writes) * 1000:.1f} ms | {bare * 1000:.1f} ms "
@@ -227,8 +229,8 @@ def print_operations(bench: Bench) -> None:
 
 def print_many(bench: Bench) -> None:
     """Print what adding costs on deals that have many payments: each is listed whole, the portal has no pages there."""
-    print("| payments on the deal | requests | bytes received | bytes in the journal | time |")
-    print("| --: | --: | --: | --: | --: |")
+    show("| payments on the deal | requests | bytes received | bytes in the journal | time |")
+    show("| --: | --: | --: | --: | --: |")
     first: float | None = None
     for count in MANY:
         deal = int(bench.portal.create("deal", {"title": "Deal"}))  # type: ignore[arg-type]
@@ -239,14 +241,11 @@ def print_many(bench: Bench) -> None:
         seconds = min(meter.seconds for meter in meters)
         first = first or seconds
         kept = len(json.dumps(bench.store.get(DOCUMENT)))
-        print(
-            f"| {count:,} | {len(meters[0].sent)} | {meters[0].received:,} | {kept:,} | {seconds / first:.1f} times |"
-        )
+        show(f"| {count:,} | {len(meters[0].sent)} | {meters[0].received:,} | {kept:,} | {seconds / first:.1f} times |")
 
 
-def main() -> None:
+def measure(options: Namespace) -> list[tuple[str, str, str]]:
     """Measure and print."""
-    logging.disable(logging.WARNING)
     portal = Portal()
     with (
         SandboxServer(portal) as server,
@@ -257,11 +256,8 @@ def main() -> None:
         client = ApiClient(Settings.from_connection_values(host=webhook_url(server.url, portal.webhook)))
         with drivers.make_session(client.settings) as ours:
             bench = Bench(portal, client, ours, bare, Path(folder))
-            print("\n### What an operation costs when nothing goes wrong\n")
+            show("\n### What an operation costs when nothing goes wrong\n")
             print_operations(bench)
-            print("\n### Adding a payment to a deal that has many\n")
+            show("\n### Adding a payment to a deal that has many\n")
             print_many(bench)
-
-
-if __name__ == "__main__":
-    main()
+    return []

@@ -10,6 +10,10 @@ import json
 import statistics
 import subprocess
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from argparse import Namespace
 
 RUNS = 5
 LIMIT_MS = 30
@@ -35,7 +39,7 @@ print(json.dumps([*times, len(added), sorted(strangers), "requests" in sys.modul
 """
 
 
-def measure() -> list[tuple[str, str, str]]:
+def measure(options: Namespace) -> list[tuple[str, str, str]]:
     """Return the medians of some fresh processes; the first one, which writes bytecode, does not count."""
     runs = []
     for _ in range(RUNS + 1):
@@ -53,8 +57,3 @@ def measure() -> list[tuple[str, str, str]]:
         ),
         ("packages this loads beside Airflow's", f"{names}{', requests!' if has_requests else ''}", "none"),
     ]
-
-
-if __name__ == "__main__":
-    for what, measured, wanted in measure():
-        print(f"{what}: {measured} (wanted: {wanted})")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from multiprocessing.connection import Connection
 
 PAGE = 50
@@ -87,7 +88,7 @@ def peak_of(rows: int) -> int:
     return peak
 
 
-def measure() -> list[tuple[str, str, str]]:
+def measure(options: Namespace) -> list[tuple[str, str, str]]:
     """Compare the peaks of few and of many rows; a first walk loads what is loaded once."""
     peak_of(ROWS[0])
     few, many = (peak_of(rows) for rows in ROWS)

@@ -15,6 +15,7 @@ from airflow_provider_bitrix24.sandbox.portal import Portal
 from airflow_provider_bitrix24.sandbox.server import SandboxServer
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Callable
 
 CALLS = 400
@@ -27,7 +28,7 @@ def seconds_of(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def measure() -> list[tuple[str, str, str]]:
+def measure(options: Namespace) -> list[tuple[str, str, str]]:
     """Take turns, so that whatever else the machine does hits both alike; compare the medians."""
     portal = Portal()
     with SandboxServer(portal) as server, requests.Session() as session:

@@ -1,145 +1,120 @@
-"""The provider as one more client: what its operators do in an attempt, with each journal.
-
-A later attempt finds the journal that the one before has left, and nothing else.
-"""
+"""The provider as one more client: its operators, with Airflow's retries and waits but without an Airflow around."""
 
 from __future__ import annotations
 
-import logging
+import json
 import tempfile
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import sqlalchemy as sa
-from load import PAY_SYSTEM
+from airflow.exceptions import AirflowRescheduleException
+from airflow_task import Task
+from clients import BATCH, PAY_SYSTEM, RETRIES, START, Report
+from clock import CLOCK
 
-from airflow_provider_bitrix24 import drivers
-from airflow_provider_bitrix24.api.client import ApiClient
-from airflow_provider_bitrix24.api.io import Response, SendDeadline, Sleep
-from airflow_provider_bitrix24.api.settings import Settings
-from airflow_provider_bitrix24.at_most_once.engine import PaymentEngine
-from airflow_provider_bitrix24.at_most_once.operation import Failure
-from airflow_provider_bitrix24.at_most_once.operations.add_crm_payment import AddCrmPayment
-from airflow_provider_bitrix24.at_most_once.operations.pay_invoice import PayInvoice
-from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
-from airflow_provider_bitrix24.journal import NullJournal
-from airflow_provider_bitrix24.journal.sql import SqlJournal
-from airflow_provider_bitrix24.journal.task_state import TaskStateJournal
-from airflow_provider_bitrix24.sql import Database
+from airflow_provider_bitrix24.exceptions import Bitrix24Error
+from airflow_provider_bitrix24.operators import payment_lists, payments
 
 if TYPE_CHECKING:
-    from clients import Place
-    from load import Intent, SkippingClock
+    from collections.abc import Sequence
 
-    from airflow_provider_bitrix24.api.io import Flow
-    from airflow_provider_bitrix24.journal import Journal
-
-log = logging.getLogger("bench")
-JournalName = Literal["no journal", "task state", "SQL"]
+    from airflow_provider_bitrix24.sandbox.pytest_plugin import Sandbox
 
 
-class Provider:
-    """What the operators do, with one of the journals."""
+class Lists:
+    """The operators for lists of this provider, with a SQL journal."""
 
     https = False
 
-    def __init__(self, journal: JournalName, *, adopt: bool = False, tag: bool = False) -> None:
-        self.name = f"this provider, {journal}{', adopt' if adopt else ''}{', tag' if tag else ''}"
-        self._journal = journal
-        self._on_unknown: Literal["fail", "adopt"] = "adopt" if adopt else "fail"
-        self._tag = tag
-        self._stores: dict[int, DictStore] = {}
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+    def __init__(self, batch_size: int = BATCH) -> None:
+        self.name = f"this provider, batch_size={batch_size}"
+        self._size = batch_size
+        self._ids: list[int] = []
 
-    def begin(self, place: Place) -> None:
-        """Begin with an empty journal."""
-        self._stores.clear()
-        self._folder = tempfile.TemporaryDirectory(prefix="side-by-side-")
-
-    def attempt(self, place: Place, intent: Intent, number: int) -> int | None:
-        """Do what the operator does, with waits that are skipped."""
-        client = ApiClient(Settings.from_connection_values(host=place.url))
-        identity = f"dag:bench:run:{intent.number}:task:pay:map_index:-1"
-        with drivers.make_session(client.settings) as session:
-            engine = PaymentEngine(
-                client,
-                lambda flow: drivers.run(skipping(flow, place.clock), session),
-                place.clock,
-                log,
-                journal=self.journal(intent, f"{identity}:try:{number}", place.clock),
-                task=TaskAttempt(identity=identity, try_number=number),
-            )
-            if intent.kind == "invoice":
-                invoice = PayInvoice(portal=engine.portal, invoice_id=intent.object_id, pay_system_id=PAY_SYSTEM)
-                result = engine.run_one(invoice)
+    def attempt(self, portal: Sandbox, job: str, ids: Sequence[int]) -> Report:
+        """Run the operator; each attempt gets the whole list, and waits end as Airflow ends them."""
+        if not self._ids:
+            self._ids, self._task = list(ids), Task("list", retries=RETRIES)
+        else:
+            self._task.retry()
+        operator = self.operator(job, self._ids)
+        while True:
+            try:
+                operator.execute(self._task.context)
+            except AirflowRescheduleException as leaves:
+                CLOCK.skip((leaves.reschedule_date - datetime.now(UTC)).total_seconds())
+                self._task.reschedule()
+            except Bitrix24Error as error:
+                return self._report(final=error.final)
             else:
-                added = AddCrmPayment(
-                    portal=engine.portal,
-                    entity_id=intent.object_id,
-                    entity_type_id=2,
-                    key=f"bench:{intent.number}",
-                    on_unknown=self._on_unknown,
-                    tag=self._tag,
-                )
-                result = engine.run_one(added)
-            if isinstance(result, Failure):
-                raise result.error
-            return result.subject.get("payment_id")
+                return self._report(final=True)
 
-    def journal(self, intent: Intent, owner: str, clock: SkippingClock) -> Journal:
-        """Return the journal as a new process finds it."""
-        if self._journal == "no journal":
-            return NullJournal()
-        if self._journal == "task state":
-            return TaskStateJournal(self._stores.setdefault(intent.number, DictStore()))
-        assert self._folder is not None
-        url = sa.URL.create("sqlite", database=f"{self._folder.name}/journal.db")
-        return SqlJournal(SkippingDatabase(url, "SQLite", clock), owner)
-
-
-class SkippingDatabase(Database):
-    """A database whose clock skips as well, and that does not wait for the disk."""
-
-    def __init__(self, url: sa.URL, name: str, clock: SkippingClock) -> None:
-        super().__init__(url, name)
-        self._clock = clock
-        sa.event.listen(self.engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
+    def operator(self, job: str, ids: Sequence[int]) -> Any:
+        """Return the operator for a list."""
+        options: dict[str, Any] = {
+            "task_id": "list",
+            "retries": RETRIES,
+            "batch_size": self._size,
+            "receipts_path": f"file://{self._receipts}",
+            "journal_conn_id": "journal",
+        }
+        if job == "pay":
+            return payment_lists.PayInvoicesOperator(invoices=ids, pay_system_id=PAY_SYSTEM, **options)
+        if job == "mark":
+            return payment_lists.PayCrmPaymentsOperator(payments=ids, **options)
+        return payment_lists.AddCrmPaymentsOperator(items=ids, **options)
 
     @property
-    def now(self) -> sa.ColumnElement[float]:
-        """The database's clock, seconds since the epoch, plus what was skipped."""
-        return super().now + sa.literal(self._clock.skipped, sa.Double)
+    def _receipts(self) -> Path:
+        return Path(tempfile.gettempdir()) / "receipts.jsonl"
+
+    def _report(self, *, final: bool) -> Report:
+        report = Report()
+        for number, text in zip(self._ids, self._receipts.read_text().splitlines(), strict=True):
+            line = json.loads(text)
+            if "receipt" in line:
+                report.done[number] = line["receipt"].get("payment_id", True)
+            elif final:
+                report.for_a_person.add(number)
+        return report
 
 
-class DictStore:
-    """Airflow's task state store of one task instance, as far as a journal sees it."""
+class Singles:
+    """The operators of this provider, one mapped task for each object.
 
-    def __init__(self) -> None:
-        self._values: dict[str, Any] = {}
+    :param journal: "SQL", "task state" or "no journal".
+    """
 
-    def get(self, key: str, default: Any = None) -> Any:
-        """Return a value."""
-        return self._values.get(key, default)
+    https = False
 
-    def set(self, key: str, value: Any, *, retention: Any = None) -> None:
-        """Keep a value."""
-        self._values[key] = value
+    def __init__(self, journal: str, **options: Any) -> None:
+        self.name = f"this provider, one by one, {journal}{''.join(f', {name}' for name in options)}"
+        self._store = journal != "no journal"
+        self._options = options | ({"journal_conn_id": "journal"} if journal == "SQL" else {})
+        self._tasks: dict[int, Task] = {}
 
+    def attempt(self, portal: Sandbox, job: str, ids: Sequence[int]) -> Report:
+        """Run the tasks."""
+        report = Report()
+        for number in ids:
+            CLOCK.skip(START)
+            if number in self._tasks:
+                self._tasks[number].retry()
+            task = self._tasks.setdefault(number, Task(f"{job}_{number}", retries=RETRIES, store=self._store))
+            try:
+                receipt = self._operator(job, number).execute(task.context)
+            except Bitrix24Error as error:
+                if error.final:
+                    report.for_a_person.add(number)
+            else:
+                report.done[number] = receipt.get("payment_id", True) if job == "add" else True
+        return report
 
-def skipping(flow: Flow[Any], clock: SkippingClock) -> Flow[Any]:
-    """Run a flow whose clock is ahead of the machine's: its sleeps are skipped, its deadlines mean the same moment."""
-    outcome = None
-    while True:
-        try:
-            command = flow.send(outcome)
-        except StopIteration as end:
-            return end.value
-        if isinstance(command, Sleep):
-            clock.skip(command.seconds)
-            outcome = None
-            continue
-        if deadline := command.not_after:
-            deadline = SendDeadline(monotonic=deadline.monotonic - clock.skipped, wall=deadline.wall - clock.skipped)
-        outcome = yield replace(command, not_after=deadline)
-        if isinstance(outcome, Response):
-            outcome = replace(outcome, at=outcome.at + clock.skipped)
+    def _operator(self, job: str, number: int) -> Any:
+        common: dict[str, Any] = {"task_id": "one", "retries": RETRIES, **self._options}
+        if job == "pay":
+            return payments.PayInvoiceOperator(invoice_id=number, pay_system_id=PAY_SYSTEM, **common)
+        if job == "mark":
+            return payments.PayCrmPaymentOperator(payment_id=number, **common)
+        return payments.AddCrmPaymentOperator(entity_id=number, **common)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from provider import DictStore
+from airflow_task import Task
 
 from airflow_provider_bitrix24.operators.payments import (
     AddCrmPaymentOperator,
@@ -20,21 +19,13 @@ from airflow_provider_bitrix24.sandbox.server import SandboxServer
 from airflow_provider_bitrix24.sensors.payments import CrmPaymentPaidSensor, InvoicePaidSensor
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Callable
 
 MANY = 1000
 
 
-def context() -> Any:
-    """Return as much of a new task's context as an operator asks for."""
-    ti = SimpleNamespace(
-        dag_id="bench", run_id="bench", task_id="bench", map_index=-1, try_number=1, xcom_push=lambda key, value: None
-    )
-    run = SimpleNamespace(run_id="bench", run_type="manual")
-    return {"ti": ti, "dag_run": run, "task_state_store": DictStore()}
-
-
-def measure() -> list[tuple[str, str, str]]:
+def measure(options: Namespace) -> list[tuple[str, str, str]]:
     """Run each operation against a fresh portal."""
     portal = Portal()
     paid_invoices: list[Any] = [portal.create("invoice", {"price": "10.00"}) for _ in range(MANY)]
@@ -64,7 +55,7 @@ def measure() -> list[tuple[str, str, str]]:
         os.environ["AIRFLOW__BITRIX24__RATE_LIMIT"] = "off"
         for what, make, most in operations:
             before = len(portal.requests)
-            make().execute(context())
+            make().execute(Task("bench").context)
             count = sum(not request["inside_batch"] for request in portal.requests[before:])
             rows.append((f"HTTP requests: {what}", str(count), "1" if most == 1 else f"≤ {most}"))
     return rows

@@ -1,58 +1,52 @@
-"""Print all figures as tables: `make bench`. First those of docs/cost.md, then what safety costs, side by side, many.
+"""Measure, and print Markdown: `make bench`, or `python benchmarks/run.py PART …`; without a part, all of them.
 
-`--figures` prints the first table alone; `cost.py`, `side_by_side.py` and `waiting_and_reading.py` are the commands of
-the others.
+The last table has the figures that are aimed at. Everything is measured against the sandbox, over HTTP on loopback.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
-import logging
+import importlib
 import sys
-from typing import NamedTuple
 
-import cost
-import import_cost
-import memory
-import overhead
-import requests_per_operation
-import side_by_side
-import waiting_and_reading
-
-
-class Figure(NamedTuple):
-    """One line of the table."""
-
-    what: str
-    measured: str
-    wanted: str
-
-
-def figures() -> list[Figure]:
-    """Measure everything; takes about a minute."""
-    logging.disable(logging.INFO)
-    measured = []
-    for module in (import_cost, requests_per_operation, overhead, memory):
-        print(f"{module.__name__} …", file=sys.stderr, flush=True)
-        with contextlib.redirect_stdout(io.StringIO()):  # the operators' own words
-            measured += [Figure(*row) for row in module.measure()]
-    return measured
+PARTS = {
+    "imports": ("import_cost", "measure"),
+    "operations": ("requests_per_operation", "measure"),
+    "overhead": ("overhead", "measure"),
+    "memory": ("memory", "measure"),
+    "stack": ("stack", "measure"),
+    "cost": ("cost", "measure"),
+    "engine": ("engine_run", "measure"),
+    "lists": ("side_by_side", "measure"),
+    "one-by-one": ("side_by_side", "measure_one_by_one"),
+    "waiting": ("waiting_and_reading", "measure"),
+    "reading": ("waiting_and_reading", "measure_reading"),
+    "long-lists": ("long_lists", "measure"),
+}
+"""Part -> module and function. A module is loaded when its part is measured: see `clock`."""
 
 
 def main() -> None:
-    """Print Markdown tables."""
+    """Measure some parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--figures", action="store_true", help="only the first table")
-    arguments = parser.parse_args()
-    rows = [Figure("", "measured", "wanted"), Figure("---", "---", "---"), *figures()]
-    for row in rows:
-        print(f"| {' | '.join(row)} |", flush=True)
-    if not arguments.figures:
-        cost.main()
-        side_by_side.main([])
-        waiting_and_reading.main([])
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--count", type=int, default=1000, help="items of a list, payments to wait for")
+    parser.add_argument("--items", type=int, default=10_000, help="items of a long list")
+    parser.add_argument("--rows", type=int, default=100_000, help="payments to read")
+    parser.add_argument("--job", action="append", help="pay, mark or add: only these lists")
+    parser.add_argument("--client", action="append", help="only clients whose name has this in it")
+    parser.add_argument("--seed", type=int, default=1, help="what goes wrong")
+    options = parser.parse_args()
+    from tables import show, show_row  # from now on, the standard output is theirs
+
+    figures = [("", "measured", "target"), ("---", "---", "---")]
+    for part in options.parts or PARTS:
+        print(f"{part} …", file=sys.stderr, flush=True)
+        module, function = PARTS[part]
+        figures += getattr(importlib.import_module(module), function)(options)
+    show()
+    for row in figures:
+        show_row(*row)
 
 
 if __name__ == "__main__":

@@ -1,23 +1,19 @@
-"""Waiting for 1,000 payments, and reading 100,000: requests, as the sandbox counts them, and whether all is known.
-
-`python benchmarks/waiting_and_reading.py --rows 10000` reads fewer. Requests go over real HTTP on loopback. The
-waits of a poll pass at once. The rate limit is off: what is compared is how many requests the same work takes.
-"""
+"""Waiting for 1,000 payments and reading 100,000: what the sandbox counts, and whether all is known."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import logging
 import multiprocessing
-import os
-import sys
+import tempfile
 import time
-import warnings
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from concurrent.futures import ProcessPoolExecutor
+from typing import TYPE_CHECKING, Any
 
+import clock
 import requests
+from clients import BATCH, sdk, wait_less
+from side_by_side import RATE_LIMIT, connect
+from tables import show, show_head, show_row
 
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.sandbox.portal import Portal
@@ -27,48 +23,70 @@ from airflow_provider_bitrix24.triggers import shared_poll
 from airflow_provider_bitrix24.triggers.payments import WaitForPaymentsTrigger
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Callable
 
-WAITING = 1000
-TICKS = 10
-ROWS = 100_000
-LIST = "sale.payment.list"
+TICKS = 3
+GET, LIST = "crm.item.payment.get", "sale.payment.list"
 
 
-@dataclass
-class Result:
-    """One line of a table."""
-
-    who: str
-    requests: int
-    known: int
-    """How many payments are known in the end."""
-    seconds: float
+def post(portal: Sandbox, method: str, params: dict[str, Any]) -> Any:
+    """Post with requests; what is refused for the rate limit is repeated a second later, which harms no read."""
+    while True:
+        reply = requests.post(f"{portal.webhook_url}{method}", json=params, timeout=75)
+        if reply.status_code != 503:
+            return reply.json()["result"]
+        time.sleep(1)
 
 
-class Skipping(shared_poll.Clock):
-    """A wait of a poll passes at once, as soon as all triggers wait."""
+# -- one look at all payments; each returns how many are known
 
-    def __init__(self, triggers: int) -> None:
-        self.triggers = triggers
-        self.time = 0.0
-        self.ticks = 0
-        self.at_tick: dict[int, Callable[[], None]] = {}
+
+def look_plain(portal: Sandbox, ids: list[int]) -> int:
+    """Read each payment by itself, as separate tasks do."""
+    return len({post(portal, GET, {"id": number})["id"] for number in ids})
+
+
+def look_sdk(portal: Sandbox, ids: list[int]) -> int:
+    """Read all payments in one process with Bitrix24's SDK."""
+    client = sdk(portal)
+    calls = {str(number): client.crm.item.payment.get(bitrix_id=number) for number in ids}
+    return len(client.call_batches(calls).result.result)
+
+
+def look_fast(portal: Sandbox, ids: list[int]) -> int:
+    """Read all payments in one process with fast_bitrix24."""
+    from fast_bitrix24 import BitrixAsync
+
+    async def look() -> int:
+        return len(await BitrixAsync(portal.webhook_url, verbose=False).get_by_ID(GET, ids, ID_field_name="id"))
+
+    return int(wait_less(portal, look()))
+
+
+class Polls(shared_poll.Clock):
+    """Lets a wait of the shared poll pass at once, as soon as all triggers wait; before the last look, all is paid."""
+
+    def __init__(self, portal: Sandbox, ids: list[int]) -> None:
+        self._portal, self._ids = portal, ids
+        self._passed = 0.0
+        self._looks = 0
 
     def now(self) -> float:
-        """Return the skipped time."""
-        return self.time
+        """Return the time that has passed."""
+        return self._passed
 
     async def wait(self, seconds: float, wake: asyncio.Event) -> None:
-        """Skip the wait."""
-        while self._waiting() < self.triggers and not wake.is_set():  # noqa: ASYNC110 - nobody tells
+        """Let the wait pass."""
+        while self._waiting() < len(self._ids) and not wake.is_set():  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.01)
         if seconds >= 3600:
             await wake.wait()
-        elif self._waiting() >= self.triggers:
-            self.time += seconds
-            self.ticks += 1
-            self.at_tick.get(self.ticks, lambda: None)()
+        elif self._waiting() >= len(self._ids):
+            self._passed += seconds
+            self._looks += 1
+            for number in self._ids if self._looks == TICKS else ():
+                self._portal.act.pay_payment(number)
 
     @staticmethod
     def _waiting() -> int:
@@ -76,10 +94,9 @@ class Skipping(shared_poll.Clock):
         return sum(seat.waiting is not None and not seat.waiting.done() for poll in polls for seat in poll.seats)
 
 
-def wait_deferred(sandbox: Sandbox, ids: list[int]) -> int:
-    """Wait with one deferred sensor for each payment, as the triggerer does; all are paid before the last tick."""
-    shared_poll.clock = clock = Skipping(len(ids))
-    clock.at_tick[TICKS] = lambda: [sandbox.act.pay_payment(number) for number in ids] and None
+def look_provider(portal: Sandbox, ids: list[int]) -> int:
+    """Wait with a deferred sensor for each payment, as the triggerer does, for some ticks."""
+    shared_poll.clock = Polls(portal, ids)
 
     async def one(number: int) -> bool:
         trigger = WaitForPaymentsTrigger(
@@ -93,139 +110,92 @@ def wait_deferred(sandbox: Sandbox, ids: list[int]) -> int:
     return asyncio.run(everything())
 
 
-def wait_plain(sandbox: Sandbox, ids: list[int]) -> int:
-    """Read each payment by itself, as separate tasks do."""
-    known = 0
-    for tick in range(1, TICKS + 1):
-        if tick == TICKS:
-            for number in ids:
-                sandbox.act.pay_payment(number)
-        for number in ids:
-            answer = requests.post(f"{sandbox.webhook_url}crm.item.payment.get", json={"id": number}, timeout=75)
-            known += answer.json()["result"]["paid"] == "Y"
-    return known
+# -- all payments; each returns how many different ones it has read
 
 
-def wait_fast(sandbox: Sandbox, ids: list[int]) -> int:
-    """Read all payments in one process with fast_bitrix24."""
+def read_plain(portal: Sandbox, ids: list[int]) -> int:
+    """Read page by page, by id, without counting: the way that Bitrix24 recommends for many rows."""
+    seen: set[int] = set()
+    while True:
+        last = max(seen, default=0)
+        rows = post(portal, LIST, {"filter": {">id": last}, "order": {"id": "ASC"}, "start": -1})["payments"]
+        seen |= {row["id"] for row in rows}
+        if len(rows) < BATCH:
+            return len(seen)
+
+
+def read_sdk(portal: Sandbox, ids: list[int]) -> int:
+    """Read all rows with Bitrix24's SDK."""
+    return len({row["id"] for row in sdk(portal).sale.payment.list().as_list().result})
+
+
+def read_fast(portal: Sandbox, ids: list[int]) -> int:
+    """Read all rows with fast_bitrix24."""
     from fast_bitrix24 import BitrixAsync
 
-    async def everything() -> int:
-        known = 0
-        for tick in range(1, TICKS + 1):
-            if tick == TICKS:
-                for number in ids:
-                    sandbox.act.pay_payment(number)
-            client = BitrixAsync(sandbox.webhook_url, verbose=False)
-            found = await client.get_by_ID("crm.item.payment.get", ids, ID_field_name="id")
-            known += sum(payment["paid"] == "Y" for payment in found.values())
-        return known
+    async def read() -> int:
+        return len({row["id"] for row in await BitrixAsync(portal.webhook_url, verbose=False).get_all(LIST)})
 
-    return asyncio.run(everything())
+    return int(wait_less(portal, read()))
 
 
-def read_provider(sandbox: Sandbox, ids: list[int]) -> int:
+def read_provider(portal: Sandbox, ids: list[int]) -> int:
     """Read all rows with the hook."""
     return len({row["id"] for row in Bitrix24Hook().iterate(LIST, raw=True)})
 
 
-def read_plain(sandbox: Sandbox, ids: list[int]) -> int:
-    """Read page by page, by id, without counting: the way that Bitrix24 recommends for many rows."""
-    seen: set[int] = set()
-    last = 0
-    while True:
-        asked = {"filter": {">id": last}, "order": {"id": "ASC"}, "start": -1}
-        rows = requests.post(f"{sandbox.webhook_url}{LIST}", json=asked, timeout=75).json()["result"]["payments"]
-        seen |= {row["id"] for row in rows}
-        if len(rows) < 50:
-            return len(seen)
-        last = rows[-1]["id"]
-
-
-def read_sdk(sandbox: Sandbox, ids: list[int]) -> int:
-    """Read all rows with Bitrix24's SDK."""
-    import b24pysdk
-
-    _, _, domain, _, user, secret, _ = sandbox.webhook_url.split("/")
-    client = b24pysdk.Client(b24pysdk.BitrixWebhook(domain=domain, webhook_token=f"{user}/{secret}"))
-    return len({row["id"] for row in client.sale.payment.list().as_list().result})
-
-
-def read_fast(sandbox: Sandbox, ids: list[int]) -> int:
-    """Read all rows with fast_bitrix24."""
-    from fast_bitrix24 import BitrixAsync
-
-    async def everything() -> int:
-        client = BitrixAsync(sandbox.webhook_url, verbose=False)
-        return len({row["id"] for row in await client.get_all(LIST)})
-
-    return asyncio.run(everything())
-
-
-WAYS: dict[str, dict[str, Callable[[Sandbox, list[int]], int]]] = {
-    "wait": {
-        "requests, one task for each payment": wait_plain,
-        "fast_bitrix24, one process for all": wait_fast,
-        "this provider, one deferred sensor for each payment": wait_deferred,
-    },
-    "read": {
-        "requests, page by page": read_plain,
-        "b24pysdk, as_list": read_sdk,
-        "fast_bitrix24, get_all": read_fast,
-        "this provider, hook.iterate": read_provider,
-    },
+LOOKS: dict[str, Callable[[Sandbox, list[int]], int]] = {
+    "requests, a task for each payment": look_plain,
+    "b24pysdk, call_batches": look_sdk,
+    "fast_bitrix24, get_by_ID": look_fast,
+    "this provider, a deferred sensor for each payment": look_provider,
+}
+READS: dict[str, Callable[[Sandbox, list[int]], int]] = {
+    "requests, page by page": read_plain,
+    "b24pysdk, as_list": read_sdk,
+    "fast_bitrix24, get_all": read_fast,
+    "this provider, hook.iterate": read_provider,
 }
 
 
-def be_silent() -> None:
-    """Drop what a process prints: Airflow's own logs."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-
-
-def run(what: str, who: str, payments: int) -> Result:
-    """Let one client do its work, against a portal of its own."""
-    logging.disable(logging.CRITICAL)
-    warnings.simplefilter("ignore")  # what the other libraries warn about is their own affair
-    os.environ["AIRFLOW__BITRIX24__RATE_LIMIT"] = "off"
-    with SandboxServer(Portal(), tls=who.startswith("b24pysdk")) as server:
-        sandbox = Sandbox(server)
-        if server.ca_file:
-            os.environ["REQUESTS_CA_BUNDLE"] = str(server.ca_file)
-        os.environ["AIRFLOW_CONN_BITRIX24_DEFAULT"] = sandbox.connection
-        before = 4  # what the portal starts with
-        missing = payments - before if what == "read" else payments
-        ids = [sandbox.act.add_payment(2, 3, amount="10.00") for _ in range(missing)]
-        begin = time.monotonic()
-        known = WAYS[what][who](sandbox, ids)
-        seconds = time.monotonic() - begin
-        sent = sum(not entry["inside_batch"] for entry in sandbox.requests)
-    return Result(who, sent, known, seconds)
-
-
-def compare(what: str, payments: int) -> list[Result]:
-    """Run all clients, each in a process of its own."""
-    results = []
-    for who in WAYS[what]:
-        print(f"{what}: {who} …", file=sys.stderr, flush=True)
-        with multiprocessing.get_context("spawn").Pool(1, initializer=be_silent) as pool:
-            results.append(pool.apply(run, (what, who, payments)))
-    return results
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Print two Markdown tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=ROWS, help="payments to read")
-    parser.add_argument("--waiting", type=int, default=WAITING, help="payments to wait for")
-    options = parser.parse_args(arguments)
-    for what, payments, title in (
-        ("wait", options.waiting, f"Waiting for {options.waiting:,} payments, read {TICKS} times"),
-        ("read", options.rows, f"Reading {options.rows:,} payments"),
+def run(who: str, payments: int) -> tuple[int, int, int, int]:
+    """Let one client do its work against a portal of its own; return the cells of its line."""
+    portal = Portal(clock=clock.CLOCK, rate_limit=RATE_LIMIT)
+    with (
+        SandboxServer(portal, tls=who.startswith("b24pysdk")) as server,
+        tempfile.TemporaryDirectory() as folder,
     ):
-        print(f"\n{title}\n\n| client | requests | payments known | seconds |\n| --- | --- | --- | --- |")
-        for result in compare(what, payments):
-            print(f"| {result.who} | {result.requests:,} | {result.known:,} | {result.seconds:.0f} |", flush=True)
+        sandbox = Sandbox(server)
+        connect(sandbox.connection, folder, server.ca_file)
+        there = len(portal.state.payments)
+        ids = [portal.act.add_payment(2, 3, amount="10.00") for _ in range(payments - there * (who in READS))]
+        begin = clock.CLOCK.time()
+        known = (LOOKS | READS)[who](sandbox, ids)
+        sent = [entry["status"] for entry in sandbox.requests if not entry["inside_batch"]]
+        seconds = clock.CLOCK.time() - begin
+    return len(sent) // (TICKS if who.startswith("this provider, a") else 1), sent.count(503), round(seconds), known
 
 
-if __name__ == "__main__":
-    main()
+def compare(title: str, clients: dict[str, Any], payments: int) -> int:
+    """Run all clients, each in a process of its own, and print a table; return the provider's requests."""
+    show(f"\n**{title}**\n")
+    show_head("client", "requests", "refused", "portal seconds", "payments known")
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, mp_context=spawn, initializer=clock.install, max_tasks_per_child=1) as pool:
+        for who, future in {who: pool.submit(run, who, payments) for who in clients}.items():
+            cells = future.result()
+            show_row(who, *cells)
+    return cells[0]
+
+
+def measure(options: Namespace) -> list[tuple[str, str, str]]:
+    """Compare one look at payments that are waited for."""
+    count = options.count
+    sent = compare(f"Look once at {count:,} payments that are waited for", LOOKS, count)
+    return [(f"{count:,} waiting sensors: requests in a tick", str(sent), "1")]
+
+
+def measure_reading(options: Namespace) -> list[tuple[str, str, str]]:
+    """Compare reading all payments."""
+    sent = compare(f"Read {options.rows:,} payments", READS, options.rows)
+    return [(f"read {options.rows:,} payments: requests", str(sent), "≤ 42")]

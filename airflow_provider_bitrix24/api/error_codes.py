@@ -110,6 +110,12 @@ _NO_PAYMENT: Final = re.compile(r"payment has not been found\.?", re.I)
 _NO_ITEM: Final = re.compile(r"payable item has not been found\.?", re.I)
 _NO_PAY_SYSTEM: Final = re.compile(r"payment system has not been found\.?", re.I)
 _NO_FIELDS: Final = re.compile(r"empty fields\.?", re.I)
+_NO_TYPE: Final = re.compile(r"invalid crm object type\.?", re.I)
+_NO_CRM_OBJECT: Final = re.compile(r"the provided crm object was not found\.?", re.I)
+_NONE_OR_DENIED: Final = re.compile(r"payment not found or access denied\.?", re.I)
+_NO_PRODUCT: Final = re.compile(r"product item not found\.?", re.I)
+_NO_QUANTITY: Final = re.compile(r"product quantity cannot be less than or equal to 0\.?", re.I)
+_TOO_MANY: Final = re.compile(r"insufficient product quantity to add to payment\.?", re.I)
 
 _SPEAKING: Final[tuple[tuple[re.Pattern[str], type[Bitrix24ApiError]], ...]] = (
     (_DENIED, Bitrix24PermissionError),
@@ -118,6 +124,12 @@ _SPEAKING: Final[tuple[tuple[re.Pattern[str], type[Bitrix24ApiError]], ...]] = (
     (_NO_ITEM, Bitrix24NotFound),
     (_NO_PAY_SYSTEM, Bitrix24InvalidRequest),
     (_NO_FIELDS, Bitrix24InvalidRequest),
+    (_NO_TYPE, Bitrix24InvalidRequest),
+    (_NO_CRM_OBJECT, Bitrix24NotFound),
+    (_NONE_OR_DENIED, Bitrix24NotFound),
+    (_NO_PRODUCT, Bitrix24NotFound),
+    (_NO_QUANTITY, Bitrix24InvalidRequest),
+    (_TOO_MANY, Bitrix24InvalidRequest),
 )
 """Texts whose code says nothing (``0`` or empty)."""
 
@@ -137,28 +149,36 @@ _PAYING: Final = _Checks(
         "ERROR_PAY_INVOICE_NOT_SUPPORTED",
     )
 )
-_ONE_PAYMENT: Final = _Checks(texts=(_DENIED, _NO_PAYMENT))
+_ONE_PAYMENT: Final = _Checks(texts=(_DENIED, _NO_PAYMENT, _NONE_OR_DENIED))
 _ONE_ITEM: Final = _Checks(texts=(_DENIED, _NO_ITEM))
 _SALE: Final = _Checks(codes=("200040300020",))
-_PAY_SYSTEM: Final = _Checks(codes=("ERROR_CHECK_FAILURE", "ERROR_PAY_SYSTEM_NOT_FOUND", "ERROR_PERSON_TYPE_NOT_FOUND"))
+_ONE_SALE: Final = _Checks(codes=("200040300020", "200640400001"))
+_PAY_SYSTEM: Final = _Checks(
+    codes=(
+        "ERROR_CHECK_FAILURE",
+        "ERROR_PAY_SYSTEM_NOT_FOUND",
+        "ERROR_PERSON_TYPE_NOT_FOUND",
+        "ERROR_HANDLER_NOT_FOUND",
+    )
+)
 _HANDLER: Final = _Checks(codes=("ERROR_CHECK_FAILURE", "ERROR_HANDLER_NOT_FOUND", "ERROR_HANDLER_ALREADY_EXIST"))
 
 _BEFORE_WRITING: Final[dict[str, _Checks]] = {
     # It looks for "its" payment after it has added it: "Payment has not been found" proves nothing here.
-    "crm.item.payment.add": _Checks(texts=(_DENIED, _NO_OBJECT)),
+    "crm.item.payment.add": _Checks(texts=(_DENIED, _NO_OBJECT, _NO_TYPE, _NO_CRM_OBJECT)),
     "crm.item.payment.pay": _ONE_PAYMENT,
     "crm.item.payment.unpay": _ONE_PAYMENT,
     "crm.item.payment.delete": _ONE_PAYMENT,
-    "crm.item.payment.update": _Checks(texts=(_DENIED, _NO_PAYMENT, _NO_PAY_SYSTEM, _NO_FIELDS)),
-    "crm.item.payment.product.add": _ONE_PAYMENT,
-    "crm.item.payment.product.setquantity": _ONE_ITEM,
-    "crm.item.payment.product.delete": _ONE_ITEM,
+    "crm.item.payment.update": _Checks(texts=(*_ONE_PAYMENT.texts, _NO_PAY_SYSTEM, _NO_FIELDS)),
+    "crm.item.payment.product.add": _Checks(texts=(_DENIED, _NO_PAYMENT, _NO_PRODUCT, _NO_QUANTITY, _TOO_MANY)),
+    "crm.item.payment.product.setquantity": _Checks(texts=(*_ONE_ITEM.texts, _NO_PRODUCT, _NO_QUANTITY, _TOO_MANY)),
+    "crm.item.payment.product.delete": _Checks(texts=(*_ONE_ITEM.texts, _NO_PRODUCT)),
     "crm.item.payment.delivery.add": _ONE_PAYMENT,
     "crm.item.payment.delivery.setdelivery": _ONE_ITEM,
     "crm.item.payment.delivery.delete": _ONE_ITEM,
     "sale.payment.add": _SALE,
-    "sale.payment.update": _SALE,
-    "sale.payment.delete": _SALE,
+    "sale.payment.update": _ONE_SALE,
+    "sale.payment.delete": _ONE_SALE,
     "sale.paysystem.pay.invoice": _PAYING,
     "sale.paysystem.pay.payment": _PAYING,
     "sale.paysystem.add": _PAY_SYSTEM,

@@ -73,7 +73,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """A wait, and why; logged once by the driver."""
+    """A wait, and why; logged once by the driver, unless the reason is empty."""
 
     seconds: float
     reason: str

@@ -44,8 +44,10 @@ class ChunkSize:
     def __init__(self, most: int) -> None:
         self.most = max(1, min(most, MOST_IN_A_CHUNK))
         self.now = self.most
-        self._trouble = False
-        """Whether a batch of this chunk had trouble."""
+        self.has_lost_replies = False
+        """Whether an outcome was unknown in this chunk."""
+        self._slow = False
+        """Whether a batch of this chunk took long."""
 
     def note(self, *, unknown: bool, seconds: float) -> None:
         """Note how a batch of this chunk went.
@@ -53,13 +55,18 @@ class ChunkSize:
         :param unknown: whether an outcome was unknown.
         :param seconds: how long it took.
         """
-        self._trouble |= unknown or seconds > LONG  # rule: smaller batches after an unknown outcome
+        self.has_lost_replies |= unknown
+        self._slow |= seconds > LONG
 
     def adapt(self) -> None:
         """Adapt it to how this chunk went."""
         smaller, larger = self.now // 2, self.now + max(1, self.most // 8)
-        self.now = max(1, smaller) if self._trouble else min(self.most, larger)
-        self._trouble = False
+        trouble = self.has_lost_replies or self._slow  # rule: smaller batches after an unknown outcome
+        self.now = max(1, smaller) if trouble else min(self.most, larger)
+
+    def begin(self) -> None:
+        """A chunk begins."""
+        self.has_lost_replies = self._slow = False
 
 
 def next_chunk(waiting: Mapping[int, Operation], size: int, *, is_shared: bool) -> dict[int, Operation]:

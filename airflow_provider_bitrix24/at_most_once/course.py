@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.queries import Query
     from airflow_provider_bitrix24.at_most_once.next_step import Reading
     from airflow_provider_bitrix24.at_most_once.record import CorruptEntry, Evidence, Record
-    from airflow_provider_bitrix24.journal.protocol import Loaded, Saved
+    from airflow_provider_bitrix24.journal.protocol import Busy, Loaded, Saved
 
 T = TypeVar("T")
 Question: TypeAlias = Literal["record", "claims", "unresolved", "on_object", "late_reply"]
@@ -88,6 +88,15 @@ class Wait:
 
     seconds: float
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WaitForOther(Wait):
+    """Wait for another attempt that is at work on the key."""
+
+    subject: str
+    busy: Busy | None
+    """Who it is, if that was not logged yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -234,6 +234,11 @@ class PaymentEngine:
         self._lockstep = Lockstep(self._tools, run, self._sizes, safeguard=safeguard, check=check)
 
     @property
+    def has_lost_replies(self) -> bool:
+        """Whether the reply to a write was lost in the last chunk."""
+        return self._sizes.has_lost_replies
+
+    @property
     def portal(self) -> str:
         """The portal's name in keys."""
         return self._tools.client.settings.portal
@@ -336,6 +341,7 @@ class PaymentEngine:
     def _run_chunk(
         self, chunk: Mapping[int, Operation], decisions: Mapping[str, Decision], *, patient: bool
     ) -> dict[int, Result]:
+        self._sizes.begin()
         keys = [operation.key for operation in chunk.values()]
         try:
             ended = self._lockstep.run(

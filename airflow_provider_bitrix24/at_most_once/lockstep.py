@@ -21,6 +21,7 @@ from airflow_provider_bitrix24.at_most_once.course import (
     SendCall,
     Wait,
     WaitForJournal,
+    WaitForOther,
 )
 from airflow_provider_bitrix24.at_most_once.sending import most_sends, send_many, send_one
 from airflow_provider_bitrix24.exceptions import Bitrix24Error, Bitrix24OutcomeUnknown
@@ -85,6 +86,8 @@ class Lockstep:
     ) -> None:
         self._client = tools.client
         self._clock = tools.clock
+        self._log = tools.log
+        self._task = tools.task.identity
         self._journal = tools.journal
         self._run = run
         self._safeguard = safeguard
@@ -249,17 +252,22 @@ class Lockstep:
     def _send(self, group: list[Running[Any]]) -> Mapping[str, Any]:
         sends = {one.key: one.action for one in group if isinstance(one.action, SendCall)}
         self._has_slot = False
+        begun = self._clock.monotonic()
         if len(sends) == 1:
             [(key, send)] = sends.items()
-            return {key: self._run(send_one(self._client, send))}
-        begun = self._clock.monotonic()
-        answers = self._run(send_many(self._client, sends))
+            try:
+                answers = {key: self._run(send_one(self._client, send))}
+            except Bitrix24Error as error:
+                answers = {key: error}
+        else:
+            answers = self._run(send_many(self._client, sends))
         unknown = any(isinstance(one, Bitrix24OutcomeUnknown) and not one.answered for one in answers.values())
         self._sizes.note(unknown=unknown, seconds=self._clock.monotonic() - begun)
         return answers
 
     def _wait(self, group: list[Running[Any]]) -> Mapping[str, Any]:
         waits = [one.action for one in group if isinstance(one.action, Wait)]
+        self._log_others([wait for wait in waits if isinstance(wait, WaitForOther)])
         if len(group) == 1:
             self._run(_sleep(waits[0].seconds, waits[0].reason))
             return {group[0].key: None}
@@ -268,9 +276,22 @@ class Lockstep:
         self._run(_sleep(max(0.0, last - now), waits[0].reason))
         return {one.key: None for one in group if one.due <= last}
 
+    def _log_others(self, waits: list[WaitForOther]) -> None:
+        """Log once for which other attempts the group waits."""
+        busy = {wait.busy.owner: wait.busy.seconds for wait in waits if wait.busy is not None}
+        for owner, seconds in busy.items():
+            subjects = [wait.subject for wait in waits if wait.busy is not None and wait.busy.owner == owner]
+            tail = f" and {len(subjects) - 1} more" if len(subjects) > 1 else ""
+            task, _, number = owner.rpartition(":try:")
+            who = f"An earlier attempt of this task (try {number})" if task == self._task else f"Another task ({owner})"
+            self._log.info(
+                "%s may still be at work on %s%s. Waiting for up to %.0f s.", who, subjects[0], tail, seconds
+            )
+
     def _now(self) -> tuple[float, float]:
         return self._clock.monotonic(), self._clock.time()
 
 
 def _sleep(seconds: float, reason: str) -> Flow[None]:
+    """Wait; the driver logs it if there is a reason."""
     yield Sleep(seconds, reason)

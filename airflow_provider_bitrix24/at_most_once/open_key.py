@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_bitrix24.at_most_once import messages
-from airflow_provider_bitrix24.at_most_once.course import load, save
+from airflow_provider_bitrix24.at_most_once.course import WaitForOther, load, save
 from airflow_provider_bitrix24.exceptions import PaymentAmbiguous, PaymentInProgress
 
 if TYPE_CHECKING:
@@ -57,10 +57,9 @@ def _load(attempt: Attempt) -> Course[Record | None]:
             break
         if not attempt.patient:  # rule: a key that another task holds is revisited at the end
             raise PaymentInProgress(messages.busy(busy.owner, attempt.wanted))
-        if waited_for is None:
-            attempt.log.info("%s is at work on %s. Waiting for up to %.0f s.", busy.owner, attempt.key, busy.seconds)
+        seconds, news = min(busy.seconds + 0.1, LOAD_AGAIN), busy if waited_for is None else None
+        yield WaitForOther(seconds, "", attempt.wanted.subject, news)
         waited_for = busy.epoch
-        yield from attempt.wait(min(busy.seconds + 0.1, LOAD_AGAIN), "Another task works on this key: looking again")
         attempt.loaded = yield from load()
     if attempt.loaded.error is not None:
         raise attempt.loaded.error

@@ -19,5 +19,6 @@ class Pacer(Protocol):
 
 
 def log_wait(sleep: Sleep) -> None:
-    """Log a wait and its reason."""
-    log.info("%s in %.1f s.", sleep.reason, sleep.seconds)
+    """Log a wait and its reason; without a reason, its caller has logged it."""
+    if sleep.reason:
+        log.info("%s in %.1f s.", sleep.reason, sleep.seconds)

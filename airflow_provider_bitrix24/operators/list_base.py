@@ -7,7 +7,6 @@ from abc import abstractmethod
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NoReturn, TypeVar, get_args
 
-from airflow_provider_bitrix24.api.planned_reads import planned
 from airflow_provider_bitrix24.api.values import shown, whole
 from airflow_provider_bitrix24.exceptions import (
     NOT_SENT,
@@ -100,6 +99,8 @@ class PaymentListOperator(PaymentOperator):
 
     def read_planned(self, flow: Flow[T]) -> T:
         """Read on the worker, and wait where the portal would refuse for its working time: what is read is kept."""
+        from airflow_provider_bitrix24.api.planned_reads import planned  # slow to load: not in a DAG file
+
         return self.hook.run(planned(self.hook.client, flow, time.time))
 
     def plan(self, context: Context) -> Plan:
@@ -254,12 +255,14 @@ class PaymentListOperator(PaymentOperator):
                 count(report.items[number].operation, result)
             pause.has_progress |= any(getattr(result, "sent", False) is True for result in results.values())
             self._log_progress(context, report, time.monotonic() - begun)
-            blocked = bool(results) and all(map(_is_blocked, results.values()))
+            # rule: a portal that loses every reply to a write is not tried for the whole list
+            lost = engine.has_lost_replies and all(map(_has_failed, results.values()))
+            blocked = bool(results) and (lost or all(map(_is_blocked, results.values())))
             hopeless = hopeless + len(results) if blocked else 0
             if report.remaining and hopeless >= min(HOPELESS, len(report.items)):
                 self.log.warning(
-                    "The last %s %ss have failed for a general reason, such as no connection. The other %s are not "
-                    "started.",
+                    "The last %s %ss have failed for a general reason, such as no connection or lost responses. The "
+                    "other %s are not started.",
                     hopeless,
                     self.noun,
                     report.remaining,
@@ -346,7 +349,7 @@ class PaymentListOperator(PaymentOperator):
         """Write the receipts, push the summary, and fail if items have failed."""
         path = None if self.receipts_path is None else str(self.receipts_path)
         summary = report.summary(path)
-        failure = report.failure(fail_on)
+        failure = report.failure(fail_on, path)
         if failure is not None or path is not None:
             # Before anything else can fail: a failed task shows the result of each item.
             context["ti"].xcom_push(key="return_value", value=summary)
@@ -377,6 +380,10 @@ class PaymentListOperator(PaymentOperator):
             add_to_events(context, self.outlets, counts, portal=self.hook.portal, path=f"lists/{self.job}")
         except Exception as error:  # noqa: BLE001 - what was paid is paid; the event only informs
             self.log.warning("The asset events are missing, or without counts (%s: %s).", type(error).__name__, error)
+
+
+def _has_failed(result: Result) -> bool:
+    return getattr(result, "error", None) is not None
 
 
 def _is_blocked(result: Result) -> bool:

@@ -13,21 +13,26 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
     from airflow_provider_bitrix24.operators.list_report import Item
 
-REQUESTS_IN_CHUNK: Final = 3
-"""Read, send, read back."""
+SEND_REQUESTS: Final = 2
+"""For a chunk, beside the one that reads it: send, read back."""
 
 
 def estimate(hook: Bitrix24Hook, items: Sequence[Item], count: int, size: int, now: float) -> str:
-    """Return the estimate for some of the items, as the end of a line of log.
+    """Return the estimate for a list, as the end of a line of log.
 
+    :param items: all of them: each is read when its turn comes, also what is done.
     :param count: how many of them are sent.
     :param size: how many share a request.
     """
-    requests = math.ceil(count / min(size, MOST_IN_A_CHUNK)) * REQUESTS_IN_CHUNK
+    size = min(size, MOST_IN_A_CHUNK)
+    requests = math.ceil(len(items) / size) + math.ceil(count / size) * SEND_REQUESTS
     limits = hook.settings.rate_limit
     bounds = [] if limits.off else [(max(0.0, requests - limits.burst) / limits.rate, "at the portal's rate limit")]
-    bounds.append((_cost(hook, items) * count, "of the portal's work"))
-    bounds.append((limit_delays(hook, items, count, now), "because of the portal's working-time limit"))
+    working_time = hook.client.working_time
+    calls, reads, again = _calls(items), _reads(items), len(items) - count
+    bounds.append((working_time.cost(calls) * count + working_time.cost(reads) / 2 * again, "of the portal's work"))
+    delay = max(limit_delays(hook, items, count, now), working_time.wait_for_all(reads, count + again // 2, now))
+    bounds.append((delay, "because of the portal's working-time limit"))
     seconds, why = max(bounds, key=lambda bound: bound[0])
     if not requests or (limits.off and not seconds):
         return f"; about {requests} requests"
@@ -39,14 +44,14 @@ def limit_delays(hook: Bitrix24Hook, items: Sequence[Item], count: int, now: flo
     return hook.client.working_time.wait_for_all(_calls(items), count, now)
 
 
-def _cost(hook: Bitrix24Hook, items: Sequence[Item]) -> float:
-    """Seconds of work for one item, by what is known of the calls of the first one."""
-    return hook.client.working_time.cost(_calls(items))
-
-
 def _calls(items: Sequence[Item]) -> tuple[str, ...]:
-    """The calls of one item, reads included."""
-    return (*items[0].operation.writes, *items[0].operation.reads) if items else ()
+    """The calls of one item that is sent, reads included; those of the first one stand for all."""
+    return (*items[0].operation.writes, *_reads(items)) if items else ()
+
+
+def _reads(items: Sequence[Item]) -> tuple[str, ...]:
+    """The reads of one item that is sent; one that is not is read half as often."""
+    return items[0].operation.reads if items else ()
 
 
 def duration(seconds: float) -> str:

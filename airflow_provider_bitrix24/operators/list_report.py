@@ -193,10 +193,12 @@ class Report:
 
     # -- whether the task fails
 
-    def failure(self, fail_on: FailOn) -> Bitrix24Error | None:
+    def failure(self, fail_on: FailOn, receipts_path: str | None) -> Bitrix24Error | None:
         """Return the error that ends the task; None if it succeeds.
 
         What is not started counts as unknown to ``fail_on="unknown"``: the next attempt can do it.
+
+        :param receipts_path: the file of receipts; None if the summary holds them.
         """
         failed = len(self.items) - self.succeeded
         unfinished = self.remaining + self.counts["unknown"] + self.counts["not_started"]
@@ -207,37 +209,38 @@ class Report:
                 return None
         elif fail_on != "any" and failed <= float(fail_on) * len(self.items):
             return None
-        return self._error()
+        return self._error(self._happened(receipts_path))
 
-    def _error(self) -> Bitrix24Error:
+    def _error(self, happened: str) -> Bitrix24Error:
         errors = [result.error for result in self.results.values() if isinstance(result, Failure)]
         retryable = [error for error in errors if not error.final]
         waits = [result.retry_after for result in self.results.values() if isinstance(result, Failure)]
         error: Bitrix24Error
         if retryable or self.remaining:
             error = PaymentListUnfinished(
-                self._happened(),
+                happened,
                 "The next attempt reads the journal and goes on with what is not done.",
                 retry_after=max((wait for wait in waits if wait is not None), default=None),
             )
         else:
             error = PaymentListFailed(
-                f"{self._happened()} Do what each message says, then clear the task: it goes on with what is not done."
+                f"{happened} Do what each message says, then clear the task: it goes on with what is not done."
             )
         changed = any(not isinstance(one, Failure) and (one.sent or one.recovered) for one in self.results.values())
         error.sent = "unknown" if self.counts["unknown"] else "yes" if changed else "no"
         return error
 
-    def _happened(self) -> str:
-        """What happened to the list, with the first failures."""
+    def _happened(self, receipts_path: str | None) -> str:
+        """What happened to the list, where all results are, and the first failures."""
         counts = ", ".join(f"{many} {status}" for status, many in self.statuses().items())
         failed = [line for line in self.lines() if line["status"] not in SUCCEEDED and line["index"] in self.results]
         failed.sort(key=lambda line: line["status"] != "unknown")
         first = "".join(
             f" {line['row']}, {line['subject']}: {line['error']['message']}" for line in failed[:_IN_MESSAGE]
         )
-        more = f" {len(failed) - _IN_MESSAGE} more failures are in the summary." if len(failed) > _IN_MESSAGE else ""
+        more = f" {len(failed) - _IN_MESSAGE} more have failed." if len(failed) > _IN_MESSAGE else ""
+        where = receipts_path or "this task's XCom"
         return (
             f"{len(self.items) - self.succeeded} of {len(self.items)} {self.noun}s are not done ({counts}); the "
-            f"results of all are in this task's XCom.{first}{more}"
+            f"results of all are in {where}.{first}{more}"
         )

@@ -21,7 +21,7 @@ from airflow_provider_bitrix24.operators.arguments import (
 from airflow_provider_bitrix24.operators.journals import identity, named_journal
 from airflow_provider_bitrix24.operators.list_base import BATCH_SIZE, PaymentListOperator
 from airflow_provider_bitrix24.operators.new_payments import IF_UNPAID_EXISTS
-from airflow_provider_bitrix24.operators.rows import Row, each, read_rows, refuse_duplicates
+from airflow_provider_bitrix24.operators.rows import Row, WrongRows, read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -140,7 +140,8 @@ class AddCrmPaymentsOperator(PaymentListOperator):
         from airflow_provider_bitrix24.operators.list_report import Item
 
         fields = ("entity_id", "entity_type_id", "pay_system_id", "products", "idempotency_key")
-        rows = read_rows(self.items, "items", id_field="entity_id", fields=fields)
+        wrong = WrongRows()
+        rows = read_rows(self.items, "items", wrong, id_field="entity_id", fields=fields)
         fill, tag = switch(self.fill_products, "fill_products"), switch(self.tag, "tag")
         if_unpaid_exists = one_of(self.if_unpaid_exists, "if_unpaid_exists", IF_UNPAID_EXISTS)
         max_amount = self.limit()
@@ -163,13 +164,13 @@ class AddCrmPaymentsOperator(PaymentListOperator):
                 with_orders=False,  # two commands for each object: 50 objects are read in two requests
             )
 
-        operations = each(operation, rows)
-        pairs = list(zip(rows, operations, strict=True))
-        refuse_duplicates(
+        pairs = wrong.each(lambda row: (row, operation(row)), rows)
+        wrong.add_duplicates(
             ((row, self._name(row, one)) for row, one in pairs),
             "For two payments of one object, give each an idempotency_key of its own; else remove one of them.",
         )
-        self._refuse_total_of_empty_payments(operations)
+        wrong.refuse()
+        self._refuse_total_of_empty_payments([one for _, one in pairs])
         return [Item(row.where, one) for row, one in pairs]
 
     def _key_of(self, context: Context, row: Row, entity_type_id: int, entity_id: int) -> str:

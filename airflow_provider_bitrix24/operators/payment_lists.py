@@ -13,7 +13,7 @@ from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.operators.arguments import expected_money, given, optional_id, switch
 from airflow_provider_bitrix24.operators.list_base import BATCH_SIZE, PaymentListOperator
 from airflow_provider_bitrix24.operators.new_payment_lists import AddCrmPaymentsOperator
-from airflow_provider_bitrix24.operators.rows import Row, read_rows, refuse_duplicates, with_ids
+from airflow_provider_bitrix24.operators.rows import Row, WrongRows, read_rows, with_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -126,7 +126,8 @@ class PayInvoicesOperator(PaymentListOperator):
         from airflow_provider_bitrix24.operators.list_report import Item
 
         fields = ("invoice_id", "account_number", "pay_system_id", "bx_rest_handler", *EXPECTED)
-        rows = read_rows(self.invoices, "invoices", id_field="invoice_id", fields=fields)
+        wrong = WrongRows()
+        rows = read_rows(self.invoices, "invoices", wrong, id_field="invoice_id", fields=fields)
         max_amount = self.limit()
 
         def check(row: Row) -> Callable[..., PayInvoice]:
@@ -140,8 +141,9 @@ class PayInvoicesOperator(PaymentListOperator):
                 max_amount=max_amount,
             )
 
-        pairs = with_ids(rows, check, "invoice_id", lambda numbers: self.hook.find_invoices(account_numbers=numbers))
-        refuse_duplicates(((row, one.subject) for row, one in pairs), "Each invoice is paid once: remove one of them.")
+        pairs = with_ids(
+            rows, check, self.noun, wrong, lambda numbers: self.hook.find_invoices(account_numbers=numbers)
+        )
         return [Item(row.where, one, row.get("account_number")) for row, one in pairs]
 
     def _pay_system(self, row: Row) -> tuple[int | None, str | None]:
@@ -256,7 +258,8 @@ class PayCrmPaymentsOperator(PaymentListOperator):
         from airflow_provider_bitrix24.operators.list_report import Item
 
         fields = ("payment_id", "account_number", *EXPECTED)
-        rows = read_rows(self.payments, "payments", id_field="payment_id", fields=fields)
+        wrong = WrongRows()
+        rows = read_rows(self.payments, "payments", wrong, id_field="payment_id", fields=fields)
         allow_zero, max_amount = switch(self.allow_zero, "allow_zero"), self.limit()
 
         def check(row: Row) -> Callable[..., PayCrmPayment]:
@@ -269,9 +272,8 @@ class PayCrmPaymentsOperator(PaymentListOperator):
             )
 
         pairs = with_ids(
-            rows, check, "payment_id", lambda numbers: self.hook.find_crm_payments(account_numbers=numbers)
+            rows, check, self.noun, wrong, lambda numbers: self.hook.find_crm_payments(account_numbers=numbers)
         )
-        refuse_duplicates(((row, one.subject) for row, one in pairs), "Each payment is paid once: remove one of them.")
         return [Item(row.where, one, row.get("account_number")) for row, one in pairs]
 
     def preview(self, items: Sequence[Item]) -> Preview:

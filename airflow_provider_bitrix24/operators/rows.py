@@ -17,11 +17,15 @@ from airflow_provider_bitrix24.operators.numbers import only_id
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
+    from airflow_provider_bitrix24.at_most_once.operation import Operation
+
 ERRORS_SHOWN: Final = 10
 _MAY_BE_EMPTY: Final = ("invoice_id", "payment_id", "account_number", "pay_system_id", "bx_rest_handler", "products")
 """Fields that a row may leave empty. No guard is among them: an empty expected_amount would switch it off."""
 
+S = TypeVar("S")
 T = TypeVar("T")
+OperationT = TypeVar("OperationT", bound="Operation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +45,60 @@ class Row:
         return self.values.get(field, default)
 
 
-def read_rows(value: Any, argument: str, *, id_field: str, fields: Collection[str]) -> list[Row]:
+class WrongRows:
+    """What is wrong with the rows of a list, so that one error names all of it, up to ten."""
+
+    def __init__(self) -> None:
+        self._errors: list[str] = []
+        self._advice: list[str] = []
+
+    def each(self, work: Callable[[S], T], items: Iterable[S]) -> list[T]:
+        """Return what a function makes of each item, without those that are wrong."""
+        done = []
+        for item in items:
+            try:
+                done.append(work(item))
+            except Bitrix24ConfigError as error:
+                self._errors.append(error.explanation)
+        return done
+
+    def add_duplicates(self, named: Iterable[tuple[Row, str]], advice: str) -> None:
+        """Note each row that names what an earlier one names.
+
+        :param named: each row, and what it names.
+        """
+        first: dict[str, Row] = {}
+        twice = []
+        for row, name in named:
+            if name in first:
+                twice.append(f"{first[name].where} and {row.where} both name {name}.")
+            first.setdefault(name, row)
+        if twice:
+            self._errors += twice
+            self._advice.append(advice)
+
+    def refuse(self) -> None:
+        """Raise if anything is wrong.
+
+        :raises Bitrix24ConfigError: names every row that is wrong, up to ten.
+        """
+        if not self._errors:
+            return
+        more = len(self._errors) - ERRORS_SHOWN
+        told = [*self._errors[:ERRORS_SHOWN], *([f"{more} more rows are wrong."] if more > 0 else []), *self._advice]
+        raise Bitrix24ConfigError(" ".join(told), NOT_SENT)
+
+
+def read_rows(value: Any, argument: str, wrong: WrongRows, *, id_field: str, fields: Collection[str]) -> list[Row]:
     """Return the items that an argument holds or names.
 
     :param value: a list, or anything that can be iterated, of ids and mappings; the text of such a list as JSON; or the
         path of a CSV or JSONL file.
     :param argument: name of the argument, for errors.
+    :param wrong: takes the errors of single rows.
     :param id_field: the field that an item has which is only an id.
     :param fields: the fields that an item may have.
-    :raises Bitrix24ConfigError: names every row that is wrong, up to ten.
+    :raises Bitrix24ConfigError: the list or the file as a whole is wrong.
     """
     if isinstance(value, str) and value.strip().startswith("["):
         value = _listed(value, argument)
@@ -59,49 +108,59 @@ def read_rows(value: Any, argument: str, *, id_field: str, fields: Collection[st
         where, content = item
         return Row(where, _checked(content, where, id_field, fields))
 
-    return each(row, items)
+    return wrong.each(row, items)
 
 
-def each(work: Callable[[T], Any], items: Iterable[T]) -> list[Any]:
+def each(work: Callable[[S], T], items: Iterable[S]) -> list[T]:
     """Return what a function makes of each item; one error names all that are wrong, up to ten.
 
     :raises Bitrix24ConfigError: something is wrong with an item.
     """
-    done, wrong = [], []
-    for item in items:
-        try:
-            done.append(work(item))
-        except Bitrix24ConfigError as error:
-            wrong.append(error.explanation)
-    if wrong:
-        more = f" {len(wrong) - ERRORS_SHOWN} more rows are wrong." if len(wrong) > ERRORS_SHOWN else ""
-        raise Bitrix24ConfigError(f"{' '.join(wrong[:ERRORS_SHOWN])}{more}", NOT_SENT)
+    wrong = WrongRows()
+    done = wrong.each(work, items)
+    wrong.refuse()
     return done
 
 
 def with_ids(
     rows: Iterable[Row],
-    check: Callable[[Row], Callable[..., T]],
-    id_field: str,
+    check: Callable[[Row], Callable[..., OperationT]],
+    noun: str,
+    wrong: WrongRows,
     find: Callable[[Sequence[str]], Mapping[str, Sequence[int]]],
-) -> list[tuple[Row, T]]:
+) -> list[tuple[Row, OperationT]]:
     """Return each row with what is made of it, once all of them are checked and all account numbers are looked up.
 
     :param check: checks the other fields of a row, and returns what takes its id.
-    :param id_field: name of the id, in the row and as an argument of what ``check`` returns.
+    :param noun: what a row names: "invoice", whose id is ``invoice_id`` in the row and as an argument of what ``check``
+        returns.
+    :param wrong: what is known to be wrong already.
     :param find: returns the ids that have each number.
-    :raises Bitrix24ConfigError: names every row that is wrong, or whose number nothing has, or several objects have.
+    :raises Bitrix24ConfigError: names every row that is wrong, that names what another one names, or whose number
+        nothing has, or several objects have.
     """
-    checked = each(lambda row: (row, check(row), _id_or_number(row, id_field)), rows)
+    id_field, advice = f"{noun}_id", f"Each {noun} is paid once: remove one of them."
+    checked = wrong.each(lambda row: (row, check(row), _id_or_number(row, id_field)), rows)
+    wrong.add_duplicates(
+        (
+            (row, f"account_number {shown(named)}" if isinstance(named, str) else f"{noun} {named}")
+            for row, _, named in checked
+        ),
+        advice,
+    )
+    wrong.refuse()
     numbers = [named for _, _, named in checked if isinstance(named, str)]
     found = find(numbers) if numbers else {}
 
-    def made(one: tuple[Row, Callable[..., T], int | str]) -> tuple[Row, T]:
+    def made(one: tuple[Row, Callable[..., OperationT], int | str]) -> tuple[Row, OperationT]:
         row, make, named = one
         number = named if isinstance(named, int) else only_id(id_field, named, found[named], f"{row.where}: ")
         return row, make(**{id_field: number})
 
-    return each(made, checked)
+    pairs = wrong.each(made, checked)
+    wrong.add_duplicates(((row, one.subject) for row, one in pairs), advice)
+    wrong.refuse()
+    return pairs
 
 
 def _id_or_number(row: Row, id_field: str) -> int | str:
@@ -112,29 +171,6 @@ def _id_or_number(row: Row, id_field: str) -> int | str:
     if number is not None:
         return account_number(number, row.named("account_number"))
     return positive_id(row.get(id_field), row.named(id_field))
-
-
-def refuse_duplicates(rows: Iterable[tuple[Row, str]], advice: str) -> None:
-    """Refuse a list that names something twice.
-
-    :param rows: each row, and what it names.
-    :raises Bitrix24ConfigError: names both rows.
-    """
-    first: dict[str, Row] = {}
-
-    def check(pair: tuple[Row, str]) -> None:
-        row, name = pair
-        if name in first:
-            raise Bitrix24ConfigError(f"{first[name].where} and {row.where} both name {name}.", NOT_SENT)
-        first[name] = row
-
-    try:
-        each(check, rows)
-    except Bitrix24ConfigError as error:
-        text = f"{error.explanation} {advice}"
-    else:
-        return
-    raise Bitrix24ConfigError(text, NOT_SENT)
 
 
 def _given(value: Any, argument: str) -> Iterator[tuple[str, Any]]:
@@ -161,6 +197,8 @@ def _listed(text: str, argument: str) -> Any:
 
 def _checked(content: Any, where: str, id_field: str, fields: Collection[str]) -> Mapping[str, Any]:
     """Return the fields of an item: none is unknown, and no guard is empty."""
+    if isinstance(content, Bitrix24ConfigError):
+        raise content
     if not isinstance(content, Mapping):
         return {id_field: content}
     unknown = [name for name in content if name not in fields]
@@ -179,7 +217,7 @@ def _checked(content: Any, where: str, id_field: str, fields: Collection[str]) -
 
 
 def _file(path: str, argument: str) -> Iterator[tuple[str, Any]]:
-    """Read a file; each item with the name of the file and its line."""
+    """Read a file; each item with the name of the file and its line. A line that is none is an error in its place."""
     readers = {".csv": _csv, ".jsonl": _jsonl, ".ndjson": _jsonl}
     name = path.rpartition("/")[2]
     read = readers.get(f".{name.rpartition('.')[2].lower()}")
@@ -219,8 +257,9 @@ def _csv(text: str, name: str) -> Iterator[tuple[str, Any]]:
                 if len(set(names)) < len(names):
                     raise Bitrix24ConfigError(f"{where}: two columns have the same name.", NOT_SENT)
             elif len(cells) != len(names):
-                raise Bitrix24ConfigError(
-                    f"{where} has {len(cells)} cells, and the heading has {len(names)}.", NOT_SENT
+                yield (
+                    where,
+                    Bitrix24ConfigError(f"{where} has {len(cells)} cells, and the heading has {len(names)}.", NOT_SENT),
                 )
             else:
                 yield where, {field: cell.strip() for field, cell in zip(names, cells, strict=True)}
@@ -235,7 +274,8 @@ def _jsonl(text: str, name: str) -> Iterator[tuple[str, Any]]:
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
+        where = f"{name}, line {number}"
         try:
-            yield f"{name}, line {number}", json.loads(line, parse_float=str)
+            yield where, json.loads(line, parse_float=str)
         except ValueError:
-            raise Bitrix24ConfigError(f"{name}, line {number} is no JSON.", NOT_SENT) from None
+            yield where, Bitrix24ConfigError(f"{where} is no JSON.", NOT_SENT)

@@ -59,6 +59,7 @@ CERTAIN = {
     "OPERATION_TIME_LIMIT": Bitrix24RateLimited,
 }
 OF_METHODS = {
+    "ERROR_HANDLER_NOT_FOUND": Bitrix24InvalidRequest,
     200040300020: Bitrix24PermissionError,
     "ERROR_CHECK_FAILURE": Bitrix24InvalidRequest,
     " ERROR_CHECK_FAILURE": Bitrix24InvalidRequest,
@@ -72,6 +73,7 @@ ONE_PAYMENT = ("crm.item.payment.pay", "crm.item.payment.unpay", "crm.item.payme
 PAYING = ("sale.paysystem.pay.invoice", "sale.paysystem.pay.payment")
 FILLING = "crm.item.payment.product.add"
 UPDATE = "crm.item.payment.update"
+QUANTITY = "crm.item.payment.product.setQuantity"
 # What is said before writing -> the error, and the methods whose checks say it. From the others it proves nothing.
 SPEAKING = {
     "Insufficient permissions": (Bitrix24PermissionError, (METHOD, *ONE_PAYMENT, FILLING)),
@@ -79,18 +81,25 @@ SPEAKING = {
     "Access denied!<br />": (Bitrix24PermissionError, (METHOD, *ONE_PAYMENT, FILLING)),
     "Entity with identifier №13123000 does not exist": (Bitrix24NotFound, (METHOD,)),
     "Payment has not been found": (Bitrix24NotFound, (*ONE_PAYMENT, FILLING)),
+    "Invalid CRM object type": (Bitrix24InvalidRequest, (METHOD,)),
+    "The provided CRM object was not found": (Bitrix24NotFound, (METHOD,)),
+    "Payment not found or access denied": (Bitrix24NotFound, ONE_PAYMENT),
+    "Product item not found": (Bitrix24NotFound, (FILLING, QUANTITY, "crm.item.payment.product.delete")),
+    "Product quantity cannot be less than or equal to 0": (Bitrix24InvalidRequest, (FILLING, QUANTITY)),
+    "Insufficient product quantity to add to payment": (Bitrix24InvalidRequest, (FILLING, QUANTITY)),
     "Payable item has not been found": (Bitrix24NotFound, ("crm.item.payment.product.delete",)),
     "Payment system has not been found": (Bitrix24InvalidRequest, (UPDATE,)),
     "Empty fields": (Bitrix24InvalidRequest, (UPDATE,)),
 }
 SAID_BEFORE_WRITING = {
+    "ERROR_HANDLER_NOT_FOUND": ("sale.paysystem.add", "sale.paysystem.update", "sale.paysystem.settings.update"),
     "ERROR_CHECK_FAILURE": PAYING,
     " ERROR_CHECK_FAILURE": PAYING,
     "ERROR_INVOICE_NO_SUPPORTED": PAYING,
     "ERROR_PAY_INVOICE_NOT_SUPPORTED": PAYING,
     "ERROR_INTERNAL_INVOICE_NOT_FOUND": PAYING,
     200040300020: ("sale.payment.update", "sale.payment.add", "sale.payment.delete"),
-    200640400001: ("salescenter.payment.getPublicUrl",),
+    200640400001: ("salescenter.payment.getPublicUrl", "sale.payment.update", "sale.payment.delete"),
     "ERROR_PAY_SYSTEM_NOT_FOUND": ("sale.paysystem.update",),
 }
 WRITING = (METHOD, *ONE_PAYMENT, *PAYING, FILLING, "sale.payment.update", "crm.deal.add", "batch")

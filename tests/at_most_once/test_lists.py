@@ -399,6 +399,38 @@ def test_a_key_that_another_task_holds_is_revisited_at_the_end(run: Run) -> None
     assert run.paid() == Counter(invoices)
 
 
+@pytest.mark.parametrize(
+    ("holder", "who"),
+    [
+        ("me:try:1", "An earlier attempt of this task (try 1)"),
+        ("other:try:2", "Another task (other:try:2)"),
+    ],
+)
+def test_a_wait_for_other_attempts_is_logged_once_for_all_keys(
+    run: Run, holder: str, who: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    invoices = run.invoices(3)
+    keys = [f"{PORTAL}:invoice:{one}" for one in invoices]
+    run.engine("before").run(pays(invoices, max_amount=0))  # refused: the rows are there
+    other = SqlJournal(run.database, holder)
+    records = [loaded.record for loaded in other.load(PORTAL, keys).values()]
+    other.save([Change(record=record, lease=600) for record in records if record is not None])
+    sleep, slept = run.world.clock.advance, []
+
+    def advance(seconds: float) -> None:
+        sleep(seconds)
+        slept.append(seconds)
+        if len(slept) == 3:
+            other.release(PORTAL, keys)
+
+    run.world.clock.advance = advance  # type: ignore[method-assign]
+    with caplog.at_level(logging.INFO):
+        assert outcomes(run.engine().run(pays(invoices))) == ["paid"] * 3
+    (told,) = [line for line in caplog.messages if "at work" in line]
+    assert told.startswith(f"{who} may still be at work on invoice {invoices[0]} and 2 more. Waiting for up to ")
+    assert len(slept) >= 3
+
+
 def test_a_key_that_another_task_goes_on_with_is_left_to_it(run: Run) -> None:
     invoices = run.invoices(3)
     held = f"{PORTAL}:invoice:{invoices[0]}"

@@ -1,4 +1,4 @@
-"""The page of figures: its commands are there, and the side by side benchmark sees what it is to see."""
+"""The page of figures: its command is there, and the side by side benchmark sees what it is to see."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "cost.md"
@@ -16,17 +18,37 @@ def run(*command: str) -> str:
     return subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
-def test_the_commands_of_the_page_are_there() -> None:
-    commands = set(re.findall(r"python (benchmarks/\w+\.py)", PAGE.read_text()))
-    assert commands == {"benchmarks/cost.py", "benchmarks/side_by_side.py"}
-    assert all((ROOT / command).is_file() for command in commands)
-    assert "--intents" in run("benchmarks/side_by_side.py", "--help")
+def tables(printed: str) -> list[list[dict[str, str]]]:
+    """The rows of each table by the words of its head."""
+    found = []
+    for text in printed.split("\n**")[1:]:
+        head, _, *rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+        found.append([dict(zip(head, row, strict=True)) for row in rows if len(row) == len(head)])
+    return found
 
 
-def test_the_benchmark_catches_who_pays_twice_and_who_reports_what_is_not_so() -> None:
-    printed = run("benchmarks/side_by_side.py", "--intents=60", "--client=requests", "--client=this provider, SQL")
-    adding, paying = printed.split("\n### ")[1:]
-    for table, wrong in ((adding, "duplicates"), (paying, "falsely reported")):
-        head, _, plain, ours = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("|")]
-        assert int(dict(zip(head, plain, strict=True))[wrong]) > 0
-        assert ours[:4] == ["this provider, SQL", "0", "0", "0"]
+def test_the_parts_of_the_page_are_there() -> None:
+    named = set(re.findall(r"python (benchmarks/\S+\.py)((?: [a-z-]+)*)", PAGE.read_text()))
+    assert {file for file, _ in named} == {"benchmarks/run.py"}
+    known = re.sub(r"\s", "", run("benchmarks/run.py", "--help"))  # a long word may be broken
+    assert all(part in known for _, parts in named for part in parts.split())
+
+
+@pytest.mark.parametrize(("job", "wrong"), [("add", "duplicates"), ("pay", "falsely reported")])
+def test_the_benchmark_catches_who_pays_twice_and_who_reports_what_is_not_so(job: str, wrong: str) -> None:
+    printed = run("benchmarks/run.py", "one-by-one", "--count=60", f"--job={job}", "--client=requests", "--client=SQL")
+    [[plain, ours]] = tables(printed)
+    assert int(plain[wrong]) > 0
+    assert [ours[name] for name in ("duplicates", "lost", "falsely reported")] == ["0"] * 3
+
+
+def test_lists_keep_their_number_of_requests_and_lose_nothing_under_faults() -> None:
+    printed = run("benchmarks/run.py", "lists", "--count=96", "--job=add", "--client=provider")
+    quiet, faults, limited = tables(printed)
+    in_fifties, in_twenty_fives = (int(row["requests"]) for row in quiet)
+    assert (in_fifties <= 9, in_twenty_fives <= 16) == (True, True)  # as 1,000 in 85 and 165
+    for row in (*quiet, *faults, *limited):
+        assert [row[name] for name in ("refused", "duplicates", "lost", "falsely reported", "ids known")] == [
+            *["0"] * 4,
+            "96",
+        ]

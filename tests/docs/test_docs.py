@@ -17,6 +17,7 @@ from tests.tools.own_operators import own_operators
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\]\((?!https?://)([^)#\s]+)")
+INCLUDED = re.compile(r"^```\{literalinclude\} (\S+)", re.MULTILINE)
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -24,6 +25,22 @@ PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 def test_links_lead_to_files(page: Path) -> None:
     missing = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
     assert missing == []
+
+
+def test_every_included_file_is_a_link_too() -> None:
+    """A viewer that is not Sphinx shows no included file."""
+    unlinked = [
+        f"{page.relative_to(ROOT)}: {block[1]}"
+        for page in PAGES
+        for block in INCLUDED.finditer(page.read_text())
+        if f"]({block[1]}):\n\n" != page.read_text()[: block.start()][-len(block[1]) - 6 :]
+    ]
+    assert unlinked == []
+
+
+def test_getting_started_has_the_example_of_the_readme() -> None:
+    (code,) = PYTHON.findall((ROOT / "README.md").read_text())
+    assert code in PYTHON.findall((ROOT / "docs" / "getting-started.md").read_text())
 
 
 def test_every_extra_of_the_connection_is_explained_with_its_default() -> None:

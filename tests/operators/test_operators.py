@@ -518,7 +518,7 @@ def test_a_link_that_cannot_be_stored_before_stops_the_task(portal: Any, task: T
 
 def test_without_a_journal_a_second_attempt_that_cannot_tell_adds_nothing(portal: Any, forgetful_task: Task) -> None:
     forgetful_task.again()
-    with pytest.raises(AirflowFailException, match=r"attempt 2 of .*cannot tell whether.*deal 1") as caught:
+    with pytest.raises(AirflowFailException, match=r"attempt 2, and there is no journal.*deal 1") as caught:
         OPERATORS["add_crm_payment"]().execute(forgetful_task.context)
     assert "Nothing was sent by this attempt" in str(caught.value)
     assert write_requests(portal, "add_crm_payment") == []

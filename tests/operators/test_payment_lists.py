@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,8 @@ WRITES = {
 }
 EVENTS = {"invoices": "invoice_paid", "payments": "payment_paid", "adds": "payment_added"}
 ID = {"invoices": "invoice_id", "payments": "payment_id", "adds": "entity_id"}
+PREVIEW_REQUESTS = 2
+"""For all invoices of a list, before the first write."""
 LISTS = pytest.mark.parametrize("kind", list(WRITES))
 
 
@@ -189,6 +192,37 @@ def test_an_error_names_each_wrong_row_of_a_file(portal: Any, task: Task, tmp_pa
     assert text.count("Nothing was sent.") == 1
 
 
+@LISTS
+def test_a_wrong_row_hides_no_duplicate(portal: Any, task: Task, kind: str) -> None:
+    with pytest.raises(AirflowFailException) as caught:
+        operator(kind, [5, {"unknown": 1}, "x", 7, 5, 7, 5]).execute(task.context)
+    text = str(caught.value)
+    pairs = (r"\[0\] and \w+\[4\] both", r"\[3\] and \w+\[5\] both", r"\[0\] and \w+\[6\] both")
+    found = [re.search(words, text) for words in (r"\[1\] has 'unknown'", rf"\[2\]: {ID[kind]} must be", *pairs)]
+    assert None not in found, text
+    assert (text.count("remove one of them"), text.count("Nothing was sent."), portal.requests) == (1, 1, [])
+
+
+def test_numbers_that_two_rows_name_are_told_with_what_else_is_wrong(portal: Any, task: Task, tmp_path: Path) -> None:
+    path = tmp_path / "open.jsonl"
+    path.write_text('{"account_number": "N-1"}\n{"account_number": \n{"account_number": "N-1"}\n[]\n')
+    words = (
+        r"line 2 is no JSON\..*line 4: invoice_id must be.*line 1 and open.jsonl, line 3 both name account_number 'N-1'"
+    )
+    with pytest.raises(AirflowFailException, match=words):
+        operator("invoices", str(path)).execute(task.context)
+    assert portal.requests == []
+
+
+def test_lines_of_a_wrong_length_are_told_with_what_else_is_wrong(portal: Any, task: Task, tmp_path: Path) -> None:
+    path = tmp_path / "open.csv"
+    path.write_text("invoice_id,expected_amount\n2\n3,much\n7,120.00\n7,120.00\n")
+    words = r"line 2 has 1 cells.*line 3: expected_amount must be.*line 4 and open.csv, line 5 both name invoice 7"
+    with pytest.raises(AirflowFailException, match=words):
+        operator("invoices", str(path)).execute(task.context)
+    assert portal.requests == []
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -342,6 +376,16 @@ def test_receipts_of_a_long_list_are_in_a_file(portal: Any, task: Task, tmp_path
     assert lines[1]["error"]["code"] == "payment.refused"
 
 
+@pytest.mark.parametrize("in_file", [True, False])
+def test_a_failed_list_says_where_all_results_are(portal: Any, task: Task, tmp_path: Path, in_file: bool) -> None:
+    path = f"file://{tmp_path / 'receipts.jsonl'}"
+    with pytest.raises(PaymentListFailed) as caught:
+        operator("invoices", [2, *range(900, 906)], receipts_path=path if in_file else None).execute(task.context)
+    where = path if in_file else "this task's XCom"
+    assert f"; the results of all are in {where}. " in str(caught.value)
+    assert "3 more have failed." in str(caught.value)
+
+
 # -- attempts after the first
 
 
@@ -473,6 +517,18 @@ def test_progress_is_logged_for_each_chunk_and_shown_in_the_storage_tab(
     assert "6 of 6 invoices done, 0 failed, 0 remaining, about 0 s left" in printed
     progress = json.loads(task.store.kept["bitrix24_progress"])
     assert progress == {"total": 6, "succeeded": 6, "failed": 0, "remaining": 0, "seconds_left": 0}
+
+
+@pytest.mark.parametrize(("unpaid", "requests"), [(6, 9), (1, 5), (0, 3)])
+def test_the_estimate_counts_what_is_read_again(
+    portal: Any, task: Task, unpaid: int, requests: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ids = make(portal, "invoices", 6)
+    for number in ids[unpaid:]:
+        portal.act.pay_invoice(invoice_id=number)
+    operator("invoices", ids, batch_size=2).execute(task.context)
+    assert f"about {requests} requests" in capfd.readouterr().out
+    assert len(http_requests(portal)) == requests + PREVIEW_REQUESTS
 
 
 # -- bad weather

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
+OWN_DAGS = Path(sys.prefix) / "airflow" / "dags"
+"""Where the README saves a DAG; it is shown beside the examples."""
 CUSTOMER_PAYS_AFTER = 12  # seconds
 OPEN_ITEMS = [
     ("1", "800.00", "EUR"),  # paid already
@@ -53,6 +55,14 @@ WATCHING = "release_order_when_paid"
 NOT_GOOD = "NOT AS IT SHOULD BE: see the logs in .demo, those of Airflow's own processes in .demo/process-logs"
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Row = tuple[str, str, str]
+
+
+def bundles() -> str:
+    """Return Airflow's configuration of the folders with DAGs: the examples, and those of the user."""
+    OWN_DAGS.mkdir(parents=True, exist_ok=True)
+    folders = {"dags-folder": {}, "own": {"path": str(OWN_DAGS)}}
+    local = "airflow.dag_processing.bundles.local.LocalDagBundle"
+    return json.dumps([{"name": name, "classpath": local, "kwargs": kwargs} for name, kwargs in folders.items()])
 
 
 class Clock:
@@ -293,6 +303,8 @@ def run(home: Path, keep: bool) -> int:
             processes,
             env={
                 "AIRFLOW_VAR_FINANCE_FOLDER": str(finance),
+                "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": bundles(),
+                "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
                 "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",  # the Test button in the list of connections
                 # Else no asset event starts a run. The nightly DAGs may have one run more, by their schedule.
                 "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "True",
@@ -357,7 +369,7 @@ def stay(airflow: LocalAirflow, portal: SandboxPortal) -> None:
     """Keep everything running until Ctrl-C."""
     print(
         f"\n  Airflow UI       {airflow.url}\n  Connections      {airflow.url}/connections (with a Test button)\n"
-        f"  Sandbox portal   {portal.url}\n\n  Ctrl-C stops both.\n",
+        f"  Sandbox portal   {portal.url}\n  Your own DAGs    {OWN_DAGS}\n\n  Ctrl-C stops both.\n",
         flush=True,
     )
     while True:

@@ -69,6 +69,7 @@ IDENTIFIERS = "tests/test_identifiers.py"
 WORKING_TIME = "tests/at_most_once/test_working_time.py"
 LONG_WAITS = "tests/operators/test_working_time.py"
 REPLIES = "tests/api/test_working_time.py"
+LIST_REQUESTS = "tests/operators/test_list_requests.py"
 NUMBERS = "tests/operators/test_account_numbers.py"
 
 
@@ -534,7 +535,7 @@ MUTATIONS = [
     ),
     Mutation(
         "smaller batches after an unknown outcome",
-        "self._trouble |= seconds > LONG",
+        "trouble = self._slow",
         "test_a_batch_is_halved_after_an_unknown_outcome",
         MANY,
     ),
@@ -890,6 +891,12 @@ MUTATIONS = [
         "return True",
         "test_reading_counts_as_well",
         LONG_WAITS,
+    ),
+    Mutation(
+        "a portal that loses every reply to a write is not tried for the whole list",
+        "lost = False",
+        "test_a_portal_that_fails_everything and html",
+        LIST_REQUESTS,
     ),
     Mutation(
         "a clock that was far ahead is forgotten",
