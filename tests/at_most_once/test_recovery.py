@@ -17,6 +17,7 @@ from airflow_provider_bitrix24.api.tags import tag_of
 from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24OutcomeUnknown,
+    Bitrix24RateLimited,
     Bitrix24StoreError,
     PaymentAmbiguous,
     PaymentMismatch,
@@ -233,7 +234,7 @@ def test_a_row_that_somebody_has_taken_out_is_not_put_in_again(job: Job) -> None
 
 def test_a_row_that_must_wait_is_left_to_the_next_attempt(job: Job) -> None:
     job.world.fault("operation_time_limit", PUT, times=1)
-    with pytest.raises(PaymentUnresolved, match="Payment 1033 was added to deal 1, but it is incomplete"):
+    with pytest.raises(Bitrix24RateLimited, match="Payment 1033 of deal 1 belongs to this key and may be incomplete"):
         job.add(fill_products=True)
     job.world.clock.advance(600)
     assert job.add(fill_products=True)["amount"] == "1020.00"

@@ -839,6 +839,18 @@ MUTATIONS = [
         WORKING_TIME,
     ),
     Mutation(
+        "a time limit of a step is that of the operation",
+        "if False:",
+        "test_a_step_that_is_refused_pauses_the_list",
+        WORKING_TIME,
+    ),
+    Mutation(
+        "without a journal, a step that the time limit refused is waited for",
+        "pass",
+        "test_without_a_journal_a_step_that_is_refused_is_waited_for",
+        WORKING_TIME,
+    ),
+    Mutation(
         "a portal that only refuses is not waited for without end",
         "if False:",
         "test_a_portal_that_only_refuses_is_waited_for_once",
