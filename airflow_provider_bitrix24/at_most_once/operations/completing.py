@@ -110,7 +110,7 @@ class TagWrite(StepWrite):
     def __init__(self, add: AddWrite, payment: Payment, tag: str) -> None:
         # An update must repeat the pay system.
         fields = {"paySystemId": payment.pay_system_id or 0, "xmlId": tag}
-        query = add.asked.candidates(tag, user_id=add.user_id)
+        query = add.asked.candidates(tag)
         super().__init__(add.attempt, payment.id, "tag", sale_payment_update(id=payment.id, fields=fields), query)
         self.payment_id = payment.id
 
