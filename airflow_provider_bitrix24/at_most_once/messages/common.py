@@ -112,7 +112,7 @@ def above_the_limit(what: str, money: Money | str, limit: object) -> Parts:
     return (
         f"{what} is for {money}; the max_amount of this task is {limit:f}.",
         NOT_SENT,
-        "Raise max_amount if that is right.",
+        "If the amount is right, raise max_amount and clear this task.",
     )
 
 

@@ -66,7 +66,7 @@ class DeleteCrmPayment(PaymentChange):
         payment = view.payment
         if payment.paid and not self.allow_paid:
             raise PaymentRefused(messages.is_paid(self.what, payment.money), NOT_SENT)
-        return Chosen(pay_system_id=payment.pay_system_id, trap=messages.PAYMENT_TRAP)
+        return Chosen(pay_system_id=payment.pay_system_id, why_ignored=messages.PAYMENT_NOT_SAVED)
 
     def course(self, attempt: Attempt) -> Course[Receipt]:
         """What one attempt does."""

@@ -27,7 +27,7 @@ class KeyWrite(Write):
 
     words: Wording
     """What messages call it."""
-    trap: str = ""
+    why_ignored: str = ""
     """Why the portal may return ``true`` and do nothing."""
     view: Any
     """What was read before the send."""
@@ -122,10 +122,12 @@ class KeyWrite(Write):
         if self.is_known:
             not_sent = attempt.not_by_this_attempt
             return PaymentNotApplied(messages.not_shown_any_more(*self.noted, not_sent, self.what_to_do))
-        trap = self.trap if self.doubt is None else ""
+        why_ignored = self.why_ignored if self.doubt is None else ""
         advice = messages.advice(self.where, messages.if_missing(self.words))
         return PaymentNotApplied(
-            messages.not_applied(self.happened, self.words, attempt.set_aside, trap, advice, sent_now=attempt.sent_now)
+            messages.not_applied(
+                self.happened, self.words, attempt.set_aside, why_ignored, advice, sent_now=attempt.sent_now
+            )
         )
 
     def unreadable(self, trouble: PortalUnreadable) -> Exception:

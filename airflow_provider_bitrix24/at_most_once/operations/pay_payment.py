@@ -57,4 +57,6 @@ class PayPayment(PaymentChange):
         if payment.pay_system_id != wanted:
             raise PaymentRefused(messages.other_pay_system(self.what, payment.pay_system_id, wanted), NOT_SENT)
         proved = view.pay_systems.check_for_pay_payment(wanted)
-        return Chosen(pay_system_id=wanted, trap=messages.PAYMENT_TRAP if proved else messages.ORDER_HANDLER_TRAP)
+        return Chosen(
+            pay_system_id=wanted, why_ignored=messages.PAYMENT_NOT_SAVED if proved else messages.ORDER_HANDLER_NOT_KNOWN
+        )

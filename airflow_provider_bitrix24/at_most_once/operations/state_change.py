@@ -34,7 +34,7 @@ class Chosen:
     """What is known of the send when it was permitted."""
 
     pay_system_id: int | None
-    trap: str
+    why_ignored: str
     """Why the portal may return ``true`` and do nothing."""
 
 

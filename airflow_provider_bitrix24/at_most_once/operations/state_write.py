@@ -80,7 +80,7 @@ class StateWrite(KeyWrite):
         """Refuse what must not be marked, by what was read last, and what other operations on the object forbid."""
         attempt, change = self.attempt, self.change
         self.chosen = change.refuse(self.view)
-        self.trap = self.chosen.trap
+        self.why_ignored = self.chosen.why_ignored
         yield from self.others.before_send()
         attempt.log.info("%s of %s, %s, on %s.", change.method, change.subject, self.target.money, attempt.portal)
 
