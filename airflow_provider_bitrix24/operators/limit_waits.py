@@ -27,10 +27,8 @@ RESCHEDULES_ALL: Final = get_base_airflow_version_tuple() >= (3, 1, 8)
 operator again at once."""
 SHORT: Final = 60.0
 """Seconds: a shorter wait is over sooner than Airflow starts the task again."""
-
-
 MOST_FOR_READING: Final = 0.5
-"""Share of the working time that reading a list again may take: what was read is lost when the task leaves."""
+"""Share of the working time that reading the list again may take: what was read is lost when the attempt ends."""
 
 
 class WorkingTimePause:

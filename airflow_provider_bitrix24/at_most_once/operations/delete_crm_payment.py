@@ -79,7 +79,7 @@ class DeleteWrite(StateWrite):
     change: DeleteCrmPayment
 
     def look(self) -> Course[None]:
-        """Read the payment, and who we are. Only where this key has sent something, it may be gone."""
+        """Read the payment and the connection's user. It may be gone only where this key has sent something."""
         record = self.attempt.record
         if record.amount is None or record.currency is None:
             yield from super().look()

@@ -93,6 +93,6 @@ def use_chosen(write: AddWrite, decision: Decision, candidates: list[int]) -> Co
         yield from refuse_decision(attempt, decision, messages.still_there(record), candidates)
     plan = dict(record.plan)
     if not record.possible_sends:
-        # Of what was there before, and is only returned, nothing was planned but for that one.
+        # Nothing was sent: the plan was made for the payment that was to be returned, not for the chosen one.
         plan = write.plan_for(by_id[wanted])
     yield from attempt.keep(record.adopted(wanted, plan))

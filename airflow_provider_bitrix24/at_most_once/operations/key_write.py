@@ -54,11 +54,11 @@ class KeyWrite(Write):
 
     @property
     def has_proof(self) -> bool:
-        """Whether what was read shows already what lost notes would say."""
+        """Whether what was read shows already that a write of which the notes are lost was executed."""
         return self.shown
 
     def proof(self) -> tuple[Query[Any], Callable[[Any], bool]]:
-        """What is read to find what lost notes would say, and whether it shows that."""
+        """What is read to find out whether a write of which the notes are lost was executed, and what tells it."""
         return self.query(), self.shows
 
     def candidates(self) -> Course[list[int]]:

@@ -59,7 +59,7 @@ class PayInvoice(StateChange):
         }
 
     def before(self) -> Query[Any]:
-        """Read the invoice, who we are, and the pay systems."""
+        """Read the invoice, the connection's user, and the pay systems."""
         return InvoiceBeforePaying(invoice_id=self.invoice_id)
 
     def after(self) -> Query[Any]:

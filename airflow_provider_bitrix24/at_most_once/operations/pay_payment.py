@@ -42,7 +42,7 @@ class PayPayment(PaymentChange):
         return {"payment_id": self.payment_id, "pay_system_id": self.pay_system_id}
 
     def before(self) -> Query[Any]:
-        """Read the payment, who we are, and the pay systems."""
+        """Read the payment, the connection's user, and the pay systems."""
         return PaymentBeforePaying(payment_id=self.payment_id, with_pay_systems=True)
 
     def call(self) -> Call[Any]:

@@ -185,7 +185,7 @@ class PaymentChange(StateChange):
         return self.ids
 
     def before(self) -> Query[Any]:
-        """Read the payment, and who we are."""
+        """Read the payment and the connection's user."""
         return PaymentBeforePaying(payment_id=self.payment_id)
 
     def after(self) -> Query[Any]:

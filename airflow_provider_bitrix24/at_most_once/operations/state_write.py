@@ -58,7 +58,7 @@ class StateWrite(KeyWrite):
         return self.change.call()
 
     def look(self) -> Course[None]:
-        """Read the object, who we are, and the pay systems."""
+        """Read the object, the connection's user, and the pay systems."""
         self.view = yield from self.attempt.read_before_send(self.change.before())
         self.target = self.change.target(self.view)
         self.shown = self.change.reached(self.target)
@@ -105,7 +105,7 @@ class StateWrite(KeyWrite):
         return (yield from self.attempt.finish(self._receipt(ours=False, recovered=False)))
 
     def done(self) -> Course[Receipt]:
-        """It is as it is to be: return the first of the outcomes if this key has done it, else the second."""
+        """Return the receipt: with the first of the outcomes if this key has done it, else with the second."""
         attempt, change, target = self.attempt, self.change, self.target
         record, already = attempt.record, messages.marked_already(self.words)
         if record.receipt is not None:
