@@ -219,7 +219,7 @@ class AddWrite(KeyWrite):
     def refuse(self) -> Course[None]:
         """Refuse what must not be added, by what was read last."""
         attempt, view = self.attempt, self.view
-        if attempt.found:
+        if attempt.resumes:
             attempt.refuse_other_parameters("No payment of it is on the portal.")
         if attempt.record.nothing_executed:
             yield from self.tagged(view.shown)
@@ -327,7 +327,7 @@ class AddWrite(KeyWrite):
     # -- the end
 
     use = use_chosen
-    recall = use_tagged
+    judge_without_notes = use_tagged
     done = use_ours
 
     def ask(self) -> Course[None]:

@@ -70,7 +70,7 @@ def use_existing(write: AddWrite) -> Course[Receipt]:
     existing = find_existing(write)
     if existing is None:
         raise AssertionError("nothing is used instead")
-    if attempt.found:  # rule: other parameters use no existing payment
+    if attempt.resumes:  # rule: other parameters use no existing payment
         attempt.refuse_other_parameters("No payment of it is on the portal.")
     payment, evidence = existing
     wanted = write.asked.pay_system_id

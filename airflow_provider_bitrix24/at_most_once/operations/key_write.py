@@ -75,7 +75,7 @@ class KeyWrite(Write):
         """Use the payment that a person has chosen."""
         raise NotImplementedError
 
-    def recall(self) -> Course[Receipt]:
+    def judge_without_notes(self) -> Course[Receipt]:
         """Judge by the portal alone, because the journal has lost what was sent.
 
         :raises PaymentAmbiguous: a person has to.
@@ -192,11 +192,11 @@ def run_attempt(write: KeyWrite) -> Course[Receipt]:
     if decision is not None and decision.what == "use_payment":
         yield from write.use(decision, candidates)
     record = attempt.record
-    attempt.found = not record.nothing_executed
+    attempt.resumes = not record.nothing_executed
     if record.receipt is not None:
         attempt.refuse_other_parameters(messages.known(record))
     elif record.forgotten and record.payment_id is None:
-        return (yield from write.recall())
+        return (yield from write.judge_without_notes())
     step = yield from carry_out(attempt, write)
     if step is Step.DONE:
         return (yield from write.done())

@@ -96,7 +96,7 @@ class StateWrite(KeyWrite):
         """Refuse: there is no payment to choose."""
         yield from refuse_decision(self.attempt, decision, messages.NOTHING_TO_USE, candidates)
 
-    def recall(self) -> Course[Receipt]:
+    def judge_without_notes(self) -> Course[Receipt]:
         """Return a receipt if the portal shows it, else ask a person."""
         if not self.shown:
             yield from self.ask_about_lost_notes()
@@ -149,7 +149,7 @@ class StateWrite(KeyWrite):
             idempotency_key=self.change.key,
             evidence="response" if ours and last and last.result == "acknowledged" else "portal_state",
             sent=attempt.sent_now,
-            recovered=attempt.found and not attempt.sent_now if recovered is None else recovered,
+            recovered=attempt.resumes and not attempt.sent_now if recovered is None else recovered,
             by_our_user=target.paid_by_id == self.user_id,
             forgotten=attempt.record.forgotten,
         )
