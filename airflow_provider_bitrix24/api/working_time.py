@@ -319,7 +319,7 @@ class WorkingTime:
             longest = max(longest, WINDOW * math.ceil(max(0.0, work - room) / use.cap(self.limit)))
         return longest
 
-    def share(self, methods: Sequence[str], count: int) -> float:
+    def used_part(self, methods: Sequence[str], count: int) -> float:
         """Return the largest part of a limit that so many calls use up: 1.0 for all of it."""
         return max((count * cost / use.cap(self.limit) for use, cost in self._uses(methods)), default=0.0)
 

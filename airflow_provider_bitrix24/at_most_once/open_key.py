@@ -86,7 +86,7 @@ def _take(attempt: Attempt, decision: Decision) -> Course[None]:
         # Airflow hands it over only once.
         yield from attempt.keep(record.decided(decision))
         return
-    why = f"the question does not stand any more: {record.key} is {record.state}"
+    why = f"the question no longer applies: {record.key} is in the state {record.state}"
     attempt.log.warning(
         "%s has decided (%s): %s, but %s. The decision is not carried out.",
         decision.by,

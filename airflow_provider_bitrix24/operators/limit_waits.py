@@ -82,7 +82,7 @@ class WorkingTimePause:
         """Whether reading the whole list once more leaves most of the working time to the rest."""
         reads = self._items[0].operation.reads if self._items else ()
         # rule: a list whose reading takes up the time does not leave the worker
-        return self._hook.client.working_time.share(reads, len(self._items)) <= MOST_FOR_READING
+        return self._hook.client.working_time.used_part(reads, len(self._items)) <= MOST_FOR_READING
 
 
 def _sleep(seconds: float) -> Flow[None]:

@@ -370,7 +370,7 @@ class PaymentListOperator(PaymentOperator):
         return summary
 
     def _tell_assets(self, context: Context, summary: dict[str, Any]) -> None:
-        """Put the counts into the asset event of each outlet."""
+        """Emit one asset event for each outlet, with the counts of this run."""
         from airflow_provider_bitrix24.assets.bitrix24 import add_to_events
 
         counts = {
