@@ -64,7 +64,7 @@ def changed_before_marked(what: str, money: Money, before: Money, happened: str,
     """The amount is another one than right before the mark."""
     return (
         f"{what} is for {money} now; just before it was {words.done}, it was for {before}. {happened} Somebody "
-        f"changed it in between: {where}. Do not run this again."
+        f"changed it in between: {where}. Do not run this task again."
     )
 
 
