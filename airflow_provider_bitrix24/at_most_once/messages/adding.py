@@ -38,9 +38,13 @@ def earlier_add_unknown(attempts: str, what_to_do: str) -> str:
 # -- before the call
 
 
-def unpaid_exists(of: str, unpaid: Sequence[Payment]) -> str:
+def unpaid_exists(of: str, unpaid: Sequence[Payment]) -> Parts:
     """The object has an unpaid payment, and that is to be an error."""
-    return f"{sentence(of)} has an unpaid payment already ({_listed(unpaid)}), and if_unpaid_exists is 'fail'."
+    return (
+        f"{sentence(of)} has an unpaid payment already ({_listed(unpaid)}), and if_unpaid_exists is 'fail'.",
+        NOT_SENT,
+        "Use that payment, or delete it in Bitrix24 and clear this task. if_unpaid_exists='add' adds another one.",
+    )
 
 
 def several_unpaid(of: str, unpaid: Sequence[Payment]) -> Parts:
