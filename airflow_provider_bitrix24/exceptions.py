@@ -294,7 +294,7 @@ class Bitrix24ApiError(Bitrix24Error):
         said = f"Bitrix24 refused {self.method} (code {self.portal_code!r}, HTTP {self.status})"
         said += f": {self.description}" if self.description else ""
         said += "" if said.endswith((".", "!", "?")) else "."
-        return f"{said} {self.advice.replace('{who}', self.who)}".rstrip()
+        return " ".join(filter(None, (said, self.known, self.advice.replace("{who}", self.who))))
 
 
 class Bitrix24AuthError(Bitrix24ApiError):
