@@ -180,12 +180,12 @@ class Bitrix24NotSent(Bitrix24Error):
 
     def __str__(self) -> str:
         if self.place and not self.deadline_passed:
-            advice = tls_advice(self.tls, "ca_bundle")
-            return (
-                f"Cannot connect to {self.place}: {self.obstacle}. Nothing was sent by this call "
-                f"({self.method}). {advice}".rstrip()
+            happened = (
+                f"Cannot connect to {self.place}: {self.obstacle}. Nothing was sent by this call ({self.method})."
             )
-        return f"{self.method} was not sent to Bitrix24 ({self.obstacle}). This call changed nothing on the portal."
+            return " ".join(filter(None, (happened, self.known, tls_advice(self.tls, "ca_bundle"))))
+        happened = f"{self.method} was not sent to Bitrix24 ({self.obstacle}). This call changed nothing on the portal."
+        return " ".join(filter(None, (happened, self.known)))
 
 
 class Bitrix24NoAnswer(Bitrix24Error):
@@ -210,7 +210,7 @@ class Bitrix24NoAnswer(Bitrix24Error):
 
     def __str__(self) -> str:
         happened = f"Bitrix24 gave no usable response to {self.method} ({self.instead})."
-        return f"{happened} It only reads, so nothing was changed."
+        return " ".join(filter(None, (f"{happened} It only reads, so nothing was changed.", self.known)))
 
 
 class Bitrix24OutcomeUnknown(Bitrix24Error):

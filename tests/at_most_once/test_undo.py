@@ -17,6 +17,7 @@ from airflow_provider_bitrix24.at_most_once.operations.unpay_crm_payment import 
 from airflow_provider_bitrix24.at_most_once.receipt import Expected
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ApiError,
+    Bitrix24NotSent,
     PaymentAmbiguous,
     PaymentMismatch,
     PaymentNotApplied,
@@ -161,6 +162,14 @@ def test_a_refusal_after_it_was_set_back_does_not_deny_that(world: World, fault:
     with pytest.raises(Bitrix24ApiError, match="sent the request to set payment 1002 back to unpaid") as told:
         delete(world, 1002, allow_paid=True)
     assert world.writes() == [UNPAY, DELETE]
+    assert told.value.sent == "unknown"
+
+
+def test_a_deletion_that_does_not_leave_does_not_deny_that_it_was_set_back(world: World) -> None:
+    world.before["crm.item.payment.get"] = lambda: setattr(world, "not_sent", 1000)
+    with pytest.raises(Bitrix24NotSent, match="sent the request to set payment 1002 back to unpaid") as told:
+        delete(world, 1002, allow_paid=True)
+    assert len(world.ledger("payment_unpaid")) == 1
     assert told.value.sent == "unknown"
 
 
