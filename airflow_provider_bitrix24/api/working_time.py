@@ -112,7 +112,7 @@ class MethodUsage:
         """Return when so many seconds of work fit; more than fit at all wait until nothing counts."""
         used, at = self.used(now), self.blocked_until if self.blocked(now) else now
         for minute, spent in self.minutes:
-            if used + seconds <= self.cap(limit):
+            if 0 < self.cap(limit) - used >= seconds:  # the same difference as in `calls`: floats round
                 break
             leaves = self._leaves(minute)
             if _is_ahead(leaves, now):
@@ -315,7 +315,7 @@ class WorkingTime:
         """Return the seconds until all methods can be called once more."""
         at = now + self.clock_offset
         wait = max((use.free_at(cost, self.limit, at) - at for use, cost in self._uses(methods)), default=0.0)
-        # What is exactly at the limit may fit by a sum and not by a quotient: who waits, waits for some time.
+        # A wait of nothing would be repeated without end.
         return min(wait, WINDOW + _MARGIN) if wait > 0 or self.fits(methods, now) else _MARGIN
 
     def wait_for_all(self, methods: Sequence[str], count: int, now: float) -> float:
