@@ -290,11 +290,14 @@ class Bitrix24ApiError(Bitrix24Error):
         """The portal's own code and words."""
         return f"{self.method}: {self.portal_code or 'no code'} {self.description}".strip().rstrip(".")
 
-    def __str__(self) -> str:
+    @property
+    def _refusal(self) -> str:
         said = f"Bitrix24 refused {self.method} (code {self.portal_code!r}, HTTP {self.status})"
         said += f": {self.description}" if self.description else ""
-        said += "" if said.endswith((".", "!", "?")) else "."
-        return " ".join(filter(None, (said, self.known, self.advice.replace("{who}", self.who))))
+        return said if said.endswith((".", "!", "?")) else f"{said}."
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (self._refusal, self.known, self.advice.replace("{who}", self.who))))
 
 
 class Bitrix24AuthError(Bitrix24ApiError):
@@ -412,7 +415,7 @@ class Bitrix24RateLimited(Bitrix24ApiError):
             hint = f"Come back in {self.retry_after:.0f} s."
         else:
             hint = "Come back in some minutes; an Airflow pool limits the number of parallel tasks."
-        said = super().__str__() if self.status else self.description
+        said = self._refusal if self.status else self.description
         return f"{said} {self.denied(Denial.NOT_EXECUTED)} {hint}"
 
 

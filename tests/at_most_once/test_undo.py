@@ -163,6 +163,7 @@ def test_a_refusal_after_it_was_set_back_does_not_deny_that(world: World, fault:
         delete(world, 1002, allow_paid=True)
     assert world.writes() == [UNPAY, DELETE]
     assert told.value.sent == "unknown"
+    assert str(told.value).count("sent the request to set") == 1
 
 
 def test_a_deletion_that_does_not_leave_does_not_deny_that_it_was_set_back(world: World) -> None:
