@@ -396,7 +396,7 @@ def test_a_reply_is_not_lost_with_what_cannot_be_shared(connect: Any, database: 
 
 
 @pytest.mark.bitrix24_sandbox(operating_limit=480.0)
-def test_working_time_waits_for_no_database_that_is_away(
+def test_working_time_is_kept_on_the_host_if_the_database_is_unavailable(
     connect: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     nowhere = {"conn_type": "sqlite", "host": str(tmp_path / "no" / "such.db")}
