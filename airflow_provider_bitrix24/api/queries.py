@@ -304,9 +304,13 @@ class CandidatePayments:
     until: float
     tag: str | None
     known: tuple[int, ...] = ()
+    whose: bool = True
+    """Whether the portal is asked which payments the user has added in that time."""
 
     def commands(self) -> Commands:
         """The commands."""
+        if not self.whose:
+            return tags.commands_for_evidence(self._owner, tag=self.tag)
         return tags.commands_of_evidence(
             self._owner, user_id=self.user_id, since=self.since, until=self.until, tag=self.tag
         )

@@ -110,7 +110,7 @@ class MethodUsage:
 
     def free_at(self, seconds: float, limit: float, now: float) -> float:
         """Return when so many seconds of work fit; more than fit at all wait until nothing counts."""
-        used, at = self.used(now), self.blocked_until if self.blocked(now) else now
+        used, at = self.used(now), self.blocked_until + _MARGIN if self.blocked(now) else now
         for minute, spent in self.minutes:
             if 0 < self.cap(limit) - used >= seconds:  # the same difference as in `calls`: floats round
                 break
@@ -131,7 +131,7 @@ class MethodUsage:
         if seen.refused:
             until = resets_at if resets_at is not None and _is_ahead(resets_at, at) else at + _MINUTE
             limit = used if heard and used > 0 else self.limit
-            return replace(self, at=at, blocked_until=until + _MARGIN, limit=limit)
+            return replace(self, at=at, blocked_until=until, limit=limit)
         phase = self.phase if resets_at is None else resets_at % _MINUTE
         known = replace(self, phase=phase, at=at, resets_at=resets_at, blocked_until=0.0)
         took = seen.took

@@ -100,6 +100,8 @@ class Attempt:
         """The decision of this attempt that does not apply any more, and why."""
         self.read_at: Reading | None = None
         """When everything that permits a send was read; None if there was a wait since."""
+        self.asked_at: float | None = None
+        """When the last read before a send began, by the monotonic clock."""
         self.portal_clock = PortalClock(tools.clock)
         self.patient = patient
         self.loaded = Loaded()
@@ -227,7 +229,7 @@ class Attempt:
                 raise
             trouble = error
         else:
-            self.read_at = came
+            self.read_at, self.asked_at = came, left[0]
             self.portal_clock.set(view.at, left)
             return view
         if isinstance(trouble, PaymentRefused):

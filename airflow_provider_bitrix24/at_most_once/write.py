@@ -93,7 +93,7 @@ def after_lost_attempt(attempt: Attempt, send: Send, method: str) -> Watch:
     # A portal that does not tell its time, now or then, cannot say how much of the window is over.
     if clock.is_told and not send.worker_clock:  # rule: times by the worker's clock tell nothing
         # rule: absent after the settle window: later attempt
-        left = max(0.0, send.settle_until - clock.at_the_earliest)
+        left = send.settle_until - clock.at_the_earliest  # below 0 if it is over
     doubt = Bitrix24OutcomeUnknown(method, text=f"{send.by} ended before one was recorded")
     return Watch(absent_after=attempt.now()[0] + left, doubt=doubt)
 

@@ -41,6 +41,14 @@ def test_what_fits_stays_below_the_limit() -> None:
     assert one.fits([ADD], NOW + 1) == int((0.98 * 480 - 400) / 0.9)
 
 
+def test_after_the_wait_for_a_refusal_a_call_fits_though_the_portals_clock_was_read_a_little_wrong() -> None:
+    one = known(UsageReport(method=ADD, at=NOW, refused=True))
+    waits = one.wait([ADD], NOW)
+    assert one.fits([ADD], NOW) == 0
+    one.known_clock_offset = -0.9
+    assert one.fits([ADD], NOW + waits) > 0
+
+
 def test_the_cost_is_what_the_sum_grows_by_from_call_to_call() -> None:
     one = known(at(0, 0.9), at(1, 1.8), at(2, 2.7))
     assert one.cost([ADD]) == pytest.approx(0.9)

@@ -236,7 +236,7 @@ def test_what_the_portal_commits_at_the_very_end_is_found(world: World) -> None:
 @pytest.mark.parametrize("on_unknown", ["fail", "adopt"])
 def test_two_new_payments_are_never_ours(world: World, on_unknown: str) -> None:
     world.fault("drop_after", ADD, times=1)
-    world.before["batch:fitting"] = lambda: world.portal.act.add_payment(2, 1)
+    world.before[LIST] = lambda: world.portal.act.add_payment(2, 1)
     with pytest.raises(PaymentAmbiguous, match=r"2 new payments exist: 1033 .*, 1034 ") as caught:
         add(world, on_unknown=on_unknown)
     assert caught.value.candidates == (1033, 1034)
@@ -244,7 +244,7 @@ def test_two_new_payments_are_never_ours(world: World, on_unknown: str) -> None:
 
 def test_a_payment_of_the_customer_is_not_taken_for_ours(world: World) -> None:
     world.fault("drop_before", ADD, times=1)
-    world.before["batch:fitting"] = lambda: world.portal.act.add_payment(2, 1, amount="12.00")
+    world.before[LIST] = lambda: world.portal.act.add_payment(2, 1, amount="12.00")
     with pytest.raises(PaymentAmbiguous, match=r"There is one new payment, 1033 of 12\.00 EUR"):
         add(world)
 
@@ -265,7 +265,7 @@ def test_what_cannot_be_ours_is_never_adopted(world: World, amount: str, paid: b
             world.portal.act.pay_payment(number)
 
     world.fault("drop_before", ADD, times=1)
-    world.before["batch:fitting"] = customer
+    world.before[LIST] = customer
     with pytest.raises(PaymentAmbiguous, match=words) as caught:
         add(world, on_unknown="adopt", fill_products=fill, pay_system_id=8)
     assert "does not look like this key's" in str(caught.value)
@@ -275,7 +275,7 @@ def test_what_cannot_be_ours_is_never_adopted(world: World, amount: str, paid: b
 
 def test_an_adopted_payment_gets_its_pay_system(world: World) -> None:
     world.fault("drop_before", ADD, times=1)
-    world.before["batch:fitting"] = lambda: world.portal.act.add_payment(2, 1)
+    world.before[LIST] = lambda: world.portal.act.add_payment(2, 1)
     assert add(world, on_unknown="adopt", pay_system_id=8)["pay_system_id"] == 8
 
 

@@ -242,7 +242,7 @@ RESULTS = ("payment_added", "payment_paid", "invoice_paid")
 def forgotten_in_flight(world: World, operation: str, seconds: float = 60) -> None:
     """An attempt sends, dies, and its notes are lost; the portal executes what it sent only later."""
     world.fault("commit_later", WRITES[operation], seconds=seconds, occurrence=1)
-    world.before["batch:fitting"] = world.before["crm.item.payment.get"] = world.before["crm.invoice.get"] = die
+    world.before["crm.item.payment.list"] = world.before["crm.item.payment.get"] = world.before["crm.invoice.get"] = die
     with pytest.raises(Dies):
         WORK[operation](attempt(world, TaskStateJournal(State()), 1, ""))
     world.before.clear()

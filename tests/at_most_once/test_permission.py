@@ -278,7 +278,7 @@ UNREADABLE = Bitrix24StoreError("the Airflow Variable", "the API server is away"
 @pytest.mark.parametrize("moment", ["settle window", "rate limit", "not sent"])
 @pytest.mark.parametrize(
     ("work", "method", "read"),
-    [(mark, PAY, GET), (add, ADD, "batch:fitting")],
+    [(mark, PAY, GET), (add, ADD, LIST)],
     ids=["mark", "add"],
 )
 def test_a_switch_that_is_set_during_a_wait_stops_the_next_send(

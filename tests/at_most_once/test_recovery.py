@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from decimal import Decimal
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from airflow_provider_bitrix24.api.tags import tag_of
 from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24OutcomeUnknown,
+    Bitrix24RateLimited,
     Bitrix24StoreError,
     PaymentAmbiguous,
     PaymentMismatch,
@@ -24,6 +26,7 @@ from airflow_provider_bitrix24.exceptions import (
     PaymentUnresolved,
 )
 from airflow_provider_bitrix24.journal.task_state import DOCUMENT, TaskStateJournal
+from airflow_provider_bitrix24.sandbox.portal import Auth
 from tests.tools.payments import ScriptedPayments
 
 if TYPE_CHECKING:
@@ -109,6 +112,43 @@ def test_a_payment_that_reads_are_behind_with_is_waited_for(job: Job) -> None:
     receipt = job.add()
     assert (receipt["payment_id"], receipt["outcome"], receipt["recovered"]) == (1033, "created", True)
     assert job.world.writes() == [ADD]
+
+
+@pytest.mark.parametrize(("later", "reads"), [(0, 2), (300, 1)])
+def test_a_read_before_nothing_could_arrive_any_more_shows_no_absence(job: Job, later: float, reads: int) -> None:
+    """Two reads after that prove an absence; the one that every attempt begins with is one of them, if it is late."""
+    world, answer, asked = job.world, job.world._answer, []
+    world.before[ADD] = die
+    job.killed(job.add)
+    nothing_arrives = datetime.fromisoformat(job.entry["sends"][0]["settle_until"]).timestamp()
+    world.clock.advance(later)
+
+    def noted(request: Any) -> Any:
+        if request.method == LIST:
+            asked.append(world.clock.time())
+        return answer(request)
+
+    world._answer = noted  # type: ignore[method-assign]
+    assert job.add()["payment_id"] == 1033
+    assert sum(at >= nothing_arrives for at in asked[:-1]) == reads, "the last one reads the payment back"
+    assert len(world.ledger("payment_added")) == 1
+
+
+def test_a_payment_that_appears_at_the_last_read_is_asked_about(job: Job) -> None:
+    """Only with a new payment the portal is asked whose it is, but then it is."""
+    other = job.world.portal.add_webhook(user_id=7)
+
+    def somebody_adds() -> None:
+        auth = Auth(user_id=other.user_id, secret=other.secret)
+        job.world.portal.handle(ADD, {"entityTypeId": 2, "entityId": 1}, auth=auth)
+
+    job.world.before[ADD] = die
+    job.killed(job.add)
+    job.world.clock.advance(300)
+    job.world.before[LIST] = somebody_adds
+    with pytest.raises(PaymentAmbiguous, match="by somebody else, or at another time"):
+        job.add(on_unknown="adopt")
+    assert [entry["user_id"] for entry in job.world.ledger("payment_added")] == [7]
 
 
 def test_a_known_payment_that_cannot_be_read_now_is_left_to_the_next_attempt(job: Job) -> None:
@@ -233,7 +273,7 @@ def test_a_row_that_somebody_has_taken_out_is_not_put_in_again(job: Job) -> None
 
 def test_a_row_that_must_wait_is_left_to_the_next_attempt(job: Job) -> None:
     job.world.fault("operation_time_limit", PUT, times=1)
-    with pytest.raises(PaymentUnresolved, match="Payment 1033 was added to deal 1, but it is incomplete"):
+    with pytest.raises(Bitrix24RateLimited, match="Payment 1033 of deal 1 belongs to this key and may be incomplete"):
         job.add(fill_products=True)
     job.world.clock.advance(600)
     assert job.add(fill_products=True)["amount"] == "1020.00"
@@ -412,7 +452,7 @@ def test_the_clock_of_a_gateway_is_not_that_of_the_portal(job: Job) -> None:
 
     world._answer = without_time  # type: ignore[method-assign]
     world.fault("commit_later", ADD, seconds=60, occurrence=1)
-    world.before["batch:fitting"] = die
+    world.before[LIST] = die
     job.killed(job.add)
     world._answer = answer  # type: ignore[method-assign]
     with pytest.raises(PaymentAmbiguous):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.parametrize("world", ["source"], indirect=True)
 LIMIT = 480.0
+PUT = "crm.item.payment.product.add"
+TAG = "sale.payment.update"
+PAY_SYSTEM = "crm.item.payment.update"
 COST = {ADD: 0.9, PAY: 0.9}
 
 
@@ -160,3 +164,98 @@ def test_the_limit_can_be_switched_off(limited: Run) -> None:
     results = limited.engine().run(pays(limited.invoices(560)))
     assert outcomes(results).count("paid") == 534
     assert len(refused(world)) > 0
+
+
+# -- what completes a payment
+
+
+STEPS = pytest.mark.parametrize(
+    ("step", "options"),
+    [
+        (PUT, {"fill_products": True}),
+        (PUT, {"fill_products": True, "tag": True}),
+        (TAG, {"tag": True}),
+    ],
+)
+
+
+def with_rows(run: Run, count: int) -> list[int]:
+    """Deals with two product rows each."""
+    found = run.deals(count)
+    for deal in found:
+        for price in ("10.00", "20.00"):
+            fields = {"ownerType": "D", "ownerId": deal, "productName": "Row", "price": price, "quantity": "1"}
+            run.world.portal.create("product_row", fields)
+    return found
+
+
+def check_each_is_added_once(limited: Run, deals: list[int], results: Any, options: dict[str, Any]) -> None:
+    """Check that each has its payment, complete, and that nothing was done twice."""
+    assert outcomes(results) == ["created"] * len(deals)
+    assert limited.added() == Counter(deals)
+    payments = {result.subject["payment_id"] for result in results}
+    assert len(payments) == len(deals)
+    rows = Counter((entry["payment_id"], entry["rowId"]) for entry in limited.world.ledger("product_added"))
+    assert set(rows.values()) <= {1}
+    if "fill_products" in options:
+        assert [result.money.amount for result in results] == [30] * len(deals)
+        assert len(rows) == 2 * len(deals)
+        assert {payment for payment, _ in rows} == payments
+
+
+@STEPS
+@pytest.mark.parametrize("count", [1, 6])
+@pytest.mark.parametrize("first", [1, 2])
+def test_a_step_that_is_refused_pauses_the_list(
+    limited: Run, step: str, options: dict[str, Any], count: int, first: int
+) -> None:
+    world, pause = limited.world, WorkingTimePause(limited.world)
+    deals = with_rows(limited, count)
+    for occurrence in range(first, first + count):
+        world.fault("operation_time_limit", step, occurrence=occurrence)
+    results = limited.engine(pause=pause).run(adds(deals, **options))
+    check_each_is_added_once(limited, deals, results, options)
+    assert bool(pause.after_refusal) == bool(refused(world))
+
+
+@STEPS
+@pytest.mark.parametrize("count", [1, 6])
+@pytest.mark.parametrize("pauses", [True, False])
+def test_without_a_journal_a_step_that_is_refused_is_waited_for(
+    limited: Run, step: str, options: dict[str, Any], count: int, pauses: bool
+) -> None:
+    world, pause = limited.world, WorkingTimePause(limited.world) if pauses else None
+    deals = with_rows(limited, count)
+    world.fault("operation_time_limit", step, occurrence=1)
+    before = world.clock.time()
+    results = limited.engine(journal=NullJournal(), pause=pause).run(adds(deals, **options))
+    check_each_is_added_once(limited, deals, results, options)
+    assert len(refused(world)) == 1
+    # Of several tags only one is refused, and a portal that is asked again at once has none against it.
+    assert world.clock.time() - before >= 60 or (step, count) == (TAG, 6)
+    assert pause is None or pause.after_refusal == []
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_a_pay_system_that_must_wait_is_corrected_after_the_wait(limited: Run, remembers: bool) -> None:
+    world, pause = limited.world, WorkingTimePause(limited.world)
+    world.fault("operation_time_limit", PAY_SYSTEM, occurrence=2)
+    other = {"id": 1033, "fields": {"paySystemId": 6}}
+    world.before["crm.item.payment.list"] = lambda: world.person(PAY_SYSTEM, other)
+    journal = {} if remembers else {"journal": NullJournal()}
+    [result] = limited.engine(pause=pause, **journal).run(adds(limited.deals(1), pay_system_id=8))
+    assert not isinstance(result, Failure)
+    assert (result.outcome, result.pay_system_id) == ("created", 8)
+    assert len(pause.after_refusal) == remembers
+    assert sum(limited.added().values()) == 1
+
+
+def test_without_a_journal_a_portal_that_only_refuses_a_step_ends_it(limited: Run) -> None:
+    world = limited.world
+    world.fault("operation_time_limit", PUT)
+    [result] = limited.engine(journal=NullJournal()).run(adds(with_rows(limited, 1), fill_products=True))
+    assert isinstance(result, Failure)
+    assert "Complete or delete it in Bitrix24; do not add another one before" in str(result.error)
+    assert 1 < len(refused(world)) <= 21
+    assert 600 < world.clock.time() - START < 1300
+    assert sum(limited.added().values()) == 1

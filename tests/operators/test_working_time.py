@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 PAY = "sale.paysystem.pay.invoice"
 ADD = "crm.item.payment.add"
+PUT = "crm.item.payment.product.add"
 READS = ("crm.item.payment.list", "crm.item.get", "crm.orderentity.list", "crm.invoice.get", "crm.invoice.list")
 LIMIT = 6.0
 
@@ -281,6 +282,44 @@ def test_a_portal_that_refuses_the_rest_of_a_batch_is_waited_for_again(
     with pytest.raises(AirflowRescheduleException):
         pay(invoices(limited, 4), journal_conn_id="journal").execute(task.context)
     assert len(done(limited)) == 2
+
+
+@pytest.mark.parametrize("journal", ["sql", "none"])
+@pytest.mark.parametrize("tag", [True, False])
+def test_a_refused_product_row_fails_no_item_of_a_list(
+    limited: Portal,
+    pass_time: LetPass,
+    task: Task,
+    forgetful_task: Task,
+    monkeypatch: pytest.MonkeyPatch,
+    journal: str,
+    tag: bool,
+) -> None:
+    from airflow_provider_bitrix24.sandbox.faults import Fault
+
+    for occurrence in (2, 3, 4):
+        limited.faults.add(Fault(kind="operation_time_limit", method=PUT, occurrence=occurrence))
+    slept = sleep_on_the_worker(monkeypatch, pass_time)
+    ids = deals(limited, 4)
+    for deal in ids:
+        fields = {"ownerType": "D", "ownerId": deal, "productName": "Row", "price": "10.00", "quantity": "1"}
+        limited.create("product_row", fields)
+    task = forgetful_task if journal == "none" else task
+    options = {} if journal == "none" else {"journal_conn_id": "journal"}
+    summary = None
+    for _ in range(4):
+        try:
+            summary = add(ids, fill_products=True, tag=tag, **options).execute(task.context)
+            break
+        except AirflowRescheduleException as leaves:
+            pass_time((leaves.reschedule_date - datetime.now(tz=UTC)).total_seconds() + 1)
+            task.reschedule()
+    assert summary is not None
+    assert (summary["succeeded"], summary["failed"]) == (4, 0)
+    assert len({receipt["payment_id"] for receipt in summary["receipts"]}) == 4
+    assert sorted(done(limited)) == ids
+    assert sum(entry["event"] == "product_added" for entry in limited.ledger) == 4
+    assert journal == "sql" or max(slept) >= 60
 
 
 def test_the_estimate_says_which_limit_binds(limited: Portal, task: Task, capfd: pytest.CaptureFixture[str]) -> None:

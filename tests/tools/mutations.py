@@ -839,6 +839,30 @@ MUTATIONS = [
         WORKING_TIME,
     ),
     Mutation(
+        "what was read before it could not arrive any more shows no absence",
+        "if pending and not self.shows(self.view.shown):",
+        "test_a_read_before_nothing_could_arrive_any_more_shows_no_absence",
+        RECOVERY,
+    ),
+    Mutation(
+        "whose a new payment is the portal is asked",
+        "if False:",
+        "test_a_payment_that_appears_at_the_last_read_is_asked_about",
+        RECOVERY,
+    ),
+    Mutation(
+        "a time limit of a step is that of the operation",
+        "if False:",
+        "test_a_step_that_is_refused_pauses_the_list",
+        WORKING_TIME,
+    ),
+    Mutation(
+        "without a journal, a step that the time limit refused is waited for",
+        "pass",
+        "test_without_a_journal_a_step_that_is_refused_is_waited_for",
+        WORKING_TIME,
+    ),
+    Mutation(
         "a portal that only refuses is not waited for without end",
         "if False:",
         "test_a_portal_that_only_refuses_is_waited_for_once",

@@ -123,9 +123,16 @@ class AddCrmPayment:
         return PaymentsOfObject(entity_id=self.entity_id, entity_type_id=self.entity_type_id, payment_ids=payment_ids)
 
     def candidates(
-        self, tag: str | None, *, user_id: int, since: float = 0, until: float = 0, known: tuple[int, ...] = ()
+        self,
+        tag: str | None,
+        *,
+        user_id: int = 0,
+        since: float = 0,
+        until: float = 0,
+        known: tuple[int, ...] = (),
+        whose: bool = False,
     ) -> CandidatePayments:
-        """Read which payments of the object carry the tag, and which a user has added in that time."""
+        """Read which payments of the object carry the tag, and, if asked, which a user has added in that time."""
         return CandidatePayments(
             entity_id=self.entity_id,
             entity_type_id=self.entity_type_id,
@@ -134,6 +141,7 @@ class AddCrmPayment:
             until=until,
             tag=tag,
             known=known,
+            whose=whose,
         )
 
     @property
@@ -142,7 +150,7 @@ class AddCrmPayment:
         tag = "" if self.tag else None
         queries: list[Query[Any]] = [replace(self.before(tag), with_pay_systems=False), self.payments()]
         if self.tag:
-            queries.append(self.candidates(tag, user_id=0))
+            queries.append(self.candidates(tag))
         if self.fills:
             owner = self.entity_type_id, self.entity_id
             queries += [ContentsOfPayment(payment_id=0, prices_of=owner), ContentsOfPayment(payment_id=0)]

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.at_most_once.next_step import Observation
     from airflow_provider_bitrix24.at_most_once.operations.add_crm_payment import AddCrmPayment
     from airflow_provider_bitrix24.at_most_once.record import Record
+    from airflow_provider_bitrix24.at_most_once.write import Watch
 
 METHOD: Final = "crm.item.payment.add"
 
@@ -67,6 +68,10 @@ class AddWrite(KeyWrite):
         """All payments of the object when it was shown."""
         self._judged: set[int] = set()
         """The payments among which the last search has looked."""
+        self._has_seen_new = False
+        """Whether a read has shown a new payment, so that the next one asks whose it may be."""
+        self._asked_whose = False
+        """Whether the last read asked that."""
         self._ambiguity: Ambiguous | None = None
 
     # -- what is known
@@ -131,12 +136,17 @@ class AddWrite(KeyWrite):
         """Read the payment that is known; else all payments, and which of them may be ours."""
         known = self.attempt.record.payment_id
         if known is None:
-            return self.evidence()
+            self._has_seen_new |= self._has_new(self.view.shown)
+            self._asked_whose = self._has_seen_new
+            return self.evidence(whose=self._asked_whose)
         # All of them after a send, so that one too many is seen.
         return self.asked.payments(*(() if self.attempt.sent_now else (known,)))
 
-    def evidence(self) -> CandidatePayments:
-        """Read all payments of the object, and which of them the connection's user has added since the first send."""
+    def evidence(self, *, whose: bool = True) -> CandidatePayments:
+        """Read all payments of the object, and which of them the connection's user has added since the first send.
+
+        :param whose: whether the latter is asked: it takes two commands more, and says nothing if no payment is new.
+        """
         record = self.attempt.record
         first, last = record.sends[0], record.sends[-1]
         return self.asked.candidates(
@@ -145,13 +155,29 @@ class AddWrite(KeyWrite):
             since=first.at if record.snapshot_at is None else min(first.at, record.snapshot_at),
             until=last.settle_until,
             known=record.payment_ids_before,
+            whose=whose,
         )
+
+    def _has_new(self, shown: Shown) -> bool:
+        """Whether a payment is there that was not there before the first send."""
+        record = self.attempt.record
+        return not {payment.id for payment in shown.payments} <= {*record.payment_ids_before, *record.dismissed}
+
+    def watch_earlier(self) -> Watch:
+        """Watch the last send. What was read before may show already that it is absent."""
+        watch, last, asked_at = super().watch_earlier(), self.last, self.attempt.asked_at
+        pending = last is not None and last.result == "pending" and not self.is_known
+        # rule: what was read before it could not arrive any more shows no absence
+        if pending and asked_at is not None and asked_at >= watch.absent_after and not self.shows(self.view.shown):
+            watch.begun, watch.absences = True, 1
+        return watch
 
     def shows(self, found: Any) -> bool:
         """Whether the payment that is known is there; else whether one carries the tag."""
         known = self.attempt.record.payment_id
         if known is not None:
             return any(one.id == known for one in found)
+        self._has_seen_new |= self._has_new(found)
         return bool(found.tagged)
 
     def take(self, found: Any) -> Course[None]:
@@ -174,6 +200,10 @@ class AddWrite(KeyWrite):
         tagged = yield from self.tagged(found)
         if tagged is not None:
             yield from self._identified(Ours(payment=tagged, evidence="tag"))
+            return
+        # rule: whose a new payment is the portal is asked
+        if self.watch is not None and not self._asked_whose and self._has_new(found):
+            self.watch.absences = max(0, self.watch.absences - 1)
             return
         attribution = yield from attribute(attempt, found, self.wanted.on_unknown, self.happened)
         if isinstance(attribution, Ours):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from airflow_provider_bitrix24.api.calls.payments import crm_item_payment_update
 from airflow_provider_bitrix24.api.calls.sale import sale_payment_update
+from airflow_provider_bitrix24.api.working_time import WINDOW
 from airflow_provider_bitrix24.at_most_once import messages
+from airflow_provider_bitrix24.at_most_once.chunks import SOON
+from airflow_provider_bitrix24.at_most_once.engine import is_time_limit
 from airflow_provider_bitrix24.at_most_once.operations.filling import Filling
 from airflow_provider_bitrix24.at_most_once.operations.step_write import StepWrite
 from airflow_provider_bitrix24.at_most_once.write import PortalUnreadable
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24Error,
+    Bitrix24RateLimited,
     Bitrix24StoreError,
     PaymentAmbiguous,
     PaymentInProgress,
@@ -29,30 +33,29 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.at_most_once.receipt import Receipt
 
 
+LONGEST_WAIT: Final = 2 * WINDOW
+"""Seconds: how long a payment waits on the worker for the portal's working-time limit, which ends in ten minutes."""
+
+
 def complete(add: AddWrite, payment: Payment) -> Course[Receipt]:
     """Give the payment what was asked for, as far as it does not have it, and save that it is done.
 
     :raises PaymentNotApplied: the payment is there and cannot be completed.
     :raises PaymentMismatch: the portal keeps something else than was asked for; or other parameters are wanted now.
     :raises PaymentUnresolved: the portal is in trouble now, and the next attempt goes on.
+    :raises Bitrix24RateLimited: the portal's working-time limit is reached, and the journal lets the task go on later.
     """
     attempt = add.attempt
     mismatch = passing = False
     try:
-        if add.tag is not None:
-            yield from _tag(add, payment, add.tag)
-        if add.asked.pay_system_id is not None and add.asked.pay_system_id != payment.pay_system_id:
-            payment = yield from _correct_pay_system(add, payment, add.asked.pay_system_id)
-        if attempt.record.plan:
-            payment = yield from Filling(add, payment).run()
-        recovered = attempt.resumes and not attempt.sent_now
-        receipt = add.receipt(payment, outcome="created" if add.is_ours else "existing", recovered=recovered)
-        yield from attempt.finish(receipt)
+        receipt = yield from _with_waits(add, payment)
     except (Bitrix24StoreError, PaymentInProgress, PaymentAmbiguous, PaymentRefused):
         raise
     except (PaymentMismatch, PaymentNotApplied) as error:
         mismatch, trouble = isinstance(error, PaymentMismatch), str(error)
     except Bitrix24Error as error:
+        if attempt.journal.durable and is_time_limit(error):  # rule: a time limit of a step is that of the operation
+            raise
         trouble, passing = error.reason, not error.final
     except PortalUnreadable as error:
         trouble, passing = f"it could not be read ({error})", True
@@ -66,13 +69,48 @@ def complete(add: AddWrite, payment: Payment) -> Course[Receipt]:
     raise PaymentMismatch(message) if mismatch else PaymentNotApplied(message)
 
 
+def _with_waits(add: AddWrite, payment: Payment) -> Course[Receipt]:
+    """Complete the payment; without a journal, wait on the worker while the portal's working-time limit is reached.
+
+    A later attempt would not know the payment, so it must be completed now. What the portal refused for that limit was
+    not executed.
+    """
+    attempt = add.attempt
+    until = None
+    while True:
+        try:
+            return (yield from _complete(add, payment))
+        except Bitrix24RateLimited as error:
+            now, seconds = attempt.now()[0], min(error.retry_after or SOON, WINDOW)
+            until = until or now + LONGEST_WAIT
+            if attempt.journal.durable or not is_time_limit(error) or now + seconds > until:
+                raise
+        # rule: without a journal, a step that the time limit refused is waited for
+        yield from attempt.wait(seconds, f"The portal's working-time limit: payment {payment.id} will be completed")
+
+
+def _complete(add: AddWrite, payment: Payment) -> Course[Receipt]:
+    """Do what is missing; what is done already is left as it is."""
+    attempt = add.attempt
+    if add.tag is not None:
+        yield from _tag(add, payment, add.tag)
+    if add.asked.pay_system_id is not None and add.asked.pay_system_id != payment.pay_system_id:
+        payment = yield from _correct_pay_system(add, payment, add.asked.pay_system_id)
+    if attempt.record.plan:
+        payment = yield from Filling(add, payment).run()
+    recovered = attempt.resumes and not attempt.sent_now
+    receipt = add.receipt(payment, outcome="created" if add.is_ours else "existing", recovered=recovered)
+    yield from attempt.finish(receipt)
+    return receipt
+
+
 class TagWrite(StepWrite):
     """The payment gets its tag."""
 
     def __init__(self, add: AddWrite, payment: Payment, tag: str) -> None:
         # An update must repeat the pay system.
         fields = {"paySystemId": payment.pay_system_id or 0, "xmlId": tag}
-        query = add.asked.candidates(tag, user_id=add.user_id)
+        query = add.asked.candidates(tag)
         super().__init__(add.attempt, payment.id, "tag", sale_payment_update(id=payment.id, fields=fields), query)
         self.payment_id = payment.id
 
