@@ -41,8 +41,8 @@ _OPTIONS: dict[str, dict[str, str]] = {
     },
     "pace_conn_id": {
         "description": "Airflow connection of a database (postgres, mysql or sqlite) in which all workers share one "
-        "limit of\nrequests to a portal. Empty: that of an operator's journal; else all processes of a host share a "
-        "limit.\noff: no database.\n",
+        "limit of\nrequests to a portal, and what they know of its working time. Empty: that of an operator's "
+        "journal;\nelse all processes of a host share both. off: no database.\n",
         "type": "string",
         "example": "payments_journal",
         "default": "",

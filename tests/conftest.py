@@ -29,14 +29,14 @@ os.environ["AIRFLOW__BITRIX24__RATE_LIMIT"] = "off"
 
 @sqlalchemy.event.listens_for(sqlalchemy.engine.Engine, "connect")
 def _do_not_wait_for_the_disk(connection: Any, _record: Any) -> None:
-    """No test cuts the power."""
+    """Let SQLite return before its data is on the disk: no test needs it to survive a power failure."""
     if isinstance(connection, sqlite3.Connection):
         connection.execute("PRAGMA synchronous=OFF")
 
 
 @pytest.fixture(autouse=True)
 def secrets_of_one_test() -> Iterator[None]:
-    """Let Airflow forget what it masks: it compiles the secrets of all tests again for each that is added."""
+    """Remove the secrets that a test gave to Airflow's masker, which compiles all of them again for each new one."""
     from airflow.sdk._shared.secrets_masker import _secrets_masker  # not before AIRFLOW_HOME is known
 
     masker = _secrets_masker()
@@ -48,7 +48,7 @@ def secrets_of_one_test() -> Iterator[None]:
 
 @pytest.fixture
 def unmeasured() -> Iterator[None]:
-    """Coverage doubles the time of thousands of cases; other tests run each line."""
+    """Do not measure coverage, which doubles the time of thousands of cases; other tests run each line."""
     coverage = sys.modules.get("coverage")
     measuring = coverage.Coverage.current() if coverage else None
     if measuring is None:
@@ -104,7 +104,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for mark, reason in LACKS.items():
             if reason and item.get_closest_marker(mark):
                 item.add_marker(pytest.mark.skip(reason=reason))
-    # What takes longest begins first, so that no process is left alone with it.
+    # What takes longest begins first, so that the other processes do not wait for it at the end.
     items.sort(
         key=lambda item: (not item.get_closest_marker("slow"), "unmeasured" not in getattr(item, "fixturenames", ()))
     )

@@ -171,16 +171,18 @@ def _json_object(body: bytes, redact: Callable[[str], str]) -> dict[str, Any] | 
         return None
     try:
         parsed = json.loads(body, parse_float=_fraction, parse_constant=_no_constant)
-        # Rows repeat names and values: each text is looked at once.
-        parsed = _cleaned(parsed, cache(lambda text: _whole_characters(redact(text))), _DEEPEST)
+        # Rows repeat names and values: each text is cleaned once.
+        parsed = _cleaned(parsed, cache(lambda text: _without_surrogates(redact(text))), _DEEPEST)
     except (ValueError, ArithmeticError, RecursionError):
         return None
     return parsed if isinstance(parsed, dict) else None
 
 
 def _cleaned(value: Any, clean: Callable[[str], str], deepest: int) -> Any:
-    """JSON in which all texts and names are cleaned.
+    """Return JSON in which all texts and names are cleaned.
 
+    :param clean: returns a text without what must not stay in it.
+    :param deepest: how many levels it may have.
     :raises RecursionError: it is deeper than that.
     """
     if isinstance(value, str):
@@ -194,8 +196,8 @@ def _cleaned(value: Any, clean: Callable[[str], str], deepest: int) -> Any:
     return value
 
 
-def _whole_characters(text: str) -> str:
-    """The text without halves of characters, which nothing could store."""
+def _without_surrogates(text: str) -> str:
+    """Replace lone surrogates (halves of characters), which cannot be stored in UTF-8."""
     return text if text.isascii() else text.encode(errors="replace").decode()
 
 

@@ -112,10 +112,10 @@ _NO_PAY_SYSTEM: Final = re.compile(r"payment system has not been found\.?", re.I
 _NO_FIELDS: Final = re.compile(r"empty fields\.?", re.I)
 _NO_TYPE: Final = re.compile(r"invalid crm object type\.?", re.I)
 _NO_CRM_OBJECT: Final = re.compile(r"the provided crm object was not found\.?", re.I)
-_NONE_OR_DENIED: Final = re.compile(r"payment not found or access denied\.?", re.I)
+_NO_PAYMENT_OR_DENIED: Final = re.compile(r"payment not found or access denied\.?", re.I)
 _NO_PRODUCT: Final = re.compile(r"product item not found\.?", re.I)
-_NO_QUANTITY: Final = re.compile(r"product quantity cannot be less than or equal to 0\.?", re.I)
-_TOO_MANY: Final = re.compile(r"insufficient product quantity to add to payment\.?", re.I)
+_QUANTITY_NOT_POSITIVE: Final = re.compile(r"product quantity cannot be less than or equal to 0\.?", re.I)
+_QUANTITY_TOO_LARGE: Final = re.compile(r"insufficient product quantity to add to payment\.?", re.I)
 
 _SPEAKING: Final[tuple[tuple[re.Pattern[str], type[Bitrix24ApiError]], ...]] = (
     (_DENIED, Bitrix24PermissionError),
@@ -126,10 +126,10 @@ _SPEAKING: Final[tuple[tuple[re.Pattern[str], type[Bitrix24ApiError]], ...]] = (
     (_NO_FIELDS, Bitrix24InvalidRequest),
     (_NO_TYPE, Bitrix24InvalidRequest),
     (_NO_CRM_OBJECT, Bitrix24NotFound),
-    (_NONE_OR_DENIED, Bitrix24NotFound),
+    (_NO_PAYMENT_OR_DENIED, Bitrix24NotFound),
     (_NO_PRODUCT, Bitrix24NotFound),
-    (_NO_QUANTITY, Bitrix24InvalidRequest),
-    (_TOO_MANY, Bitrix24InvalidRequest),
+    (_QUANTITY_NOT_POSITIVE, Bitrix24InvalidRequest),
+    (_QUANTITY_TOO_LARGE, Bitrix24InvalidRequest),
 )
 """Texts whose code says nothing (``0`` or empty)."""
 
@@ -149,10 +149,10 @@ _PAYING: Final = _Checks(
         "ERROR_PAY_INVOICE_NOT_SUPPORTED",
     )
 )
-_ONE_PAYMENT: Final = _Checks(texts=(_DENIED, _NO_PAYMENT, _NONE_OR_DENIED))
+_ONE_PAYMENT: Final = _Checks(texts=(_DENIED, _NO_PAYMENT, _NO_PAYMENT_OR_DENIED))
 _ONE_ITEM: Final = _Checks(texts=(_DENIED, _NO_ITEM))
-_SALE: Final = _Checks(codes=("200040300020",))
-_ONE_SALE: Final = _Checks(codes=("200040300020", "200640400001"))
+_SALE_RIGHTS: Final = _Checks(codes=("200040300020",))
+_SALE_PAYMENT: Final = _Checks(codes=("200040300020", "200640400001"))
 _PAY_SYSTEM: Final = _Checks(
     codes=(
         "ERROR_CHECK_FAILURE",
@@ -170,15 +170,19 @@ _BEFORE_WRITING: Final[dict[str, _Checks]] = {
     "crm.item.payment.unpay": _ONE_PAYMENT,
     "crm.item.payment.delete": _ONE_PAYMENT,
     "crm.item.payment.update": _Checks(texts=(*_ONE_PAYMENT.texts, _NO_PAY_SYSTEM, _NO_FIELDS)),
-    "crm.item.payment.product.add": _Checks(texts=(_DENIED, _NO_PAYMENT, _NO_PRODUCT, _NO_QUANTITY, _TOO_MANY)),
-    "crm.item.payment.product.setquantity": _Checks(texts=(*_ONE_ITEM.texts, _NO_PRODUCT, _NO_QUANTITY, _TOO_MANY)),
+    "crm.item.payment.product.add": _Checks(
+        texts=(_DENIED, _NO_PAYMENT, _NO_PRODUCT, _QUANTITY_NOT_POSITIVE, _QUANTITY_TOO_LARGE)
+    ),
+    "crm.item.payment.product.setquantity": _Checks(
+        texts=(*_ONE_ITEM.texts, _NO_PRODUCT, _QUANTITY_NOT_POSITIVE, _QUANTITY_TOO_LARGE)
+    ),
     "crm.item.payment.product.delete": _Checks(texts=(*_ONE_ITEM.texts, _NO_PRODUCT)),
     "crm.item.payment.delivery.add": _ONE_PAYMENT,
     "crm.item.payment.delivery.setdelivery": _ONE_ITEM,
     "crm.item.payment.delivery.delete": _ONE_ITEM,
-    "sale.payment.add": _SALE,
-    "sale.payment.update": _ONE_SALE,
-    "sale.payment.delete": _ONE_SALE,
+    "sale.payment.add": _SALE_RIGHTS,
+    "sale.payment.update": _SALE_PAYMENT,
+    "sale.payment.delete": _SALE_PAYMENT,
     "sale.paysystem.pay.invoice": _PAYING,
     "sale.paysystem.pay.payment": _PAYING,
     "sale.paysystem.add": _PAY_SYSTEM,

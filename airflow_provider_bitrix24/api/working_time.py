@@ -34,7 +34,7 @@ _NOT_COUNTED: Final = 0.1
 _MARGIN: Final = 1.0
 """Seconds to wait after the portal's own time: it tells whole seconds."""
 _LONGEST: Final = WINDOW + _MINUTE + _MARGIN
-"""Seconds: what is said to count or to block for longer was said by a clock that was wrong."""
+"""Seconds: a report that says that work counts, or that calls are refused, for longer comes from a wrong clock."""
 ANY_NUMBER: Final = 1_000_000_000
 """How many calls fit where nothing bounds them."""
 BATCH: Final = "batch"
@@ -203,7 +203,7 @@ class MethodUsage:
 
 
 def _is_ahead(moment: float, now: float) -> bool:
-    """Whether a moment until which something counts is yet to come, and can be meant."""
+    """Whether a moment is in the future, and not so far that only a wrong clock can have told it."""
     return now < moment <= now + _LONGEST
 
 
@@ -219,13 +219,12 @@ def learn(usages: Usages, seen: Iterable[UsageReport]) -> Usages:
     return known
 
 
-def newest(one: Usages, other: Usages) -> Usages:
-    """Return for each method what was heard last: a reply says the whole sum."""
-    return {name: max((all_[name] for all_ in (one, other) if name in all_), key=_at) for name in one | other}
-
-
-def _at(use: MethodUsage) -> float:
-    return use.at
+def newest_by_method(one: Usages, other: Usages) -> Usages:
+    """Return for each method what the portal said last: each reply says the whole sum."""
+    either = one | other
+    return {
+        name: max(one.get(name, use), other.get(name, use), key=lambda seen: seen.at) for name, use in either.items()
+    }
 
 
 def to_text(clock_offset: float | None, usages: Usages) -> str:
@@ -237,7 +236,7 @@ def to_text(clock_offset: float | None, usages: Usages) -> str:
 
 
 def from_text(text: str | bytes) -> tuple[float | None, Usages]:
-    """Read what :func:`to_text` has written; what was damaged is learned again."""
+    """Read what :func:`to_text` has written; nothing is known if the text is damaged."""
     try:
         kept = json.loads(text)
         clock_offset = None if kept["clock_offset"] is None else float(kept["clock_offset"])
@@ -320,7 +319,7 @@ class WorkingTime:
             longest = max(longest, WINDOW * math.ceil(max(0.0, work - room) / use.cap(self.limit)))
         return longest
 
-    def share(self, methods: Sequence[str], count: int) -> float:
+    def used_part(self, methods: Sequence[str], count: int) -> float:
         """Return the largest part of a limit that so many calls use up: 1.0 for all of it."""
         return max((count * cost / use.cap(self.limit) for use, cost in self._uses(methods)), default=0.0)
 

@@ -29,7 +29,8 @@ def sanitize_uri(uri: SplitResult) -> SplitResult:
     if _PORTAL.fullmatch(portal) is None or _PATH.fullmatch(uri.path) is None or uri.query:
         raise ValueError(
             "The URI of a Bitrix24 asset is bitrix24://PORTAL/invoice/ID, bitrix24://PORTAL/payment/ID, "
-            "bitrix24://PORTAL/invoices, bitrix24://PORTAL/payments, or one of bitrix24://PORTAL/lists, such as bitrix24://acme.bitrix24.com/payment/1033."
+            "bitrix24://PORTAL/invoices, bitrix24://PORTAL/payments or bitrix24://PORTAL/lists/OPERATION "
+            "(pay_invoices, pay_crm_payments or add_crm_payments), such as bitrix24://acme.bitrix24.com/payment/1033."
         )
     return uri._replace(netloc=portal)
 

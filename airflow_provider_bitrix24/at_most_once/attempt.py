@@ -103,8 +103,8 @@ class Attempt:
         self.portal_clock = PortalClock(tools.clock)
         self.patient = patient
         self.loaded = Loaded()
-        self.found = False
-        """Whether an earlier attempt has left something; known when decisions have been carried out."""
+        self.resumes = False
+        """Whether an earlier attempt may have sent something; set when the decisions of people are carried out."""
 
     # -- the journal
 

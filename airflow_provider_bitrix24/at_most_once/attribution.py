@@ -63,7 +63,7 @@ def attribute(attempt: Attempt, shown: Shown, on_unknown: OnUnknown, happened: s
 
     :param on_unknown: "adopt" if the author says that nobody else adds payments to this object.
     :param happened: the outcome of the send, as the beginning of a sentence.
-    :return: None if no payment that may be this key's is there, or none but those a person was asked about.
+    :return: None if no payment may be this key's, or only payments that a person was asked about.
     """
     record = attempt.record
     candidates = yield from find_candidates(record, shown)

@@ -62,22 +62,22 @@ class ChunkSize:
         self._slow |= seconds > LONG
 
     def adapt(self) -> None:
-        """Adapt it to how this chunk went."""
+        """Adapt the size of the next chunk to how this one went."""
         smaller, larger = self.now // 2, self.now + max(1, self.most // 8)
         trouble = self.has_lost_replies or self._slow  # rule: smaller batches after an unknown outcome
         self.now = max(1, smaller) if trouble else min(self.most, larger)
 
     def begin(self) -> None:
-        """A chunk begins."""
+        """Forget how the last chunk went: another one begins."""
         self.has_lost_replies = self._slow = False
 
 
 def next_chunk(waiting: Mapping[int, Operation], size: int, *, is_shared: bool) -> dict[int, Operation]:
     """Return the operations that are carried out together next.
 
-    No key is in a chunk twice, and neither is an object: whose an added payment is is decided by what is new on it, and
-    pay, set back to unpaid and delete are keys of their own for one payment. An add without a tag shares its chunk only
-    if the journal knows the other keys.
+    No key is in a chunk twice, and neither is an object. What is new on the object decides whose an added payment is,
+    so only one may be added at a time; and pay, set back to unpaid and delete are different keys for one payment. An
+    add without a tag shares its chunk only if the journal knows the other keys.
 
     :param waiting: by their place in the list.
     """

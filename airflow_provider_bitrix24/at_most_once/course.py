@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.journal.protocol import Busy, Loaded, Saved
 
 T = TypeVar("T")
-Question: TypeAlias = Literal["record", "claims", "unresolved", "on_object", "late_reply"]
+JournalQuestion: TypeAlias = Literal["record", "claims", "unresolved", "on_object", "late_reply"]
+"""What the journal is asked for; the functions below say what each means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +44,11 @@ class Save:
 
 @dataclass(frozen=True, slots=True)
 class AskJournal:
-    """Ask the journal; the answer has each key's own part."""
+    """Ask the journal for something about one key."""
 
-    question: Question
+    question: JournalQuestion
     about: Any = None
-    """What is asked about, where the key alone does not say it."""
+    """Payments or object that are asked about, besides the key."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.api.io import Flow
     from airflow_provider_bitrix24.at_most_once.attempt import Tools
     from airflow_provider_bitrix24.at_most_once.chunks import ChunkSize
-    from airflow_provider_bitrix24.at_most_once.course import Action, Course, Question
+    from airflow_provider_bitrix24.at_most_once.course import Action, Course, JournalQuestion
 
 T = TypeVar("T")
 
@@ -98,14 +98,14 @@ class Lockstep:
         """Whether the next send has its slot of the portal's rate limit."""
         self._stopped: dict[str, Bitrix24Error] = {}
         self._sizes = sizes
-        self._answers: Final[Mapping[Question, Callable[[str, Mapping[str, Any]], Mapping[str, Any]]]] = {
+        self._answers: Final[Mapping[JournalQuestion, Callable[[str, Mapping[str, Any]], Mapping[str, Any]]]] = {
             "record": tools.journal.load,
             "claims": tools.journal.claims_of_others,
             "unresolved": tools.journal.unresolved_keys,
             "on_object": tools.journal.keys_on_object,
             "late_reply": tools.journal.late_replies,
         }
-        # In the order in which it is done.
+        # If operations ask for several kinds of action, the first kind in this order is done first.
         self._do: Final[Mapping[type[Any], Callable[[list[Running[Any]]], Mapping[str, Any]]]] = {
             Save: self._save,
             WaitForJournal: self._wait,  # rule: a reply is saved before the portal is asked again

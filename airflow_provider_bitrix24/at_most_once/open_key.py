@@ -57,8 +57,8 @@ def _load(attempt: Attempt) -> Course[Record | None]:
             break
         if not attempt.patient:  # rule: a key that another task holds is revisited at the end
             raise PaymentInProgress(messages.busy(busy.owner, attempt.wanted))
-        seconds, news = min(busy.seconds + 0.1, LOAD_AGAIN), busy if waited_for is None else None
-        yield WaitForOther(seconds, "", attempt.wanted.subject, news)
+        seconds, to_log = min(busy.seconds + 0.1, LOAD_AGAIN), busy if waited_for is None else None
+        yield WaitForOther(seconds, "", attempt.wanted.subject, to_log)
         waited_for = busy.epoch
         attempt.loaded = yield from load()
     if attempt.loaded.error is not None:
@@ -86,7 +86,7 @@ def _take(attempt: Attempt, decision: Decision) -> Course[None]:
         # Airflow hands it over only once.
         yield from attempt.keep(record.decided(decision))
         return
-    why = f"the question does not stand any more: {record.key} is {record.state}"
+    why = f"the question no longer applies: {record.key} is in the state {record.state}"
     attempt.log.warning(
         "%s has decided (%s): %s, but %s. The decision is not carried out.",
         decision.by,

@@ -324,7 +324,7 @@ class Record(RecordFields):
     # -- parts
 
     def _with_arguments_of(self, wanted: Record) -> Record:
-        """What is wanted now, with what was sent and decided, and with its place among other operations."""
+        """What is wanted now, with what was sent and decided, and its place among other operations on the object."""
         return replace(
             wanted,
             sends=self.sends,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from airflow_provider_bitrix24 import options
 from airflow_provider_bitrix24.api.extras import plain, read_rate_limit
 from airflow_provider_bitrix24.api.io import Slot
-from airflow_provider_bitrix24.api.working_time import newest
+from airflow_provider_bitrix24.api.working_time import newest_by_method
 from airflow_provider_bitrix24.exceptions import Bitrix24Error
 from airflow_provider_bitrix24.hooks.threads import within
 from airflow_provider_bitrix24.pacing import HostPacer, HostWorkingTime, credential_of
@@ -48,7 +48,7 @@ def make_pacer(settings: Settings, pace_conn_id: str | None = None) -> Pacer:
         that in common, and ``off`` there means no database. ``[bitrix24] journal_conn_id`` comes last.
     """
     host = HostPacer(settings.portal, settings.rate_limit)
-    row = _in_database(pace_conn_id, lambda database: _row(settings, database))
+    row = _in_database(pace_conn_id, lambda database: _pace_row(settings, database))
     return host if row is None else ClusterPacer(row, host)
 
 
@@ -63,7 +63,7 @@ def make_working_time(settings: Settings, pace_conn_id: str | None = None) -> Ho
 
 
 def _in_database(pace_conn_id: str | None, make: Callable[[Database], T]) -> T | None:
-    """Make something of the database that is named; None if there is none."""
+    """Return what is made of the configured database; None if there is none, or its connection cannot be read."""
     try:
         conn_id = options.read("pace_conn_id") or pace_conn_id or options.read("journal_conn_id")
         if conn_id not in _NO_DATABASE:
@@ -84,7 +84,7 @@ def with_rate_limit(extra: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**extra, "rate_limit": everywhere}
 
 
-def _row(settings: Settings, database: Database) -> RowPacer:
+def _pace_row(settings: Settings, database: Database) -> RowPacer:
     from airflow_provider_bitrix24.hooks.pace_table import RowPacer
 
     return RowPacer(database, settings.portal, settings.rate_limit)
@@ -97,7 +97,7 @@ def _working_time_row(settings: Settings, database: Database) -> RowWorkingTime:
 
 
 class OptionalDatabase:
-    """Asks a database that may be away: it is waited for once, and then left alone for a while.
+    """Asks a database that may be unavailable; after a failure, it is not asked for a while.
 
     :param clock: monotonic.
     """
@@ -107,7 +107,7 @@ class OptionalDatabase:
         self._away_until = float("-inf")
 
     def ask(self, work: Callable[..., T], *arguments: Any) -> T | None:
-        """Return what the database says; None if it is away. Raises nothing."""
+        """Return what the work returns; None if the database is unavailable. A failure is logged, not raised."""
         if self._clock() < self._away_until:
             return None
         try:
@@ -153,13 +153,13 @@ class ClusterWorkingTime:
         self._database = OptionalDatabase()
 
     def share(self, working_time: WorkingTime) -> None:
-        """Tell both what was learned here; what was heard last of a method counts."""
+        """Tell both what was learned here; of each method, what the portal said last counts."""
         seen = tuple(working_time.unshared)
         self._host.share(working_time)
         told = self._database.ask(self._row.share, seen, working_time.known_clock_offset)
         if told is not None:
             working_time.known_clock_offset, everywhere = told
-            working_time.usages = newest(everywhere, working_time.usages)
+            working_time.usages = newest_by_method(everywhere, working_time.usages)
 
 
 def _reason_of(error: Exception) -> str:

@@ -46,12 +46,12 @@ class RowWorkingTime:
         self._prepared = False
 
     def share(self, seen: Sequence[UsageReport], clock_offset: float | None) -> tuple[float | None, Usages]:
-        """Add what was learned here, in a transaction that waits for nothing, and return what is known in all.
+        """Add what was learned here, in one short transaction, and return what is known in all.
 
         :param seen: what the portal has said since the last call.
         :param clock_offset: seconds by which the portal's clock is ahead of this host's; None if it is not known.
         :return: the same, by what the row says, and what is known of each method.
-        :raises Bitrix24StoreError: the database is away or refuses.
+        :raises Bitrix24StoreError: the database is unavailable or refuses.
         """
         self._prepare()
 
@@ -82,7 +82,7 @@ class RowWorkingTime:
         with self._database.begin(reads=True) as connection:
             found = connection.execute(sa.select(_TABLE.c.version).where(self._here)).one_or_none()
         if found is None:
-            # Another process may make it at the same moment.
+            # Another process may insert it at the same moment.
             with contextlib.suppress(Bitrix24StoreError), self._database.begin() as connection:
                 connection.execute(_TABLE.insert().values(credential=self._credential, version=0, known=""))
         self._prepared = True

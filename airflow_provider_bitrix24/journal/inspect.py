@@ -101,7 +101,7 @@ class TaskEntry:
         if state not in _ENDED:
             todo += (
                 f" The task is {state}: an attempt that has begun already does not see the decision. If it changes "
-                "anything, the decision does not stand any more, and the journal says so."
+                "anything, the decision no longer applies, and the journal says so."
             )
         return record.decided(decision), todo
 

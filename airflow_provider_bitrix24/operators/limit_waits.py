@@ -27,10 +27,8 @@ RESCHEDULES_ALL: Final = get_base_airflow_version_tuple() >= (3, 1, 8)
 operator again at once."""
 SHORT: Final = 60.0
 """Seconds: a shorter wait is over sooner than Airflow starts the task again."""
-
-
 MOST_FOR_READING: Final = 0.5
-"""Share of the working time that reading a list again may take: what was read is lost when the task leaves."""
+"""Share of the working time that reading the list again may take: what was read is lost when the attempt ends."""
 
 
 class WorkingTimePause:
@@ -84,7 +82,7 @@ class WorkingTimePause:
         """Whether reading the whole list once more leaves most of the working time to the rest."""
         reads = self._items[0].operation.reads if self._items else ()
         # rule: a list whose reading takes up the time does not leave the worker
-        return self._hook.client.working_time.share(reads, len(self._items)) <= MOST_FOR_READING
+        return self._hook.client.working_time.used_part(reads, len(self._items)) <= MOST_FOR_READING
 
 
 def _sleep(seconds: float) -> Flow[None]:

@@ -97,11 +97,11 @@ class PaymentListOperator(PaymentOperator):
     def preview(self, items: Sequence[Item]) -> Preview | None:
         """Read what the items are about; None if that says nothing about the money."""
 
-    def read_planned(self, flow: Flow[T]) -> T:
-        """Read on the worker, and wait where the portal would refuse for its working time: what is read is kept."""
-        from airflow_provider_bitrix24.api.planned_reads import planned  # slow to load: not in a DAG file
+    def read_within_limit(self, flow: Flow[T]) -> T:
+        """Read; wait on the worker where the portal's working-time limit would refuse: what was read is kept."""
+        from airflow_provider_bitrix24.api import reads_within_limit  # slow to load: not in a DAG file
 
-        return self.hook.run(planned(self.hook.client, flow, time.time))
+        return self.hook.run(reads_within_limit.read_within_limit(self.hook.client, flow, time.time))
 
     def plan(self, context: Context) -> Plan:
         """A list has no single plan."""
@@ -370,7 +370,7 @@ class PaymentListOperator(PaymentOperator):
         return summary
 
     def _tell_assets(self, context: Context, summary: dict[str, Any]) -> None:
-        """Put the counts into the asset event of each outlet."""
+        """Emit one asset event for each outlet, with the counts of this run."""
         from airflow_provider_bitrix24.assets.bitrix24 import add_to_events
 
         counts = {

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.journal.task_state import TaskStateJournal
     from airflow_provider_bitrix24.operators.list_report import Item
 
-NUMBERS: Final = "bitrix24_numbers_{}"
-"""Names of the documents, counted from 1: ``{number: subject}``."""
-IN_DOCUMENT: Final = 500
+DOCUMENT: Final = "bitrix24_numbers_{}"
+"""Name of each document, counted from 1; it holds ``{number: subject}``."""
+NUMBERS_PER_DOCUMENT: Final = 500
 
 
 def refuse_moved(journal: TaskStateJournal, items: Sequence[Item]) -> None:
-    """Compare what the account numbers of a list name with what they named before, and note it for later attempts.
+    """Refuse account numbers that named other objects in an earlier attempt; note what they name for later attempts.
 
-    :raises Bitrix24ConfigError: an earlier attempt has sent something for the object that had a number then. It names
-        every such row, up to ten.
+    :raises Bitrix24ConfigError: an earlier attempt has sent something for the object that had such a number then. It
+        names every such row, up to ten.
     """
     named = [(spelling(item.number), item) for item in items if item.number is not None]
     if not named:
@@ -36,11 +36,13 @@ def refuse_moved(journal: TaskStateJournal, items: Sequence[Item]) -> None:
 
         def check(pair: tuple[str, Item]) -> None:
             number, item = pair
-            if before[number] in sent:  # rule: a number that has moved pays nothing in the same task
+            earlier, present = before[number], item.operation.subject
+            if earlier in sent:  # rule: a number that has moved pays nothing in the same task
                 raise Bitrix24ConfigError(
-                    f"{item.where}: account_number {item.number!r} is that of {item.operation.subject} now, and was "
-                    f"that of {before[number]} when an earlier attempt of this task worked on it. If the row is right, "
-                    "name the object by its id.",
+                    f"{item.where}: account_number {item.number!r} is that of {present} now; in an earlier "
+                    f"attempt of this task, it was that of {earlier}. That attempt may have recorded money for "
+                    f"{earlier}: look at it in Bitrix24. If {present} is the one to be paid, name it by its id in the "
+                    "list, and clear this task.",
                     NOT_SENT,
                 )
 
@@ -48,14 +50,14 @@ def refuse_moved(journal: TaskStateJournal, items: Sequence[Item]) -> None:
     known = before | {number: item.operation.subject for number, item in named}
     if known != before:
         pairs = iter(known.items())
-        for place in range(1, -(-len(known) // IN_DOCUMENT) + 1):
-            journal.keep(NUMBERS.format(place), dict(islice(pairs, IN_DOCUMENT)))
+        for place in range(1, -(-len(known) // NUMBERS_PER_DOCUMENT) + 1):
+            journal.keep(DOCUMENT.format(place), dict(islice(pairs, NUMBERS_PER_DOCUMENT)))
 
 
 def _noted(journal: TaskStateJournal) -> dict[str, str]:
     noted: dict[str, str] = {}
     for place in count(1):
-        document = journal.kept(NUMBERS.format(place))
+        document = journal.kept(DOCUMENT.format(place))
         if not isinstance(document, dict):
             break
         noted |= document

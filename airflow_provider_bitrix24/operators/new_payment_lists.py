@@ -208,4 +208,4 @@ class AddCrmPaymentsOperator(PaymentListOperator):
         from airflow_provider_bitrix24.at_most_once.preview import preview_products
 
         operations: Any = [item.operation for item in items]
-        return self.read_planned(preview_products(self.hook.client, operations))
+        return self.read_within_limit(preview_products(self.hook.client, operations))

@@ -166,7 +166,7 @@ class PayInvoicesOperator(PaymentListOperator):
         from airflow_provider_bitrix24.at_most_once.preview import preview_invoices
 
         operations: Any = [item.operation for item in items]
-        return self.read_planned(preview_invoices(self.hook.client, operations))
+        return self.read_within_limit(preview_invoices(self.hook.client, operations))
 
 
 class PayCrmPaymentsOperator(PaymentListOperator):
@@ -281,4 +281,4 @@ class PayCrmPaymentsOperator(PaymentListOperator):
         from airflow_provider_bitrix24.at_most_once.preview import preview_payments
 
         operations: Any = [item.operation for item in items]
-        return self.read_planned(preview_payments(self.hook.client, operations))
+        return self.read_within_limit(preview_payments(self.hook.client, operations))

@@ -16,7 +16,7 @@ TOKEN_METHOD = "oauth.token"  # noqa: S105 - a name, no secret
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """What is special about a kind of fault: its defaults, and where it means nothing."""
+    """A kind of fault: what it does, its defaults, and the methods that can have it."""
 
     does: str
     when: str = "after"
@@ -24,9 +24,9 @@ class Kind:
     status: int = 400
     seconds: float | None = None
     of_methods: bool = True
-    """Whether it can strike REST methods."""
+    """Whether REST methods can have it."""
     of_tokens: bool = True
-    """Whether it can strike the token endpoint, which has no state to lag, no ``time`` block and no numeric codes."""
+    """Whether the token endpoint can have it, which has no state to lag, no ``time`` block and no numeric codes."""
     spoils_bytes: bool = False
     """Whether it spoils what is written to the socket: see ``hostile``."""
 

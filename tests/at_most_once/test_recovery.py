@@ -170,7 +170,7 @@ def tagged(job: Job, entity_id: int) -> int:
 
 def test_a_key_whose_tag_another_object_has_is_refused(job: Job) -> None:
     number = tagged(job, 3)
-    with pytest.raises(PaymentMismatch, match=f"for payment {number}, which belongs to another object than deal 1"):
+    with pytest.raises(PaymentMismatch, match=f"is on payment {number} of another object than deal 1"):
         job.add(tag=True)
     assert job.world.writes() == []
 

@@ -367,7 +367,7 @@ def test_hosts_that_share_a_database_share_what_they_learn_of_the_working_time(
 
 
 @pytest.mark.bitrix24_sandbox(operating_limit=480.0)
-def test_working_time_waits_for_no_database_that_is_away(
+def test_working_time_is_kept_on_the_host_if_the_database_is_unavailable(
     connect: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     nowhere = {"conn_type": "sqlite", "host": str(tmp_path / "no" / "such.db")}

@@ -76,7 +76,7 @@ def final_messages() -> Iterator[tuple[str, str]]:
             if not isinstance(node, ast.Call):
                 continue
             name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-            name = {"ask": "PaymentAmbiguous", "turn_down": "PaymentAmbiguous"}.get(name, name)
+            name = {"ask": "PaymentAmbiguous", "leave_to_a_person": "PaymentAmbiguous"}.get(name, name)
             if name in ("PaymentAmbiguous", "PaymentNotApplied"):
                 used = [argument.func for argument in node.args if isinstance(argument, ast.Call)]
                 names = [function.attr for function in used if isinstance(function, ast.Attribute)]

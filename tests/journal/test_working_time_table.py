@@ -57,14 +57,14 @@ def test_a_damaged_row_is_learned_again(database: Database) -> None:
     assert ADD in row.share([report(database, 1.0)], 0.0)[1]
 
 
-def test_a_database_that_is_away_says_so(tmp_path: Path) -> None:
+def test_an_unavailable_database_is_an_error(tmp_path: Path) -> None:
     nowhere = Database(sa.engine.URL.create("sqlite", database=str(tmp_path / "no" / "such.db")), "the test database")
     with pytest.raises(Bitrix24StoreError):
         RowWorkingTime(nowhere, HERE).share([], None)
 
 
 def learn(url: str, name: str, pipe: Any) -> None:
-    """In a process of its own."""
+    """Share ten reports, in a process of its own."""
     row = RowWorkingTime(Database(sa.engine.make_url(url), "the test database"), HERE)
     for number in range(10):
         row.share([UsageReport(method=f"{name}.{number}", at=1e9, operating=1.0)], 0.0)

@@ -25,9 +25,9 @@ SHORT = {
     "read_timeout": 2,
     "read_lag": 0.2,
 }
-"""For tasks in an Airflow of their own, which wait in real time."""
+"""Extras of the connection for tasks in an Airflow of their own, which wait in real time."""
 PATIENT = SHORT | {"send_deadline": 10, "connect_timeout": 10}
-"""For a slow machine, where nobody waits for it."""
+"""Extras for tests on a clock that skips waits: longer deadlines cost no time, and a slow machine keeps them."""
 
 
 class Store:
@@ -125,7 +125,7 @@ def journal_conn_id(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch:
 
 @pytest.fixture
 def portal(bitrix24_sandbox: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The sandbox over HTTP, on a clock on which nobody waits."""
+    """The sandbox over HTTP, on a clock that skips waits."""
     connect(bitrix24_sandbox, monkeypatch)
     skip_waits(monkeypatch)
     return bitrix24_sandbox

@@ -95,7 +95,7 @@ def test_a_second_attempt_with_other_arguments_is_refused(portal: Any, task: Tas
 def test_a_time_out_of_the_task_passes_untouched_and_is_resolved_later(
     portal: Any, task: Task, operation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def ring(_number: int, frame: FrameType | None) -> None:
+    def raise_time_out(_number: int, frame: FrameType | None) -> None:
         while frame is not None:
             if frame.f_code.co_filename == weakref.__file__:
                 signal.setitimer(signal.ITIMER_REAL, 0.01)  # Python swallows what is raised in a finalizer
@@ -103,25 +103,25 @@ def test_a_time_out_of_the_task_passes_untouched_and_is_resolved_later(
             frame = frame.f_back
         raise AirflowTaskTimeout("time is up")
 
-    def ring_when_the_write_is_held() -> None:
+    def interrupt_the_held_write() -> None:
         while not write_requests(portal, operation):
             time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGALRM)
 
     connection = json.loads(portal.connection)
-    connection["extra"] = PATIENT | {"read_timeout": 60}  # the bell comes first, however slow the machine is
+    connection["extra"] = PATIENT | {"read_timeout": 60}  # longer than the time-out takes, however slow the machine is
     monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", json.dumps(connection))
     portal.fault("hold", WRITES[operation], when="before")
-    before = signal.signal(signal.SIGALRM, ring)
-    bell = threading.Thread(target=ring_when_the_write_is_held, daemon=True)
-    bell.start()
+    before = signal.signal(signal.SIGALRM, raise_time_out)
+    timer = threading.Thread(target=interrupt_the_held_write, daemon=True)
+    timer.start()
     try:
         with pytest.raises(AirflowTaskTimeout, match="time is up"):
             OPERATORS[operation]().execute(task.context)
     finally:
-        bell.join()
+        timer.join()
         signal.signal(signal.SIGALRM, before)
-    portal.clear_faults()  # what was held goes through now
+    portal.clear_faults()  # what was held is executed
     task.again()
     receipt = OPERATORS[operation](**adopting(operation)).execute(task.context)
     assert len([entry for entry in portal.ledger if entry["event"].endswith(("_paid", "_added"))]) == 1

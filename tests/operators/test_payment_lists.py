@@ -203,7 +203,7 @@ def test_a_wrong_row_hides_no_duplicate(portal: Any, task: Task, kind: str) -> N
     assert (text.count("remove one of them"), text.count("Nothing was sent."), portal.requests) == (1, 1, [])
 
 
-def test_numbers_that_two_rows_name_are_told_with_what_else_is_wrong(portal: Any, task: Task, tmp_path: Path) -> None:
+def test_one_error_names_repeated_numbers_and_what_else_is_wrong(portal: Any, task: Task, tmp_path: Path) -> None:
     path = tmp_path / "open.jsonl"
     path.write_text('{"account_number": "N-1"}\n{"account_number": \n{"account_number": "N-1"}\n[]\n')
     words = (
@@ -214,7 +214,9 @@ def test_numbers_that_two_rows_name_are_told_with_what_else_is_wrong(portal: Any
     assert portal.requests == []
 
 
-def test_lines_of_a_wrong_length_are_told_with_what_else_is_wrong(portal: Any, task: Task, tmp_path: Path) -> None:
+def test_one_error_names_lines_of_a_wrong_length_and_what_else_is_wrong(
+    portal: Any, task: Task, tmp_path: Path
+) -> None:
     path = tmp_path / "open.csv"
     path.write_text("invoice_id,expected_amount\n2\n3,much\n7,120.00\n7,120.00\n")
     words = r"line 2 has 1 cells.*line 3: expected_amount must be.*line 4 and open.csv, line 5 both name invoice 7"
@@ -240,7 +242,7 @@ def test_a_damaged_file_is_refused(portal: Any, task: Task, tmp_path: Path, cont
 
 
 @LISTS
-def test_a_list_takes_no_time_to_ask(kind: str) -> None:
+def test_a_list_refuses_ask_timeout(kind: str) -> None:
     with pytest.raises(TypeError, match=r"Operator takes no ask_timeout: a list asks nobody"):
         operator(kind, [1], ask_timeout=timedelta(hours=1))
     with DAG("finance", default_args={"ask_timeout": timedelta(hours=1)}):
@@ -611,7 +613,7 @@ def test_one_asset_event_has_the_counts_of_the_whole_list(portal: Any, task: Tas
 
 
 @LISTS
-def test_a_list_without_outlets_tells_the_asset_of_its_portal(portal: Any, task: Task, kind: str) -> None:
+def test_a_list_without_outlets_emits_an_event_of_the_asset_of_its_portal(portal: Any, task: Task, kind: str) -> None:
     from airflow.sdk.execution_time.context import OutletEventAccessors
 
     task.context["outlet_events"] = OutletEventAccessors()
@@ -626,7 +628,7 @@ def test_a_list_without_outlets_tells_the_asset_of_its_portal(portal: Any, task:
 
 
 @pytest.mark.parametrize("outlets", [[], None])
-def test_a_list_that_is_to_tell_nobody_tells_nobody(portal: Any, task: Task, outlets: Any) -> None:
+def test_a_list_with_empty_outlets_emits_no_event(portal: Any, task: Task, outlets: Any) -> None:
     from airflow.sdk.execution_time.context import OutletEventAccessors
 
     task.context["outlet_events"] = events = OutletEventAccessors()
@@ -635,7 +637,7 @@ def test_a_list_that_is_to_tell_nobody_tells_nobody(portal: Any, task: Task, out
     assert (paying.outlets, list(events)) == ([], [])
 
 
-def test_the_outlets_of_the_whole_dag_are_enough() -> None:
+def test_default_outlets_of_the_dag_replace_the_asset_of_the_list() -> None:
     from airflow.sdk import Asset
 
     ledger = Asset("ledger")

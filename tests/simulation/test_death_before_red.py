@@ -152,7 +152,7 @@ def test_a_row_that_another_task_could_not_send_is_still_not_shown(database: Vir
     world.director = Script({})
     world.advance(world.settle_window)
     message = _red(world.worker("a", 2, max_tries=3).attempt(filling))
-    assert "(code 0, Strange)): it was sent once, the last time by a:try:1; clearing this task sends it once" in message
+    assert "unclearly: code 0, Strange): it was sent once, by a:try:1; clearing this task sends it once" in message
     assert len(world.sends) == sends
 
 
@@ -199,6 +199,6 @@ def test_nobody_is_told_to_clear_the_task_for_a_row_that_is_not_sent_again(datab
     for attempt, max_tries in ((1, 3), (2, 5)):
         world.advance(world.settle_window)
         message = _red(world.worker("b", attempt, max_tries=max_tries).attempt(do))
-        assert "(code 0, Strange)): it was sent twice, the last time by a:try:2" in message
+        assert "unclearly: code 0, Strange): it was sent twice, the last time by a:try:2" in message
         assert "clears this task" not in message
     assert len(world.sends) == sends

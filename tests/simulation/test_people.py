@@ -160,7 +160,7 @@ def test_an_answer_that_came_too_late_stays_in_the_record(database: VirtualDatab
     assert world.worker("b", 1).attempt(adding()).receipt is not None
     late = decision("send_again", *asked.candidates)
     assert world.worker("a", 1).attempt(adding(decision=late)).receipt is not None
-    why = f"the question does not stand any more: {KEY} is done"
+    why = f"the question no longer applies: {KEY} is in the state done"
     assert fates(entry_of(world)) == [("bob", "use_payment", None), ("anna", "send_again", why)]
 
 

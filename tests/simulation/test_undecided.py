@@ -148,7 +148,7 @@ def test_an_answer_about_what_the_journal_does_not_know_sends_nothing(
     late = replace(decision(what, 1033, 1034), payment_id=1033 if what == "use_payment" else None)
     outcome = world.worker("a", 2).attempt(adding(decision=late))
     assert isinstance(outcome.error, PaymentAmbiguous)
-    assert "the question does not stand any more" in str(outcome.error)
+    assert "the question no longer applies" in str(outcome.error)
     assert "not carried out, and nothing was sent by this attempt" in str(outcome.error)
     assert (writes(world), there(world)) == ([], [])
 

@@ -1,4 +1,4 @@
-"""A clock on which nobody waits: in one process, the client, the sandbox and the journal's database go by it."""
+"""A clock for tests in one process that advances instead of sleeping; client, sandbox and journal database use it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class SkippingClock:
-    """The machine's time, but for sleeping, which takes none and moves the clock on."""
+    """The machine's time; sleeping takes no time, and advances the clock."""
 
     def __init__(self) -> None:
         self.slept = 0.0
@@ -33,7 +33,7 @@ class SkippingClock:
 
 
 def skip_waits(monkeypatch: pytest.MonkeyPatch) -> SkippingClock:
-    """Let all go by such a clock until the end of the test."""
+    """Replace the clocks of client, sandbox and journal database by such a clock until the end of the test."""
     clock = SkippingClock()
     for module in (engines, in_flight, list_base, sandbox_clock, with_requests):
         monkeypatch.setattr(module, "time", clock)

@@ -139,7 +139,7 @@ WORDS: Final[dict[str, Any]] = {
     "owner": f"{_TASK}:try:1",
     "task": _TASK,
     "set_aside": "",
-    "trap": messages.HANDLER_TRAP,
+    "why_ignored": messages.HANDLER_NOT_KNOWN,
     "why": "deal 4 has no such payment now",
     "strange": "it is paid",
     "look": "look at the payments of deal 4 in Bitrix24",

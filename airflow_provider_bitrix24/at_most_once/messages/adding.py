@@ -38,9 +38,13 @@ def earlier_add_unknown(attempts: str, what_to_do: str) -> str:
 # -- before the call
 
 
-def unpaid_exists(of: str, unpaid: Sequence[Payment]) -> str:
+def unpaid_exists(of: str, unpaid: Sequence[Payment]) -> Parts:
     """The object has an unpaid payment, and that is to be an error."""
-    return f"{sentence(of)} has an unpaid payment already ({_listed(unpaid)}), and if_unpaid_exists is 'fail'."
+    return (
+        f"{sentence(of)} has an unpaid payment already ({_listed(unpaid)}), and if_unpaid_exists is 'fail'.",
+        NOT_SENT,
+        "Use that payment, or delete it in Bitrix24 and clear this task. if_unpaid_exists='add' adds another one.",
+    )
 
 
 def several_unpaid(of: str, unpaid: Sequence[Payment]) -> Parts:
@@ -49,7 +53,7 @@ def several_unpaid(of: str, unpaid: Sequence[Payment]) -> Parts:
         f"{sentence(of)} has {len(unpaid)} unpaid payments ({_listed(unpaid)}), and if_unpaid_exists='return' can "
         "return only one.",
         NOT_SENT,
-        "Delete in Bitrix24 those that are not needed.",
+        "Delete in Bitrix24 those that are not needed, and clear this task.",
     )
 
 
@@ -66,15 +70,14 @@ def existing_with_other_pay_system(of: str, payment: Payment, wanted: int | None
 def tag_of_another_object(key: str, payment_ids: Sequence[int], of: str) -> str:
     """The tag is on a payment of another object."""
     return (
-        f"The key {key!r} was used before for payment {', '.join(map(str, payment_ids))}, which belongs to another "
-        f"object than {of}. Nothing was sent by this attempt. Give every payment a key of its own."
+        f"The tag of key {key!r} is on {payments(payment_ids)} of another object than {of}: it was used before. "
+        f"{NOT_BY_THIS_ATTEMPT} Give every payment a key of its own."
     )
 
 
 def several_tagged(payment_ids: Collection[int], of: str) -> str:
     """Several payments carry the tag."""
-    listed = ", ".join(map(str, sorted(payment_ids)))
-    return f"The payments {listed} of {of} all carry the tag of one key."
+    return f"The {payments(sorted(payment_ids))} of {of} all carry the tag of one key."
 
 
 # -- the outcome of the call

@@ -21,7 +21,7 @@ NOT_AGAIN: Final = "Nothing is sent again automatically."
 
 
 def payments(payment_ids: Collection[int]) -> str:
-    """Payments by their ids: "payments 1 and so on"."""
+    """Return "payment 1034", or "payments 1034, 1035"."""
     return f"payment{'s' if len(payment_ids) > 1 else ''} {', '.join(map(str, payment_ids))}"
 
 
@@ -112,18 +112,22 @@ def above_the_limit(what: str, money: Money | str, limit: object) -> Parts:
     return (
         f"{what} is for {money}; the max_amount of this task is {limit:f}.",
         NOT_SENT,
-        "Raise max_amount if that is right.",
+        "If the amount is right, raise max_amount and clear this task.",
     )
 
 
 def reply_words(doubt: Bitrix24OutcomeUnknown) -> str:
     """What came instead of a clear reply, as the beginning of a sentence."""
-    return f"The portal {'responded unclearly' if doubt.answered else 'gave no usable response'} ({doubt.words})"
+    return f"The portal {_verb(doubt)} ({doubt.words})"
 
 
 def in_brackets(doubt: Bitrix24OutcomeUnknown | None) -> str:
     """What came instead of a clear reply, in brackets after a blank; empty if the reply was clear."""
-    return "" if doubt is None else f" ({reply_words(doubt)})"
+    return "" if doubt is None else f" (the portal {_verb(doubt)}: {doubt.words})"
+
+
+def _verb(doubt: Bitrix24OutcomeUnknown) -> str:
+    return "responded unclearly" if doubt.answered else "gave no usable response"
 
 
 def no_time_to_send(waited: float) -> str:

@@ -101,4 +101,5 @@ def row_is_not_in(what: str, doubt: Bitrix24OutcomeUnknown | None, by: str, time
     """
     replied = ", although the portal accepted it" if doubt is None else in_brackets(doubt)
     then = "; clearing this task sends it once more" if may_be_sent else ""
-    return f"{what} is not in it{replied}: it was sent {how_often(times)}, the last time by {by}{then}"
+    last = "" if times == 1 else "the last time "
+    return f"{what} is not in it{replied}: it was sent {how_often(times)}, {last}by {by}{then}"

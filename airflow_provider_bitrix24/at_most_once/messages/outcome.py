@@ -28,15 +28,15 @@ def reply_to_request(doubt: Bitrix24OutcomeUnknown | None, request: str, by: str
     return f"{words} the request to {request}{f', sent by {by}' if by else ''}"
 
 
-def not_applied(happened: str, words: Wording, set_aside: str, trap: str, advice: str, *, sent_now: bool) -> str:
+def not_applied(happened: str, words: Wording, set_aside: str, why_ignored: str, advice: str, *, sent_now: bool) -> str:
     """The portal replied and does not show it.
 
-    :param trap: why the portal may return ``true`` and do nothing.
+    :param why_ignored: why the portal may return ``true`` and do nothing.
     """
     not_sent = "" if sent_now else f" {NOT_BY_THIS_ATTEMPT}"
     return (
         f"{happened}, but does not show {words.missing}. Either the portal ignored the call, or someone reverted it in "
-        f"the meantime.{set_aside}{f' {trap}' if trap else ''}{not_sent} {NOT_AGAIN} {advice}"
+        f"the meantime.{set_aside}{f' {why_ignored}' if why_ignored else ''}{not_sent} {NOT_AGAIN} {advice}"
     )
 
 
@@ -65,7 +65,7 @@ def not_shown_any_more(what: str, was: str, not_sent: str, what_to_do: str) -> s
     """It was done, and the portal does not show that."""
     return (
         f"{what} {was}, but the portal does not show that now: somebody has reverted it, or the portal did not keep "
-        f"it. {not_sent} {NOT_AGAIN} If that is right, mark this task as successful. {what_to_do}"
+        f"it. {not_sent} {NOT_AGAIN} If that was intended, mark this task as successful. {what_to_do}"
     )
 
 
@@ -80,8 +80,14 @@ def sent_too_often(record: Record, request: str, words: Wording) -> str:
 
 
 def is_absent(what: str, set_aside: str) -> str:
-    """The reply was lost, and the write certainly was not executed."""
-    return f"The portal does not show it: {what}, read twice after everything that was sent must have ended.{set_aside}"
+    """The reply was lost, and the write certainly was not executed.
+
+    :param what: the object, or the step that completes a payment.
+    """
+    return (
+        f"The portal does not show the result of the write ({what}), read twice after everything that was sent must "
+        f"have ended.{set_aside}"
+    )
 
 
 def advice(where: str, then: str) -> str:

@@ -17,18 +17,18 @@ LOOK_AT_PAYMENT: Final = (
     "open it in Bitrix24 (its deal or smart invoice lists it) and look whether it is paid, when and by whom"
 )
 LOOK_FOR_PAYMENT: Final = "open its deal or smart invoice in Bitrix24 and look whether the payment is still listed"
-HANDLER_TRAP: Final = (
+HANDLER_NOT_KNOWN: Final = (
     "Bitrix24 returns true and does nothing when the pay system's handler only records payments (cash, bill, cash on "
     "delivery and the like), and also when saving failed on its side. Use a pay system for legacy invoices (kind "
     "CRM_INVOICE) with a REST handler; sale.paysystem.list shows kind and handler to administrators."
 )
-ORDER_HANDLER_TRAP: Final = (
+ORDER_HANDLER_NOT_KNOWN: Final = (
     "Bitrix24 returns true and does nothing when the pay system's handler only records payments (cash, bill, cash on "
     "delivery and the like), and also when saving failed on its side. Mark such a payment by PayCrmPaymentOperator "
     "(crm.item.payment.pay); sale.paysystem.list shows the handler to administrators."
 )
-INVOICE_TRAP: Final = "Bitrix24 returns true also when saving the invoice failed on its side."
-PAYMENT_TRAP: Final = (
+INVOICE_NOT_SAVED: Final = "Bitrix24 returns true also when saving the invoice failed on its side."
+PAYMENT_NOT_SAVED: Final = (
     "Bitrix24 returns true also when saving the payment failed on its side, for example because the pay system or an "
     "automation rule refused it."
 )
@@ -64,7 +64,7 @@ def changed_before_marked(what: str, money: Money, before: Money, happened: str,
     """The amount is another one than right before the mark."""
     return (
         f"{what} is for {money} now; just before it was {words.done}, it was for {before}. {happened} Somebody "
-        f"changed it in between: {where}. Do not run this again."
+        f"changed it in between: {where}. Do not run this task again."
     )
 
 

@@ -22,7 +22,6 @@ from airflow_provider_bitrix24.at_most_once.receipt import Receipt
 from airflow_provider_bitrix24.at_most_once.record import Snapshot
 from airflow_provider_bitrix24.at_most_once.write import ADDED_PAYMENT
 from airflow_provider_bitrix24.exceptions import (
-    NOT_SENT,
     Bitrix24OutcomeUnknown,
     PaymentAmbiguous,
     PaymentMismatch,
@@ -219,7 +218,7 @@ class AddWrite(KeyWrite):
     def refuse(self) -> Course[None]:
         """Refuse what must not be added, by what was read last."""
         attempt, view = self.attempt, self.view
-        if attempt.found:
+        if attempt.resumes:
             attempt.refuse_other_parameters("No payment of it is on the portal.")
         if attempt.record.nothing_executed:
             yield from self.tagged(view.shown)
@@ -227,7 +226,7 @@ class AddWrite(KeyWrite):
                 raise PaymentAmbiguous(messages.earlier_add_unknown(attempt.known, self.what_to_do))
         unpaid = self.unpaid() if self.wanted.if_unpaid_exists != "add" else []
         if unpaid and self.wanted.if_unpaid_exists == "fail":
-            raise PaymentRefused(messages.unpaid_exists(self.subject, unpaid), NOT_SENT)
+            raise PaymentRefused(*messages.unpaid_exists(self.subject, unpaid))
         if unpaid:
             raise PaymentAmbiguous(
                 *messages.several_unpaid(self.subject, unpaid), candidates=tuple(payment.id for payment in unpaid)
@@ -327,7 +326,7 @@ class AddWrite(KeyWrite):
     # -- the end
 
     use = use_chosen
-    recall = use_tagged
+    judge_without_notes = use_tagged
     done = use_ours
 
     def ask(self) -> Course[None]:

@@ -45,7 +45,7 @@ def complete(add: AddWrite, payment: Payment) -> Course[Receipt]:
             payment = yield from _correct_pay_system(add, payment, add.asked.pay_system_id)
         if attempt.record.plan:
             payment = yield from Filling(add, payment).run()
-        recovered = attempt.found and not attempt.sent_now
+        recovered = attempt.resumes and not attempt.sent_now
         receipt = add.receipt(payment, outcome="created" if add.is_ours else "existing", recovered=recovered)
         yield from attempt.finish(receipt)
     except (Bitrix24StoreError, PaymentInProgress, PaymentAmbiguous, PaymentRefused):

@@ -66,7 +66,7 @@ class DeleteCrmPayment(PaymentChange):
         payment = view.payment
         if payment.paid and not self.allow_paid:
             raise PaymentRefused(messages.is_paid(self.what, payment.money), NOT_SENT)
-        return Chosen(pay_system_id=payment.pay_system_id, trap=messages.PAYMENT_TRAP)
+        return Chosen(pay_system_id=payment.pay_system_id, why_ignored=messages.PAYMENT_NOT_SAVED)
 
     def course(self, attempt: Attempt) -> Course[Receipt]:
         """What one attempt does."""
@@ -79,7 +79,7 @@ class DeleteWrite(StateWrite):
     change: DeleteCrmPayment
 
     def look(self) -> Course[None]:
-        """Read the payment, and who we are. Only where this key has sent something, it may be gone."""
+        """Read the payment and the connection's user. It may be gone only where this key has sent something."""
         record = self.attempt.record
         if record.amount is None or record.currency is None:
             yield from super().look()

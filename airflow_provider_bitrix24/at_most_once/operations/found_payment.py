@@ -70,7 +70,7 @@ def use_existing(write: AddWrite) -> Course[Receipt]:
     existing = find_existing(write)
     if existing is None:
         raise AssertionError("nothing is used instead")
-    if attempt.found:  # rule: other parameters use no existing payment
+    if attempt.resumes:  # rule: other parameters use no existing payment
         attempt.refuse_other_parameters("No payment of it is on the portal.")
     payment, evidence = existing
     wanted = write.asked.pay_system_id
@@ -93,6 +93,6 @@ def use_chosen(write: AddWrite, decision: Decision, candidates: list[int]) -> Co
         yield from refuse_decision(attempt, decision, messages.still_there(record), candidates)
     plan = dict(record.plan)
     if not record.possible_sends:
-        # Of what was there before, and is only returned, nothing was planned but for that one.
+        # Nothing was sent: the plan was made for the payment that was to be returned, not for the chosen one.
         plan = write.plan_for(by_id[wanted])
     yield from attempt.keep(record.adopted(wanted, plan))

@@ -27,7 +27,7 @@ class KeyWrite(Write):
 
     words: Wording
     """What messages call it."""
-    trap: str = ""
+    why_ignored: str = ""
     """Why the portal may return ``true`` and do nothing."""
     view: Any
     """What was read before the send."""
@@ -54,11 +54,11 @@ class KeyWrite(Write):
 
     @property
     def has_proof(self) -> bool:
-        """Whether what was read shows already what lost notes would say."""
+        """Whether what was read shows already that a write of which the notes are lost was executed."""
         return self.shown
 
     def proof(self) -> tuple[Query[Any], Callable[[Any], bool]]:
-        """What is read to find what lost notes would say, and whether it shows that."""
+        """What is read to find out whether a write of which the notes are lost was executed, and what tells it."""
         return self.query(), self.shows
 
     def candidates(self) -> Course[list[int]]:
@@ -75,7 +75,7 @@ class KeyWrite(Write):
         """Use the payment that a person has chosen."""
         raise NotImplementedError
 
-    def recall(self) -> Course[Receipt]:
+    def judge_without_notes(self) -> Course[Receipt]:
         """Judge by the portal alone, because the journal has lost what was sent.
 
         :raises PaymentAmbiguous: a person has to.
@@ -122,10 +122,12 @@ class KeyWrite(Write):
         if self.is_known:
             not_sent = attempt.not_by_this_attempt
             return PaymentNotApplied(messages.not_shown_any_more(*self.noted, not_sent, self.what_to_do))
-        trap = self.trap if self.doubt is None else ""
+        why_ignored = self.why_ignored if self.doubt is None else ""
         advice = messages.advice(self.where, messages.if_missing(self.words))
         return PaymentNotApplied(
-            messages.not_applied(self.happened, self.words, attempt.set_aside, trap, advice, sent_now=attempt.sent_now)
+            messages.not_applied(
+                self.happened, self.words, attempt.set_aside, why_ignored, advice, sent_now=attempt.sent_now
+            )
         )
 
     def unreadable(self, trouble: PortalUnreadable) -> Exception:
@@ -190,11 +192,11 @@ def run_attempt(write: KeyWrite) -> Course[Receipt]:
     if decision is not None and decision.what == "use_payment":
         yield from write.use(decision, candidates)
     record = attempt.record
-    attempt.found = not record.nothing_executed
+    attempt.resumes = not record.nothing_executed
     if record.receipt is not None:
         attempt.refuse_other_parameters(messages.known(record))
     elif record.forgotten and record.payment_id is None:
-        return (yield from write.recall())
+        return (yield from write.judge_without_notes())
     step = yield from carry_out(attempt, write)
     if step is Step.DONE:
         return (yield from write.done())

@@ -37,4 +37,4 @@ class PayCrmPayment(PaymentChange):
         payment = view.payment
         if not payment.money.is_positive and not self.allow_zero:
             raise PaymentRefused(messages.empty_payment(self.what, payment.money), NOT_SENT)
-        return Chosen(pay_system_id=payment.pay_system_id, trap=messages.PAYMENT_TRAP)
+        return Chosen(pay_system_id=payment.pay_system_id, why_ignored=messages.PAYMENT_NOT_SAVED)

@@ -59,7 +59,7 @@ class PayInvoice(StateChange):
         }
 
     def before(self) -> Query[Any]:
-        """Read the invoice, who we are, and the pay systems."""
+        """Read the invoice, the connection's user, and the pay systems."""
         return InvoiceBeforePaying(invoice_id=self.invoice_id)
 
     def after(self) -> Query[Any]:
@@ -89,4 +89,6 @@ class PayInvoice(StateChange):
             pay_system_id=self.pay_system_id, bx_rest_handler=self.bx_rest_handler
         )
         proved = view.pay_systems.prove_rest_handler(bx_rest_handler=self.bx_rest_handler)
-        return Chosen(pay_system_id=system, trap=messages.INVOICE_TRAP if proved else messages.HANDLER_TRAP)
+        return Chosen(
+            pay_system_id=system, why_ignored=messages.INVOICE_NOT_SAVED if proved else messages.HANDLER_NOT_KNOWN
+        )

@@ -42,7 +42,7 @@ class PayPayment(PaymentChange):
         return {"payment_id": self.payment_id, "pay_system_id": self.pay_system_id}
 
     def before(self) -> Query[Any]:
-        """Read the payment, who we are, and the pay systems."""
+        """Read the payment, the connection's user, and the pay systems."""
         return PaymentBeforePaying(payment_id=self.payment_id, with_pay_systems=True)
 
     def call(self) -> Call[Any]:
@@ -57,4 +57,6 @@ class PayPayment(PaymentChange):
         if payment.pay_system_id != wanted:
             raise PaymentRefused(messages.other_pay_system(self.what, payment.pay_system_id, wanted), NOT_SENT)
         proved = view.pay_systems.check_for_pay_payment(wanted)
-        return Chosen(pay_system_id=wanted, trap=messages.PAYMENT_TRAP if proved else messages.ORDER_HANDLER_TRAP)
+        return Chosen(
+            pay_system_id=wanted, why_ignored=messages.PAYMENT_NOT_SAVED if proved else messages.ORDER_HANDLER_NOT_KNOWN
+        )

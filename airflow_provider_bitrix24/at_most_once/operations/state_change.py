@@ -34,7 +34,7 @@ class Chosen:
     """What is known of the send when it was permitted."""
 
     pay_system_id: int | None
-    trap: str
+    why_ignored: str
     """Why the portal may return ``true`` and do nothing."""
 
 
@@ -185,7 +185,7 @@ class PaymentChange(StateChange):
         return self.ids
 
     def before(self) -> Query[Any]:
-        """Read the payment, and who we are."""
+        """Read the payment and the connection's user."""
         return PaymentBeforePaying(payment_id=self.payment_id)
 
     def after(self) -> Query[Any]:

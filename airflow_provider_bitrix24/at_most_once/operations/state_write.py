@@ -58,7 +58,7 @@ class StateWrite(KeyWrite):
         return self.change.call()
 
     def look(self) -> Course[None]:
-        """Read the object, who we are, and the pay systems."""
+        """Read the object, the connection's user, and the pay systems."""
         self.view = yield from self.attempt.read_before_send(self.change.before())
         self.target = self.change.target(self.view)
         self.shown = self.change.reached(self.target)
@@ -80,7 +80,7 @@ class StateWrite(KeyWrite):
         """Refuse what must not be marked, by what was read last, and what other operations on the object forbid."""
         attempt, change = self.attempt, self.change
         self.chosen = change.refuse(self.view)
-        self.trap = self.chosen.trap
+        self.why_ignored = self.chosen.why_ignored
         yield from self.others.before_send()
         attempt.log.info("%s of %s, %s, on %s.", change.method, change.subject, self.target.money, attempt.portal)
 
@@ -96,7 +96,7 @@ class StateWrite(KeyWrite):
         """Refuse: there is no payment to choose."""
         yield from refuse_decision(self.attempt, decision, messages.NOTHING_TO_USE, candidates)
 
-    def recall(self) -> Course[Receipt]:
+    def judge_without_notes(self) -> Course[Receipt]:
         """Return a receipt if the portal shows it, else ask a person."""
         if not self.shown:
             yield from self.ask_about_lost_notes()
@@ -105,7 +105,7 @@ class StateWrite(KeyWrite):
         return (yield from self.attempt.finish(self._receipt(ours=False, recovered=False)))
 
     def done(self) -> Course[Receipt]:
-        """It is as it is to be: return the first of the outcomes if this key has done it, else the second."""
+        """Return the receipt: with the first of the outcomes if this key has done it, else with the second."""
         attempt, change, target = self.attempt, self.change, self.target
         record, already = attempt.record, messages.marked_already(self.words)
         if record.receipt is not None:
@@ -149,7 +149,7 @@ class StateWrite(KeyWrite):
             idempotency_key=self.change.key,
             evidence="response" if ours and last and last.result == "acknowledged" else "portal_state",
             sent=attempt.sent_now,
-            recovered=attempt.found and not attempt.sent_now if recovered is None else recovered,
+            recovered=attempt.resumes and not attempt.sent_now if recovered is None else recovered,
             by_our_user=target.paid_by_id == self.user_id,
             forgotten=attempt.record.forgotten,
         )

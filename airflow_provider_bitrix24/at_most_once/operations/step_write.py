@@ -1,4 +1,4 @@
-"""One step beside the write that a key stands for: it completes a payment, or prepares it."""
+"""One step besides the write that a key stands for: it completes a payment, or prepares it for that write."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class StepWrite(Write):
     policy = SETTING
 
     def __init__(self, attempt: Attempt, payment_id: int, step: str, call: Call[Any], query: Query[Any]) -> None:
-        # Another payment may take the place of this one. No key has a line break, so none is that of a step.
+        # The payment is in it, because another payment may take its place. No key has a line break.
         # rule: no key of a payment is that of a step
         key = f"{attempt.key}\npayment:{payment_id}:{step.replace(' ', ':')}"
         super().__init__(attempt, key, step)

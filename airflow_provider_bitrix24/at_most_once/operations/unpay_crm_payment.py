@@ -42,4 +42,4 @@ class UnpayCrmPayment(PaymentChange):
 
     def choose(self, view: PaymentView) -> Chosen:
         """Refuse nothing: what is paid can be set back."""
-        return Chosen(pay_system_id=view.payment.pay_system_id, trap=messages.PAYMENT_TRAP)
+        return Chosen(pay_system_id=view.payment.pay_system_id, why_ignored=messages.PAYMENT_NOT_SAVED)

@@ -217,7 +217,9 @@ function newestFirst(log, total, make) {
 
 function figures(state) {
   const { unpaid_payments: payments, unpaid_invoices: invoices } = state.totals;
-  const pairs = [["unpaid payments", payments], ["unpaid invoices", invoices], ["faults armed", state.faults.length], ["portal time", clock(state.time)]];
+  const armed = state.faults.filter((fault) => fault.times === null || fault.hits < fault.times).length;
+  const counts = [["unpaid payment", payments], ["unpaid invoice", invoices], ["armed fault", armed]];
+  const pairs = [...counts.map(([name, count]) => [count === 1 ? name : `${name}s`, count]), ["portal time", clock(state.time)]];
   byId("figures").replaceChildren(...pairs.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, String(value)))));
 }
 

@@ -102,6 +102,13 @@ def test_nothing_to_pay_on_an_empty_payment(page: Page, server: SandboxServer) -
     expect(page.get_by_label("Customer pays: payment 1033")).to_be_visible()
 
 
+def test_a_fault_counts_until_it_has_happened(page: Page, server: SandboxServer) -> None:
+    server.portal.faults.add(kind="error", method="crm.deal.get", times=1)
+    expect(page.locator("#figures")).to_contain_text("armed fault1")
+    call(server, "crm.deal.get", id=1)
+    expect(page.locator("#figures")).to_contain_text("armed faults0")
+
+
 def test_action_that_fails_is_explained(page: Page, server: SandboxServer) -> None:
     button = page.get_by_label("Customer pays: payment 1001")
     expect(button).to_be_visible()

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def planned(client: ApiClient, flow: Flow[T], now: Callable[[], float]) -> Flow[T]:
-    """Let a flow that only reads wait for the working-time limit, which may take minutes.
+def read_within_limit(client: ApiClient, flow: Flow[T], now: Callable[[], float]) -> Flow[T]:
+    """Run a flow that only reads; wait before each request that the limit would refuse, which may take minutes.
 
-    :param now: our clock.
+    :param now: the clock of this host.
     """
     outcome: Outcome | Slot | None = None
     while True:
