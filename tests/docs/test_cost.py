@@ -15,7 +15,9 @@ PAGE = ROOT / "docs" / "cost.md"
 
 def run(*command: str) -> str:
     """What a command of the page prints."""
-    return subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=True, timeout=300
+    ).stdout
 
 
 def tables(printed: str) -> list[list[dict[str, str]]]:
@@ -32,6 +34,25 @@ def test_the_parts_of_the_page_are_there() -> None:
     assert {file for file, _ in named} == {"benchmarks/run.py"}
     known = re.sub(r"\s", "", run("benchmarks/run.py", "--help"))  # a long word may be broken
     assert all(part in known for _, parts in named for part in parts.split())
+
+
+SLEEPS = """
+import asyncio, sys
+sys.path.insert(0, "benchmarks")
+import clock
+clock.install()
+async def sleep():
+    for number in range(1, 9):
+        await asyncio.sleep(number / 300)
+begin = clock.CLOCK.time()
+clock.run_async(sleep(), lambda: False)
+print(clock.CLOCK.time() - begin)
+"""
+
+
+def test_waits_that_are_skipped_end() -> None:
+    """A sum of seconds since the epoch can be a little too small, for ever."""
+    assert float(run("-c", SLEEPS)) == pytest.approx(36 / 300, abs=0.001)
 
 
 @pytest.mark.slow
