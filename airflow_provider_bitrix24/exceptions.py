@@ -180,12 +180,12 @@ class Bitrix24NotSent(Bitrix24Error):
 
     def __str__(self) -> str:
         if self.place and not self.deadline_passed:
-            advice = tls_advice(self.tls, "ca_bundle")
-            return (
-                f"Cannot connect to {self.place}: {self.obstacle}. Nothing was sent by this call "
-                f"({self.method}). {advice}".rstrip()
+            happened = (
+                f"Cannot connect to {self.place}: {self.obstacle}. Nothing was sent by this call ({self.method})."
             )
-        return f"{self.method} was not sent to Bitrix24 ({self.obstacle}). This call changed nothing on the portal."
+            return " ".join(filter(None, (happened, self.known, tls_advice(self.tls, "ca_bundle"))))
+        happened = f"{self.method} was not sent to Bitrix24 ({self.obstacle}). This call changed nothing on the portal."
+        return " ".join(filter(None, (happened, self.known)))
 
 
 class Bitrix24NoAnswer(Bitrix24Error):
@@ -210,7 +210,7 @@ class Bitrix24NoAnswer(Bitrix24Error):
 
     def __str__(self) -> str:
         happened = f"Bitrix24 gave no usable response to {self.method} ({self.instead})."
-        return f"{happened} It only reads, so nothing was changed."
+        return " ".join(filter(None, (f"{happened} It only reads, so nothing was changed.", self.known)))
 
 
 class Bitrix24OutcomeUnknown(Bitrix24Error):
@@ -290,11 +290,14 @@ class Bitrix24ApiError(Bitrix24Error):
         """The portal's own code and words."""
         return f"{self.method}: {self.portal_code or 'no code'} {self.description}".strip().rstrip(".")
 
-    def __str__(self) -> str:
+    @property
+    def _refusal(self) -> str:
         said = f"Bitrix24 refused {self.method} (code {self.portal_code!r}, HTTP {self.status})"
         said += f": {self.description}" if self.description else ""
-        said += "" if said.endswith((".", "!", "?")) else "."
-        return f"{said} {self.advice.replace('{who}', self.who)}".rstrip()
+        return said if said.endswith((".", "!", "?")) else f"{said}."
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (self._refusal, self.known, self.advice.replace("{who}", self.who))))
 
 
 class Bitrix24AuthError(Bitrix24ApiError):
@@ -412,7 +415,7 @@ class Bitrix24RateLimited(Bitrix24ApiError):
             hint = f"Come back in {self.retry_after:.0f} s."
         else:
             hint = "Come back in some minutes; an Airflow pool limits the number of parallel tasks."
-        said = super().__str__() if self.status else self.description
+        said = self._refusal if self.status else self.description
         return f"{said} {self.denied(Denial.NOT_EXECUTED)} {hint}"
 
 

@@ -112,7 +112,7 @@ class MethodUsage:
         """Return when so many seconds of work fit; more than fit at all wait until nothing counts."""
         used, at = self.used(now), self.blocked_until if self.blocked(now) else now
         for minute, spent in self.minutes:
-            if used + seconds <= self.cap(limit):
+            if 0 < self.cap(limit) - used >= seconds:  # the same difference as in `calls`: floats round
                 break
             leaves = self._leaves(minute)
             if _is_ahead(leaves, now):
@@ -122,7 +122,7 @@ class MethodUsage:
 
     def after(self, seen: UsageReport) -> MethodUsage:
         """What is known after a reply."""
-        if seen.at < self.at - WINDOW:
+        if self.at and seen.at < self.at - WINDOW:
             # rule: a clock that was far ahead is forgotten
             return MethodUsage(cost=self.cost, limit=self.limit).after(seen)
         resets_at = self.resets_at if seen.resets_at is None else seen.resets_at
@@ -238,11 +238,16 @@ def to_text(clock_offset: float | None, usages: Usages) -> str:
 def from_text(text: str | bytes) -> tuple[float | None, Usages]:
     """Read what :func:`to_text` has written; nothing is known if the text is damaged."""
     try:
-        kept = json.loads(text)
+        kept = json.loads(text, parse_constant=_no_constant)
         clock_offset = None if kept["clock_offset"] is None else float(kept["clock_offset"])
         return clock_offset, {str(method): MethodUsage.of(use) for method, use in kept["methods"].items()}
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None, {}
+
+
+def _no_constant(name: str) -> None:
+    """NaN and Infinity are no JSON."""
+    raise ValueError(name)
 
 
 @dataclass(slots=True)
@@ -309,7 +314,8 @@ class WorkingTime:
         """Return the seconds until all methods can be called once more."""
         at = now + self.clock_offset
         wait = max((use.free_at(cost, self.limit, at) - at for use, cost in self._uses(methods)), default=0.0)
-        return min(wait, WINDOW + _MARGIN)
+        # A wait of nothing would be repeated without end.
+        return min(wait, WINDOW + _MARGIN) if wait > 0 or self.fits(methods, now) else _MARGIN
 
     def wait_for_all(self, methods: Sequence[str], count: int, now: float) -> float:
         """Return the seconds for which the limit delays so many calls at least."""

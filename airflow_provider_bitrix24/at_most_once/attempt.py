@@ -130,8 +130,7 @@ class Attempt:
     @property
     def has_sent(self) -> bool:
         """Whether this attempt has sent anything, also what only completes the payment."""
-        steps = [send for name in self.record.steps for send in self.record.sends_of(name)]
-        return self.sent_now or any(send.may_have_run and send.by == str(self.task) for send in steps)
+        return self.sent_now or any(send.by == str(self.task) for send in self.record.possible_step_sends)
 
     @property
     def may_be_forgotten(self) -> bool:
@@ -164,7 +163,9 @@ class Attempt:
         # Where nothing is noted, an earlier attempt may have been forgotten.
         noted = self.journal.durable and self.loaded.record is not None
         certain = self.task.try_number == 1 or noted
-        return "no" if certain and record.nothing_executed and not self.has_sent else "unknown"
+        # What comes before the write itself has changed something as well.
+        nothing = record.nothing_executed and not record.possible_step_sends
+        return "no" if certain and nothing and not self.has_sent else "unknown"
 
     def as_the_end(self, error: Bitrix24Error) -> Bitrix24Error:
         """Return an error as the end of this attempt: it does not deny what was sent before."""

@@ -123,7 +123,6 @@ def _send(attempt: Attempt, write: Write) -> Course[None]:
     send = attempt.new_send()
     intent = write.prepared(attempt.record).sending(send, step=write.step)
     yield from attempt.write(intent, lease=send.settle_until - send.at)  # rule: intent before send
-    attempt.sent_now |= write.step is None
     # Whatever the outcome, the next send needs another read, unless this one has succeeded.
     read_at, attempt.read_at = attempt.read_at, None
     doubt: Bitrix24OutcomeUnknown | None = None
@@ -137,6 +136,7 @@ def _send(attempt: Attempt, write: Write) -> Course[None]:
     except Bitrix24Error as error:
         yield from _withdraw(attempt, write, error)
         raise
+    attempt.sent_now |= write.step is None
     write.tries = None  # rule: a second send is tried again
     if doubt is None:
         attempt.read_at = read_at
@@ -177,7 +177,6 @@ def _withdraw(attempt: Attempt, write: Write, error: Bitrix24Error) -> Course[No
     not_sent = isinstance(error, Bitrix24NotSent | Bitrix24RateLimited)
     record = attempt.record.withdrawn("not_sent" if not_sent else "refused", error.reason, step=write.step)
     yield from attempt.keep(record)
-    attempt.sent_now &= write.step is not None
 
 
 def _refuse_if_too_late(attempt: Attempt, tries: SendTries, waited: float) -> None:

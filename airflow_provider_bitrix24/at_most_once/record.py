@@ -328,6 +328,7 @@ class Record(RecordFields):
         return replace(
             wanted,
             sends=self.sends,
+            steps=self.steps,
             decisions=self.decisions,
             dismissed=self.dismissed,
             place=self.place,

@@ -88,6 +88,11 @@ class RecordFields:
         nothing_known = self.receipt is None and self.payment_id is None and not self.possible_sends
         return nothing_known and not self.forgotten  # rule: what is forgotten is not known to be nothing
 
+    @property
+    def possible_step_sends(self) -> tuple[Send, ...]:
+        """The sends of steps that may have been executed."""
+        return tuple(send for sends in self.steps.values() for send in sends if send.may_have_run)
+
     def sends_of(self, step: str | None = None) -> tuple[Send, ...]:
         """The sends of a step, or of the write itself."""
         return self.sends if step is None else tuple(self.steps.get(step, ()))

@@ -114,8 +114,8 @@ class OptionalDatabase:
             return within(LONGEST, work, *arguments)
         except TimeoutError:
             reason = f"the database gave no response within {LONGEST:g} s"
-        except Bitrix24Error as error:
-            reason = _reason_of(error)
+        except Exception as error:  # noqa: BLE001 - after a write, the portal's reply would be lost with it
+            reason = error.reason if isinstance(error, Bitrix24Error) else f"it cannot be used ({type(error).__name__})"
         self._away_until = self._clock() + AWAY_FOR
         _warn_once(reason)
         return None

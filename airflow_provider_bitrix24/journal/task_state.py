@@ -73,11 +73,12 @@ class _Attempts:
 
     @classmethod
     def read(cls, document: object) -> _Attempts | None:
-        """Read the notes from a document; None if there is none, or if it is damaged."""
+        """Read the notes from a document; None if there is none, or if it is damaged, or names no attempt."""
         try:
-            return TypeAdapter(cls).validate_python(document)
+            notes = TypeAdapter(cls).validate_python(document)
         except ValidationError:
             return None
+        return notes if notes.begun else None
 
 
 @dataclass

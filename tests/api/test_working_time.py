@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_bitrix24.api.io import Effect
 from airflow_provider_bitrix24.api.working_time import ANY_NUMBER, MethodUsage, UsageReport, WorkingTime, learn
+from airflow_provider_bitrix24.exceptions import Bitrix24RateLimited
 from tests.api.scripted import client, error_response, json_response, play
 
 ADD = "crm.item.payment.add"
@@ -195,3 +196,20 @@ def test_a_refusal_that_names_a_time_beyond_the_window_blocks_for_a_minute() -> 
 def test_the_same_is_learned_from_news_as_at_once() -> None:
     one = known(at(0, 0.9), at(1, 1.8))
     assert learn({}, one.unshared) == one.usages
+
+
+@pytest.mark.parametrize("cost", [0.2, 0.9, 1.7, 4.4])
+def test_what_does_not_fit_is_always_waited_for(cost: float) -> None:
+    """At the very limit, floats round to either side: a wait of nothing would be repeated without end."""
+    near = known(at(0, round(0.98 * 480 - cost, 3), took=cost))
+    full = WorkingTime(usages={ADD: MethodUsage(minutes=((int(NOW // 60), 0.98 * 480),))})
+    for one in (near, full):
+        wait = one.wait([ADD], NOW)
+        assert one.fits([ADD], NOW) > 0 or wait > 60
+        assert one.fits([ADD], NOW + wait) > 0
+
+
+def test_a_refusal_with_a_date_of_the_last_century_is_a_refusal() -> None:
+    refused = error_response("OPERATION_TIME_LIMIT", status=429, date="Mon, 01 Jan 1900 00:00:00 GMT")
+    played = play(client().call(ADD, {"entityId": 1}, effect=Effect.NON_IDEMPOTENT), refused)
+    assert isinstance(played.error, Bitrix24RateLimited)

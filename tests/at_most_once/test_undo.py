@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy
 
+from airflow_provider_bitrix24.at_most_once.operation import Failure
 from airflow_provider_bitrix24.at_most_once.operations.delete_crm_payment import DeleteCrmPayment
 from airflow_provider_bitrix24.at_most_once.operations.pay_crm_payment import PayCrmPayment
 from airflow_provider_bitrix24.at_most_once.operations.unpay_crm_payment import UnpayCrmPayment
 from airflow_provider_bitrix24.at_most_once.receipt import Expected
 from airflow_provider_bitrix24.exceptions import (
+    Bitrix24ApiError,
+    Bitrix24NotSent,
     PaymentAmbiguous,
     PaymentMismatch,
     PaymentNotApplied,
@@ -150,6 +154,38 @@ def test_setting_it_back_that_does_not_leave_is_tried_again(world: World) -> Non
     world.not_sent = 1
     assert delete(world, 1002, allow_paid=True)["outcome"] == "deleted"
     assert world.writes() == [UNPAY, DELETE]
+
+
+@pytest.mark.parametrize("fault", ["overload_limit", "operation_time_limit"])
+def test_a_refusal_after_it_was_set_back_does_not_deny_that(world: World, fault: str) -> None:
+    world.fault(fault, DELETE)
+    with pytest.raises(Bitrix24ApiError, match="sent the request to set payment 1002 back to unpaid") as told:
+        delete(world, 1002, allow_paid=True)
+    assert world.writes() == [UNPAY, DELETE]
+    assert told.value.sent == "unknown"
+    assert str(told.value).count("sent the request to set") == 1
+
+
+def test_a_deletion_that_does_not_leave_does_not_deny_that_it_was_set_back(world: World) -> None:
+    world.before["crm.item.payment.get"] = lambda: setattr(world, "not_sent", 1000)
+    with pytest.raises(Bitrix24NotSent, match="sent the request to set payment 1002 back to unpaid") as told:
+        delete(world, 1002, allow_paid=True)
+    assert len(world.ledger("payment_unpaid")) == 1
+    assert told.value.sent == "unknown"
+
+
+def test_a_later_attempt_knows_that_it_was_set_back(run: Run) -> None:
+    run.world.person("crm.item.payment.pay", {"id": 1001})
+    run.world.before["crm.item.payment.get"] = die
+    with pytest.raises(Killed):
+        marked(run, "delete", DELETE_1001)
+    assert len(run.world.ledger("payment_unpaid")) == 1
+    run.world.person("crm.item.payment.pay", {"id": 1001})
+    again = replace(DELETE_1001, allow_paid=False)
+    [refused] = run.engine("delete").run([again])
+    assert isinstance(refused, Failure)
+    assert refused.sent == "unknown"
+    assert "sent the request to set payment 1001 back to unpaid" in str(refused.error)
 
 
 def test_a_payment_that_is_paid_once_more_meanwhile_stays(world: World) -> None:

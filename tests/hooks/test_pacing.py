@@ -34,6 +34,10 @@ CONNECTION = "AIRFLOW_CONN_BITRIX24_DEFAULT"
 EVERYWHERE = "AIRFLOW__BITRIX24__RATE_LIMIT"
 PACE = "AIRFLOW__BITRIX24__PACE_CONN_ID"
 READ = ("crm.deal.get", {"id": 1})
+DAMAGED_METHOD = (
+    '{"clock_offset": 0, "methods": {"crm.deal.get": {"minutes": [[NUMBER, 1]], "cost": 1, "phase": 0, "at": NUMBER, '
+    '"resets_at": null, "blocked_until": 0, "limit": null}}}'
+)
 
 
 @pytest.fixture(autouse=True)
@@ -256,13 +260,16 @@ def test_a_secrets_backend_that_fails_stops_no_payment(
     assert "vault" not in caplog.text
 
 
-def test_a_database_that_failed_is_left_alone_for_a_while() -> None:
+@pytest.mark.parametrize(
+    "trouble", [Bitrix24StoreError("the database", "it is away"), RuntimeError("the driver lacks a package")]
+)
+def test_a_database_that_failed_is_left_alone_for_a_while(trouble: Exception) -> None:
     class Row:
         asked = 0
 
         def reserve(self, command: Reserve) -> Slot:
             self.asked += 1
-            raise Bitrix24StoreError("the database", "it is away")
+            raise trouble
 
     class Host:
         def reserve(self, command: Reserve) -> Slot:
@@ -301,7 +308,15 @@ def test_what_one_task_learns_of_the_working_time_the_next_one_knows(
 @pytest.mark.bitrix24_sandbox(operating_limit=480.0, operating_costs={"crm.deal.get": 2.0})
 @pytest.mark.parametrize(
     "damage",
-    ["", "{", "[]", '{"clock_offset": 0, "methods": {"crm.deal.get": {}}}', '{"clock_offset": "x", "methods": {}}'],
+    [
+        "",
+        "{",
+        "[]",
+        "[" * 100_000,
+        '{"clock_offset": 0, "methods": {"crm.deal.get": {}}}',
+        '{"clock_offset": "x", "methods": {}}',
+        *(DAMAGED_METHOD.replace("NUMBER", number) for number in ("NaN", "1e999", "-1e999")),
+    ],
 )
 def test_what_was_damaged_is_learned_again(bitrix24_sandbox: Any, connect: Any, tmp_path: Path, damage: str) -> None:
     connect(rate_limit="standard").call(*READ)
@@ -364,6 +379,20 @@ def test_hosts_that_share_a_database_share_what_they_learn_of_the_working_time(
     hook.call(*READ)
     use = hook.client.working_time.usages["crm.deal.get"]
     assert use.used(use.at) == pytest.approx(8.0)
+
+
+@pytest.mark.bitrix24_sandbox(operating_limit=480.0)
+def test_a_reply_is_not_lost_with_what_cannot_be_shared(connect: Any, database: Path) -> None:
+    connect(rate_limit="standard")
+    hook = Bitrix24Hook(pace_conn_id="paces")
+    hook.call(*READ)
+    assert isinstance(hook._working_time, pacing.ClusterWorkingTime)
+
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("the driver lacks a package")
+
+    hook._working_time._row.share = fail  # type: ignore[method-assign]
+    assert hook.rest.crm_item_payment_add(entity_id=1, entity_type_id=2) > 0
 
 
 @pytest.mark.bitrix24_sandbox(operating_limit=480.0)

@@ -26,7 +26,7 @@ SHORT = {
     "read_lag": 0.2,
 }
 """Extras of the connection for tasks in an Airflow of their own, which wait in real time."""
-PATIENT = SHORT | {"send_deadline": 10, "connect_timeout": 10}
+PATIENT = SHORT | {"send_deadline": 10, "connect_timeout": 10, "read_timeout": 20}
 """Extras for tests on a clock that skips waits: longer deadlines cost no time, and a slow machine keeps them."""
 
 

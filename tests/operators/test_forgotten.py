@@ -411,11 +411,15 @@ def test_a_lasting_not_found_is_not_believed_either(
 
 
 @EACH
-def test_a_task_state_that_somebody_has_emptied_is_noticed(portal: Any, stateful: Task, operation: str) -> None:
+@pytest.mark.parametrize("left", [{}, {ATTEMPTS: "{}"}], ids=["nothing", "an empty note"])
+def test_a_task_state_that_somebody_has_emptied_is_noticed(
+    portal: Any, stateful: Task, operation: str, left: dict[str, str]
+) -> None:
     OPERATORS[operation]().execute(stateful.context)
     assert stateful.xcoms[BEGUN] is True
     undone(portal, operation)
     stateful.store.kept.clear()
+    stateful.store.kept.update(left)
     stateful.again()
     words = "Airflow does not tell whether one has begun" if stateful.new_ids else "somebody has emptied it"
     with pytest.raises(AirflowFailException, match=f"{LOST}.*{words}"):

@@ -53,6 +53,25 @@ def test_what_this_attempt_has_sent_is_not_denied(database: VirtualDatabase) -> 
     assert "Invoice 2 is cancelled. Nothing more was sent. a:try:1 sent a write for invoice 2" in str(error)
 
 
+def test_a_second_send_that_was_refused_does_not_deny_the_first(database: VirtualDatabase) -> None:
+    """The first one did not arrive, and somebody pays while the second one waits for the rate limit."""
+    world, pay = World("sql", database), OPERATIONS["payment"]
+    sends: list[str | None] = ["drop_before", "query_limit_exceeded"]
+
+    class Pays(Script):
+        def strike(self, worker: Worker, what: str) -> str | None:
+            if what == "send":
+                return sends.pop(0)
+            paid_now = what == "read" and not sends
+            sends.extend([None] if paid_now else [])
+            return "people: pays" if paid_now else None
+
+    world.director = Pays({})
+    receipt = world.worker("a", 1).attempt(pay.do).receipt
+    assert receipt is not None
+    assert (receipt.outcome, receipt.sent) == ("already_paid", True)
+
+
 def test_without_a_journal_nobody_is_sent_to_a_terminal() -> None:
     world, pay = World("none"), OPERATIONS["invoice"]
     world.portal.faults.add(Fault(kind="drop_before", method="sale.paysystem.pay.invoice"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from airflow_provider_bitrix24.at_most_once.messages.wording import UNPAYING
 from airflow_provider_bitrix24.exceptions import NOT_SENT, Denial
 
 if TYPE_CHECKING:
@@ -41,7 +42,9 @@ def known(record: Record, lost: str = "") -> str:
     :param lost: why the journal has lost the notes of earlier attempts, and how to keep them the next time.
     """
     if record.nothing_executed:
-        return ""
+        before = record.possible_step_sends
+        request = UNPAYING.do.format(record.subject)
+        return f"{before[-1].by} sent the request to {request}, so that it can be deleted." if before else ""
     if record.receipt is not None:
         what = f", with payment {record.payment_id}" if record.payment_id else ""
         return f"{record.task} succeeded for {record.subject}{what}."
