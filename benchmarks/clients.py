@@ -96,7 +96,7 @@ class Plain:
                 reply = requests.post(f"{portal.webhook_url}{one.method}", json=one.parameters(number), timeout=75)
                 reply.raise_for_status()
                 report.done[number] = reply.json()["result"]
-            except (requests.RequestException, ValueError):
+            except (requests.RequestException, ValueError, LookupError, TypeError):  # also one that says nothing
                 continue
         return report
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 READY = 0.03
 """Real seconds in which a response that is on its way arrives."""
+TICK = 1e-6
+"""Seconds: less than this, seconds since the epoch cannot tell apart, and a wait would never be over."""
 
 
 class SkippingClock:
@@ -74,5 +76,5 @@ class _SkippingSelector(selectors.DefaultSelector):  # type: ignore[misc,valid-t
             if events:
                 return events
             quiet = 0 if self._is_busy() else quiet + 1
-        CLOCK.skip(timeout)
+        CLOCK.skip(timeout + TICK)
         return []

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 from airflow_task import Task
+from clients import PAY_SYSTEM
 
+from airflow_provider_bitrix24.operators.payment_lists import PayInvoicesOperator
 from airflow_provider_bitrix24.operators.payments import (
     AddCrmPaymentOperator,
     PayCrmPaymentOperator,
@@ -58,4 +61,28 @@ def measure(options: Namespace) -> list[tuple[str, str, str]]:
             make().execute(Task("bench").context)
             count = sum(not request["inside_batch"] for request in portal.requests[before:])
             rows.append((f"HTTP requests: {what}", str(count), "1" if most == 1 else f"≤ {most}"))
+    return [*rows, *measure_again(portal)]
+
+
+def measure_again(portal: Portal) -> list[tuple[str, str, str]]:
+    """Pay a list, and then again by tasks of other runs."""
+    invoices: list[Any] = [portal.create("invoice", {"price": "10.00"}) for _ in range(MANY)]
+    rows = []
+    with SandboxServer(portal) as server, tempfile.TemporaryDirectory() as folder:
+        os.environ["AIRFLOW_CONN_BITRIX24_DEFAULT"] = connection_json(server.url, portal.webhook)
+        os.environ["AIRFLOW_CONN_JOURNAL"] = f"sqlite:///{folder}/journal.db"
+        for times, size in enumerate((50, 50, 25)):
+            before = len(portal.requests)
+            summary = PayInvoicesOperator(
+                task_id="bench",
+                invoices=invoices,
+                pay_system_id=PAY_SYSTEM,
+                batch_size=size,
+                receipts_path=f"file://{folder}/receipts.jsonl",
+                journal_conn_id="journal",
+            ).execute(Task(f"bench_{times}").context)
+            if times:
+                count = sum(not request["inside_batch"] for request in portal.requests[before:])
+                what = f"HTTP requests: pay {MANY:,} invoices again, `batch_size` {size}"
+                rows.append((what, f"{count}; {summary['already_paid']:,} were paid", ""))
     return rows

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import socket
 import sys
 import tempfile
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from airflow_task import Task
+from tables import show
 
 from airflow_provider_bitrix24.operators.payments import PayInvoiceOperator
 from airflow_provider_bitrix24.sandbox.address import connection_json, oauth_connection_json
 from airflow_provider_bitrix24.sandbox.portal import Portal
 from airflow_provider_bitrix24.sandbox.server import SandboxServer
+
+if TYPE_CHECKING:
+    from argparse import Namespace
 
 PACKAGE = "airflow_provider_bitrix24"
 MOST = 9
@@ -35,7 +39,7 @@ def frames_at_the_socket(connection: str) -> list[str]:
 
     socket.socket.sendall = watched  # type: ignore[method-assign]
     try:
-        PayInvoiceOperator(task_id="pay", invoice_id=2, pay_system_id=31).execute(_context())
+        PayInvoiceOperator(task_id="pay", invoice_id=2, pay_system_id=31).execute(Task("pay").context)
     finally:
         socket.socket.sendall = sendall  # type: ignore[method-assign]
     return found[0]
@@ -52,26 +56,9 @@ def _ours(frame: Any) -> list[str]:
     return frames[::-1]
 
 
-def _context() -> Any:
-    """What an operator sees of Airflow while it runs, without a journal."""
-    pushed: dict[str, Any] = {}
-    ti = SimpleNamespace(
-        dag_id="bench",
-        run_id="manual__1",
-        task_id="pay",
-        map_index=-1,
-        try_number=1,
-        max_tries=0,
-        _ti_context_from_server=SimpleNamespace(xcom_keys_to_clear=[], task_reschedule_count=0),
-        xcom_push=lambda key, value: pushed.__setitem__(key, value),
-    )
-    return {"ti": ti, "dag_run": SimpleNamespace(run_id="manual__1", run_type="manual")}
-
-
-def main() -> int:
-    """Print the stacks, with a webhook and with an OAuth application; 1 if one is deeper than it should be."""
-    logging.disable(logging.WARNING)
-    deepest = 0
+def measure(options: Namespace) -> list[tuple[str, str, str]]:
+    """Print the stacks, with a webhook and with an OAuth application."""
+    figures = []
     for kind in ("webhook", "OAuth application"):
         portal = Portal()
         with SandboxServer(portal) as server, tempfile.TemporaryDirectory() as folder:
@@ -82,12 +69,8 @@ def main() -> int:
                 os.environ["AIRFLOW_CONN_TOKENS"] = json.dumps({"conn_type": "sqlite", "host": f"{folder}/tokens.db"})
                 connection = json.dumps({**fields, "extra": {**fields["extra"], "token_conn_id": "tokens"}})
             frames = frames_at_the_socket(connection)
-        print(kind)
+        show(f"\n**The stack at the socket: {kind}**\n")
         for number, frame in enumerate(frames, 1):
-            print(f"{number:2}  {frame}")
-        deepest = max(deepest, len(frames))
-    return int(deepest > MOST)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+            show(f"    {number:2}  {frame}")
+        figures.append((f"frames of the provider on the stack at the socket, {kind}", str(len(frames)), f"≤ {MOST}"))
+    return figures

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 from airflow_provider_bitrix24.api.batch import MOST_COMMANDS
+from airflow_provider_bitrix24.api.queries import SAME_FOR_ALL
 from airflow_provider_bitrix24.at_most_once.operation import Failure
 from airflow_provider_bitrix24.exceptions import PaymentInProgress
 
@@ -18,6 +19,8 @@ BATCH_SIZE: Final = 25
 """How many operations share a request: the cloud ends a request after 60 s, and runs commands one after another."""
 MOST_IN_A_CHUNK: Final = MOST_COMMANDS - 2
 """So that one request reads a chunk: its objects, the user, and the pay systems."""
+MOST_IN_THE_FIRST: Final = MOST_IN_A_CHUNK - len(SAME_FOR_ALL)
+"""The same for the first chunk, which also asks what is asked once."""
 LONG: Final = 30.0
 """Seconds: a batch that took longer is followed by smaller ones."""
 SOON: Final = 60.0
@@ -43,7 +46,7 @@ class ChunkSize:
 
     def __init__(self, most: int) -> None:
         self.most = max(1, min(most, MOST_IN_A_CHUNK))
-        self.now = self.most
+        self.now = min(self.most, MOST_IN_THE_FIRST)
         self.has_lost_replies = False
         """Whether an outcome was unknown in this chunk."""
         self._slow = False
