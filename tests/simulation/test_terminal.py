@@ -76,7 +76,7 @@ def test_who_decides_while_a_retry_begins_takes_nothing_from_it(what: Any) -> No
     world.director = Script({"a": {3: "drop_before", 4: "killed before"}})
     world.worker("a", 1).attempt(adding())
     world.advance(1000)
-    world.director = Script({"a": {8: "drop_after", 9: "killed before"}})
+    world.director = Script({"a": {7: "drop_after", 8: "killed before"}})
     retry = world.worker("a", 2)
     api: Any = TerminalApi(world, meanwhile=lambda: retry.attempt(adding()))
     [handle] = TaskEntrySource(api, "d", "r", None, None).entries(KEY)
