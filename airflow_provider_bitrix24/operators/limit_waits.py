@@ -1,4 +1,4 @@
-"""Wait for the portal's working-time limit: up to a minute on the worker, longer without a worker slot."""
+"""Wait for the portal's working-time limit: up to a minute on the worker, longer without a worker slot if it can be."""
 
 from __future__ import annotations
 

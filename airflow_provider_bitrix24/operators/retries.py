@@ -51,6 +51,7 @@ def _wait_then_retry(wanted: timedelta, ordinary: timedelta, why: str) -> RetryD
     """Return the decision to wait as long as needed, and not shorter than the author's ``retry_delay``."""
     if AIRFLOW_V_3_4_PLUS:
         wait = max(wanted, ordinary)
+        # Only Airflow 3.4 has it.
         return RetryDecision.reschedule(  # type: ignore[attr-defined, no-any-return, unused-ignore]
             wait, reschedule_timeout=RESCHEDULES_FOR, reason=_reason(wait, why)
         )
