@@ -906,6 +906,12 @@ MUTATIONS = [
         NUMBERS,
     ),
     Mutation(
+        "numbers that are not noted any more pay nothing if one may have moved",
+        "if False:",
+        "test_a_number_that_may_have_moved_pays_nothing",
+        NUMBERS,
+    ),
+    Mutation(
         "what is read counts as well",
         "calls = [writes for writes, _ in wanted]",
         "test_reading_counts_as_well",
