@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from conftest import Task
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 PAY = "sale.paysystem.pay.invoice"
 ADD = "crm.item.payment.add"
 KINDS = pytest.mark.parametrize("kind", ["invoices", "adds"])
