@@ -137,9 +137,9 @@ class PaySystemWrite(StepWrite):
 
 
 def _tag(add: AddWrite, payment: Payment, tag: str) -> Course[None]:
-    """Make sure that the payment carries the tag, which was sent together with it."""
+    """Make sure that the payment carries the tag, which was sent together with it and read with it."""
     write = TagWrite(add, payment, tag)
-    yield from write.look()
+    write.judge(add.tags)
     if not (yield from write.run()):
         raise PaymentMismatch(messages.not_tagged(write.doubt))
 
