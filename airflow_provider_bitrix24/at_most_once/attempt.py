@@ -12,7 +12,7 @@ from airflow_provider_bitrix24.api.io import SendDeadline
 from airflow_provider_bitrix24.api.working_time import WINDOW
 from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.at_most_once.chunks import SOON
-from airflow_provider_bitrix24.at_most_once.course import Wait, WaitForJournal, load, read_with_time, save
+from airflow_provider_bitrix24.at_most_once.course import Wait, WaitForJournal, do, load, read_with_time, save
 from airflow_provider_bitrix24.at_most_once.next_step import is_fresh
 from airflow_provider_bitrix24.at_most_once.portal_clock import Clock, PortalClock
 from airflow_provider_bitrix24.at_most_once.record import Send
@@ -216,7 +216,7 @@ class Attempt:
     def wait(self, seconds: float, reason: str) -> Course[None]:
         """Wait; afterwards the portal must be read again before a send."""
         self.read_at = None  # rule: a wait ends what permits a send
-        yield Wait(seconds, reason)
+        yield from do(Wait(seconds, reason))
 
     def wait_for_time_limit(self, error: Bitrix24Error) -> Course[bool]:
         """Wait on the worker until the portal's working-time limit is over, if that is what has refused a request.
@@ -320,7 +320,7 @@ class Attempt:
                     break
                 self.log.warning("%s Trying again.", error)
             self.read_at = None
-            yield WaitForJournal(2.0 ** (SAVES - left - 1), "waiting for the journal")
+            yield from do(WaitForJournal(2.0 ** (SAVES - left - 1), "waiting for the journal"))
         raise ended
 
     def finish(self, receipt: Receipt) -> Course[Receipt]:

@@ -18,7 +18,7 @@ from airflow_provider_bitrix24.at_most_once.chunks import (
     longest_wait,
     next_chunk,
 )
-from airflow_provider_bitrix24.at_most_once.course import Check, Permit, SendCall
+from airflow_provider_bitrix24.at_most_once.course import Check, Permit, SendCall, do
 from airflow_provider_bitrix24.at_most_once.lockstep import Lockstep
 from airflow_provider_bitrix24.at_most_once.next_step import Step, is_unresolved, next_step
 from airflow_provider_bitrix24.at_most_once.open_key import open_key
@@ -112,7 +112,7 @@ def _send(attempt: Attempt, write: Write) -> Course[None]:
     """
     settings, decided = attempt.settings, attempt.now()[0]
     tries = write.tries = write.tries or SendTries(decided)
-    waited: float = yield Permit(write.method, with_tag=write.tag is not None)
+    waited: float = yield from do(Permit(write.method, with_tag=write.tag is not None))
     if waited:
         attempt.read_at = None  # rule: what was read before the slot permits nothing
     if not attempt.is_fresh:
@@ -127,7 +127,7 @@ def _send(attempt: Attempt, write: Write) -> Course[None]:
     read_at, attempt.read_at = attempt.read_at, None
     doubt: Bitrix24OutcomeUnknown | None = None
     try:
-        result = yield SendCall(call=write.call(), digest=write.digest, deadline=deadline, tag=write.tag)
+        result = yield from do(SendCall(call=write.call(), digest=write.digest, deadline=deadline, tag=write.tag))
     except (Bitrix24NotSent, Bitrix24RateLimited) as error:
         yield from _not_sent(attempt, write, error, tries, decided)
         return
@@ -377,7 +377,7 @@ class PaymentEngine:
             yield from open_key(attempt, None if again else decision)
             ended: Bitrix24Error | None = None
             try:
-                yield Check(operation.name)  # rule: the journal knows of an attempt before it is stopped
+                yield from do(Check(operation.name))  # rule: the journal knows of an attempt before it is stopped
                 return (yield from operation.course(attempt))
             except PaymentInProgress as error:
                 if again or attempt.has_sent:
