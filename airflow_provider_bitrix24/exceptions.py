@@ -96,6 +96,11 @@ class Bitrix24Error(Exception):
     """Whether this attempt has sent something, beside what the error is about."""
 
     @property
+    def is_time_limit(self) -> bool:
+        """Whether the portal refuses a method because it has worked for too long in the last ten minutes."""
+        return False
+
+    @property
     def reason(self) -> str:
         """What stood in the way, short, for use inside a bigger sentence: no verdict, no advice, no full stop."""
         return str(self.args[0] if self.args else self).rstrip(".")

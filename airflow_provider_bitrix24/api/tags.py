@@ -144,12 +144,13 @@ def _refuse_if_lost(client: ApiClient, owner: Mapping[str, int], lost: Collectio
 
 def _fitting(reply: BatchReply, there: frozenset[int], known: Collection[int]) -> frozenset[int] | None:
     """Return the payments that match the filter; None if the portal cannot tell, or has ignored the filter."""
-    error = reply.errors.get("fitting")
-    if "fitting" not in reply.results and (error is None or error.final):
-        return None  # not asked for, or a portal that does not know such a filter
+    for name in ("fitting", "nothing"):
+        error = reply.errors.get(name)
+        if name not in reply.results and (error is None or error.final):
+            return None  # not asked for, or a portal that does not know such a filter
     ours = read_rows(_LIST, Payment.from_wire, reply.value("fitting"))
     fitting = frozenset(payment.id for payment in ours)
-    if reply.results.get("nothing") or fitting & set(known) or reply.may_be_cut("fitting", len(ours)):
+    if reply.value("nothing") or fitting & set(known) or reply.may_be_cut("fitting", len(ours)):
         return None
     return fitting & there
 

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 
 from airflow_provider_bitrix24.api.io import SendDeadline
+from airflow_provider_bitrix24.api.working_time import WINDOW
 from airflow_provider_bitrix24.at_most_once import messages
-from airflow_provider_bitrix24.at_most_once.course import Wait, WaitForJournal, load, read_with_time, save
+from airflow_provider_bitrix24.at_most_once.chunks import SOON
+from airflow_provider_bitrix24.at_most_once.course import Wait, WaitForJournal, do, load, read_with_time, save
 from airflow_provider_bitrix24.at_most_once.next_step import is_fresh
 from airflow_provider_bitrix24.at_most_once.portal_clock import Clock, PortalClock
 from airflow_provider_bitrix24.at_most_once.record import Send
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
     from airflow_provider_bitrix24.journal.protocol import Journal, Saved
 
+LONGEST_WAIT: Final = 2 * WINDOW
+"""Seconds: how long a payment waits on the worker for the portal's working-time limit, which ends in ten minutes."""
 SAVES: Final = 4
 """How often the journal is asked to keep what the portal has replied."""
 CLOCK_STEP: Final = 1.0
@@ -102,6 +106,8 @@ class Attempt:
         """When everything that permits a send was read; None if there was a wait since."""
         self.asked_at: float | None = None
         """When the last read before a send began, by the monotonic clock."""
+        self._limit_until: float | None = None
+        """Until when the portal's working-time limit is waited for on the worker, by the monotonic clock."""
         self.portal_clock = PortalClock(tools.clock)
         self.patient = patient
         self.loaded = Loaded()
@@ -210,28 +216,51 @@ class Attempt:
     def wait(self, seconds: float, reason: str) -> Course[None]:
         """Wait; afterwards the portal must be read again before a send."""
         self.read_at = None  # rule: a wait ends what permits a send
-        yield Wait(seconds, reason)
+        yield from do(Wait(seconds, reason))
+
+    def wait_for_time_limit(self, error: Bitrix24Error) -> Course[bool]:
+        """Wait on the worker until the portal's working-time limit is over, if that is what has refused a request.
+
+        Nobody would remember what was sent, so it must be read back and completed now.
+
+        :return: whether to go on; False if something else is wrong, or the limit did not end in time.
+        :raises Bitrix24RateLimited: the journal remembers: the task goes on when the limit is over.
+        """
+        if not error.is_time_limit:
+            return False
+        if self.journal.durable:  # rule: what the time limit has refused to read is read later
+            raise error
+        now, seconds = self.now()[0], min(getattr(error, "retry_after", None) or SOON, WINDOW)
+        self._limit_until = self._limit_until or now + LONGEST_WAIT
+        if now + seconds > self._limit_until:
+            return False
+        yield from self.wait(seconds, f"The portal's working-time limit: going on with {self.record.subject}")
+        return True
 
     def read_before_send(self, query: Query[V]) -> Course[V]:
         """Read what the next write depends on, and remember when.
 
         :raises PaymentNotApplied: the object is not there any more, and something of this key may have been.
         :raises PaymentUnresolved: it cannot be read, and something of this key may be there.
+        :raises Bitrix24RateLimited: the same for the portal's working-time limit: the task goes on when that is over.
         :raises Bitrix24OutcomeUnknown: the same, if a retry cannot help, or nothing would be remembered.
         :raises Bitrix24Error: it cannot be read, and nothing of this key is there.
         """
-        self.read_at = None
-        left = self.now()
-        try:
-            view, came = yield from read_with_time(query)
-        except Bitrix24Error as error:
-            if self.record.nothing_executed and not self.may_be_forgotten:
-                raise
-            trouble = error
-        else:
-            self.read_at, self.asked_at = came, left[0]
-            self.portal_clock.set(view.at, left)
-            return view
+        while True:
+            self.read_at = None
+            left = self.now()
+            try:
+                view, came = yield from read_with_time(query)
+            except Bitrix24Error as error:
+                if self.record.nothing_executed and not self.may_be_forgotten:
+                    raise
+                trouble = error
+            else:
+                self.read_at, self.asked_at = came, left[0]
+                self.portal_clock.set(view.at, left)
+                return view
+            if not (yield from self.wait_for_time_limit(trouble)):
+                break
         if isinstance(trouble, PaymentRefused):
             raise PaymentNotApplied(messages.object_is_gone(self.known, trouble.reason, self.not_by_this_attempt))
         message = messages.portal_cannot_be_read(self.known, trouble.reason, self.not_by_this_attempt)
@@ -291,7 +320,7 @@ class Attempt:
                     break
                 self.log.warning("%s Trying again.", error)
             self.read_at = None
-            yield WaitForJournal(2.0 ** (SAVES - left - 1), "waiting for the journal")
+            yield from do(WaitForJournal(2.0 ** (SAVES - left - 1), "waiting for the journal"))
         raise ended
 
     def finish(self, receipt: Receipt) -> Course[Receipt]:

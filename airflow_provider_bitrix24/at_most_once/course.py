@@ -109,15 +109,26 @@ Action: TypeAlias = Check | AskJournal | Save | Read | Permit | SendCall | Wait
 Course: TypeAlias = Generator[Action, Any, T]
 
 
+def do(action: Action) -> Course[Any]:
+    """Have the engine do something, and return its answer.
+
+    :raises Exception: what went wrong, which the engine hands over as a value.
+    """
+    answer = yield action
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
 def load() -> Course[Loaded]:
     """Load the record of the operation."""
-    loaded: Loaded = yield AskJournal("record")
+    loaded: Loaded = yield from do(AskJournal("record"))
     return loaded
 
 
 def save(record: Record, *, lease: float | None = None, opens: bool = False) -> Course[Saved]:
     """Save the record."""
-    saved: Saved = yield Save(record, lease, opens)
+    saved: Saved = yield from do(Save(record, lease, opens))
     return saved
 
 
@@ -125,19 +136,19 @@ def find_claims(payment_ids: Collection[int]) -> Course[Mapping[int, Evidence | 
     """Find those of the payments that other keys have claimed, and on what evidence."""
     claims: Mapping[int, Evidence | None] = {}
     if payment_ids:
-        claims = yield AskJournal("claims", payment_ids)
+        claims = yield from do(AskJournal("claims", payment_ids))
     return claims
 
 
 def find_keys(which: Literal["unresolved", "on_object"], subject: str) -> Course[Mapping[str, Record | CorruptEntry]]:
     """Find other keys about the same object: those that may have written with an unknown outcome, or all."""
-    others: Mapping[str, Record | CorruptEntry] = yield AskJournal(which, subject)
+    others: Mapping[str, Record | CorruptEntry] = yield from do(AskJournal(which, subject))
     return others
 
 
 def find_late_reply() -> Course[int | None]:
     """Find the payment that an overtaken attempt at the same key was told by the portal."""
-    payment_id: int | None = yield AskJournal("late_reply")
+    payment_id: int | None = yield from do(AskJournal("late_reply"))
     return payment_id
 
 
@@ -149,5 +160,5 @@ def read(query: Query[T]) -> Course[T]:
 
 def read_with_time(query: Query[T]) -> Course[tuple[T, Reading]]:
     """Read the portal, and return our clocks when the reply had come as well."""
-    answer: tuple[T, Reading] = yield Read(query)
+    answer: tuple[T, Reading] = yield from do(Read(query))
     return answer

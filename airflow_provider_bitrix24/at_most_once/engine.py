@@ -18,7 +18,7 @@ from airflow_provider_bitrix24.at_most_once.chunks import (
     longest_wait,
     next_chunk,
 )
-from airflow_provider_bitrix24.at_most_once.course import Check, Permit, SendCall
+from airflow_provider_bitrix24.at_most_once.course import Check, Permit, SendCall, do
 from airflow_provider_bitrix24.at_most_once.lockstep import Lockstep
 from airflow_provider_bitrix24.at_most_once.next_step import Step, is_unresolved, next_step
 from airflow_provider_bitrix24.at_most_once.open_key import open_key
@@ -112,7 +112,7 @@ def _send(attempt: Attempt, write: Write) -> Course[None]:
     """
     settings, decided = attempt.settings, attempt.now()[0]
     tries = write.tries = write.tries or SendTries(decided)
-    waited: float = yield Permit(write.method, with_tag=write.tag is not None)
+    waited: float = yield from do(Permit(write.method, with_tag=write.tag is not None))
     if waited:
         attempt.read_at = None  # rule: what was read before the slot permits nothing
     if not attempt.is_fresh:
@@ -127,7 +127,7 @@ def _send(attempt: Attempt, write: Write) -> Course[None]:
     read_at, attempt.read_at = attempt.read_at, None
     doubt: Bitrix24OutcomeUnknown | None = None
     try:
-        result = yield SendCall(call=write.call(), digest=write.digest, deadline=deadline, tag=write.tag)
+        result = yield from do(SendCall(call=write.call(), digest=write.digest, deadline=deadline, tag=write.tag))
     except (Bitrix24NotSent, Bitrix24RateLimited) as error:
         yield from _not_sent(attempt, write, error, tries, decided)
         return
@@ -165,7 +165,7 @@ def _not_sent(
         return
     tries.not_sent += isinstance(error, Bitrix24NotSent) and not error.deadline_passed
     patient = decided + wait <= tries.started + attempt.settings.rate_limit_wait
-    if tries.not_sent >= DEADLINES or not patient or is_time_limit(error):
+    if tries.not_sent >= DEADLINES or not patient or error.is_time_limit:
         raise error
     tries.pause = min(2 * tries.pause, LONGEST_PAUSE)
     attempt.log.warning("Not executed (%s). Reading the portal, then trying again.", error.reason)
@@ -183,11 +183,6 @@ def _refuse_if_too_late(attempt: Attempt, tries: SendTries, waited: float) -> No
     settings = attempt.settings
     if attempt.now()[0] > tries.started + settings.rate_limit_wait + settings.send_deadline:
         raise Bitrix24NotSent("a write", messages.no_time_to_send(waited), True)
-
-
-def is_time_limit(error: Bitrix24Error) -> bool:
-    """Whether the portal blocks the method for its working time, and not for the number of requests."""
-    return isinstance(error, Bitrix24RateLimited) and error.is_time_limit
 
 
 class PaymentEngine:
@@ -327,7 +322,7 @@ class PaymentEngine:
             number: result
             for number, result in results.items()
             # rule: without a journal, only what was not sent is carried out again
-            if isinstance(result, Failure) and is_time_limit(result.error) and (remembers or result.sent == "no")
+            if isinstance(result, Failure) and result.error.is_time_limit and (remembers or result.sent == "no")
         }
 
     def _waited_for(self, stopped: Mapping[int, Failure]) -> bool:
@@ -358,7 +353,7 @@ class PaymentEngine:
         error = ended.result
         if not isinstance(error, Bitrix24Error):
             return error
-        if is_time_limit(error):
+        if error.is_time_limit:
             self._lockstep.stop(operation.name, error)
         command = self._tools.journal.command("resolve", operation.key)
         asked = isinstance(error, PaymentAmbiguous)
@@ -382,7 +377,7 @@ class PaymentEngine:
             yield from open_key(attempt, None if again else decision)
             ended: Bitrix24Error | None = None
             try:
-                yield Check(operation.name)  # rule: the journal knows of an attempt before it is stopped
+                yield from do(Check(operation.name))  # rule: the journal knows of an attempt before it is stopped
                 return (yield from operation.course(attempt))
             except PaymentInProgress as error:
                 if again or attempt.has_sent:

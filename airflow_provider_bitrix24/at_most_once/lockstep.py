@@ -154,13 +154,8 @@ class Lockstep:
     def _advance(self, running: Running[T], answer: Any) -> Ended[T] | None:
         """Let a course go on until it asks for something; None if it has not ended."""
         try:
-            if isinstance(answer, Bitrix24Error):
-                # A copy: what one course notes in it is not the others' business.
-                running.action = running.course.throw(copy.copy(answer))
-            elif isinstance(answer, Exception):
-                running.action = running.course.throw(answer)
-            else:
-                running.action = running.course.send(answer)
+            # A copy: what one course notes in an error is not the others' business.
+            running.action = running.course.send(copy.copy(answer) if isinstance(answer, Bitrix24Error) else answer)
         except StopIteration as end:
             return Ended(end.value)
         except Bitrix24Error as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_bitrix24.at_most_once import messages
-from airflow_provider_bitrix24.at_most_once.course import WaitForOther, load, save
+from airflow_provider_bitrix24.at_most_once.course import WaitForOther, do, load, save
 from airflow_provider_bitrix24.exceptions import PaymentAmbiguous, PaymentInProgress
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _load(attempt: Attempt) -> Course[Record | None]:
         if not attempt.patient:  # rule: a key that another task holds is revisited at the end
             raise PaymentInProgress(messages.busy(busy.owner, attempt.wanted))
         seconds, to_log = min(busy.seconds + 0.1, LOAD_AGAIN), busy if waited_for is None else None
-        yield WaitForOther(seconds, "", attempt.wanted.subject, to_log)
+        yield from do(WaitForOther(seconds, "", attempt.wanted.subject, to_log))
         waited_for = busy.epoch
         attempt.loaded = yield from load()
     if attempt.loaded.error is not None:

@@ -106,6 +106,7 @@ def read_once(
     As long as something can still appear, reads may fail in whatever way: an outage or a redirect passes.
 
     :return: whether the portal shows it, and what was read; None if it could not be read.
+    :raises Bitrix24RateLimited: the portal's working-time limit is reached, and the journal lets the task go on later.
     """
     if watch.begun:
         wait = watch.next_wait(attempt.now()[0], attempt.settings.read_lag)
@@ -115,6 +116,9 @@ def read_once(
     try:
         found = yield from read(query)
     except Bitrix24Error as error:
+        # rule: a read-back that the time limit refused is no failed read
+        if (yield from attempt.wait_for_time_limit(error)):
+            return False, None
         watch.failures += asked_at >= watch.absent_after
         watch.trouble = error if watch.failures > READ_FAILURES_ALLOWED else None
         return False, None

@@ -187,10 +187,9 @@ class PaymentOperator(RemembersArguments, LiteralText, BaseOperator):
 
         :raises AirflowRescheduleException: Airflow starts the same attempt again.
         """
-        from airflow_provider_bitrix24.at_most_once.engine import is_time_limit
         from airflow_provider_bitrix24.operators.limit_waits import RESCHEDULES_ALL, reschedule
 
-        if not is_time_limit(failure.error) or failure.retry_after is None:
+        if not failure.error.is_time_limit or failure.retry_after is None:
             return
         if AIRFLOW_V_3_4_PLUS or not RESCHEDULES_ALL:
             return

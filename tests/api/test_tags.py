@@ -103,14 +103,15 @@ def test_rows_without_the_tag_mean_that_its_filter_was_dropped(stranger: Any) ->
 
 def test_who_carries_the_tag_is_told_apart_by_object() -> None:
     rows = [{"id": 1033, "xmlId": TAG}, {"id": 77, "xmlId": TAG}]
-    found = {"payments": [payment(1033), payment(1034)], "tagged": {"payments": rows}, "fitting": [payment(1034)]}
+    both = [payment(1033), payment(1034)]
+    found = {"payments": both, "tagged": {"payments": rows}, "fitting": [payment(1034)], "nothing": []}
     shown = read(found).value
     assert [one.id for one in shown.payments] == [1033, 1034]
     assert (shown.tagged, shown.tagged_elsewhere, shown.fitting) == ({1033}, {77}, {1034})
 
 
 def test_who_fits_is_asked_by_user_and_time() -> None:
-    played = read({"payments": [], "fitting": [payment(5)]}, tag=None)
+    played = read({"payments": [], "fitting": [payment(5)], "nothing": []}, tag=None)
     asked = commands(played)
     assert asked["fitting"].startswith("crm.item.payment.list?entityId=4&entityTypeId=2&filter[=empResponsibleId]=1")
     assert f"filter[>=xmlId]=bx_{1_763_799_999:08x}&filter[<=xmlId]=bx_{1_763_800_157:08x}" in asked["fitting"]
@@ -124,9 +125,16 @@ def test_a_portal_that_does_not_know_the_filter_does_not_tell_who_fits() -> None
     assert read({"payments": []}, refused, tag=None).value.fitting is None
 
 
-def test_who_fits_must_be_readable_where_it_is_told() -> None:
-    busy = {"fitting": {"error": "QUERY_LIMIT_EXCEEDED", "error_description": ""}}
-    assert isinstance(read({"payments": []}, busy, tag=None).error, Bitrix24RateLimited)
+@pytest.mark.parametrize("name", ["fitting", "nothing"])
+def test_who_fits_must_be_readable_where_it_is_told(name: str) -> None:
+    busy = {name: {"error": "QUERY_LIMIT_EXCEEDED", "error_description": ""}}
+    other = {"fitting": [], "nothing": []}
+    del other[name]
+    assert isinstance(read({"payments": [], **other}, busy, tag=None).error, Bitrix24RateLimited)
+
+
+def test_a_filter_of_which_nobody_says_whether_it_was_dropped_does_not_tell_who_fits() -> None:
+    assert read({"payments": [payment(5)], "fitting": [payment(5)]}, tag=None).value.fitting is None
 
 
 @pytest.mark.parametrize("code", ["insufficient_scope", "200040300010"])

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from email.utils import formatdate
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +22,7 @@ from airflow_provider_bitrix24.exceptions import (
     Bitrix24RateLimited,
     Bitrix24StoreError,
     PaymentAmbiguous,
+    PaymentInProgress,
     PaymentMismatch,
     PaymentNotApplied,
     PaymentUnresolved,
@@ -151,12 +153,32 @@ def test_a_payment_that_appears_at_the_last_read_is_asked_about(job: Job) -> Non
     assert [entry["user_id"] for entry in job.world.ledger("payment_added")] == [7]
 
 
+def test_a_payment_that_appears_before_the_second_send_is_asked_about(job: Job) -> None:
+    """What was absent is sent once more, but not beside a payment that nobody has looked at."""
+    act, before = job.world.portal.act, job.world.before
+    job.world.fault("drop_before", ADD, times=1)
+    before[ADD] = lambda: before.update({"batch": lambda: act.add_payment(2, 1, user_id=7)})
+    with pytest.raises(PaymentAmbiguous, match="by somebody else, or at another time"):
+        job.add()
+    assert job.world.writes() == [ADD]
+
+
 def test_a_known_payment_that_cannot_be_read_now_is_left_to_the_next_attempt(job: Job) -> None:
     job.add()
     job.world.portal.act.delete_payment(1033)
     job.world.before[LIST] = lambda: job.world.fault("drop_before", LIST)
     with pytest.raises(PaymentUnresolved, match=r"Payment 1033 of deal 1 .* cannot be read now .*It is in the journal"):
         job.add()
+
+
+def test_product_rows_that_cannot_be_read_now_are_left_to_the_next_attempt(job: Job) -> None:
+    job.world.before[PUT] = lambda: job.world.fault("drop_before", "batch")
+    with pytest.raises(PaymentUnresolved, match=r"Payment 1033 .* could not be read .*It is in the journal"):
+        job.add(fill_products=True)
+    job.world.portal.faults.clear()
+    receipt = job.add(fill_products=True)
+    assert (receipt["payment_id"], receipt["outcome"]) == (1033, "created")
+    assert job.world.writes().count(ADD) == 1
 
 
 def test_an_answer_that_cannot_be_read_back_is_left_to_the_next_attempt(job: Job) -> None:
@@ -371,6 +393,19 @@ def test_a_journal_that_is_away_for_a_moment_is_waited_for(job: Job) -> None:
     job.world.before[ADD] = a_moment
     assert job.add()["outcome"] == "created"
     assert job.entry["state"] == "done"
+
+
+def test_an_attempt_that_airflow_has_given_up_does_not_read_the_portal(job: Job) -> None:
+    gone = ConnectionError("409")
+    gone.error = SimpleNamespace(detail={"status_code": 409, "detail": {"reason": "not_running"}})  # type: ignore[attr-defined]
+
+    def refuse(key: str, value: Any, *, retention: Any = None) -> None:
+        raise gone
+
+    job.set = refuse  # type: ignore[method-assign]
+    with pytest.raises(PaymentInProgress, match="given this attempt up"):
+        job.pay()
+    assert job.world.sent == []
 
 
 def test_a_journal_that_stays_away_is_told_and_the_payment_is_not_sent_again(job: Job) -> None:

@@ -23,6 +23,7 @@ from airflow_provider_bitrix24.exceptions import (
     PaymentMismatch,
     PaymentNotApplied,
     PaymentRefused,
+    PaymentUnresolved,
 )
 from tests.at_most_once.test_lists import PORTAL, Run, outcomes, run
 from tests.at_most_once.test_recovery import Killed, die
@@ -203,6 +204,13 @@ def test_a_payment_that_does_not_exist_is_not_taken_for_deleted(world: World) ->
     with pytest.raises(PaymentRefused, match="There is no payment 999"):
         delete(world, 999)
     assert world.writes() == []
+
+
+def test_a_payment_that_cannot_be_read_after_it_was_set_back_is_not_deleted_now(world: World) -> None:
+    world.before[UNPAY] = lambda: world.fault("drop_before", "crm.item.payment.get")
+    with pytest.raises(PaymentUnresolved, match="sent the request to set payment 1002 back to unpaid"):
+        delete(world, 1002, allow_paid=True)
+    assert world.writes() == [UNPAY]
 
 
 @pytest.mark.parametrize("fault", ["drop_after", "truncate"])

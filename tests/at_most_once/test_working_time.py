@@ -14,7 +14,7 @@ from airflow_provider_bitrix24.journal.protocol import NullJournal
 from airflow_provider_bitrix24.sandbox.portal import Portal
 from airflow_provider_bitrix24.sql import Database
 from tests.at_most_once.conftest import START
-from tests.at_most_once.test_lists import ADD, PAY, Run, adds, outcomes, pays
+from tests.at_most_once.test_lists import ADD, GET, PAY, Run, adds, outcomes, pays
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,6 +128,18 @@ def test_without_a_journal_a_retry_does_not_carry_out_again_what_may_have_been_s
     assert (result.code, result.sent) == ("portal.rate_limited", "unknown")
     assert pause.after_refusal == []
     assert limited.paid() == {}
+
+
+def test_without_a_journal_a_retry_waits_until_it_may_read(limited: Run) -> None:
+    world = limited.world
+    limited.tries = 1  # an earlier attempt, of which nothing is known
+    world.fault("operation_time_limit", GET, occurrence=1)
+    before = world.clock.time()
+    [result] = limited.engine(journal=NullJournal()).run(pays(limited.invoices(1)))
+    assert outcomes([result]) == ["paid"]
+    assert len(refused(world)) == 1
+    assert world.clock.time() - before >= 60
+    assert sum(limited.paid().values()) == 1
 
 
 @pytest.mark.parametrize("count", [1, 3])

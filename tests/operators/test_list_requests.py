@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
+from airflow_provider_bitrix24.at_most_once.chunks import MOST_IN_THE_FIRST
 from airflow_provider_bitrix24.exceptions import Bitrix24Error
 from airflow_provider_bitrix24.operators import engines
 from airflow_provider_bitrix24.operators.payment_lists import AddCrmPaymentsOperator, PayInvoicesOperator
@@ -26,8 +27,8 @@ PAY = "sale.paysystem.pay.invoice"
 ADD = "crm.item.payment.add"
 KINDS = pytest.mark.parametrize("kind", ["invoices", "adds"])
 BATCH = 25
-COUNT, CHUNKS, DONE = 250, 10, 4
-"""Of a list that is killed: its items, its chunks, and those that have ended by then."""
+CHUNKS, DONE = 3, 1
+"""Of a list that is killed: its chunks, and those that have ended by then."""
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     return world
 
 
-def listed(world: World, kind: str, count: int, folder: Path) -> Callable[[], Any]:
+def listed(world: World, kind: str, count: int, folder: Path, size: int = BATCH) -> Callable[[], Any]:
     """Return what makes an operator for a list of so many items."""
     inside = world.portal
     if kind == "invoices":
@@ -49,12 +50,12 @@ def listed(world: World, kind: str, count: int, folder: Path) -> Callable[[], An
         ids = [int(str(inside.create("deal", {"title": "Deal"}))) for _ in range(count)]
 
     def make() -> Any:
-        options: dict[str, Any] = {"task_id": "pay", "journal_conn_id": "journal", "batch_size": BATCH, "outlets": []}
+        options: dict[str, Any] = {"task_id": "pay", "journal_conn_id": "journal", "batch_size": size, "outlets": []}
         options["receipts_path"] = f"file://{folder}/receipts.jsonl"
         if kind == "invoices":
             operator: Any = PayInvoicesOperator(invoices=ids, pay_system_id=31, **options)
         else:
-            operator = AddCrmPaymentsOperator(items=ids, **options)
+            operator = AddCrmPaymentsOperator(items=ids, tag=kind == "tagged adds", **options)
         vars(operator)["hook"] = SimpleNamespace(
             client=world.client,
             run=world.run,
@@ -88,12 +89,12 @@ class Killed(BaseException):
 
 
 def kill_at(world: World, monkeypatch: pytest.MonkeyPatch, write: int, *, when: str) -> None:
-    """Kill the worker before or after one of its batches of writes is executed."""
-    run, left = world.run, [write]
+    """Kill the worker before or after one of its requests with writes is executed."""
+    run, left, writes = world.run, [write], ("send_many", "send_one")
 
     def dying(flow: Any) -> Any:
-        left[0] -= flow.__name__ == "send_many"
-        if left[0] or flow.__name__ != "send_many":
+        left[0] -= flow.__name__ in writes
+        if left[0] or flow.__name__ not in writes:
             return run(flow)
         if when == "after":
             run(flow)
@@ -102,37 +103,60 @@ def kill_at(world: World, monkeypatch: pytest.MonkeyPatch, write: int, *, when: 
     monkeypatch.setattr(world, "run", dying)
 
 
-@KINDS
+@pytest.mark.parametrize(
+    ("kind", "size", "writes", "requests"),
+    [
+        ("invoices", 25, 1, 3),
+        ("invoices", 48, 1, 3),
+        ("adds", 25, 1, 4),
+        ("adds", 48, 1, 4),
+        ("tagged adds", 16, 1, 3),
+        ("tagged adds", 25, 2, 5),
+        ("tagged adds", 33, 3, 8),
+        ("tagged adds", 48, 3, 8),
+    ],
+)
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_killed_run_takes_three_reads_more_for_the_interrupted_chunk(
-    world: World, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, when: str
+def test_a_killed_run_takes_three_requests_more_for_the_interrupted_chunk(
+    world: World,
+    task: Task,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    size: int,
+    writes: int,
+    requests: int,
+    when: str,
 ) -> None:
+    """A chunk takes some requests, of which some write: it is interrupted at each of those."""
+    count = min(size, MOST_IN_THE_FIRST) + size * (CHUNKS - 1)
+
     def requests_of(work: Any, task: Task) -> int:
         before = len(world.sent)
         summary = work.execute(task.context)
-        assert (summary["succeeded"], summary["failed"]) == (COUNT, 0)
+        assert (summary["succeeded"], summary["failed"]) == (count, 0)
         return len(world.sent) - before
 
     # What a run takes that nobody interrupts, and one that finds everything done.
-    other = listed(world, kind, COUNT, tmp_path)
+    other = listed(world, kind, count, tmp_path, size)
     whole = requests_of(other(), task)
     task.again()
     found = requests_of(other(), task)
-    assert whole <= CHUNKS * (4 if kind == "adds" else 3) + 3
-
-    world.portal.ledger.clear()
-    task = type(task)()
-    task.ti.run_id = "manual__2"
-    make = listed(world, kind, COUNT, tmp_path)
-    with monkeypatch.context() as dying:
-        kill_at(world, dying, DONE + 1, when=when)
-        with pytest.raises(Killed):
-            make().execute(task.context)
-    task.again()
-    world.clock.advance(300)
-    resumed = requests_of(make(), task)
-    assert len(world.ledger("invoice_paid", "payment_added")) == COUNT
     preview = 2 if kind == "invoices" else 0
-    rest = (whole - preview) * (CHUNKS - DONE) / CHUNKS
-    read_again = (found - preview) * DONE / CHUNKS
-    assert resumed <= math.ceil(preview + rest + read_again) + 3
+    assert whole == CHUNKS * requests + preview
+
+    for write in range(1, writes + 1):
+        world.portal.ledger.clear()
+        task = type(task)()
+        task.ti.run_id = f"manual__{write}_{when}"
+        make = listed(world, kind, count, tmp_path, size)
+        with monkeypatch.context() as dying:
+            kill_at(world, dying, DONE * writes + write, when=when)
+            with pytest.raises(Killed):
+                make().execute(task.context)
+        task.again()
+        world.clock.advance(300)
+        resumed = requests_of(make(), task)
+        assert len(world.ledger("invoice_paid", "payment_added")) == count
+        read_again = (found - preview) * DONE / CHUNKS
+        assert resumed <= preview + math.ceil(read_again) + (CHUNKS - DONE) * requests + 3

@@ -284,6 +284,30 @@ def test_a_portal_that_refuses_the_rest_of_a_batch_is_waited_for_again(
     assert len(done(limited)) == 2
 
 
+@pytest.mark.parametrize("kind", ["invoices", "adds"])
+def test_a_list_whose_payments_cannot_be_read_back_now_leaves_the_worker(
+    limited: Portal, pass_time: LetPass, task: Task, kind: str
+) -> None:
+    from airflow_provider_bitrix24.sandbox.faults import Fault
+
+    read_back = "crm.invoice.get" if kind == "invoices" else "crm.item.payment.list"
+    ids = invoices(limited, 8) if kind == "invoices" else deals(limited, 8)
+
+    def work() -> Any:
+        make = pay if kind == "invoices" else add
+        return make(ids, journal_conn_id="journal").execute(task.context)
+
+    limited.faults.add(Fault(kind="operation_time_limit", method=read_back, occurrence=5, times=4))
+    with pytest.raises(AirflowRescheduleException):
+        work()
+    assert (done(limited), refused(limited)) == (ids[:4], 4)
+    pass_time(610)
+    task.reschedule()
+    summary = work()
+    assert (summary["succeeded"], summary["failed"]) == (8, 0)
+    assert done(limited) == ids
+
+
 @pytest.mark.parametrize("journal", ["sql", "none"])
 @pytest.mark.parametrize("tag", [True, False])
 def test_a_refused_product_row_fails_no_item_of_a_list(

@@ -67,6 +67,7 @@ CONNECTIONS = "tests/hooks/test_connections.py"
 SPELLINGS = "tests/at_most_once/test_spellings.py"
 OPERATORS = "tests/operators/test_operators.py"
 IDENTIFIERS = "tests/test_identifiers.py"
+REFUSED_READS = "tests/at_most_once/test_refused_reads.py"
 WORKING_TIME = "tests/at_most_once/test_working_time.py"
 LONG_WAITS = "tests/operators/test_working_time.py"
 REPLIES = "tests/api/test_working_time.py"
@@ -841,7 +842,7 @@ MUTATIONS = [
     ),
     Mutation(
         "without a journal, only what was not sent is carried out again",
-        "if isinstance(result, Failure) and is_time_limit(result.error)",
+        "if isinstance(result, Failure) and result.error.is_time_limit",
         "test_without_a_journal_a_retry_does_not_carry_out_again",
         WORKING_TIME,
     ),
@@ -864,8 +865,20 @@ MUTATIONS = [
         WORKING_TIME,
     ),
     Mutation(
+        "what the time limit has refused to read is read later",
+        "if False:",
+        "test_a_list_in_which_any_call_is_refused and True-invoices",
+        REFUSED_READS,
+    ),
+    Mutation(
+        "a read-back that the time limit refused is no failed read",
+        "if False:",
+        "test_a_list_in_which_any_call_is_refused and invoices",
+        REFUSED_READS,
+    ),
+    Mutation(
         "without a journal, a step that the time limit refused is waited for",
-        "pass",
+        "if True:",
         "test_without_a_journal_a_step_that_is_refused_is_waited_for",
         WORKING_TIME,
     ),

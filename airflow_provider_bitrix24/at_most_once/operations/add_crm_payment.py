@@ -148,9 +148,8 @@ class AddCrmPayment:
     def reads(self) -> tuple[str, ...]:
         """The object, the payment, and what is in it."""
         tag = "" if self.tag else None
-        queries: list[Query[Any]] = [replace(self.before(tag), with_pay_systems=False), self.payments()]
-        if self.tag:
-            queries.append(self.candidates(tag))
+        after: Query[Any] = self.candidates(tag) if self.tag else self.payments()
+        queries: list[Query[Any]] = [replace(self.before(tag), with_pay_systems=False), after]
         if self.fills:
             owner = self.entity_type_id, self.entity_id
             queries += [ContentsOfPayment(payment_id=0, prices_of=owner), ContentsOfPayment(payment_id=0)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from airflow_provider_bitrix24.api.calls.payments import crm_item_payment_add
@@ -66,6 +67,8 @@ class AddWrite(KeyWrite):
         """The payment that is this key's, once the portal has shown it."""
         self.listed: tuple[Payment, ...] = ()
         """All payments of the object when it was shown."""
+        self.tags: Shown
+        """The same with their tags; only if this key has one."""
         self._judged: set[int] = set()
         """The payments among which the last search has looked."""
         self._has_seen_new = False
@@ -123,7 +126,7 @@ class AddWrite(KeyWrite):
         """Read the object, its payments and what else permits the call."""
         self.view = yield from self.attempt.read_before_send(self.before())
         self.prices = {row.id: row.price for row in self.view.rows}
-        self.listed = self.view.shown.payments
+        self.tags, self.listed = self.view.shown, self.view.shown.payments
 
     def look(self) -> Course[None]:
         """Read everything again; a payment that has appeared since the last search is searched for."""
@@ -139,6 +142,8 @@ class AddWrite(KeyWrite):
             self._has_seen_new |= self._has_new(self.view.shown)
             self._asked_whose = self._has_seen_new
             return self.evidence(whose=self._asked_whose)
+        if self.tag is not None:
+            return self.asked.candidates(self.tag)  # what completes it needs the tags
         # All of them after a send, so that one too many is seen.
         return self.asked.payments(*(() if self.attempt.sent_now else (known,)))
 
@@ -176,7 +181,7 @@ class AddWrite(KeyWrite):
         """Whether the payment that is known is there; else whether one carries the tag."""
         known = self.attempt.record.payment_id
         if known is not None:
-            return any(one.id == known for one in found)
+            return any(one.id == known for one in _payments(found))
         self._has_seen_new |= self._has_new(found)
         return bool(found.tagged)
 
@@ -186,10 +191,13 @@ class AddWrite(KeyWrite):
         if record.payment_id is None:
             yield from self.conclude(found)
             return
-        self.payment = next(one for one in found if one.id == record.payment_id)
+        payments = _payments(found)
+        self.payment = next(one for one in payments if one.id == record.payment_id)
         self.shown = True
+        if self.tag is not None:
+            self.tags = found
         if self.attempt.sent_now:
-            self.listed = tuple(found)
+            self.listed = tuple(payments)
 
     def conclude(self, found: Any) -> Course[None]:
         """Judge whose the payments are."""
@@ -197,6 +205,7 @@ class AddWrite(KeyWrite):
         if attempt.record.payment_id is not None:
             return
         self._judged = {payment.id for payment in found.payments}
+        self.tags = found
         tagged = yield from self.tagged(found)
         if tagged is not None:
             yield from self._identified(Ours(payment=tagged, evidence="tag"))
@@ -400,3 +409,8 @@ class AddWrite(KeyWrite):
             sent=attempt.sent_now,
             recovered=recovered,
         )
+
+
+def _payments(found: Shown | Sequence[Payment]) -> Sequence[Payment]:
+    """The payments in what was read: with their tags, or alone."""
+    return found if isinstance(found, Sequence) else found.payments

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from airflow_provider_bitrix24.api.calls.payments import crm_item_payment_update
 from airflow_provider_bitrix24.api.calls.sale import sale_payment_update
-from airflow_provider_bitrix24.api.working_time import WINDOW
 from airflow_provider_bitrix24.at_most_once import messages
-from airflow_provider_bitrix24.at_most_once.chunks import SOON
-from airflow_provider_bitrix24.at_most_once.engine import is_time_limit
 from airflow_provider_bitrix24.at_most_once.operations.filling import Filling
 from airflow_provider_bitrix24.at_most_once.operations.step_write import StepWrite
 from airflow_provider_bitrix24.at_most_once.write import PortalUnreadable
@@ -33,10 +30,6 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.at_most_once.receipt import Receipt
 
 
-LONGEST_WAIT: Final = 2 * WINDOW
-"""Seconds: how long a payment waits on the worker for the portal's working-time limit, which ends in ten minutes."""
-
-
 def complete(add: AddWrite, payment: Payment) -> Course[Receipt]:
     """Give the payment what was asked for, as far as it does not have it, and save that it is done.
 
@@ -54,7 +47,7 @@ def complete(add: AddWrite, payment: Payment) -> Course[Receipt]:
     except (PaymentMismatch, PaymentNotApplied) as error:
         mismatch, trouble = isinstance(error, PaymentMismatch), str(error)
     except Bitrix24Error as error:
-        if attempt.journal.durable and is_time_limit(error):  # rule: a time limit of a step is that of the operation
+        if attempt.journal.durable and error.is_time_limit:  # rule: a time limit of a step is that of the operation
             raise
         trouble, passing = error.reason, not error.final
     except PortalUnreadable as error:
@@ -75,18 +68,13 @@ def _with_waits(add: AddWrite, payment: Payment) -> Course[Receipt]:
     A later attempt would not know the payment, so it must be completed now. What the portal refused for that limit was
     not executed.
     """
-    attempt = add.attempt
-    until = None
     while True:
         try:
             return (yield from _complete(add, payment))
         except Bitrix24RateLimited as error:
-            now, seconds = attempt.now()[0], min(error.retry_after or SOON, WINDOW)
-            until = until or now + LONGEST_WAIT
-            if attempt.journal.durable or not is_time_limit(error) or now + seconds > until:
+            # rule: without a journal, a step that the time limit refused is waited for
+            if not (yield from add.attempt.wait_for_time_limit(error)):
                 raise
-        # rule: without a journal, a step that the time limit refused is waited for
-        yield from attempt.wait(seconds, f"The portal's working-time limit: payment {payment.id} will be completed")
 
 
 def _complete(add: AddWrite, payment: Payment) -> Course[Receipt]:
@@ -149,9 +137,9 @@ class PaySystemWrite(StepWrite):
 
 
 def _tag(add: AddWrite, payment: Payment, tag: str) -> Course[None]:
-    """Make sure that the payment carries the tag, which was sent together with it."""
+    """Make sure that the payment carries the tag, which was sent together with it and read with it."""
     write = TagWrite(add, payment, tag)
-    yield from write.look()
+    write.judge(add.tags)
     if not (yield from write.run()):
         raise PaymentMismatch(messages.not_tagged(write.doubt))
 

@@ -50,7 +50,7 @@ class KeyWrite(Write):
 
     def begin(self) -> Course[None]:
         """Take over what other attempts and operations have left in the journal."""
-        yield from ()
+        raise NotImplementedError
 
     @property
     def has_proof(self) -> bool:

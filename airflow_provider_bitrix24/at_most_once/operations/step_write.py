@@ -45,7 +45,10 @@ class StepWrite(Write):
 
     def look(self) -> Course[None]:
         """Read whether it is done already."""
-        found = yield from self.attempt.look(self._query)
+        self.judge((yield from self.attempt.look(self._query)))
+
+    def judge(self, found: Any) -> None:
+        """Take over what was read before it is sent."""
         self.check(found)
         self.shown = self.shows(found)
 

@@ -48,13 +48,16 @@ def refuse_surplus(write: AddWrite, payment_id: int) -> Course[None]:
 
 
 def _evidence(write: AddWrite, payment_id: int) -> Course[Shown]:
-    try:
-        return (yield from read(write.evidence()))
-    except Bitrix24Error as error:
-        happened = messages.surplus_not_read(payment_id, write.subject, error.reason)
-        passing = not error.final
     journal = write.attempt.journal
-    if passing and journal.durable:
+    while True:
+        try:
+            return (yield from read(write.evidence()))
+        except Bitrix24Error as error:
+            trouble = error
+        if not (yield from write.attempt.wait_for_time_limit(trouble)):
+            break
+    happened = messages.surplus_not_read(payment_id, write.subject, trouble.reason)
+    if not trouble.final and journal.durable:
         raise PaymentUnresolved(messages.in_journal(happened, journal.name))
     raise PaymentNotApplied(messages.look_for_surplus(happened, write.subject))
 
