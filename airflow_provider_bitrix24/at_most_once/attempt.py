@@ -299,7 +299,7 @@ class Attempt:
         record = self.record
         found_only = receipt.evidence == "portal_state" and record.payment_id is None
         if not (found_only and not record.possible_sends):  # nothing sent, nothing found: the portal is the record
-            yield from self.keep(record.finished(receipt.as_dict()), lease=0)
+            yield from self.keep(record.finished(receipt.as_dict(), self.task.shows_in), lease=0)
         return receipt
 
     # -- people

@@ -24,6 +24,7 @@ from airflow_provider_bitrix24.at_most_once.next_step import Step, is_unresolved
 from airflow_provider_bitrix24.at_most_once.open_key import open_key
 from airflow_provider_bitrix24.at_most_once.operation import Failure
 from airflow_provider_bitrix24.at_most_once.record import Record
+from airflow_provider_bitrix24.at_most_once.shown import KEYS_TOGETHER, shown_in_round
 from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
 from airflow_provider_bitrix24.at_most_once.write import SendTries, Watch, Write, after_reply, read_once
 from airflow_provider_bitrix24.exceptions import (
@@ -54,8 +55,6 @@ if TYPE_CHECKING:
 DEADLINES: Final = 5
 """Inside how many deadlines a send that did not leave is tried."""
 LONGEST_PAUSE: Final = 8.0
-OPENED_TOGETHER: Final = 500
-"""How many keys are opened in one transaction."""
 
 
 def carry_out(attempt: Attempt, write: Write) -> Course[Step]:
@@ -252,8 +251,8 @@ class PaymentEngine:
         :raises Bitrix24ConfigError: the journal itself is not fit.
         """
         journal, task = self._tools.journal, self._tools.task
-        for start in range(0, len(operations), OPENED_TOGETHER):
-            wanted = {one.key: self._wanted(one) for one in operations[start : start + OPENED_TOGETHER]}
+        for start in range(0, len(operations), KEYS_TOGETHER):
+            wanted = {one.key: self._wanted(one) for one in operations[start : start + KEYS_TOGETHER]}
             loaded = journal.load(self.portal, list(wanted))
             changes = []
             for key, record in wanted.items():
@@ -263,6 +262,13 @@ class PaymentEngine:
                     changes.append(Change(record=record.notes_lost(task.identity) if lost else record, opens=True))
             if changes:
                 journal.save(changes)
+
+    def shown_in_round(self, operations: Sequence[Operation]) -> dict[int, Receipt]:
+        """Return what the portal has shown in this round of the task, by its place in the list: all else is to be run.
+
+        :raises Bitrix24StoreError: the journal cannot be reached.
+        """
+        return shown_in_round(self._tools, operations)
 
     def run_one(self, operation: Operation, decision: Decision | None = None) -> Result:
         """Carry out one operation.
@@ -281,17 +287,19 @@ class PaymentEngine:
         :param decisions: by key, what a person has decided just now.
         :return: a result for each operation, in their order.
         """
-        results = dict(pair for part in self.run_in_chunks(operations, decisions) for pair in part.items())
+        chunks = self.run_in_chunks(dict(enumerate(operations)), decisions)
+        results = dict(pair for part in chunks for pair in part.items())
         return [results[number] for number in range(len(operations))]
 
     def run_in_chunks(
-        self, operations: Sequence[Operation], decisions: Mapping[str, Decision] | None = None
+        self, operations: Mapping[int, Operation], decisions: Mapping[str, Decision] | None = None
     ) -> Iterator[dict[int, Result]]:
         """Carry out a list of operations, and return the results of each chunk as soon as it has ended.
 
-        :return: result by the operation's place in the list.
+        :param operations: by their place in the list.
+        :return: result by the operation's place.
         """
-        waiting = dict(enumerate(operations))
+        waiting = dict(operations)
         held: dict[int, Operation] = {}
         patient = len(operations) == 1
         while waiting or held:
