@@ -85,9 +85,10 @@ class Attempt:
 
     :param wanted: what the record is before anything was sent.
     :param patient: whether to wait for another attempt that is at work on the key.
+    :param seen: what a read of the whole list has shown a moment ago, before the record was loaded.
     """
 
-    def __init__(self, tools: Tools, wanted: Record, *, patient: bool = True) -> None:
+    def __init__(self, tools: Tools, wanted: Record, *, patient: bool = True, seen: View | None = None) -> None:
         self.settings = tools.client.settings
         self.log = tools.log
         self.journal = tools.journal
@@ -104,6 +105,7 @@ class Attempt:
         """When the last read before a send began, by the monotonic clock."""
         self.portal_clock = PortalClock(tools.clock)
         self.patient = patient
+        self.seen = seen
         self.loaded = Loaded()
         self.resumes = False
         """Whether an earlier attempt may have sent something; set when the decisions of people are carried out."""
