@@ -47,8 +47,7 @@ class TaskFailure(AirflowFailException):
     kind: ClassVar[type[Bitrix24Error]]
 
     def __str__(self) -> str:
-        message = self.kind.__str__(cast("Bitrix24Error", self))
-        return f"{self.kind.__name__}: {message}"
+        return self.kind.__str__(cast("Bitrix24Error", self))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _build_failure, (self.kind, self.args, self.__dict__)

@@ -123,7 +123,7 @@ class RecordFields:
         if self.payment_id is not None:
             return "incomplete"
         if self.nothing_executed:
-            return "new"
+            return "incomplete" if self.possible_step_sends else "new"
         last = self.last_send()
         if last is None:
             return "unknown"  # forgotten

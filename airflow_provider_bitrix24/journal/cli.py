@@ -209,8 +209,8 @@ def _why_senseless(entry: Record, payment_id: int | None) -> str | None:
     """
     if entry.kept_in is not None:
         return f"this is only a copy; its journal is {entry.kept_in}: decide there, with --conn-id"
-    if entry.state == "new":
-        return "nothing of it was sent, so there is nothing to decide: clear the task, and it starts from the beginning"
+    if entry.nothing_executed and entry.state in ("new", "incomplete"):
+        return "it was not sent itself, so there is nothing to decide: clear the task, and it starts from the beginning"
     if payment_id is None:
         return None
     if entry.operation != "add_crm_payment":

@@ -132,4 +132,6 @@ class World:
 
 @pytest.fixture(params=["source", "docs"])
 def world(request: pytest.FixtureRequest) -> World:
+    if request.param == "docs":
+        request.getfixturevalue("unmeasured")
     return World(request.param)

@@ -68,6 +68,8 @@ def test_times_and_state_can_be_read_by_people() -> None:
         (entry(), "new"),
         (entry("not_sent"), "new"),
         (entry("refused"), "new"),
+        (entry("not_sent", steps={"set back to unpaid": entry("acknowledged").sends}), "incomplete"),
+        (entry(steps={"set back to unpaid": entry("not_sent").sends}), "new"),
         (entry("pending"), "unknown"),
         (entry("inconclusive"), "unknown"),
         (entry("absent"), "absent"),

@@ -10,9 +10,11 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 from airflow.sdk import DAG
 
+from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
 from airflow_provider_bitrix24.operators.calls import GetPaymentLinkOperator
 from airflow_provider_bitrix24.operators.payment_lists import PayCrmPaymentsOperator, PayInvoicesOperator
 from airflow_provider_bitrix24.operators.payments import PayCrmPaymentOperator, PayInvoiceOperator
+from tests.tools.final import raises_for_good
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -307,6 +309,30 @@ def test_a_number_that_has_moved_before_anything_was_sent_is_paid(portal: Any, t
     task.clear()
     summary = list_operator("invoices", [{"account_number": "N-0"}]).execute(task.context)
     assert summary["receipts"][0]["invoice_id"] == ids[1]
+
+
+@pytest.mark.needs_task_state
+@LISTS
+def test_a_number_that_may_have_moved_pays_nothing_when_the_notes_are_gone(portal: Any, task: Task, kind: str) -> None:
+    ids = numbered(portal, kind, 2)
+    rows = [{"account_number": "N-0"}]
+    list_operator(kind, rows).execute(task.context)
+    books = portal.portal.state.invoices if kind == "invoices" else portal.portal.state.payments
+    del task.store.kept["bitrix24_numbers_1"]
+    task.again()
+    assert list_operator(kind, rows).execute(task.context)["failed"] == 0  # what was paid is in the list
+    del task.store.kept["bitrix24_numbers_1"]
+    books[ids[0]].account_number, books[ids[1]].account_number = "old", "N-0"
+    task.again()
+    noun = kind.removesuffix("s")
+    with raises_for_good(Bitrix24ConfigError, rf"recorded money for {noun} {ids[0]}, which .* are gone") as caught:
+        list_operator(kind, rows).execute(task.context)
+    assert caught.value.sent == "unknown"  # type: ignore[attr-defined]
+    assert len(writes(portal)) == 1
+    # The person has looked.
+    task.clear()
+    assert list_operator(kind, [{OF_AN_ITEM[kind]: ids[1]}]).execute(task.context)["failed"] == 0
+    assert len(writes(portal)) == 2
 
 
 @pytest.mark.needs_task_state

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_4_PLUS
 
+from airflow_provider_bitrix24.exceptions import PaymentAmbiguous
 from airflow_provider_bitrix24.operators.payments import AddCrmPaymentOperator
 from airflow_provider_bitrix24.sandbox.faults import Fault
 from airflow_provider_bitrix24.sandbox.portal import Portal
 from airflow_provider_bitrix24.sandbox.server import SandboxServer
+from tests.tools.final import raises_for_good
 from tests.tools.local_airflow import LocalAirflow, Processes, free_port
 from tests.tools.printed import printed_json
 
@@ -306,7 +307,7 @@ def test_where_there_is_nothing_to_decide_nobody_is_asked(portal: Any, task: Tas
     for _ in range(2):
         portal.act.add_payment(2, 1, amount="5.00")
     operator = AddCrmPaymentOperator(task_id="add", entity_id=1, if_unpaid_exists="return", on_unknown="ask")
-    with pytest.raises(AirflowFailException, match="PaymentAmbiguous: Deal 1 has 2 unpaid payments"):
+    with raises_for_good(PaymentAmbiguous, "Deal 1 has 2 unpaid payments"):
         operator.execute(task.context)
 
 

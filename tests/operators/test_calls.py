@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_bitrix24.exceptions import Bitrix24Error, Bitrix24NoAnswer, Bitrix24RateLimited
+from airflow_provider_bitrix24.exceptions import Bitrix24Error, Bitrix24NoAnswer, Bitrix24NotFound, Bitrix24RateLimited
 from airflow_provider_bitrix24.operators.calls import Bitrix24CallOperator, GetPaymentLinkOperator
 from tests.drivers.raw_server import SECRET, RawServer, http_response
+from tests.tools.final import raises_for_good
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -294,7 +295,7 @@ def test_a_lost_reply_is_asked_for_again(portal: Any, task: Task) -> None:
 
 
 def test_a_payment_that_does_not_exist(portal: Any, task: Task) -> None:
-    with pytest.raises(AirflowFailException, match="Bitrix24NotFound"):
+    with raises_for_good(Bitrix24NotFound):
         link(task, 9999)
     with pytest.raises(AirflowFailException, match="payment_id must be"):
         link(task, "x")

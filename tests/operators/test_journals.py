@@ -12,12 +12,14 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_bitrix24.__main__ import main
 from airflow_provider_bitrix24.at_most_once.record import Record, Send
+from airflow_provider_bitrix24.exceptions import PaymentAmbiguous
 from airflow_provider_bitrix24.journal.sql import SqlJournal
 from airflow_provider_bitrix24.operators.journals import journal_of
 from airflow_provider_bitrix24.operators.payments import AddCrmPaymentOperator, PayInvoiceOperator
 from airflow_provider_bitrix24.sql import Database
 from tests.operators.test_forgotten import undone
 from tests.operators.test_operators import EACH, OPERATORS, write_requests
+from tests.tools.final import raises_for_good
 from tests.tools.payments import JournalPage
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ def test_a_task_that_is_cleared_without_any_journal_names_no_command(
     OPERATORS[operation]().execute(forgetful_task.context)
     undone(portal, operation)
     forgetful_task.clear()
-    with pytest.raises(AirflowFailException, match="PaymentAmbiguous: The journal has lost the notes") as caught:
+    with raises_for_good(PaymentAmbiguous, "The journal has lost the notes") as caught:
         OPERATORS[operation]().execute(forgetful_task.context)
     assert "There is no journal that would keep a decision" in str(caught.value)
     assert "start a new run of the DAG" in str(caught.value)

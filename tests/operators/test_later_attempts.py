@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 
-from airflow_provider_bitrix24.exceptions import Bitrix24ConnectionNotFound, Bitrix24RateLimited, PaymentAmbiguous
+from airflow_provider_bitrix24.exceptions import (
+    Bitrix24ConnectionNotFound,
+    Bitrix24RateLimited,
+    PaymentAmbiguous,
+    PaymentMismatch,
+    PaymentNotApplied,
+)
 from tests.operators.conftest import PATIENT
 from tests.operators.test_operators import (
     EACH,
@@ -26,6 +32,7 @@ from tests.operators.test_operators import (
     end_before_anything_is_sent,
     write_requests,
 )
+from tests.tools.final import raises_for_good
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -53,7 +60,7 @@ def test_what_gets_lost_again_and_again_fails_for_good_without_a_chain(portal: A
     portal.fault("drop_before", WRITES[operation])
     for start in (lambda: None, task.again, task.clear):
         start()
-        with pytest.raises(AirflowFailException, match=r"PaymentAmbiguous: .*sent twice.*journal resolve") as caught:
+        with raises_for_good(PaymentAmbiguous, r"sent twice.*journal resolve") as caught:
             OPERATORS[operation]().execute(task.context)
         assert caught.value.__cause__ is None
         assert caught.value.__context__ is None
@@ -86,7 +93,7 @@ def test_a_second_attempt_returns_the_payment_of_the_first(portal: Any, task: Ta
 def test_a_second_attempt_with_other_arguments_is_refused(portal: Any, task: Task) -> None:
     OPERATORS["add_crm_payment"]().execute(task.context)
     task.again()
-    with pytest.raises(AirflowFailException, match=r"PaymentMismatch: .*was used before.*entity_id was 1, now 2"):
+    with raises_for_good(PaymentMismatch, r"was used before.*entity_id was 1, now 2"):
         OPERATORS["add_crm_payment"](entity_id=2).execute(task.context)
     assert len(write_requests(portal, "add_crm_payment")) == 1
 
@@ -216,7 +223,7 @@ def test_what_cannot_be_read_or_was_not_kept_is_not_denied(portal: Any, task: Ta
 @EACH
 def test_the_message_says_how_to_decide_about_this_very_task(portal: Any, task: Task, operation: str) -> None:
     portal.fault("drop_before", WRITES[operation])
-    with pytest.raises(AirflowFailException, match="PaymentAmbiguous") as caught:
+    with raises_for_good(PaymentAmbiguous) as caught:
         OPERATORS[operation]().execute(task.context)
     [command] = re.findall(r"`(bitrix24-airflow journal resolve [^`]*)`", str(caught.value))
     words = shlex.split(command)
@@ -242,7 +249,7 @@ def test_what_was_answered_and_is_not_shown_is_sent_again_when_it_is_cleared_not
 ) -> None:
     portal.fault("true_not_applied", WRITES[operation], times=1)
     for _ in range(2):  # the worker dies before Airflow knows that the task is red
-        with pytest.raises(AirflowFailException, match=r"PaymentNotApplied: .*does not show it as paid"):
+        with raises_for_good(PaymentNotApplied, r"does not show it as paid"):
             OPERATORS[operation]().execute(task.context)
         task.again()
     assert (len(write_requests(portal, operation)), portal.ledger) == (1, [])

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from conftest import Task
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 PAY = "sale.paysystem.pay.invoice"
 ADD = "crm.item.payment.add"
 EVENTS = {"invoices": "invoice_paid", "payments": "payment_paid", "adds": "payment_added"}

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import airflow.sdk
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_4_PLUS
 
+from airflow_provider_bitrix24.exceptions import PaymentAmbiguous
 from airflow_provider_bitrix24.journal.airflow_api import AirflowApi
 from airflow_provider_bitrix24.journal.inspect import TaskEntrySource
 from airflow_provider_bitrix24.journal.terminal import TaskName
@@ -20,6 +20,7 @@ from airflow_provider_bitrix24.operators.journals import identity
 from airflow_provider_bitrix24.operators.payments import AddCrmPaymentOperator
 from airflow_provider_bitrix24.sandbox.portal import Portal
 from airflow_provider_bitrix24.sandbox.server import SandboxServer
+from tests.tools.final import raises_for_good
 from tests.tools.local_airflow import LocalAirflow, Processes
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def test_an_iteration_that_is_repeated_has_no_notes_in_the_task_state(portal: An
     operator = AddCrmPaymentOperator(task_id="pay", entity_id=1)
     assert operator.execute(in_iteration(task, 1, 1))["outcome"] == "created"
     task.store.kept.clear()
-    with pytest.raises(AirflowFailException, match=r"PaymentAmbiguous: .*repeats the later iterations of a loop"):
+    with raises_for_good(PaymentAmbiguous, r"repeats the later iterations of a loop"):
         operator.execute(in_iteration(task, 1, 1, cleared=1))
     assert len([entry for entry in portal.ledger if entry["event"] == "payment_added"]) == 1
 

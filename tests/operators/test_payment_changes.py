@@ -11,6 +11,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
+from airflow_provider_bitrix24.exceptions import PaymentAmbiguous
 from airflow_provider_bitrix24.operators.payment_changes import (
     DeleteCrmPaymentOperator,
     PayPaymentOperator,
@@ -18,6 +19,7 @@ from airflow_provider_bitrix24.operators.payment_changes import (
 )
 from airflow_provider_bitrix24.operators.payments import PayCrmPaymentOperator
 from airflow_provider_bitrix24.operators.safeguards import TEMPORARY
+from tests.tools.final import raises_for_good
 
 if TYPE_CHECKING:
     from conftest import Task
@@ -100,7 +102,7 @@ def test_what_gets_lost_again_and_again_fails_for_good(
 ) -> None:
     portal.fault("drop_before", WRITES[kind])
     for _ in range(2):
-        with pytest.raises(AirflowFailException, match=r"PaymentAmbiguous: .*sent twice"):
+        with raises_for_good(PaymentAmbiguous, r"sent twice"):
             operator(kind, portal, journal_conn_id=journal_conn_id).execute(task.context)
         task.again()
     assert (events(portal), sent(portal, kind)) == ([], 2)

@@ -14,13 +14,14 @@ from airflow.sdk.execution_time import supervisor, task_runner
 from airflow.sdk.execution_time.comms import ErrorResponse, GetVariable, VariableResult
 from airflow.secrets import BaseSecretsBackend
 
-from airflow_provider_bitrix24.exceptions import Bitrix24StoreError
+from airflow_provider_bitrix24.exceptions import Bitrix24StoreError, PaymentRefused
 from airflow_provider_bitrix24.operators.base import PaymentOperator
 from airflow_provider_bitrix24.operators.payments import (
     AddCrmPaymentOperator,
     PayCrmPaymentOperator,
     PayInvoiceOperator,
 )
+from tests.tools.final import raises_for_good
 
 if TYPE_CHECKING:
     from conftest import Task
@@ -88,7 +89,7 @@ def test_somebody_has_stopped_the_payments(
     portal: Any, task: Task, operation: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(SWITCH, value)
-    with pytest.raises(AirflowFailException, match="PaymentRefused: Somebody has stopped all payments") as caught:
+    with raises_for_good(PaymentRefused, "Somebody has stopped all payments") as caught:
         OPERATORS[operation]().execute(task.context)
     assert "the Airflow Variable bitrix24_payments_stopped_bitrix24_default is set" in str(caught.value)
     assert "read and sent nothing" in str(caught.value)
@@ -250,7 +251,7 @@ def test_a_backend_that_is_away_stops_the_payment(portal: Any, task: Task, monke
 @pytest.mark.parametrize("run_type", ["backfill", DagRunType.BACKFILL])
 def test_a_backfill_run_is_refused(portal: Any, task: Task, operation: str, run_type: Any) -> None:
     task.run.run_type = run_type
-    with pytest.raises(AirflowFailException, match="PaymentRefused: manual__1 is a backfill run") as caught:
+    with raises_for_good(PaymentRefused, "manual__1 is a backfill run") as caught:
         OPERATORS[operation]().execute(task.context)
     assert "allow_backfill=True" in str(caught.value)
     assert portal.requests == []
@@ -274,7 +275,7 @@ def test_other_runs_are_not_stopped(portal: Any, task: Task, run_type: Any) -> N
 @EACH
 def test_more_than_the_limit_is_refused(portal: Any, task: Task, operation: str) -> None:
     options = {"fill_products": True} if operation == "add_crm_payment" else {}
-    with pytest.raises(AirflowFailException, match=r"PaymentRefused: .*the max_amount of this task is 10"):
+    with raises_for_good(PaymentRefused, r"the max_amount of this task is 10"):
         OPERATORS[operation](max_amount=10, **options).execute(task.context)
     assert portal.ledger == []
     # Nothing was sent, so the next one may go on with another limit.

@@ -6,9 +6,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException
 
+from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
 from airflow_provider_bitrix24.operators.payments import AddCrmPaymentOperator
+from tests.tools.final import raises_for_good
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +37,7 @@ def test_the_task_state_store_keeps_it_for_ever_and_readable(portal: Any, task: 
 
 def test_airflow_that_would_delete_it_is_refused(portal: Any, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__STATE_STORE__CLEAR_ON_SUCCESS", "True")
-    with pytest.raises(AirflowFailException, match=r"Bitrix24ConfigError: .*\[state_store\] clear_on_success is on"):
+    with raises_for_good(Bitrix24ConfigError, r"\[state_store\] clear_on_success is on"):
         add().execute(task.context)
     assert portal.requests == []
 

@@ -16,10 +16,16 @@ from airflow.providers.common.compat.sdk import (
     TaskDeferred,
 )
 
-from airflow_provider_bitrix24.exceptions import Bitrix24Error, Bitrix24NoAnswer
+from airflow_provider_bitrix24.exceptions import (
+    Bitrix24AuthError,
+    Bitrix24Error,
+    Bitrix24NoAnswer,
+    Bitrix24PermissionError,
+)
 from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.sensors.payments import CrmPaymentPaidSensor, InvoicePaidSensor
 from airflow_provider_bitrix24.triggers.payments import WaitForInvoicesTrigger, WaitForPaymentsTrigger
+from tests.tools.final import raises_for_good
 
 if TYPE_CHECKING:
     from conftest import Task
@@ -238,7 +244,7 @@ def test_a_payment_of_another_object_is_told_so(portal: Any, task: Task) -> None
 
 def test_a_payment_that_may_not_be_read_fails_at_once(portal: Any, task: Task) -> None:
     portal.fault("error", "crm.item.payment.get", code="ACCESS_DENIED", text="Access denied")
-    with pytest.raises(AirflowFailException, match="Bitrix24PermissionError"):
+    with raises_for_good(Bitrix24PermissionError):
         sensor("payment").execute(task.context)
 
 
@@ -248,7 +254,7 @@ def test_a_webhook_that_is_gone_fails_at_once(
 ) -> None:
     connection = json.loads(portal.connection) | {"password": "canarycanary"}
     monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", json.dumps(connection))
-    with pytest.raises(AirflowFailException, match="Bitrix24AuthError") as caught:
+    with raises_for_good(Bitrix24AuthError) as caught:
         sensor(kind).execute(task.context)
     assert "canarycanary" not in str(caught.value)
     assert caught.value.__context__ is None
