@@ -4,7 +4,7 @@ MAKEFLAGS += --no-print-directory
 AIRFLOW ?= 3.3
 OTHERS := 3.1 3.2 3.4 lowest# The pins besides those of the main version, on which `make test` runs.
 VENV ?= .venv
-WORKERS ?= 4# More processes than cores, because a test waits longer than it computes.
+WORKERS ?= 6# More processes than cores, because a test waits longer than it computes.
 PYTHON := $(or $(PYTHON),$(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$python && break; done))
 PINS := requirements/airflow-$(AIRFLOW)-py$(shell $(or $(PYTHON),false) -c 'import sys; print("%d.%d" % sys.version_info[:2])').txt

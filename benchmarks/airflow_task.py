@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -42,7 +43,8 @@ class Task:
             _ti_context_from_server=self._server,
             xcom_push=lambda key, value: self._pushed.__setitem__(key, value),
         )
-        run = SimpleNamespace(run_id="bench", run_type="manual", clear_number=0)
+        began = datetime(2026, 1, 1, tzinfo=UTC)
+        run = SimpleNamespace(run_id="bench", run_type="manual", start_date=began, clear_number=0)
         self.context: Any = {"ti": self._ti, "dag_run": run}
         if store:
             self.context["task_state_store"] = DictStore()

@@ -89,9 +89,10 @@ class Attempt:
 
     :param wanted: what the record is before anything was sent.
     :param patient: whether to wait for another attempt that is at work on the key.
+    :param seen: what a read of the whole list has shown a moment ago, before the record was loaded.
     """
 
-    def __init__(self, tools: Tools, wanted: Record, *, patient: bool = True) -> None:
+    def __init__(self, tools: Tools, wanted: Record, *, patient: bool = True, seen: View | None = None) -> None:
         self.settings = tools.client.settings
         self.log = tools.log
         self.journal = tools.journal
@@ -110,6 +111,7 @@ class Attempt:
         """Until when the portal's working-time limit is waited for on the worker, by the monotonic clock."""
         self.portal_clock = PortalClock(tools.clock)
         self.patient = patient
+        self.seen = seen
         self.loaded = Loaded()
         self.resumes = False
         """Whether an earlier attempt may have sent something; set when the decisions of people are carried out."""
@@ -328,7 +330,7 @@ class Attempt:
         record = self.record
         found_only = receipt.evidence == "portal_state" and record.payment_id is None
         if not (found_only and not record.possible_sends):  # nothing sent, nothing found: the portal is the record
-            yield from self.keep(record.finished(receipt.as_dict()), lease=0)
+            yield from self.keep(record.finished(receipt.as_dict(), self.task.shows_in), lease=0)
         return receipt
 
     # -- people

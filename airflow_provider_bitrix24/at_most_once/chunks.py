@@ -46,7 +46,7 @@ class ChunkSize:
 
     def __init__(self, most: int) -> None:
         self.most = max(1, min(most, MOST_IN_A_CHUNK))
-        self.now = min(self.most, MOST_IN_THE_FIRST)
+        self.now = self.most
         self.has_lost_replies = False
         """Whether an outcome was unknown in this chunk."""
         self._slow = False
@@ -66,6 +66,10 @@ class ChunkSize:
         smaller, larger = self.now // 2, self.now + max(1, self.most // 8)
         trouble = self.has_lost_replies or self._slow  # rule: smaller batches after an unknown outcome
         self.now = max(1, smaller) if trouble else min(self.most, larger)
+
+    def start(self, *, goes_on: bool) -> None:
+        """Begin a list. One that goes on with what was left has the chunks that it had before."""
+        self.now = self.most if goes_on else min(self.most, MOST_IN_THE_FIRST)
 
     def begin(self) -> None:
         """Forget how the last chunk went: another one begins."""

@@ -51,6 +51,9 @@ class Operation(Protocol):
     def reads(self) -> tuple[str, ...]:
         """The REST methods of its reads when nothing goes wrong, each as often as it is called for this operation."""
 
+    def expects(self, receipt: Receipt) -> bool:
+        """Whether an earlier receipt is for the money that is expected."""
+
     def course(self, attempt: Attempt) -> Course[Receipt]:
         """What one attempt does, once the record is loaded."""
 

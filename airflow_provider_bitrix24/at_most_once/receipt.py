@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+import pendulum
 
 from airflow_provider_bitrix24.api.models import Money
 from airflow_provider_bitrix24.at_most_once import messages
@@ -12,12 +16,11 @@ from airflow_provider_bitrix24.exceptions import NOT_SENT, Denial, PaymentMismat
 Outcome: TypeAlias = Literal[
     "paid", "already_paid", "created", "existing", "unpaid", "already_unpaid", "deleted", "already_deleted"
 ]
+SUBJECTS: Final = ("invoice_id", "payment_id", "entity_type_id", "entity_id")
+"""The names of ids in receipts."""
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from decimal import Decimal
-
-    import pendulum
 
     from airflow_provider_bitrix24.at_most_once.record import Evidence
 
@@ -37,12 +40,19 @@ class Expected:
         :param already: what the portal showed before anything was sent, as a sentence.
         :raises PaymentMismatch: it is other money.
         """
-        wanted = Money(
+        if not self.fits(money):
+            wanted = self._instead_of(money)
+            raise PaymentMismatch(messages.other_money(what, money, wanted), *filter(None, (already, happened)))
+
+    def fits(self, money: Money) -> bool:
+        """Whether the money is what is expected."""
+        return self._instead_of(money).same_as(money)
+
+    def _instead_of(self, money: Money) -> Money:
+        return Money(
             money.amount if self.amount is None else self.amount,
             money.currency if self.currency is None else self.currency,
         )
-        if not wanted.same_as(money):
-            raise PaymentMismatch(messages.other_money(what, money, wanted), *filter(None, (already, happened)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,3 +99,28 @@ class Receipt:
             "evidence": self.evidence,
             "recovered": self.recovered,
         }
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any], *, recovered: bool) -> Receipt:
+        """Read what :meth:`as_dict` has made in an earlier attempt.
+
+        :param recovered: whether an earlier attempt sent the write.
+        :raises KeyError: it is something else.
+        :raises TypeError: the same.
+        :raises ValueError: the same.
+        :raises ArithmeticError: the same.
+        """
+        paid_at = document.get("paid_at")
+        return cls(
+            operation=document["operation"],
+            outcome=document["outcome"],
+            portal=document["portal"],
+            subject={name: int(document[name]) for name in document if name in SUBJECTS},
+            pay_system_id=document["pay_system_id"],
+            money=Money(Decimal(document["amount"]), document["currency"]),
+            paid_at=None if paid_at is None else pendulum.instance(datetime.fromisoformat(paid_at)),
+            idempotency_key=document["idempotency_key"],
+            evidence=document["evidence"],
+            sent=False,
+            recovered=recovered,
+        )

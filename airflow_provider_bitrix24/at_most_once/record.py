@@ -171,13 +171,13 @@ class Record(RecordFields):
         plan = self.plan if plan is None else plan
         return replace(self.unasked(), payment_id=payment_id, evidence=evidence, plan=plan)
 
-    def finished(self, receipt: Mapping[str, JsonValue]) -> Record:
+    def finished(self, receipt: Mapping[str, JsonValue], shown_in: str | None = None) -> Record:
         """The task succeeds with this receipt."""
-        return replace(self.unasked(), receipt=receipt)
+        return replace(self.unasked(), receipt=receipt, shown_in=shown_in)
 
     def reopened(self) -> Record:
         """It is not done yet, although it has a receipt."""
-        return replace(self, receipt=None)
+        return replace(self, receipt=None, shown_in=None)
 
     # -- people
 
@@ -232,6 +232,7 @@ class Record(RecordFields):
             steps=self.steps if same else {},
             plan=plan,
             receipt=None,
+            shown_in=None,
             forgotten=False,
         )
 
@@ -245,6 +246,7 @@ class Record(RecordFields):
         done = replace(
             self._carried_out({*candidates, *shown, *known}).unasked(),  # rule: a decision that was begun still counts
             receipt=None,
+            shown_in=None,
             payment_id=None,
             evidence=None,
             steps={},
@@ -264,7 +266,9 @@ class Record(RecordFields):
         proved = self.payment_id is None or self.evidence in PROOF
         before = (self.payment_id,) if self.payment_id is not None and self.evidence == "portal_state" else ()
         done = self._carried_out(before).unasked()
-        return done if proved else replace(done, payment_id=None, evidence=None, steps={}, receipt=None)
+        if proved:
+            return done
+        return replace(done, payment_id=None, evidence=None, steps={}, receipt=None, shown_in=None)
 
     def with_decisions(self, decisions: Iterable[Decision]) -> Record:
         """Take over what was decided beside the record, each decision once, in their order.

@@ -66,6 +66,8 @@ class RecordFields:
     """Tasks that have sent it before an operation of ours undid it."""
     receipt: Mapping[str, JsonValue] | None = None
     """The receipt of the attempt that succeeded."""
+    shown_in: str | None = None
+    """In which round of which run the portal showed what the receipt says; None if Airflow did not tell."""
     question: str | None = None
     """What a person is asked; None if nobody is."""
     candidates: tuple[int, ...] = ()

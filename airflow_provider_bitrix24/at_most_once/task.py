@@ -18,6 +18,8 @@ class TaskAttempt:
     try_number: int = 1
     max_tries: int | None = None
     """Airflow's, which clearing raises and a retry leaves; None if it is not known."""
+    run_began: str | None = None
+    """When the DAG run began, and how often something in it was cleared; None if it is not known."""
     lost: str = ""
     """Why an empty journal has forgotten this task's earlier attempts; empty if it need not have known any."""
     hint: str = ""
@@ -30,6 +32,11 @@ class TaskAttempt:
     def round(self) -> str | None:
         """The attempts that Airflow makes by itself, until somebody clears the task."""
         return None if self.max_tries is None else f"{self._rounds}{self.max_tries}"
+
+    @property
+    def shows_in(self) -> str | None:
+        """The round, and the run that it is in: a run may be deleted, and created again under the same name."""
+        return None if self.round is None or self.run_began is None else f"{self.round}:{self.run_began}"
 
     def was_cleared_since(self, send: Send) -> bool:
         """Whether it was told that a send is not shown, and somebody has cleared it since.

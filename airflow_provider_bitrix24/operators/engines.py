@@ -75,6 +75,7 @@ def engine_of(
             identity=identity(context),
             try_number=ti.try_number,
             max_tries=ti.max_tries,
+            run_began=_run_began(context),
             lost=lost,
             hint=hint + (KEEP_STATE if AIRFLOW_V_3_4_PLUS and not database else ""),
         ),
@@ -82,3 +83,14 @@ def engine_of(
         check=safeguards.Safeguards(context, hook.bitrix24_conn_id, backfill).check,
         **options,
     )
+
+
+def _run_began(context: Context) -> str | None:
+    """When the DAG run began, and how often something in it was cleared; None if Airflow does not tell.
+
+    A task that is cleared while it runs keeps its ``max_tries``.
+    """
+    run: Any = context.get("dag_run")
+    start_date, cleared = getattr(run, "start_date", None), getattr(run, "clear_number", None)
+    # rule: a run whose beginning is not known is read again
+    return None if start_date is None or cleared is None else f"run:{start_date.isoformat()}:cleared:{cleared}"

@@ -28,7 +28,7 @@ operator again at once."""
 SHORT: Final = 60.0
 """Seconds: a shorter wait is over sooner than Airflow starts the task again."""
 MOST_FOR_READING: Final = 0.5
-"""Share of the working time that reading the list again may take: what was read is lost when the attempt ends."""
+"""Share of the working time that reading again may take: what the journal does not keep is lost with the attempt."""
 
 
 class WorkingTimePause:
@@ -36,7 +36,7 @@ class WorkingTimePause:
 
     :param leave: ends the attempt until that many seconds are over; None if it has to wait on the worker, because a
         later attempt would not know what this one has sent.
-    :param items: the list, which is read again after such a wait.
+    :param to_read_again: returns what was done in this attempt and would be read again after such a wait.
     :param resumed: whether this attempt goes on after such a wait.
     """
 
@@ -45,14 +45,14 @@ class WorkingTimePause:
         hook: Bitrix24Hook,
         log: Log,
         leave: Callable[[float], NoReturn] | None,
-        items: Sequence[Item],
+        to_read_again: Callable[[], Sequence[Item]],
         *,
         resumed: bool,
     ) -> None:
         self._hook = hook
         self._log = log
         self._leave = leave
-        self._items = items
+        self._to_read_again = to_read_again
         self._asked = False
         """Whether the portal was asked for its time."""
         self.has_progress = not resumed
@@ -71,7 +71,7 @@ class WorkingTimePause:
             with suppress(Bitrix24Error):
                 self._hook.call("server.time")
                 return True
-        # rule: a list leaves the worker again only after it has sent something: reading it all may use up the time
+        # rule: a list leaves the worker again only after it has sent something: reading may have used up the time
         if self._leave is not None and seconds >= SHORT and (refused or self.has_progress) and self._may_read_again():
             self._leave(seconds)
         self._log.info("The portal's working-time limit is reached. Waiting %.0f s.", seconds)
@@ -79,10 +79,14 @@ class WorkingTimePause:
         return True
 
     def _may_read_again(self) -> bool:
-        """Whether reading the whole list once more leaves most of the working time to the rest."""
-        reads = self._items[0].operation.reads if self._items else ()
+        """Whether reading again what the journal does not keep leaves most of the working time to the rest."""
+        try:
+            items = self._to_read_again()
+        except Bitrix24Error:
+            return False
+        reads = items[0].operation.reads if items else ()
         # rule: a list whose reading takes up the time does not leave the worker
-        return self._hook.client.working_time.used_part(reads, len(self._items)) <= MOST_FOR_READING
+        return self._hook.client.working_time.used_part(reads, len(items)) <= MOST_FOR_READING
 
 
 def _sleep(seconds: float) -> Flow[None]:

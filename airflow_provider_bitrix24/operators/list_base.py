@@ -25,7 +25,7 @@ from airflow_provider_bitrix24.operators.engines import may_backfill
 from airflow_provider_bitrix24.operators.journals import begin, named_journal, note_begun, with_what_is_known
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from decimal import Decimal
 
     from airflow.sdk import Context
@@ -151,21 +151,23 @@ class PaymentListOperator(PaymentOperator):
         report = Report(items, self.noun)
         # rule: without a journal that a later attempt reads, a list does not leave the worker
         leaves = journal.durable and (self.deferrable or limit_waits.RESCHEDULES_ALL)
+        resumed = limit_waits.was_resumed(context, deferred=deferred)
         pause = limit_waits.WorkingTimePause(
             self.hook,
             self.log,
             (lambda seconds: self._leave(context, report, seconds)) if leaves else None,
-            items,
-            resumed=limit_waits.was_resumed(context, deferred=deferred),
+            lambda: [items[number] for number in report.results.keys() - engine.shown_in_round(operations).keys()],
+            resumed=resumed,
         )
         engine = self._engine(context, journal, begun.lost, batch_size=size, pause=pause)
         if journal.is_shared:
             engine.open(operations)
+        report.add(engine.shown_in_round(operations))
         note_begun(context, journal)
         self._warn_of_short_timeout()
         safeguards.Safeguards(context, self.bitrix24_conn_id, backfill).check()
         alone = not journal.is_shared and any(operation.needs_shared_journal for operation in operations)
-        self._refuse_above_total(items, max_total, 1 if alone else size)
+        engine.take(self._refuse_above_total(report, max_total, 1 if alone else size, resumed=resumed))
         return fail_on, report, engine, pause, journal
 
     # -- arguments
@@ -203,20 +205,29 @@ class PaymentListOperator(PaymentOperator):
 
     # -- the whole list, before the first write
 
-    def _refuse_above_total(self, items: Sequence[Item], max_total: Decimal | None, size: int) -> None:
-        """Check the sum of the whole list, and log what is about to happen.
+    def _refuse_above_total(
+        self, report: Report, max_total: Decimal | None, size: int, *, resumed: bool
+    ) -> Mapping[str, Any]:
+        """Check the sum of all that is not done, and log what is about to happen.
 
         :param size: how many items share a request.
+        :param resumed: whether this attempt goes on after a wait without a worker slot, and has logged all that before.
+        :return: what the portal shows of those that are paid, by key.
         :raises PaymentRefused: it is above ``max_total``.
         """
         from airflow_provider_bitrix24.api.models import Money  # slow to load: not in a DAG file
         from airflow_provider_bitrix24.operators.list_estimate import estimate
 
-        preview = self.preview(items) if items else None
+        items, done = list(report.waiting().values()), report.succeeded
+        if done:
+            self.log.info("%s of %s %ss were done before, and are not read again.", done, len(report.items), self.noun)
+        # rule: a list is read before the first write, and not again after a wait, unless its sum is limited
+        preview = self.preview(items) if items and not (resumed and max_total is None) else None
         if preview is None:
             count = len(items)
             self.log.info("%s %ss%s.", count, self.noun, estimate(self.hook, items, count, size, time.time()))
-            return
+            return {}
+        to_read = [item for item in items if item.operation.key not in preview.views]
         sums = [str(Money(amount, currency)).strip() for currency, amount in preview.amounts.items()]
         self.log.info(
             "%s %ss: %s to send (%s), %s paid already, %s refused by what the portal shows%s.",
@@ -226,12 +237,10 @@ class PaymentListOperator(PaymentOperator):
             ", ".join(sums) or "nothing",
             preview.paid,
             preview.refused,
-            estimate(self.hook, items, preview.to_send, size, time.time()),
+            estimate(self.hook, to_read, preview.to_send, size, time.time()),
         )
-        if max_total is None:
-            return
-        above = preview.above(max_total)
-        if above or len(preview.amounts) > 1:
+        above = [] if max_total is None else preview.above(max_total)
+        if above or (max_total is not None and len(preview.amounts) > 1):
             why = "" if above else " The list has several currencies, and max_total is for one."
             advice = "raise max_total or split the list" if above else "split it by currency"
             raise PaymentRefused(
@@ -239,6 +248,7 @@ class PaymentListOperator(PaymentOperator):
                 NOT_SENT,
                 f"Check the list; if it is right, {advice}, and clear the task.",
             )
+        return preview.views
 
     # -- chunk by chunk
 
@@ -247,14 +257,14 @@ class PaymentListOperator(PaymentOperator):
     ) -> None:
         from airflow_provider_bitrix24.operators.metrics import count
 
-        begun, hopeless = time.monotonic(), 0
-        for results in engine.run_in_chunks([item.operation for item in report.items]):
+        begun, before, hopeless = time.monotonic(), len(report.results), 0
+        for results in engine.run_in_chunks({number: item.operation for number, item in report.waiting().items()}):
             judged = {number: self._judged(context, result, journal) for number, result in results.items()}
             report.add(judged)
             for number, result in judged.items():
                 count(report.items[number].operation, result)
             pause.has_progress |= any(getattr(result, "sent", False) is True for result in results.values())
-            self._log_progress(context, report, time.monotonic() - begun)
+            self._log_progress(context, report, (time.monotonic() - begun) / max(1, len(report.results) - before))
             # rule: a portal that loses every reply to a write is not tried for the whole list
             lost = engine.has_lost_replies and all(map(_has_failed, results.values()))
             blocked = bool(results) and (lost or all(map(_is_blocked, results.values())))
@@ -306,12 +316,11 @@ class PaymentListOperator(PaymentOperator):
             self.defer(trigger=DateTimeTrigger(until), method_name="resumed")
         reschedule(seconds)
 
-    def _log_progress(self, context: Context, report: Report, elapsed: float) -> None:
+    def _log_progress(self, context: Context, report: Report, seconds_each: float) -> None:
         from airflow_provider_bitrix24.operators.list_estimate import duration, limit_delays
 
-        done = len(report.results)
-        left = elapsed / done * report.remaining if done else 0.0
-        left = max(left, limit_delays(self.hook, report.items, report.remaining, time.time()))
+        delay = limit_delays(self.hook, report.items, report.remaining, time.time())
+        left = max(seconds_each * report.remaining, delay)
         self.log.info(
             "%s of %s %ss done, %s failed, %s remaining, about %s left.",
             report.succeeded,

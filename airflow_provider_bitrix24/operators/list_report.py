@@ -103,6 +103,10 @@ class Report:
         """How many have failed so far."""
         return len(self.results) - self.succeeded
 
+    def waiting(self) -> dict[int, Item]:
+        """The items that have no result yet, by their place in the list."""
+        return {number: item for number, item in enumerate(self.items) if number not in self.results}
+
     @property
     def remaining(self) -> int:
         """How many have no result yet."""

@@ -53,7 +53,7 @@ class PayInvoicesOperator(PaymentListOperator):
     :param batch_size: how many invoices share a request: 1 to 50, where 49 and 50 mean 48; it is halved after trouble,
         and grows again.
     :param fail_on: when the task fails: "any" item failed, the outcome of one is "unknown" (or one is not started),
-        "never", or above a share of failed items such as 0.05.
+        "never" (not even if the list had to stop), or above a share of failed items such as 0.05.
     :param receipts_path: (templated) JSONL file for the results of all items, such as ``s3://bucket/{{ ds }}.jsonl``;
         needed for more than 500 items.
     :param allow_backfill: work in backfill runs too; by default the option ``[bitrix24] allow_backfill``, else they are
@@ -62,8 +62,9 @@ class PayInvoicesOperator(PaymentListOperator):
         journal, so that other runs know it. By default the option ``[bitrix24] journal_conn_id``, else Airflow's task
         state store (3.3); "task_state" for the latter whatever the option says.
     :param deferrable: wait in the triggerer when the portal's working-time limit is reached; else Airflow starts the
-        same attempt again later. Neither holds a worker slot, and neither uses a retry. It waits on the worker if
-        reading the list again would use up too much of the limit. Default is ``[operators] default_deferrable``.
+        same attempt again later. Neither holds a worker slot, and neither uses a retry. What this task has done is
+        not read again then; it waits on the worker if reading again what others have done, or what has failed, would
+        use up too much of the limit. Default is ``[operators] default_deferrable``.
     :param bitrix24_conn_id: (templated) Airflow connection; its webhook needs the scopes ``crm`` and ``pay_system``.
     :return: ``total``, ``succeeded``, ``already_paid``, ``failed``, ``statuses`` (how many items have each),
         ``amounts`` (what was marked for the list, by currency), ``receipts`` or ``receipts_path``, ``failures``.
@@ -189,7 +190,7 @@ class PayCrmPaymentsOperator(PaymentListOperator):
     :param batch_size: how many payments share a request: 1 to 50, where 49 and 50 mean 48; it is halved after trouble,
         and grows again.
     :param fail_on: when the task fails: "any" item failed, the outcome of one is "unknown" (or one is not started),
-        "never", or above a share of failed items such as 0.05.
+        "never" (not even if the list had to stop), or above a share of failed items such as 0.05.
     :param receipts_path: (templated) JSONL file for the results of all items, such as ``s3://bucket/{{ ds }}.jsonl``;
         needed for more than 500 items.
     :param allow_backfill: work in backfill runs too; by default the option ``[bitrix24] allow_backfill``, else they are
@@ -198,8 +199,9 @@ class PayCrmPaymentsOperator(PaymentListOperator):
         journal, so that other runs know it. By default the option ``[bitrix24] journal_conn_id``, else Airflow's task
         state store (3.3); "task_state" for the latter whatever the option says.
     :param deferrable: wait in the triggerer when the portal's working-time limit is reached; else Airflow starts the
-        same attempt again later. Neither holds a worker slot, and neither uses a retry. It waits on the worker if
-        reading the list again would use up too much of the limit. Default is ``[operators] default_deferrable``.
+        same attempt again later. Neither holds a worker slot, and neither uses a retry. What this task has done is
+        not read again then; it waits on the worker if reading again what others have done, or what has failed, would
+        use up too much of the limit. Default is ``[operators] default_deferrable``.
     :param bitrix24_conn_id: (templated) Airflow connection; its webhook needs the scope ``crm``; for numbers also
         ``sale``, and an administrator.
     :return: as that of :class:`PayInvoicesOperator`.

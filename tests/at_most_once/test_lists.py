@@ -230,7 +230,7 @@ def test_the_replies_of_one_batch_are_saved_before_the_next_one(run: Run) -> Non
 def test_operations_on_one_payment_are_not_sent_in_one_batch(run: Run) -> None:
     pay = PayCrmPayment(portal=PORTAL, payment_id=1001)
     unpay = UnpayCrmPayment(portal=PORTAL, payment_id=1001)
-    chunks = list(run.engine().run_in_chunks([pay, unpay, *pays(run.invoices(2))]))
+    chunks = list(run.engine().run_in_chunks(dict(enumerate([pay, unpay, *pays(run.invoices(2))]))))
     assert [sorted(chunk) for chunk in chunks] == [[0, 2, 3], [1]]
     assert outcomes([chunks[0][0], chunks[1][1]]) == ["paid", "unpaid"]
 
@@ -351,7 +351,7 @@ def test_a_batch_is_halved_after_an_unknown_outcome_and_grows_again(run: Run) ->
     run.world.before[f"batch:{digest(f'{PORTAL}:invoice:{invoices[0]}')}"] = lambda: run.world.fault(
         "drop_after", "batch", times=1
     )
-    chunks = list(run.engine().run_in_chunks(pays(invoices)))
+    chunks = list(run.engine().run_in_chunks(dict(enumerate(pays(invoices)))))
     assert [len(chunk) for chunk in chunks] == [8, 4, 5, 6, 1]
     assert run.paid() == Counter(invoices)
 
@@ -391,7 +391,7 @@ def test_a_key_that_another_task_holds_is_revisited_at_the_end(run: Run) -> None
     assert other.save([Change(record=record, lease=2)])[held].outcome == "saved"
     waited: list[int] = []
     chunks = []
-    for chunk in run.engine().run_in_chunks(pays(invoices)):
+    for chunk in run.engine().run_in_chunks(dict(enumerate(pays(invoices)))):
         chunks.append(sorted(chunk))
         waited.append(len(run.world.slept))
     assert chunks == [[1], [2, 3], [0]]

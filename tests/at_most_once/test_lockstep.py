@@ -107,7 +107,7 @@ def test_what_is_the_same_for_all_is_read_again_for_each_chunk(run: Run) -> None
     run.batch_size = 2
     invoices = run.invoices(4)
     engine = run.engine()
-    chunks = engine.run_in_chunks(pays(invoices))
+    chunks = engine.run_in_chunks(dict(enumerate(pays(invoices))))
     assert outcomes(list(next(chunks).values())) == ["paid", "paid"]
     run.world.portal.state.pay_systems[31].active = False
     assert outcomes(list(next(chunks).values())) == ["payment.refused", "payment.refused"]

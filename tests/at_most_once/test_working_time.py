@@ -104,7 +104,7 @@ def test_what_has_ended_is_told_before_the_wait_for_the_rest(limited: Run) -> No
 
     for occurrence in (3, 4):
         limited.world.fault("operation_time_limit", PAY, occurrence=occurrence)
-    for results in limited.engine(pause=pause).run_in_chunks(pays(limited.invoices(4))):
+    for results in limited.engine(pause=pause).run_in_chunks(dict(enumerate(pays(limited.invoices(4))))):
         assert results
         told |= results
     assert before_the_waits == [2]
@@ -166,7 +166,8 @@ def test_a_batch_takes_no_longer_than_half_of_what_the_portal_allows(limited: Ru
     world.portal = Portal(clock=world.clock, operating_limit=LIMIT, operating_costs={PAY: 2.0})
     world.connect(scopes=("crm", "sale", "pay_system"))
     limited.engine(pause=WorkingTimePause(world)).run(pays(limited.invoices(2)))
-    chunks = list(limited.engine(pause=WorkingTimePause(world)).run_in_chunks(pays(limited.invoices(40))))
+    operations = dict(enumerate(pays(limited.invoices(40))))
+    chunks = list(limited.engine(pause=WorkingTimePause(world)).run_in_chunks(operations))
     assert [len(chunk) for chunk in chunks] == [15, 15, 10]
 
 

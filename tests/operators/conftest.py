@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,9 @@ class Task:
             _ti_context_from_server=SimpleNamespace(xcom_keys_to_clear=[], task_reschedule_count=0),
             xcom_push=lambda key, value: self.xcoms.__setitem__(key, value),
         )
-        self.run = SimpleNamespace(run_id="manual__1", run_type="manual")
+        self.run = SimpleNamespace(
+            run_id="manual__1", run_type="manual", start_date=datetime(2026, 1, 1, tzinfo=UTC), clear_number=0
+        )
         self.store = Store()
         self.context: Any = {"ti": self.ti, "dag_run": self.run}
         if store:
@@ -83,6 +86,7 @@ class Task:
     def clear(self) -> None:
         """Let a person clear it."""
         self.ti.max_tries = self.ti.try_number
+        self.run.clear_number += 1
         self.again()
 
 

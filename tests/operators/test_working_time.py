@@ -242,7 +242,7 @@ def test_reading_counts_as_well_and_no_read_is_refused(
     PayCrmPaymentsOperator(task_id="pay", payments=ids[:3], allow_zero=True, **options).execute(task.context)
     task.ti.run_id = "manual__2"
     task.store.kept.clear()
-    for _ in range(2):
+    for _ in range(5):
         try:
             summary = PayCrmPaymentsOperator(
                 task_id="pay", payments=ids, allow_zero=True, batch_size=20, **options
@@ -255,6 +255,56 @@ def test_reading_counts_as_well_and_no_read_is_refused(
     assert summary["succeeded"] == 120
     assert refused(limited) == 0
     assert "min because of the portal's working-time limit" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("known", [0, 6, 20])
+def test_a_list_that_would_read_too_much_again_waits_on_the_worker(
+    limited: Portal, pass_time: LetPass, task: Task, monkeypatch: pytest.MonkeyPatch, known: int
+) -> None:
+    """What another run has marked is read again whenever the list comes back: 0.15 s each, and 12 s are allowed."""
+    costs = {**dict.fromkeys(READS, 0.0), "crm.item.payment.get": 0.15, "crm.item.payment.pay": 0.9}
+    monkeypatch.setattr(limited.operating, "costs", costs)
+    slept = sleep_on_the_worker(monkeypatch, pass_time)
+    ids = marks(limited, known + 8)
+    options: dict[str, Any] = {"task_id": "pay", "allow_zero": True, "journal_conn_id": "journal", "batch_size": 4}
+    for start in range(0, known, 6):  # as many as the limit allows at once
+        task.ti.run_id = f"manual__{start}"
+        task.store.kept.clear()
+        PayCrmPaymentsOperator(payments=ids[start : min(start + 6, known)], **options).execute(task.context)
+        pass_time(700)
+    task.ti.run_id = "manual__last"
+    task.store.kept.clear()
+    slept.clear()
+    work = PayCrmPaymentsOperator(payments=ids, **options)
+    if known < 20:
+        with pytest.raises(AirflowRescheduleException):
+            work.execute(task.context)
+        assert max(slept, default=0) < 60
+    else:
+        assert work.execute(task.context)["succeeded"] == len(ids)
+        assert max(slept) >= 60
+    assert refused(limited) == 0
+
+
+def test_a_list_that_comes_back_is_still_refused_above_max_total(
+    limited: Portal, pass_time: LetPass, task: Task
+) -> None:
+    costs = {**dict.fromkeys(READS, 0.0), "crm.item.payment.get": 0.0, "crm.item.payment.pay": 0.9}
+    limited.operating.costs = costs
+    ids = marks(limited, 8)
+    for one in ids:
+        limited.act.set_sum(one, "10.00")
+    options: dict[str, Any] = {"journal_conn_id": "journal", "max_total": 80, "batch_size": 4}
+    with pytest.raises(AirflowRescheduleException):
+        PayCrmPaymentsOperator(task_id="pay", payments=ids, **options).execute(task.context)
+    paid = [entry["payment_id"] for entry in limited.ledger if entry["event"] == "payment_paid"]
+    assert len(paid) == 6
+    limited.act.set_sum(next(one for one in ids if one not in paid), "500.00")
+    pass_time(700)
+    task.reschedule()
+    with pytest.raises(AirflowFailException, match=r"adds up to 510.00 EUR; max_total is 80"):
+        PayCrmPaymentsOperator(task_id="pay", payments=ids, **options).execute(task.context)
+    assert sum(entry["event"] == "payment_paid" for entry in limited.ledger) == 6
 
 
 def test_a_portal_that_only_refuses_is_waited_for_once(limited: Portal, pass_time: LetPass, task: Task) -> None:

@@ -72,6 +72,8 @@ WORKING_TIME = "tests/at_most_once/test_working_time.py"
 LONG_WAITS = "tests/operators/test_working_time.py"
 REPLIES = "tests/api/test_working_time.py"
 LIST_REQUESTS = "tests/operators/test_list_requests.py"
+SEEN = "tests/at_most_once/test_seen.py"
+SHOWN = "tests/at_most_once/test_shown.py"
 NUMBERS = "tests/operators/test_account_numbers.py"
 
 
@@ -901,7 +903,7 @@ MUTATIONS = [
         LONG_WAITS,
     ),
     Mutation(
-        "a list leaves the worker again only after it has sent something: reading it all may use up the time",
+        "a list leaves the worker again only after it has sent something: reading may have used up the time",
         "if self._leave is not None and seconds >= SHORT:",
         "test_a_list_that_has_come_back_and_sent_nothing_does_not_leave_again",
         LONG_WAITS,
@@ -939,8 +941,62 @@ MUTATIONS = [
     Mutation(
         "a list whose reading takes up the time does not leave the worker",
         "return True",
-        "test_reading_counts_as_well",
+        "test_a_list_that_would_read_too_much_again_waits_on_the_worker",
         LONG_WAITS,
+    ),
+    Mutation(
+        "a list is read before the first write, and not again after a wait, unless its sum is limited",
+        "preview = self.preview(items) if items else None",
+        "test_a_long_list_leaves_the_worker_for_each_wait_of_a_minute and payments",
+        LIST_REQUESTS,
+    ),
+    Mutation(
+        "a run whose beginning is not known is read again",
+        'return f"run:{start_date}:cleared:{cleared}"',
+        "test_a_run_that_does_not_tell_when_it_began_is_read_again",
+        LIST_REQUESTS,
+    ),
+    Mutation(
+        "what the portal has shown in another round is read again",
+        "if False:",
+        "test_all_else_is_read_again",
+        SHOWN,
+    ),
+    Mutation(
+        "what a person has decided about is read again",
+        "if False:",
+        "test_all_else_is_read_again",
+        SHOWN,
+    ),
+    Mutation(
+        "what another attempt works on, and what the journal does not hold itself, is read again",
+        "if False:",
+        "test_all_else_is_read_again",
+        SHOWN,
+    ),
+    Mutation(
+        "what is forgotten is read again",
+        "if False:",
+        "test_all_else_is_read_again",
+        SHOWN,
+    ),
+    Mutation(
+        "what is asked for in another way is read again",
+        "if False:",
+        "test_all_else_is_read_again",
+        SHOWN,
+    ),
+    Mutation(
+        "what was read before the record was loaded settles no send",
+        "return True",
+        "test_a_send_on_its_way_is_looked_for",
+        SEEN,
+    ),
+    Mutation(
+        "what is for other money than expected is read again",
+        "return receipt",
+        "test_what_is_for_other_money_than_is_expected_now_is_read_again",
+        SHOWN,
     ),
     Mutation(
         "a portal that loses every reply to a write is not tried for the whole list",

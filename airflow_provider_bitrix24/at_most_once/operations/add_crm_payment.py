@@ -155,6 +155,10 @@ class AddCrmPayment:
             queries += [ContentsOfPayment(payment_id=0, prices_of=owner), ContentsOfPayment(payment_id=0)]
         return methods_of(*queries)
 
+    def expects(self, receipt: Receipt) -> bool:
+        """Nothing is expected of the money."""
+        return True
+
     def course(self, attempt: Attempt) -> Course[Receipt]:
         """What one attempt does."""
         return run_attempt(AddWrite(attempt, self))

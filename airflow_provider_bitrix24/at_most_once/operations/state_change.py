@@ -153,6 +153,10 @@ class StateChange:
             raise PaymentRefused(*messages.above_the_limit(self.what, money, self.max_amount))
         return chosen
 
+    def expects(self, receipt: Receipt) -> bool:
+        """Whether it is for the money that is expected."""
+        return self.expected.fits(receipt.money)
+
     def course(self, attempt: Attempt) -> Course[Receipt]:
         """What one attempt does."""
         return run_attempt(StateWrite(attempt, self))
