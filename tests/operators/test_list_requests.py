@@ -275,8 +275,10 @@ LONG = {"payments": 500, "adds": 1000}
 
 
 @pytest.mark.parametrize("kind", ["payments", "adds"])
-@pytest.mark.parametrize("deferrable", [True, False])
-@pytest.mark.parametrize("journal_conn_id", [pytest.param("task_state", marks=pytest.mark.needs_task_state), "journal"])
+@pytest.mark.parametrize(
+    ("deferrable", "journal_conn_id"),
+    [pytest.param(True, "task_state", marks=pytest.mark.needs_task_state), (False, "journal")],
+)
 def test_a_long_list_leaves_the_worker_for_each_wait_of_a_minute(
     world: World,
     task: Task,
