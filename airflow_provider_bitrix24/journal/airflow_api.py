@@ -22,11 +22,8 @@ class AirflowApi:
     """
 
     def __init__(self, url: str, token: str | None) -> None:
-        import httpx
-
         self._url = url.rstrip("/")
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._client = httpx.Client(base_url=f"{self._url}/api/v2", headers=headers, timeout=30)
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def tasks(self, dag_id: str, run_id: str) -> Iterator[TaskName]:
         """The task instances of a run."""
@@ -84,7 +81,9 @@ class AirflowApi:
 
         answer = None
         try:
-            answer = self._client.request(method, path, **options)
+            # It leaves no connection open.
+            url = f"{self._url}/api/v2{path}"
+            answer = httpx.request(method, url, headers=self._headers, timeout=30, **options)
         except httpx.HTTPError as error:
             trouble = type(error).__name__
         if answer is None:

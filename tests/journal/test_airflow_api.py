@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
+import warnings
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -68,6 +70,8 @@ def airflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Airflow]:
     scripted = Airflow()
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # it keeps connections open
+
         def do_GET(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             status, text = scripted.answer(self.command, self.path.partition("?")[0], json.loads(body or b"null"))
@@ -234,3 +238,11 @@ def test_the_records_of_a_list_are_shown_one_by_one(airflow: Airflow, capsys: py
     assert (code, printed.count("corrupt"), told) == (1, 1, "1 of them cannot be read.")
     airflow.values[CHUNK.format(2)] = {"records": {"acme:c": {"v": 2}}}
     assert "  acme:c" in cli(capsys, "list")[1].splitlines()
+
+
+def test_no_connection_stays_open(airflow: Airflow) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        AirflowApi(airflow.url, None).state(TASK)
+        gc.collect()
+    assert [str(one.message) for one in caught if one.category is ResourceWarning] == []

@@ -126,7 +126,6 @@ def check_loop(airflow_here: LocalAirflow, portal: Portal, dag_id: str, payments
         assert len({handle.entry.key for handle in handles}) == payments
         region = handles[-1].task.region  # type: ignore[attr-defined]
         [one] = TaskEntrySource(api, dag_id, run_id, "iteration.add", None, region).entries()
-        api._client.close()
         assert one.entry == handles[-1].entry
     for keep in (True, False):
         body = {"dry_run": False, "only_failed": False, "dag_run_id": run_id, "keep_task_state": keep}
