@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from conftest import World
 
-pytestmark = [pytest.mark.parametrize("world", ["source"], indirect=True), pytest.mark.usefixtures("unmeasured")]
+pytestmark = pytest.mark.parametrize("world", ["source"], indirect=True)
 LIMIT = 480.0
 PUT = "crm.item.payment.product.add"
 TAG = "sale.payment.update"

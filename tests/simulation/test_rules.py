@@ -23,8 +23,6 @@ from tests.simulation.strikes import READ_STRIKES
 from tests.simulation.virtual_journals import Accessor, VirtualDatabase
 from tests.simulation.world import Strand, World
 
-pytestmark = pytest.mark.usefixtures("unmeasured")
-
 IN_THE_WAY = ("killed before", "killed after", "timeout after", "slow after")
 
 
