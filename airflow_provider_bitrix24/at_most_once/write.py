@@ -32,8 +32,8 @@ PAYMENT: Final = Policy()
 """A payment is added, or marked as paid."""
 ADDED_PAYMENT: Final = Policy(confirmed_absences=1)
 """A payment is added: one that was absent before may have appeared, and then a second one would be too many."""
-STEP: Final = Policy(asks=False)
-"""A product row is put into a payment; a paid payment is set back before it is deleted."""
+PRODUCT_ROW: Final = Policy(asks=False)
+"""A product row is put into a payment."""
 SETTING: Final = Policy(sends=1, asks=False)
 """A value is set: once in each attempt, because repeating it changes nothing."""
 

@@ -15,7 +15,7 @@ from airflow_provider_bitrix24.at_most_once.next_step import (
     is_unresolved,
     next_step,
 )
-from airflow_provider_bitrix24.at_most_once.write import ADDED_PAYMENT, PAYMENT, SETTING, STEP
+from airflow_provider_bitrix24.at_most_once.write import ADDED_PAYMENT, PAYMENT, PRODUCT_ROW, SETTING
 from tests.tools.decision_table import FILE, generated
 
 NOW = (1000.0, 2000.0)
@@ -32,7 +32,7 @@ def sent(last: LastSend | None, **more: object) -> Recorded:
     return Recorded(last=last, sends=1, **more)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("policy", [PAYMENT, ADDED_PAYMENT, STEP, SETTING])
+@pytest.mark.parametrize("policy", [PAYMENT, ADDED_PAYMENT, PRODUCT_ROW, SETTING])
 @pytest.mark.parametrize("last", LASTS)
 def test_what_the_portal_shows_is_done(last: LastSend | None, policy: Policy) -> None:
     for readable, ambiguous, asked in product([True, False], repeat=3):
@@ -63,7 +63,7 @@ def test_what_got_no_response_and_is_absent_is_sent_once_more_and_then_a_person_
         assert step(Recorded(last=last, sends=1), seen) is Step.SEND
         assert step(Recorded(last=last, sends=2), seen) is Step.ASK
         assert step(Recorded(last=last, sends=2, granted=1), seen) is Step.SEND
-        assert step(Recorded(last=last, sends=2), seen, STEP) is Step.FAIL
+        assert step(Recorded(last=last, sends=2), seen, PRODUCT_ROW) is Step.FAIL
 
 
 @pytest.mark.parametrize("last", ["acknowledged", "inconclusive", "not_applied"])
@@ -102,7 +102,7 @@ def test_nothing_is_sent_but_under_all_its_conditions() -> None:
     """All situations there are: a send needs each of its conditions."""
     sends = 0
     for last, cleared, asked, granted, times, policy in product(
-        LASTS, [True, False], [True, False], [0, 1], range(4), [PAYMENT, ADDED_PAYMENT, STEP, SETTING]
+        LASTS, [True, False], [True, False], [0, 1], range(4), [PAYMENT, ADDED_PAYMENT, PRODUCT_ROW, SETTING]
     ):
         record = Recorded(last=last, sends=times, granted=granted, needs_decision=asked, cleared=cleared)
         for shown, absences, ambiguous, replaced, readable, read_at in product(

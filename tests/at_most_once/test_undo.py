@@ -15,7 +15,6 @@ from airflow_provider_bitrix24.at_most_once.operations.delete_crm_payment import
 from airflow_provider_bitrix24.at_most_once.operations.pay_crm_payment import PayCrmPayment
 from airflow_provider_bitrix24.at_most_once.operations.unpay_crm_payment import UnpayCrmPayment
 from airflow_provider_bitrix24.at_most_once.receipt import Expected
-from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
 from airflow_provider_bitrix24.exceptions import (
     Bitrix24ApiError,
     Bitrix24NotSent,
@@ -150,6 +149,14 @@ def test_a_paid_payment_that_cannot_be_set_back_stays(world: World) -> None:
     with pytest.raises(PaymentNotApplied, match="could not be set back to unpaid, so it was not deleted"):
         delete(world, 1002, allow_paid=True)
     assert DELETE not in world.writes()
+
+
+def test_a_lost_request_to_set_it_back_is_not_sent_again_after_the_wait(world: World) -> None:
+    """What permitted it was judged before the wait."""
+    world.fault("drop_before", UNPAY, times=1)
+    with pytest.raises(PaymentNotApplied, match="could not be set back to unpaid, so it was not deleted"):
+        delete(world, 1002, allow_paid=True)
+    assert world.writes() == [UNPAY]
 
 
 def test_setting_it_back_that_does_not_leave_is_tried_again(world: World) -> None:
@@ -288,21 +295,6 @@ def test_a_task_whose_payment_was_set_back_does_not_go_on_with_what_another_has_
         marked(run, "second", PAY_1001)
     assert marked(run, "first", PAY_1001) == "payment.not_applied"
     assert len(run.world.ledger("payment_paid")) == 1
-
-
-def test_what_did_not_set_it_back_is_not_sent_by_a_retry_but_after_a_clear(run: Run) -> None:
-    def attempt(try_number: int, *, max_tries: int) -> str:
-        task = TaskAttempt(identity="delete", try_number=try_number, max_tries=max_tries)
-        return outcomes(run.engine("delete", task=task).run([DELETE_1001]))[0]
-
-    run.world.person("crm.item.payment.pay", {"id": 1001})
-    run.world.fault("true_not_applied", UNPAY)
-    assert attempt(1, max_tries=1) == "payment.not_applied"
-    assert attempt(2, max_tries=1) == "payment.not_applied"  # the attempt before has died before the task was red
-    assert run.world.writes() == [UNPAY]
-    run.world.portal.faults.clear()
-    assert attempt(3, max_tries=2) == "deleted"
-    assert run.world.writes() == [UNPAY, UNPAY, DELETE]
 
 
 def test_nothing_is_sent_while_another_operation_on_the_payment_may_arrive(run: Run) -> None:

@@ -17,7 +17,7 @@ from airflow_provider_bitrix24.at_most_once.next_step import (
     Step,
     next_step,
 )
-from airflow_provider_bitrix24.at_most_once.write import ADDED_PAYMENT, PAYMENT, SETTING, STEP
+from airflow_provider_bitrix24.at_most_once.write import ADDED_PAYMENT, PAYMENT, PRODUCT_ROW, SETTING
 
 ROOT: Final = Path(__file__).parents[2]
 FILE: Final = ROOT / "docs/operators/decision-table.md"
@@ -46,8 +46,8 @@ _STEPS: Final = {
 _POLICIES: Final = {
     "A payment or an invoice is marked as paid; a payment is set back to unpaid, or deleted": PAYMENT,
     "A payment is added": ADDED_PAYMENT,
-    "A product row is put into a payment; a paid payment is set back before it is deleted": STEP,
-    "A tag or a pay system is set (in this attempt)": SETTING,
+    "A product row is put into a payment": PRODUCT_ROW,
+    "A tag or a pay system is set; a paid payment is set back before it is deleted (in this attempt)": SETTING,
 }
 _HEAD: Final = """# Decision table
 

@@ -57,7 +57,6 @@ CALLS = "tests/operators/test_calls.py"
 PAY_CRM_PAYMENT = "tests/at_most_once/test_pay_crm_payment.py"
 RECOVERY = "tests/at_most_once/test_recovery.py"
 STEPS = "tests/at_most_once/test_next_step.py"
-UNDO = "tests/at_most_once/test_undo.py"
 MANY = "tests/at_most_once/test_lists.py"
 LOCKSTEP = "tests/at_most_once/test_lockstep.py"
 MANY_WORKERS = "tests/hooks/oauth/test_many_workers.py"
@@ -434,12 +433,6 @@ MUTATIONS = [
         "key = f\"{attempt.key}:payment:{payment_id}:{step.replace(' ', ':')}\"",
         "test_no_key_is_that_of_a_step",
         RECOVERY,
-    ),
-    Mutation(
-        "what was not set back is not set back by a retry",
-        "pass",
-        "test_what_did_not_set_it_back_is_not_sent_by_a_retry",
-        UNDO,
     ),
     Mutation(
         "a second send is tried again",

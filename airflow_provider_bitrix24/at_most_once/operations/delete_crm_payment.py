@@ -15,7 +15,7 @@ from airflow_provider_bitrix24.at_most_once.operations.key_write import run_atte
 from airflow_provider_bitrix24.at_most_once.operations.state_change import Chosen, PaymentChange
 from airflow_provider_bitrix24.at_most_once.operations.state_write import StateWrite
 from airflow_provider_bitrix24.at_most_once.operations.step_write import StepWrite
-from airflow_provider_bitrix24.at_most_once.write import STEP, PortalUnreadable
+from airflow_provider_bitrix24.at_most_once.write import PortalUnreadable
 from airflow_provider_bitrix24.exceptions import NOT_SENT, PaymentNotApplied, PaymentRefused, PaymentUnresolved
 
 if TYPE_CHECKING:
@@ -126,8 +126,6 @@ class DeleteWrite(StateWrite):
 
 class UnpayWrite(StepWrite):
     """A paid payment is set back to unpaid, so that it can be deleted."""
-
-    policy = STEP  # rule: what was not set back is not set back by a retry
 
     def __init__(self, attempt: Attempt, payment_id: int) -> None:
         call, query = crm_item_payment_unpay(id=payment_id), OnePayment(payment_id=payment_id)

@@ -10,7 +10,7 @@ from airflow_provider_bitrix24.api.models import Money
 from airflow_provider_bitrix24.api.queries import ContentsOfPayment
 from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.at_most_once.operations.step_write import StepWrite
-from airflow_provider_bitrix24.at_most_once.write import STEP, after_reply, find
+from airflow_provider_bitrix24.at_most_once.write import PRODUCT_ROW, after_reply, find
 from airflow_provider_bitrix24.exceptions import Bitrix24PermissionError, PaymentMismatch, PaymentNotApplied
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Filling:
                 return
             yield from write.report()
             watch, by = write.watch or write.watch_earlier(), write.last.by if write.last else ""
-            may_be_sent = write.times < STEP.sends
+            may_be_sent = write.times < PRODUCT_ROW.sends
             raise PaymentNotApplied(
                 messages.row_is_not_in(write.what, watch.doubt, by, write.times, may_be_sent=may_be_sent)
             )
@@ -120,7 +120,7 @@ class Filling:
 class RowWrite(StepWrite):
     """One product row is put in."""
 
-    policy = STEP
+    policy = PRODUCT_ROW
 
     def __init__(self, filling: Filling, row_id: int, quantity: int) -> None:
         payment_id = filling.payment_id
