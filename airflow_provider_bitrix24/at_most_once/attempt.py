@@ -89,10 +89,9 @@ class Attempt:
 
     :param wanted: what the record is before anything was sent.
     :param patient: whether to wait for another attempt that is at work on the key.
-    :param seen: what a read of the whole list has shown a moment ago, before the record was loaded.
     """
 
-    def __init__(self, tools: Tools, wanted: Record, *, patient: bool = True, seen: View | None = None) -> None:
+    def __init__(self, tools: Tools, wanted: Record, *, patient: bool = True) -> None:
         self.settings = tools.client.settings
         self.log = tools.log
         self.journal = tools.journal
@@ -111,7 +110,6 @@ class Attempt:
         """Until when the portal's working-time limit is waited for on the worker, by the monotonic clock."""
         self.portal_clock = PortalClock(tools.clock)
         self.patient = patient
-        self.seen = seen
         self.loaded = Loaded()
         self.resumes = False
         """Whether an earlier attempt may have sent something; set when the decisions of people are carried out."""

@@ -21,10 +21,10 @@ from airflow_provider_bitrix24.at_most_once.chunks import (
 from airflow_provider_bitrix24.at_most_once.course import Check, Permit, SendCall, do
 from airflow_provider_bitrix24.at_most_once.lockstep import Lockstep
 from airflow_provider_bitrix24.at_most_once.next_step import Step, is_unresolved, next_step
-from airflow_provider_bitrix24.at_most_once.open_key import open_all, open_key
+from airflow_provider_bitrix24.at_most_once.open_key import open_key
 from airflow_provider_bitrix24.at_most_once.operation import Failure
 from airflow_provider_bitrix24.at_most_once.record import Record
-from airflow_provider_bitrix24.at_most_once.shown import shown_in_round
+from airflow_provider_bitrix24.at_most_once.shown import KEYS_TOGETHER, shown_in_round
 from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
 from airflow_provider_bitrix24.at_most_once.write import SendTries, Watch, Write, after_reply, read_once
 from airflow_provider_bitrix24.exceptions import (
@@ -37,13 +37,12 @@ from airflow_provider_bitrix24.exceptions import (
     PaymentMismatch,
     PaymentRefused,
 )
-from airflow_provider_bitrix24.journal.protocol import NullJournal
+from airflow_provider_bitrix24.journal.protocol import Change, NullJournal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from airflow_provider_bitrix24.api.client import ApiClient
-    from airflow_provider_bitrix24.at_most_once.attempt import View
     from airflow_provider_bitrix24.at_most_once.chunks import Pause
     from airflow_provider_bitrix24.at_most_once.course import Course
     from airflow_provider_bitrix24.at_most_once.lockstep import Ended, Run
@@ -225,8 +224,6 @@ class PaymentEngine:
             task=TaskAttempt(identity="unnamed task") if task is None else task,
         )
         self._sizes = ChunkSize(batch_size)
-        self._seen: dict[str, View] = {}
-        """What a read of the whole list has shown, by key; each is used once."""
         self._lockstep = Lockstep(self._tools, run, self._sizes, safeguard=safeguard, check=check)
 
     @property
@@ -248,7 +245,18 @@ class PaymentEngine:
         :raises Bitrix24StoreError: the journal cannot be reached.
         :raises Bitrix24ConfigError: the journal itself is not fit.
         """
-        open_all(self._tools, [self._wanted(one) for one in operations])
+        journal, task = self._tools.journal, self._tools.task
+        for start in range(0, len(operations), KEYS_TOGETHER):
+            wanted = {one.key: self._wanted(one) for one in operations[start : start + KEYS_TOGETHER]}
+            loaded = journal.load(self.portal, list(wanted))
+            changes = []
+            for key, record in wanted.items():
+                found = loaded[key]
+                if found.record is None and found.error is None:
+                    lost = bool(task.lost or found.forgot)
+                    changes.append(Change(record=record.notes_lost(task.identity) if lost else record, opens=True))
+            if changes:
+                journal.save(changes)
 
     def shown_in_round(self, operations: Sequence[Operation]) -> dict[int, Receipt]:
         """Return what the portal has shown in this round of the task, by its place in the list: all else is to be run.
@@ -256,15 +264,6 @@ class PaymentEngine:
         :raises Bitrix24StoreError: the journal cannot be reached.
         """
         return shown_in_round(self._tools, operations)
-
-    def take(self, seen: Mapping[str, View]) -> None:
-        """Take what a read of the whole list has shown a moment ago: what is done already ends without another request.
-
-        Nothing is sent, refused or asked on that: for all else the portal is read again.
-
-        :param seen: by key.
-        """
-        self._seen = dict(seen)
 
     def run_one(self, operation: Operation, decision: Decision | None = None) -> Result:
         """Carry out one operation.
@@ -303,10 +302,8 @@ class PaymentEngine:
             if not waiting:
                 # Keys that another task holds are revisited at the end, not waited for one by one.
                 waiting, held, patient = held, {}, True
-            # What needs no request comes first, so that it is still what the portal shows.
-            seen = {number: one for number, one in waiting.items() if one.key in self._seen} if self._seen else {}
-            chunk = next_chunk(seen or waiting, self._sizes.now, is_shared=self._tools.journal.is_shared)
-            if self._pause is not None and not seen:
+            chunk = next_chunk(waiting, self._sizes.now, is_shared=self._tools.journal.is_shared)
+            if self._pause is not None:
                 working_time, now = self._tools.client.working_time, self._tools.clock.time()
                 chunk, seconds = limit_to_working_time(chunk, working_time, now)
                 if seconds and self._pause(seconds, refused=False):
@@ -385,8 +382,7 @@ class PaymentEngine:
         """Carry out one operation to its end; once more if another attempt was faster before anything was sent."""
         again = False
         while True:
-            seen = self._seen.pop(operation.key, None)
-            attempt = Attempt(self._tools, self._wanted(operation), patient=patient, seen=seen)
+            attempt = Attempt(self._tools, self._wanted(operation), patient=patient)
             yield from open_key(attempt, None if again else decision)
             ended: Bitrix24Error | None = None
             try:

@@ -7,35 +7,14 @@ from typing import TYPE_CHECKING, Final
 from airflow_provider_bitrix24.at_most_once import messages
 from airflow_provider_bitrix24.at_most_once.course import WaitForOther, do, load, save
 from airflow_provider_bitrix24.exceptions import PaymentAmbiguous, PaymentInProgress
-from airflow_provider_bitrix24.journal.protocol import Change
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from airflow_provider_bitrix24.at_most_once.attempt import Attempt, Tools
+    from airflow_provider_bitrix24.at_most_once.attempt import Attempt
     from airflow_provider_bitrix24.at_most_once.course import Course
     from airflow_provider_bitrix24.at_most_once.record import Decision, Record
 
 LOAD_AGAIN: Final = 5.0
 """Seconds until the journal is read again while another attempt is at work on the key."""
-KEYS_TOGETHER: Final = 500
-"""How many keys are loaded or opened in one transaction."""
-
-
-def open_all(tools: Tools, wanted: Sequence[Record]) -> None:
-    """Note that work on all keys of a list has begun, where the journal has no record yet."""
-    journal, task = tools.journal, tools.task
-    for start in range(0, len(wanted), KEYS_TOGETHER):
-        records = {one.key: one for one in wanted[start : start + KEYS_TOGETHER]}
-        loaded = journal.load(tools.client.settings.portal, records.keys())
-        changes = []
-        for key, record in records.items():
-            found = loaded[key]
-            if found.record is None and found.error is None:
-                lost = bool(task.lost or found.forgot)
-                changes.append(Change(record=record.notes_lost(task.identity) if lost else record, opens=True))
-        if changes:
-            journal.save(changes)
 
 
 def open_key(attempt: Attempt, decision: Decision | None) -> Course[None]:

@@ -31,8 +31,6 @@ class Preview:
     to_send: int = 0
     paid: int = 0
     """How many are paid already, so that nothing is sent for them."""
-    views: dict[str, Any] = field(default_factory=dict)
-    """What the portal shows of these, by key."""
     refused: int = 0
     """How many must not be sent: each is refused when its turn comes, unless the portal shows something else then."""
 
@@ -73,7 +71,6 @@ def _preview(operations: Sequence[StateChange], views: Mapping[str, Any]) -> Pre
             preview.refused += 1
         elif operation.target(view).paid:
             preview.paid += 1
-            preview.views[operation.key] = view
         else:
             try:
                 operation.refuse(view)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from airflow_provider_bitrix24.at_most_once.open_key import KEYS_TOGETHER
 from airflow_provider_bitrix24.at_most_once.receipt import Receipt
 
 if TYPE_CHECKING:
@@ -15,6 +14,9 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.at_most_once.operation import Operation
     from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
     from airflow_provider_bitrix24.journal.protocol import Loaded
+
+KEYS_TOGETHER: Final = 500
+"""How many keys are loaded or opened in one transaction."""
 
 
 def shown_in_round(tools: Tools, operations: Sequence[Operation]) -> dict[int, Receipt]:

@@ -25,7 +25,7 @@ from airflow_provider_bitrix24.operators.engines import may_backfill
 from airflow_provider_bitrix24.operators.journals import begin, named_journal, note_begun, with_what_is_known
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from decimal import Decimal
 
     from airflow.sdk import Context
@@ -167,7 +167,7 @@ class PaymentListOperator(PaymentOperator):
         self._warn_of_short_timeout()
         safeguards.Safeguards(context, self.bitrix24_conn_id, backfill).check()
         alone = not journal.is_shared and any(operation.needs_shared_journal for operation in operations)
-        engine.take(self._refuse_above_total(report, max_total, 1 if alone else size, resumed=resumed))
+        self._refuse_above_total(report, max_total, 1 if alone else size, resumed=resumed)
         return fail_on, report, engine, pause, journal
 
     # -- arguments
@@ -205,14 +205,11 @@ class PaymentListOperator(PaymentOperator):
 
     # -- the whole list, before the first write
 
-    def _refuse_above_total(
-        self, report: Report, max_total: Decimal | None, size: int, *, resumed: bool
-    ) -> Mapping[str, Any]:
+    def _refuse_above_total(self, report: Report, max_total: Decimal | None, size: int, *, resumed: bool) -> None:
         """Check the sum of all that is not done, and log what is about to happen.
 
         :param size: how many items share a request.
         :param resumed: whether this attempt goes on after a wait without a worker slot, and has logged all that before.
-        :return: what the portal shows of those that are paid, by key.
         :raises PaymentRefused: it is above ``max_total``.
         """
         from airflow_provider_bitrix24.api.models import Money  # slow to load: not in a DAG file
@@ -226,8 +223,7 @@ class PaymentListOperator(PaymentOperator):
         if preview is None:
             count = len(items)
             self.log.info("%s %ss%s.", count, self.noun, estimate(self.hook, items, count, size, time.time()))
-            return {}
-        to_read = [item for item in items if item.operation.key not in preview.views]
+            return
         sums = [str(Money(amount, currency)).strip() for currency, amount in preview.amounts.items()]
         self.log.info(
             "%s %ss: %s to send (%s), %s paid already, %s refused by what the portal shows%s.",
@@ -237,10 +233,12 @@ class PaymentListOperator(PaymentOperator):
             ", ".join(sums) or "nothing",
             preview.paid,
             preview.refused,
-            estimate(self.hook, to_read, preview.to_send, size, time.time()),
+            estimate(self.hook, items, preview.to_send, size, time.time()),
         )
-        above = [] if max_total is None else preview.above(max_total)
-        if above or (max_total is not None and len(preview.amounts) > 1):
+        if max_total is None:
+            return
+        above = preview.above(max_total)
+        if above or len(preview.amounts) > 1:
             why = "" if above else " The list has several currencies, and max_total is for one."
             advice = "raise max_total or split the list" if above else "split it by currency"
             raise PaymentRefused(
@@ -248,7 +246,6 @@ class PaymentListOperator(PaymentOperator):
                 NOT_SENT,
                 f"Check the list; if it is right, {advice}, and clear the task.",
             )
-        return preview.views
 
     # -- chunk by chunk
 

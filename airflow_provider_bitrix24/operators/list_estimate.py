@@ -20,7 +20,7 @@ SEND_REQUESTS: Final = 2
 def estimate(hook: Bitrix24Hook, items: Sequence[Item], count: int, size: int, now: float) -> str:
     """Return the estimate for a list, as the end of a line of log.
 
-    :param items: those that are read when their turn comes.
+    :param items: all of them: each is read when its turn comes, also what is done.
     :param count: how many of them are sent.
     :param size: how many share a request.
     """

@@ -11,12 +11,11 @@ import pendulum
 import pytest
 
 from airflow_provider_bitrix24.api.models import Money
-from airflow_provider_bitrix24.at_most_once.open_key import KEYS_TOGETHER
 from airflow_provider_bitrix24.at_most_once.operations.add_crm_payment import AddCrmPayment
 from airflow_provider_bitrix24.at_most_once.operations.pay_invoice import PayInvoice
 from airflow_provider_bitrix24.at_most_once.receipt import Expected, Receipt
 from airflow_provider_bitrix24.at_most_once.record import Decision, Record, Send
-from airflow_provider_bitrix24.at_most_once.shown import shown_in_round
+from airflow_provider_bitrix24.at_most_once.shown import KEYS_TOGETHER, shown_in_round
 from airflow_provider_bitrix24.at_most_once.task import TaskAttempt
 from airflow_provider_bitrix24.exceptions import Bitrix24ConfigError
 from airflow_provider_bitrix24.journal.protocol import Busy, Loaded

@@ -521,8 +521,8 @@ def test_progress_is_logged_for_each_chunk_and_shown_in_the_storage_tab(
     assert progress == {"total": 6, "succeeded": 6, "failed": 0, "remaining": 0, "seconds_left": 0}
 
 
-@pytest.mark.parametrize(("unpaid", "requests"), [(6, 9), (1, 3), (0, 0)])
-def test_the_estimate_counts_what_is_read_and_sent(
+@pytest.mark.parametrize(("unpaid", "requests"), [(6, 9), (1, 5), (0, 3)])
+def test_the_estimate_counts_what_is_read_again(
     portal: Any, task: Task, unpaid: int, requests: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     ids = make(portal, "invoices", 6)

@@ -71,7 +71,6 @@ WORKING_TIME = "tests/at_most_once/test_working_time.py"
 LONG_WAITS = "tests/operators/test_working_time.py"
 REPLIES = "tests/api/test_working_time.py"
 LIST_REQUESTS = "tests/operators/test_list_requests.py"
-SEEN = "tests/at_most_once/test_seen.py"
 SHOWN = "tests/at_most_once/test_shown.py"
 NUMBERS = "tests/operators/test_account_numbers.py"
 
@@ -978,12 +977,6 @@ MUTATIONS = [
         "if False:",
         "test_all_else_is_read_again",
         SHOWN,
-    ),
-    Mutation(
-        "what was read before the record was loaded settles no send",
-        "return True",
-        "test_a_send_on_its_way_is_looked_for",
-        SEEN,
     ),
     Mutation(
         "what is for other money than expected is read again",

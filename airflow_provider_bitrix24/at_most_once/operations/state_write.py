@@ -57,29 +57,10 @@ class StateWrite(KeyWrite):
         """The call."""
         return self.change.call()
 
-    def read(self) -> Course[None]:
-        """Read the object for the first time, unless a read of the whole list has shown that nothing is left to do."""
-        seen = self.attempt.seen
-        if seen is None or not self._is_settled_by(seen):
-            yield from self.look()
-            return
-        self.attempt.portal_clock.set(seen.at, self.attempt.now())
-        self._show(seen)
-
-    def _is_settled_by(self, view: Any) -> bool:
-        """Whether the object is as it is to be, and what the journal says of it needs no other read."""
-        attempt, target = self.attempt, self.change.target(view)
-        if not (self.change.reached(target) and self.change.expected.fits(target.money)):
-            return False
-        # rule: what was read before the record was loaded settles no send
-        return attempt.record.state in ("new", "done") and not attempt.record.differing(attempt.wanted.parameters)
-
     def look(self) -> Course[None]:
         """Read the object, the connection's user, and the pay systems."""
-        self._show((yield from self.attempt.read_before_send(self.change.before())))
-
-    def _show(self, view: Any) -> None:
-        self.view, self.target = view, self.change.target(view)
+        self.view = yield from self.attempt.read_before_send(self.change.before())
+        self.target = self.change.target(self.view)
         self.shown = self.change.reached(self.target)
 
     def query(self) -> Query[Any]:
