@@ -321,11 +321,11 @@ def test_a_number_that_may_have_moved_pays_nothing_when_the_notes_are_gone(porta
     del task.store.kept["bitrix24_numbers_1"]
     task.again()
     assert list_operator(kind, rows).execute(task.context)["failed"] == 0  # what was paid is in the list
-    del task.store.kept["bitrix24_numbers_1"]
     books[ids[0]].account_number, books[ids[1]].account_number = "old", "N-0"
     task.again()
     noun = kind.removesuffix("s")
-    with raises_for_good(Bitrix24ConfigError, rf"recorded money for {noun} {ids[0]}, which .* are gone") as caught:
+    words = rf"recorded money for {noun} {ids[0]}, which .* bitrix24_numbers_1 is not in the task's Storage tab"
+    with raises_for_good(Bitrix24ConfigError, words) as caught:
         list_operator(kind, rows).execute(task.context)
     assert caught.value.sent == "unknown"  # type: ignore[attr-defined]
     assert len(writes(portal)) == 1
@@ -335,15 +335,53 @@ def test_a_number_that_may_have_moved_pays_nothing_when_the_notes_are_gone(porta
     assert len(writes(portal)) == 2
 
 
-@pytest.mark.needs_task_state
-def test_many_numbers_are_noted_in_several_documents(portal: Any, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def five_numbers_in_documents_of_two(portal: Any, task: Task, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr("airflow_provider_bitrix24.operators.moved_numbers.NUMBERS_PER_DOCUMENT", 2)
-    ids = numbered(portal, "invoices", 5)
-    rows = [{"account_number": f"N-{index}"} for index in range(5)]
-    list_operator("invoices", rows).execute(task.context)
-    assert json.loads(task.store.kept["bitrix24_numbers_3"]) == {"n-4": f"invoice {ids[4]}"}
-    portal.portal.state.invoices[ids[4]].account_number = "old"
-    portal.portal.state.invoices[2].account_number = "N-4"
+    ids = numbered(portal, "invoices", 6)
+    list_operator("invoices", [{"account_number": f"N-{index}"} for index in range(5)]).execute(task.context)
     task.again()
-    with pytest.raises(AirflowFailException, match=rf"is that of invoice 2 now; in .* that of invoice {ids[4]}"):
-        list_operator("invoices", rows).execute(task.context)
+    return ids
+
+
+@pytest.mark.needs_task_state
+def test_many_numbers_are_noted_in_several_documents(
+    portal: Any, task: Task, five_numbers_in_documents_of_two: list[int]
+) -> None:
+    ids, books = five_numbers_in_documents_of_two, portal.portal.state.invoices
+    assert json.loads(task.store.kept["bitrix24_numbers_3"])["numbers"] == {"n-4": f"invoice {ids[4]}"}
+    books[ids[4]].account_number, books[ids[5]].account_number = "old", "N-4"
+    with pytest.raises(AirflowFailException, match=rf"is that of invoice {ids[5]} now; in .* that of invoice {ids[4]}"):
+        list_operator("invoices", [{"account_number": "N-4"}]).execute(task.context)
+
+
+@pytest.mark.needs_task_state
+@pytest.mark.parametrize("place", [1, 2, 3])
+@pytest.mark.parametrize("first", [[], ["N-0"], ["N-2"], ["N-4"]], ids=lambda first: first[0] if first else "nothing")
+def test_a_number_whose_document_is_gone_pays_nothing_if_it_may_have_moved(
+    portal: Any, task: Task, five_numbers_in_documents_of_two: list[int], place: int, first: list[str]
+) -> None:
+    ids, books = five_numbers_in_documents_of_two, portal.portal.state.invoices
+    del task.store.kept[f"bitrix24_numbers_{place}"]
+    for number in first:  # an attempt in between, whose numbers may be noted, makes the notes no more complete
+        rows = [{"account_number": number}, *({"invoice_id": one} for one in ids[:5] if one != ids[int(number[2:])])]
+        assert list_operator("invoices", rows).execute(task.context)["failed"] == 0
+        task.again()
+    moved = 2 * (place - 1)
+    books[ids[moved]].account_number, books[ids[5]].account_number = "old", f"N-{moved}"
+    with raises_for_good(Bitrix24ConfigError, rf"invoice {ids[moved]}\b.* bitrix24_numbers_{place} is not in"):
+        list_operator("invoices", [{"account_number": f"N-{moved}"}]).execute(task.context)
+    assert len(writes(portal)) == 5
+
+
+@pytest.mark.needs_task_state
+def test_a_number_that_was_not_in_the_list_is_paid_if_all_notes_are_there(
+    portal: Any, task: Task, five_numbers_in_documents_of_two: list[int]
+) -> None:
+    ids = five_numbers_in_documents_of_two
+    summary = list_operator("invoices", [{"account_number": "N-5"}]).execute(task.context)
+    assert summary["receipts"][0]["invoice_id"] == ids[5]
+    assert json.loads(task.store.kept["bitrix24_numbers_3"]) == {
+        "documents": 3,
+        "numbers": {"n-4": f"invoice {ids[4]}", "n-5": f"invoice {ids[5]}"},
+    }

@@ -919,6 +919,12 @@ MUTATIONS = [
         NUMBERS,
     ),
     Mutation(
+        "notes that are gone stay gone once something was sent",
+        "if known != before:",
+        "test_a_number_whose_document_is_gone_pays_nothing",
+        NUMBERS,
+    ),
+    Mutation(
         "what is read counts as well",
         "calls = [writes for writes, _ in wanted]",
         "test_reading_counts_as_well",
