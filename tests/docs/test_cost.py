@@ -16,7 +16,7 @@ PAGE = ROOT / "docs" / "cost.md"
 def run(*command: str) -> str:
     """What a command of the page prints."""
     return subprocess.run(
-        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=True, timeout=300
+        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=True, timeout=1800
     ).stdout
 
 

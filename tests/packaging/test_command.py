@@ -35,5 +35,5 @@ sys.exit(command.console())
 
 def test_a_patient_reader_gets_everything() -> None:
     script = "import sys; from airflow_provider_bitrix24.__main__ import console; sys.argv = ['x']; sys.exit(console())"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300, check=True)
     assert "commands:" in done.stdout

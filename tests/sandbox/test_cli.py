@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COMMAND = [sys.executable, "-m", "airflow_provider_bitrix24"]
-TIMEOUT = 60  # seconds; a safety net, never what a test measures
+TIMEOUT = 300  # seconds; a safety net, never what a test measures
 
 
 class Running:

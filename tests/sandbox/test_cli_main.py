@@ -19,7 +19,7 @@ from airflow_provider_bitrix24.sandbox import cli
 if TYPE_CHECKING:
     from pathlib import Path
 
-TIMEOUT = 60  # seconds; a safety net, never what a test measures
+TIMEOUT = 300  # seconds; a safety net, never what a test measures
 
 
 class Command:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.libraries
 
-TIMEOUT = 30  # seconds; a safety net, never what a test measures
+TIMEOUT = 300  # seconds; a safety net, never what a test measures
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def server() -> Iterator[SandboxServer]:
 
 
 def get(server: SandboxServer, path: str, **headers: str) -> httpx.Response:
-    return httpx.get(server.url + path, headers=headers, timeout=30, trust_env=False)
+    return httpx.get(server.url + path, headers=headers, timeout=300, trust_env=False)
 
 
 def text_of(answer: httpx.Response) -> str:

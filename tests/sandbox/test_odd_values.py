@@ -204,7 +204,7 @@ def test_a_failure_of_the_sandbox_itself_is_a_reply(rest: Any, monkeypatch: Any,
 )
 @pytest.mark.parametrize("method", ["crm.deal.list", "crm.item.payment.get", "batch"])
 def test_any_json_body_is_responded_to(method: str, body: bytes) -> None:
-    with SandboxServer(Portal(secret="abc123secret")) as server, httpx.Client(trust_env=False, timeout=30) as client:
+    with SandboxServer(Portal(secret="abc123secret")) as server, httpx.Client(trust_env=False, timeout=300) as client:
         url, json_type = f"{server.url}/rest/1/abc123secret/{method}", {"Content-Type": "application/json"}
         assert client.post(url, content=body, headers=json_type).status_code < 500
         assert client.post(url, content=b"a" + b"[b]" * 5000 + b"=1").status_code < 500

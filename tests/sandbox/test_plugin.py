@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.libraries
 
 PLUGIN = "airflow_provider_bitrix24.sandbox.pytest_plugin"
-TIMEOUT = 60  # seconds; a safety net, never what a test measures
+TIMEOUT = 300  # seconds; a safety net, never what a test measures
 
 
 def call(sandbox: Sandbox, method: str, **params: Any) -> Any:

@@ -75,7 +75,7 @@ def test_rows_of_a_missing_owner(make_rest: Any) -> None:
 
 
 def test_webhook_address_without_a_method_and_other_verbs() -> None:
-    with SandboxServer(Portal(secret=SECRET)) as server, httpx.Client(timeout=30, trust_env=False) as http:
+    with SandboxServer(Portal(secret=SECRET)) as server, httpx.Client(timeout=300, trust_env=False) as http:
         address = f"{server.url}/rest/1/{SECRET}"
         for path in (address, f"{address}/"):
             reply = http.post(path)
@@ -122,7 +122,7 @@ def test_a_reset_keeps_the_options_of_the_portal() -> None:
 )
 def test_address_of_rest_3(path: str, status: int, code: str) -> None:
     with SandboxServer(Portal(secret=SECRET)) as server:
-        reply = httpx.post(f"{server.url}/rest/api/{path}", json={"id": 1}, timeout=30, trust_env=False)
+        reply = httpx.post(f"{server.url}/rest/api/{path}", json={"id": 1}, timeout=300, trust_env=False)
         assert reply.status_code == status
         assert reply.json()["error"]["code"] == code
         assert reply.json()["error"]["message"]

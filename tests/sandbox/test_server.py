@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.libraries
 
 SECRET = "abc123secret"
-TIMEOUT = 30  # seconds; a safety net, never what a test measures
+TIMEOUT = 300  # seconds; a safety net, never what a test measures
 
 
 @pytest.fixture

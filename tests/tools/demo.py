@@ -123,7 +123,7 @@ class SandboxPortal:
         return self._told("requests", "requests")
 
     def _told(self, page: str, key: str) -> list[dict[str, Any]]:
-        answer = httpx.get(f"{self.url}/_sandbox/{page}", trust_env=False, timeout=30).raise_for_status()
+        answer = httpx.get(f"{self.url}/_sandbox/{page}", trust_env=False, timeout=300).raise_for_status()
         return list(answer.json()[key])
 
 

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 PATIENT = {
     "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "600",
     "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "900",
-    "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "90",
+    "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "300",
 }
 """Airflow's own limits (30, 50 and 5 seconds), which a busy machine exceeds."""
-TERM_SECONDS = 15  # Airflow's parts need some 12 s to end well
+TERM_SECONDS = 60  # Airflow's parts need some 12 s to end well, on a slow machine four times as long
 PARTS = {
     "api-server": ["api-server", "--host", "127.0.0.1", "--workers", "1"],
     # The parts' own log servers would listen on all addresses; on one machine the API server reads the files.
@@ -154,7 +154,7 @@ class LocalAirflow:
         port = free_port()
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
-        self.api = httpx.Client(base_url=f"{self.url}/api/v2", timeout=90, trust_env=False)
+        self.api = httpx.Client(base_url=f"{self.url}/api/v2", timeout=300, trust_env=False)
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")}
         self.env = inherited | {
             "AIRFLOW_HOME": str(home),

@@ -69,7 +69,7 @@ def exchange(server: SandboxServer, application: Application, code: str) -> str:
     """The user id that the code leads to."""
     params = {"client_id": application.client_id, "client_secret": application.client_secret}
     params |= {"grant_type": "authorization_code", "code": code}
-    with httpx.Client(base_url=server.url, timeout=30, trust_env=False) as client:
+    with httpx.Client(base_url=server.url, timeout=300, trust_env=False) as client:
         token = client.get("/oauth/token/", params=params).json()["access_token"]
         profile = client.post("/rest/profile", headers={"Authorization": f"Bearer {token}"}).json()
     user_id: str = profile["result"]["ID"]
@@ -111,7 +111,7 @@ def test_books_show_applications(browser: Browser, server: SandboxServer) -> Non
     params = {"client_id": application.client_id, "client_secret": application.client_secret}
     params |= {"grant_type": "refresh_token", "refresh_token": pair.refresh_token}
     for _ in range(2):
-        httpx.get(f"{server.url}/oauth/token/", params=params, timeout=30, trust_env=False)
+        httpx.get(f"{server.url}/oauth/token/", params=params, timeout=300, trust_env=False)
     row = page.locator("#applications tr", has_text="local.shown")
     expect(row.locator("td").nth(2)).to_have_text("user 7")
     expect(row.locator("td").nth(3)).to_have_text("1")

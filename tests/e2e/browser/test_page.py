@@ -52,7 +52,7 @@ def page(browser: Browser, server: SandboxServer) -> Iterator[Page]:
 
 
 def call(server: SandboxServer, method: str, **params: Any) -> Any:
-    return httpx.post(f"{server.url}/rest/1/{SECRET}/{method}", json=params, timeout=30, trust_env=False).json()
+    return httpx.post(f"{server.url}/rest/1/{SECRET}/{method}", json=params, timeout=300, trust_env=False).json()
 
 
 def test_shows_what_is_on_the_portal(page: Page) -> None:

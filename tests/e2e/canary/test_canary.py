@@ -262,7 +262,7 @@ class World:
     def _search_answers(self, findings: Findings) -> None:
         """Every address that Airflow's API has to read something, for everything that we have made."""
         root = self.airflow.url
-        with httpx.Client(base_url=root, timeout=60, trust_env=False) as client:
+        with httpx.Client(base_url=root, timeout=300, trust_env=False) as client:
             paths = client.get("/openapi.json").raise_for_status().json()["paths"]
             for template, verbs in paths.items():
                 if "get" in verbs and "{" not in template:
@@ -305,7 +305,7 @@ class World:
                 findings.look(f"GET {template}", answer.read())
 
     def _search_sandbox(self, findings: Findings) -> None:
-        with httpx.Client(base_url=self.server.url, timeout=60, trust_env=False) as client:
+        with httpx.Client(base_url=self.server.url, timeout=300, trust_env=False) as client:
             for path in (
                 "/",
                 "/_sandbox/ledger",

@@ -119,7 +119,6 @@ def cleared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             }
             airflow = LocalAirflow(home / "airflow", home / "dags", processes, parallelism=6, env=env)
             with airflow.api:
-                airflow.api.timeout = 120  # its one process is busy
                 airflow.migrate()
                 airflow.start()
                 airflow.wait_until_ready(names, print)

@@ -35,7 +35,7 @@ def made_invoices(connection: str, count: int, path: Path) -> subprocess.Complet
         env=os.environ | {"AIRFLOW_CONN_BITRIX24_DEFAULT": connection},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,
     )
 
 

@@ -49,7 +49,7 @@ class World:
         self.fernet = Fernet(self.env["AIRFLOW__CORE__FERNET_KEY"])
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run([sys.executable, *command], env=self.env, capture_output=True, text=True, timeout=600)
+        done = subprocess.run([sys.executable, *command], env=self.env, capture_output=True, text=True, timeout=1800)
         self.seen += done.stdout + done.stderr
         return done
 

@@ -66,7 +66,7 @@ TOKEN_FAULTS: list[dict[str, Any]] = [
 def sandbox(verb: str, path: str, body: Any = None) -> None:
     """A word to the sandbox's control plane."""
     request = urllib.request.Request(f"{SANDBOX}/_sandbox/{path}", method=verb, data=json.dumps(body or {}).encode())
-    with urllib.request.urlopen(request, timeout=20):
+    with urllib.request.urlopen(request, timeout=300):
         pass
 
 
