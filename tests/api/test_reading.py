@@ -241,6 +241,7 @@ def test_the_first_page_is_refused() -> None:
         flow.send(error_response("insufficient_scope", "no", 403))
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_no_reply_stays_in_memory_until_the_next_collection_of_garbage() -> None:
     table = Table(30_000)
     reader = ListReader(PAYMENTS, {})
@@ -316,6 +317,7 @@ def test_ranges_hold_every_row_once(rows: int, order: Any) -> None:
     assert read_split(table, order) == table.ids
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_a_hundred_thousand_rows_take_42_requests() -> None:
     table = Split(100_000)
     assert len(read_split(table)) == 100_000
@@ -339,6 +341,7 @@ def test_a_short_list_is_not_split() -> None:
     assert len(table.requests) == 5
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_more_than_fifty_ranges_are_split_in_two_steps() -> None:
     table = Split(140_000)
     assert read_split(table) == table.ids

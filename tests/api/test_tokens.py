@@ -18,6 +18,7 @@ from airflow_provider_bitrix24.exceptions import (
     Bitrix24AuthError,
     Bitrix24ConfigError,
     Bitrix24NotSent,
+    Bitrix24PermissionError,
     Bitrix24SignInNeeded,
     Bitrix24TokenError,
 )
@@ -152,6 +153,12 @@ def test_a_client_that_is_not_accepted(code: str, status: int) -> None:
     assert isinstance(played.error, Bitrix24AuthError)
     assert not isinstance(played.error, Bitrix24SignInNeeded)
     assert "no *** ***" in str(played.error)
+
+
+def test_a_refusal_for_good_that_is_not_about_the_client_is_told_as_it_is() -> None:
+    played = play(refreshing(), error_response("ACCESS_DENIED", f"no {SECRET}", 403))
+    assert isinstance(played.error, Bitrix24PermissionError)
+    assert "no ***" in str(played.error)
 
 
 def test_a_code_in_an_error_is_starred_out() -> None:

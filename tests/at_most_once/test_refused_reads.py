@@ -153,6 +153,7 @@ def test_a_list_in_which_any_call_is_refused_fails_no_item(make: Callable[[], Ru
     check_each_refusal(make, kind, attempt)
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != BESIDE_OTHERS])  # nobody knows whose they are
 @pytest.mark.parametrize("how", ["killed", "reply lost"])
 def test_what_was_sent_is_found_although_any_read_is_refused(make: Callable[[], Run], kind: str, how: str) -> None:

@@ -115,6 +115,7 @@ async def test_the_async_twin_ends_what_nobody_wants() -> None:
     assert sorted(ended) == [1, 2]
 
 
+@pytest.mark.usefixtures("unmeasured")
 async def test_a_long_list_is_read_side_by_side(bitrix24_sandbox: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", bitrix24_sandbox.connection)
     monkeypatch.setattr(reading, "FEWEST_RANGES", 2)

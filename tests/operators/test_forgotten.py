@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_bitrix24.sandbox.portal import Portal
 
-pytestmark = pytest.mark.needs_task_state
+pytestmark = [pytest.mark.needs_task_state, pytest.mark.usefixtures("unmeasured")]
 
 SWITCH = "AIRFLOW_VAR_BITRIX24_PAYMENTS_STOPPED_BITRIX24_DEFAULT"
 LOST = r"The journal has lost the notes of earlier attempts of dag:finance:run:manual__1:task:pay"

@@ -536,6 +536,7 @@ def test_the_estimate_counts_what_is_read_again(
 # -- bad weather
 
 
+@pytest.mark.usefixtures("unmeasured")
 @LISTS
 @pytest.mark.parametrize(
     "seed", [pytest.param(seed, marks=pytest.mark.bitrix24_sandbox(random_seed=seed)) for seed in (1, 2)]

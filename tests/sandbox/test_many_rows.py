@@ -136,6 +136,7 @@ REQUESTS: dict[str, Any] = {
 }
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
 def test_work_does_not_grow_with_the_rows(request_: Any, portals: tuple[Portal, Portal]) -> None:
     method, params = request_

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.sandbox.test_documented_examples_of_applications import Caller
 
 # What the other libraries and theirs warn about is their own affair.
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("unmeasured")]
 
 
 def by_sdk(method: str, server: SandboxServer, caller: Caller | None) -> Any:

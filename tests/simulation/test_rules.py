@@ -421,6 +421,7 @@ def test_what_somebody_has_undone_is_never_sent_again(
     assert len(writes(world, made.key(world))) == 1
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("what", ["use_payment", "send_again"])
 @pytest.mark.parametrize("journal", ["task state", "sql"])
 def test_trouble_while_a_decision_is_carried_out(what: str, journal: str, database: VirtualDatabase) -> None:

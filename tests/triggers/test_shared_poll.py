@@ -87,6 +87,7 @@ def nothing_is_left() -> Any:
 # ---------------------------------------------------------------------------------------------------------- requests
 
 
+@pytest.mark.usefixtures("unmeasured")
 async def test_a_thousand_payments_cost_one_request_a_tick(portal: Any, clock: Any) -> None:
     ids = add_payments(portal, 1000)
 
@@ -98,6 +99,7 @@ async def test_a_thousand_payments_cost_one_request_a_tick(portal: Any, clock: A
     assert sent(portal) == [["sale.payment.list"] * 20] * 3
 
 
+@pytest.mark.usefixtures("unmeasured")
 async def test_a_thousand_invoices_cost_one_request_a_tick(portal: Any, clock: Any) -> None:
     ids = [portal.portal.create("invoice", {"price": "1.00", "order_topic": "One"}) for _ in range(1000)]
     clock.before_wait = lambda seconds: for_each(portal.act.pay_invoice, ids) if len(clock.waits) == 1 else None

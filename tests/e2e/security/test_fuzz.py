@@ -30,6 +30,8 @@ from tests.api.scripted import SECRET, Play, portal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 fuzz = settings(max_examples=3000) if os.environ.get("FUZZ") else settings(max_examples=100, derandomize=True)
 
 ODD_TEXTS = [
