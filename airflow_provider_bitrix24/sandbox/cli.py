@@ -83,8 +83,8 @@ def _parser() -> argparse.ArgumentParser:
         "--customers-pay-after",
         type=_seconds,
         metavar="SECONDS",
-        help="customers pay every new payment with a sum that long after its creation; what the portal starts with "
-        "stays unpaid",
+        help="customers pay every new payment with a sum that long after its last item was added; what the portal "
+        "starts with stays unpaid",
     )
     parser.add_argument(
         "--db", type=Path, metavar="FILE", help="keep the state in this SQLite file; default: in memory"

@@ -89,3 +89,15 @@ def test_customers_pay_after_a_while(make_rest: Any) -> None:
     assert rest("crm.item.payment.get", id=empty)["paid"] == "N"  # nothing to pay
     assert rest("crm.item.payment.get", id=1001)["paid"] == "N"  # was there before
     assert rest.portal.ledger[-1]["by"] == "customer"
+
+
+def test_customers_wait_until_a_payment_is_filled(make_rest: Any) -> None:
+    rest = make_rest(customers_pay_after=30)
+    number = rest("crm.item.payment.add", entityId=1, entityTypeId=2)
+    for row_id in (1, 2):
+        rest.clock.advance(29)
+        rest("crm.item.payment.product.add", paymentId=number, rowId=row_id, quantity=1)
+    rest.clock.advance(29)
+    assert rest("crm.item.payment.get", id=number)["paid"] == "N"
+    rest.clock.advance(1)
+    assert rest("crm.item.payment.get", id=number)["paid"] == "Y"

@@ -1007,8 +1007,9 @@ MUTATIONS = [
 
 def _copy(folder: Path) -> None:
     """The package and the tests, with what is compiled, which holds as long as its source is the same."""
-    shutil.copytree(ROOT / PACKAGE, folder / PACKAGE)
-    shutil.copytree(ROOT / "tests", folder / "tests")
+    unfinished = shutil.ignore_patterns("*.pyc.*")  # what another process is compiling just now
+    shutil.copytree(ROOT / PACKAGE, folder / PACKAGE, ignore=unfinished)
+    shutil.copytree(ROOT / "tests", folder / "tests", ignore=unfinished)
     shutil.copy(ROOT / "pyproject.toml", folder / "pyproject.toml")
 
 

@@ -45,7 +45,7 @@ class Portal:
     ``rate_limit`` is ``(requests in the bucket, requests leaking per second)``, ``operating_limit`` the seconds of
     operating time per method and webhook in ten minutes, ``operating_costs`` what a call of a method costs there (0.2;
     ``"*"`` stands for every method that is not named).
-    ``customers_pay_after`` lets customers pay every new payment that has a sum, that many seconds after its creation.
+    ``customers_pay_after`` lets customers pay every new payment that has a sum, that many seconds after its last item.
     ``options`` are those of ``options.py``; a reset sets them again.
     Every public method may be called from any thread.
     """

@@ -171,8 +171,10 @@ class People:
 
 
 def pay_what_is_due(portal: Portal, after: float, *, since: float) -> None:
-    """Customers pay what has a sum, was added after ``since`` and has waited for ``after`` seconds."""
+    """Customers pay what has a sum, was added after ``since`` and has not got more to pay for ``after`` seconds."""
     waiting = [Condition("=", "paid", "N"), Condition("><", "date_bill", [since, portal.now - after])]
     for payment in rows_that(portal.state.payments, waiting):
-        if payment.sum > 0 and portal.state.orders[payment.order_id].canceled != "Y":
+        items = portal.state.payable_items.having("payment_id", payment.id)
+        is_complete = all(item.date_insert <= portal.now - after for item in items)
+        if payment.sum > 0 and is_complete and portal.state.orders[payment.order_id].canceled != "Y":
             portal.act.pay_payment(payment.id)

@@ -27,12 +27,12 @@ def events(sandbox: Sandbox, *names: str) -> list[dict[str, Any]]:
 def test_an_invoice_is_paid_by_hand_once(run_dag: Callable[..., Any], bitrix24_sandbox: Sandbox) -> None:
     conf = {"invoice_id": 2, "pay_system_id": 31, "expected_amount": "1.500,00"}
     first = run_dag("pay_invoice_by_hand", **conf)
-    assert first.state == "success"
+    assert first.state == "success", first.log
     (receipt,) = first.results("pay_invoice")
     assert (receipt["outcome"], receipt["amount"], receipt["currency"]) == ("paid", "1500.00", "EUR")
 
     again = run_dag("pay_invoice_by_hand", **conf)
-    assert again.state == "success"
+    assert again.state == "success", again.log
     assert again.results("pay_invoice")[0]["outcome"] == "already_paid"
     skipped = run_dag("pay_invoice_by_hand", **conf, if_paid="skip")
     assert skipped.states("pay_invoice") == ["skipped"]
@@ -43,7 +43,7 @@ def test_an_invoice_is_paid_by_hand_once(run_dag: Callable[..., Any], bitrix24_s
 
 def test_another_amount_than_expected_is_not_paid(run_dag: Callable[..., Any], bitrix24_sandbox: Sandbox) -> None:
     outcome = run_dag("pay_invoice_by_hand", invoice_id=2, expected_amount="1499.99")
-    assert outcome.state == "failed"
+    assert outcome.state == "failed", outcome.log
     assert "PaymentMismatch" in outcome.log or "1499.99" in outcome.log
     assert bitrix24_sandbox.ledger == []
 
@@ -55,7 +55,7 @@ def test_the_nightly_sync_pays_the_open_items_and_writes_receipts(
         "invoice_id,amount,currency\n1,800.00,EUR\n3,249.90,EUR\n7,120.00,EUR\n13,900.00,USD\n"
     )
     first = run_dag("nightly_finance_sync")
-    assert first.state == "success"
+    assert first.state == "success", first.log
     (summary,) = first.results("pay_invoices")
     assert summary["statuses"] == {"already_paid": 1, "paid": 3}
     assert summary["amounts"] == {"EUR": "369.90", "USD": "900.00"}
@@ -83,7 +83,7 @@ def test_the_nightly_sync_is_red_if_an_item_fails_and_writes_the_others(
 ) -> None:
     (finance_folder / "open_items.csv").write_text("invoice_id,amount,currency\n4,10.00,EUR\n3,249.90,EUR\n")
     outcome = run_dag("nightly_finance_sync")
-    assert outcome.state == "failed"
+    assert outcome.state == "failed", outcome.log
     assert outcome.states("pay_invoices") == ["failed"]
     assert outcome.results("pay_invoices")[0]["statuses"] == {"refused": 1, "paid": 1}
     assert [entry["invoice_id"] for entry in bitrix24_sandbox.ledger] == [3]
@@ -97,7 +97,7 @@ def test_the_nightly_sync_of_an_empty_drop_writes_an_empty_file(
 ) -> None:
     (finance_folder / "open_items.csv").write_text("invoice_id,amount,currency\n")
     outcome = run_dag("nightly_finance_sync")
-    assert outcome.state == "success"
+    assert outcome.state == "success", outcome.log
     (file,) = (finance_folder / "receipts").iterdir()
     assert file.read_text() == ""
     assert bitrix24_sandbox.ledger == []
@@ -139,7 +139,7 @@ def test_the_results_of_a_table_are_stored_if_an_item_fails_and_the_run_fails(
 ) -> None:
     database.executemany("INSERT INTO open_items VALUES (?, ?, ?)", [(4, "10.00", "EUR"), (3, "249.90", "EUR")])
     outcome = run_dag("nightly_finance_sync_sql")
-    assert outcome.state == "failed"
+    assert outcome.state == "failed", outcome.log
     stored = database.execute("SELECT invoice_id, status, amount, message FROM payment_results").fetchall()
     assert [row[:3] for row in stored] == [(3, "paid", "249.90"), (4, "refused", None)]
     assert "410.00 EUR" in stored[1][3]
@@ -151,7 +151,7 @@ def test_a_deal_gets_a_filled_payment_and_the_dag_waits_until_it_is_paid(
     run_dag: Callable[..., Any], bitrix24_sandbox: Sandbox
 ) -> None:
     outcome = run_dag("deal_payment_until_paid", deal_id=1)
-    assert outcome.state == "success"
+    assert outcome.state == "success", outcome.log
     (receipt,) = outcome.results("add_payment")
     assert (receipt["outcome"], receipt["amount"], receipt["pay_system_id"]) == ("created", "1020.00", 8)
     (released,) = outcome.results("release_order")
@@ -164,7 +164,7 @@ def test_a_deal_gets_a_filled_payment_and_the_dag_waits_until_it_is_paid(
     assert (paid["payment_id"], paid["amount"], paid["by"]) == (receipt["payment_id"], "1020.00", "customer")
 
     again = run_dag("deal_payment_until_paid", deal_id=1)
-    assert again.state == "success"
+    assert again.state == "success", again.log
     (found,) = again.results("add_payment")
     assert (found["payment_id"], found["outcome"], found["recovered"]) == (receipt["payment_id"], "existing", True)
     assert len(events(bitrix24_sandbox, "payment_added")) == 1
@@ -181,7 +181,7 @@ def test_a_bank_statement_marks_what_came_in(
         "2026-11-20,Subscription,12.00,EUR\n"
     )
     outcome = run_dag("bank_statement")
-    assert outcome.state == "failed"
+    assert outcome.state == "failed", outcome.log
     assert sorted(outcome.states("mark_as_paid")) == ["failed", "success"]
     assert outcome.states("report") == ["failed"]
     assert "2 of 3 lines need a person" in outcome.log

@@ -62,7 +62,7 @@ def test_wait_for_customers_ends_when_all_have_paid(run_dag: Callable[..., Any],
     for invoice in (2, 3):
         bitrix24_sandbox.act.pay_invoice(invoice_id=invoice)
     outcome = run_dag("wait_for_customers")
-    assert outcome.state == "success"
+    assert outcome.state == "success", outcome.log
     assert [one["payment_id"] for one in outcome.results("payments_are_paid")[0]] == [1001, 1003]
     assert [one["invoice_id"] for one in outcome.results("invoices_are_paid")[0]] == [2, 3]
 
@@ -74,7 +74,7 @@ def test_wait_for_customers_fails_at_once_when_an_invoice_is_declined(
         bitrix24_sandbox.act.pay_payment(payment_id=payment)
     bitrix24_sandbox.act.decline_invoice(invoice_id=3)
     outcome = run_dag("wait_for_customers")
-    assert outcome.state == "failed"
+    assert outcome.state == "failed", outcome.log
     assert outcome.states("invoices_are_paid") == ["failed"]
 
 
