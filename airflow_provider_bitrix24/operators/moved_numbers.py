@@ -66,7 +66,7 @@ def _refuse_without_notes(sent: AbstractSet[str], items: Sequence[Item], gone: s
         raise Bitrix24ConfigError(
             f"An earlier attempt of this task may have recorded money for {', '.join(absent[:_SHOWN])}, which the list "
             "does not name now, and no note says which account number it had then: "
-            f"{gone} is not in the task's Storage tab.",
+            f"{gone} is not in the task's Storage tab, or was changed by hand.",
             NOT_SENT,
             "Look in Bitrix24 whether a number of the list was moved from there. If not, name the rows by their ids "
             "in the list, and clear this task.",
@@ -81,16 +81,16 @@ def _note(journal: TaskStateJournal, known: Mapping[str, str]) -> None:
 
 
 def _noted(journal: TaskStateJournal) -> tuple[dict[str, str], str | None]:
-    """Return what is noted, and the name of the first document that is not there; None if none is missing."""
+    """Return what is noted, and the name of the first document that is gone or was changed by hand, or None."""
     noted: dict[str, str] = {}
     place, documents = 1, 1
     while place <= documents:
         name = DOCUMENT.format(place)
-        document = journal.kept(name)
-        if document is None:
-            return noted, name
-        if place == 1:
-            documents = document["documents"]
-        noted |= document["numbers"]
-        place += 1
+        match journal.kept(name):
+            case {"documents": int(count), "numbers": dict(numbers)}:
+                noted |= numbers
+                documents = count if place == 1 else documents
+                place += 1
+            case _:
+                return noted, name
     return noted, None

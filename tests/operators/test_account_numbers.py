@@ -375,6 +375,17 @@ def test_a_number_whose_document_is_gone_pays_nothing_if_it_may_have_moved(
 
 
 @pytest.mark.needs_task_state
+@pytest.mark.parametrize("document", [[], {}, {"n-0": "invoice 1"}, {"documents": "3", "numbers": {}}])
+def test_a_document_that_somebody_has_changed_counts_as_gone(
+    portal: Any, task: Task, five_numbers_in_documents_of_two: list[int], document: Any
+) -> None:
+    task.store.kept["bitrix24_numbers_1"] = json.dumps(document)
+    with raises_for_good(Bitrix24ConfigError, "bitrix24_numbers_1 is not in the task's Storage tab, or was changed"):
+        list_operator("invoices", [{"account_number": "N-5"}]).execute(task.context)
+    assert len(writes(portal)) == 5
+
+
+@pytest.mark.needs_task_state
 def test_a_number_that_was_not_in_the_list_is_paid_if_all_notes_are_there(
     portal: Any, task: Task, five_numbers_in_documents_of_two: list[int]
 ) -> None:
