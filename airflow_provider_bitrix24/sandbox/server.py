@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import socket
@@ -96,20 +97,41 @@ async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 class _Uvicorn(uvicorn.Server):
-    """uvicorn that says when it listens, and does the portal's chores ten times a second."""
+    """uvicorn that says when it listens, does the portal's chores ten times a second, and stops at once.
+
+    uvicorn itself looks ten times a second whether it is to stop, and then waits as long for its connections: two
+    tenths of a second, which a test suite would wait for in every test.
+    """
 
     def __init__(self, config: uvicorn.Config, chores: Callable[[], None]) -> None:
         super().__init__(config)
         self.listening = threading.Event()
         self._chores = chores
+        self._stopping = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
+        self._loop = asyncio.get_running_loop()
         self.listening.set()
 
-    async def on_tick(self, counter: int) -> bool:
-        self._chores()
-        return await super().on_tick(counter)
+    async def main_loop(self) -> None:
+        while not self._stopping.is_set():
+            self._chores()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), 0.1)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0.001)
+
+    def stop(self) -> None:
+        """End it, from another thread."""
+        with contextlib.suppress(RuntimeError):  # it has ended already
+            self._loop.call_soon_threadsafe(self._stopping.set)
 
 
 class SandboxServer:
@@ -218,6 +240,7 @@ def _listener(port: int) -> socket.socket:
     return listener
 
 
-def _end(server: uvicorn.Server, thread: threading.Thread) -> None:
-    server.should_exit = True
+def _end(server: _Uvicorn, thread: threading.Thread) -> None:
+    if server.listening.is_set():
+        server.stop()
     thread.join()
