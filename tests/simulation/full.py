@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-import tempfile
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from pathlib import Path
 
 from tests.simulation.campaign import JOURNALS, OPERATIONS, Tally, campaign
 from tests.simulation.chunks import LISTS
@@ -17,15 +15,12 @@ from tests.simulation.virtual_journals import VirtualDatabase
 
 def _part(operation: str, journal: str, stride: int) -> Tally:
     logging.disable(logging.CRITICAL)
-    with tempfile.TemporaryDirectory() as folder:
-        return campaign(operation, journal, VirtualDatabase(Path(folder) / "journal.db"), stride=stride)
+    return campaign(operation, journal, VirtualDatabase(), stride=stride)
 
 
 def _chunk(name: str, count: int, journal: str, stride: int) -> Tally:
     logging.disable(logging.CRITICAL)
-    with tempfile.TemporaryDirectory() as folder:
-        database = VirtualDatabase(Path(folder) / "journal.db")
-        return campaign_of_chunks(name, count, journal, database, stride=stride)
+    return campaign_of_chunks(name, count, journal, VirtualDatabase(), stride=stride)
 
 
 def main(

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from tests.simulation.chunks import LISTS, ChunkCase, campaign, tell
 from tests.simulation.virtual_journals import VirtualDatabase
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
@@ -21,9 +16,8 @@ SINGLES = {"sql": 5, "task state": 7, "sql and task state": 23}
 
 
 @pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> VirtualDatabase:
-    file: Path = tmp_path_factory.mktemp("journal") / "journal.db"
-    return VirtualDatabase(file)
+def database() -> VirtualDatabase:
+    return VirtualDatabase()
 
 
 @pytest.mark.parametrize("journal", ["task state", "sql", "sql and task state"])

@@ -5,15 +5,10 @@ Here every case with one strike is run, and every so-many-th of those with two; 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from tests.simulation.campaign import OPERATIONS, Case, campaign, tell
 from tests.simulation.virtual_journals import VirtualDatabase
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
@@ -24,9 +19,8 @@ SINGLES = {"sql and task state": 7}
 
 
 @pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> VirtualDatabase:
-    file: Path = tmp_path_factory.mktemp("journal") / "journal.db"
-    return VirtualDatabase(file)
+def database() -> VirtualDatabase:
+    return VirtualDatabase()
 
 
 @pytest.mark.parametrize("journal", ["task state", "sql", "sql and task state", "none"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -12,9 +11,6 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.simulation.machine import Portal
 from tests.simulation.virtual_journals import VirtualDatabase
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
 EXAMPLES = int(os.environ.get("PROOF_EXAMPLES", "0"))
@@ -22,12 +18,12 @@ EXAMPLES = int(os.environ.get("PROOF_EXAMPLES", "0"))
 
 
 @pytest.mark.parametrize("journal", ["task state", "sql", "sql and task state", "none"])
-def test_anything_in_any_order(journal: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_anything_in_any_order(journal: str, capsys: pytest.CaptureFixture[str]) -> None:
     class Machine(Portal):
         pass
 
     Machine.journal = journal
-    Machine.database = VirtualDatabase(tmp_path / "journal.db")
+    Machine.database = VirtualDatabase()
     examples = EXAMPLES or 40
     with capsys.disabled():
         print(f"\n{journal}: {examples} stories, {'at random' if EXAMPLES else 'the same ones every time'}", end="")

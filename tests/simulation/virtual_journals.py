@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time.comms import ErrorResponse
 
+from airflow_provider_bitrix24 import sql
 from airflow_provider_bitrix24.sql import Database
 from tests.simulation.strikes import Broken
 from tests.simulation.wire import digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     import sqlalchemy as sa
 
@@ -29,14 +30,16 @@ QUESTIONS = {"late_replies", "claims_of_others", "unresolved_keys", "keys_on_obj
 
 
 class VirtualDatabase(Database):
-    """A SQLite file whose clock is the world's."""
+    """SQLite in memory, whose clock is the world's; its one connection stays open, else it would be gone."""
 
     world: World
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self) -> None:
         import sqlalchemy
 
-        super().__init__(sqlalchemy.URL.create("sqlite", database=str(file)), "the test database")
+        memory = sqlalchemy.URL.create("sqlite", query={"check_same_thread": "false"})
+        with mock.patch.object(sql, "NullPool", sqlalchemy.StaticPool):
+            super().__init__(memory, "the test database")
 
     @property
     def now(self) -> sa.ColumnElement[float]:
