@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,8 +30,13 @@ SECTIONS = re.findall(r"^\(([\w-]+)\)=\n## (\S+): (\w+)$", RUNBOOK, re.MULTILINE
 QUOTED = [(heading, words) for heading in HEADINGS for words in re.findall(r'"([^"]+)"', heading)]
 
 
-def texts() -> Iterator[str]:
+@cache
+def texts() -> list[str]:
     """Every text in the product, its placeholders left out."""
+    return [*_texts(), *RENDERED.values()]
+
+
+def _texts() -> Iterator[str]:
     files = [*PACKAGE.glob("*.py"), *(file for folder in FOLDERS for file in (PACKAGE / folder).rglob("*.py"))]
     for file in files:
         for node in ast.walk(ast.parse(file.read_text())):
@@ -44,7 +50,6 @@ RENDERED: dict[str, str] = {}
 """By the name of its function, each message of the engine in all its forms."""
 for _name, _text in renderings():
     RENDERED[_name] = f"{RENDERED.get(_name, '')}\n{_text}"
-TEXTS = [*texts(), *RENDERED.values()]
 
 
 def test_each_code_has_a_section_with_its_anchor() -> None:
@@ -66,7 +71,7 @@ def test_each_entry_is_below_the_section_of_its_class(heading: str) -> None:
 
 @pytest.mark.parametrize(("heading", "words"), QUOTED)
 def test_the_words_of_each_entry_are_those_of_a_message(heading: str, words: str) -> None:
-    assert any(words in text for text in TEXTS), heading
+    assert any(words in text for text in texts()), heading
 
 
 def final_messages() -> Iterator[tuple[str, str]]:
