@@ -6,6 +6,7 @@ import os
 import sqlite3
 import sys
 import warnings
+from collections import Counter
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -15,8 +16,10 @@ import pytest
 import sqlalchemy
 from hypothesis import HealthCheck, settings
 
+from tests.tools.airflow_home import put_tables
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 TESTS = Path(__file__).parent
 
@@ -46,9 +49,13 @@ def secrets_of_one_test() -> Iterator[None]:
     masker.patterns, masker.replacer = before
 
 
+MEASURED = 2
+"""Of the cases of one test, how many are measured for coverage: measuring makes a case take half as long again."""
+
+
 @pytest.fixture
 def unmeasured() -> Iterator[None]:
-    """Do not measure coverage, which doubles the time of thousands of cases; other tests run each line."""
+    """Do not measure coverage."""
     coverage = sys.modules.get("coverage")
     measuring = coverage.Coverage.current() if coverage else None
     if measuring is None:
@@ -57,6 +64,19 @@ def unmeasured() -> Iterator[None]:
     measuring.stop()
     yield
     measuring.start()
+
+
+@pytest.fixture(scope="session")
+def new_airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """Return what makes a new folder in which an Airflow can live: its database has the tables."""
+    mine = tmp_path_factory.getbasetemp()
+
+    def make() -> Path:
+        home = tmp_path_factory.mktemp("airflow")
+        put_tables(home, mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine)
+        return home
+
+    return make
 
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of the processes that run tests side by side
@@ -108,6 +128,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(
         key=lambda item: (not item.get_closest_marker("slow"), "unmeasured" not in getattr(item, "fixturenames", ()))
     )
+    cases = Counter[tuple[Path, str]]()
+    for item in items:
+        if isinstance(item, pytest.Function):
+            cases[test := (item.path, item.originalname)] += 1
+            if cases[test] > MEASURED:
+                item.fixturenames.insert(0, "unmeasured")
 
 
 @cache

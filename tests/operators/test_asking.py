@@ -24,7 +24,7 @@ from tests.tools.local_airflow import LocalAirflow, Processes, free_port
 from tests.tools.printed import printed_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from conftest import Task
 
@@ -160,9 +160,9 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory, short_waits: dict[str, Any]) -> Iterator[World]:
+def world(new_airflow_home: Callable[[], Path], short_waits: dict[str, Any]) -> Iterator[World]:
     """Run all DAGs, one after another, in a real Airflow."""
-    home = tmp_path_factory.mktemp("airflow")
+    home = new_airflow_home()
     portal = Portal()
     webhook = portal.add_webhook()
     for fault in FAULTS:
@@ -185,7 +185,6 @@ def world(tmp_path_factory: pytest.TempPathFactory, short_waits: dict[str, Any])
         }
         airflow = LocalAirflow(home, HERE / "asking", processes, env=env)
         try:
-            airflow.migrate()
             airflow.start()
             airflow.wait_until_ready(set(DAGS), print)
             world = World(airflow, portal, webhook.secret)

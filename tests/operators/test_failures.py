@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
@@ -20,7 +19,10 @@ from airflow_provider_bitrix24.failures import fail_if_final
 from airflow_provider_bitrix24.sandbox.faults import Fault
 from airflow_provider_bitrix24.sandbox.portal import Portal
 from airflow_provider_bitrix24.sandbox.server import SandboxServer
-from tests.tools.local_airflow import PATIENT
+from tests.tools.airflow_home import airflow_env
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HERE = Path(__file__).resolve().parent
 
@@ -119,9 +121,9 @@ def test_every_class_has_a_code_of_its_own_that_the_docs_list() -> None:
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory, short_waits: dict[str, Any]) -> dict[str, Any]:
+def seen(new_airflow_home: Callable[[], Path], short_waits: dict[str, Any]) -> dict[str, Any]:
     """What the callback of each DAG saw, and under "printed" what Airflow logged."""
-    home = tmp_path_factory.mktemp("airflow")
+    home = new_airflow_home()
     portal = Portal()
     webhook = portal.add_webhook()
     portal.faults.add(Fault(kind="drop_after", method="crm.item.payment.add"))
@@ -135,19 +137,13 @@ def seen(tmp_path_factory: pytest.TempPathFactory, short_waits: dict[str, Any]) 
             "password": webhook.secret,
             "extra": short_waits,
         }
-        env = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")} | {
-            "AIRFLOW_HOME": str(home),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(HERE / "failing"),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            **PATIENT,
+        env = airflow_env(home, HERE / "failing") | {
             "AIRFLOW_CONN_BITRIX24_DEFAULT": json.dumps(connection),
-            "PYTHONPATH": str(HERE.parents[1]),
-            "PYTHONWARNINGS": "ignore",  # Airflow's own
             "SEEN": str(home),
         }
-        for command in (["-m", "airflow", "db", "migrate"], [str(HERE / "run_dags.py"), *DAGS]):
-            done = subprocess.run([sys.executable, *command], env=env, capture_output=True, text=True, timeout=1800)
-            assert done.returncode == 0, done.stdout + done.stderr
+        command = [sys.executable, str(HERE / "run_dags.py"), *DAGS]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=1800)
+        assert done.returncode == 0, done.stdout + done.stderr
     found = {dag_id: json.loads((home / f"{dag_id}.json").read_text()) for dag_id in DAGS}
     return {**found, "printed": done.stdout + done.stderr}
 

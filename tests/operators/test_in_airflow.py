@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -17,11 +16,11 @@ import pytest
 from airflow_provider_bitrix24.sandbox.faults import Fault
 from airflow_provider_bitrix24.sandbox.portal import Portal
 from airflow_provider_bitrix24.sandbox.server import SandboxServer
-from tests.tools.local_airflow import PATIENT
+from tests.tools.airflow_home import airflow_env
 from tests.tools.printed import printed_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.slow
 
@@ -66,9 +65,9 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory, short_waits: dict[str, Any]) -> Iterator[World]:
+def world(new_airflow_home: Callable[[], Path], short_waits: dict[str, Any]) -> Iterator[World]:
     """Run all DAGs in one process: it takes Airflow most of its time to start."""
-    home = tmp_path_factory.mktemp("airflow")
+    home = new_airflow_home()
     portal = Portal()
     for price in range(28, 32):  # the invoices 14 to 17
         portal.create("invoice", {"price": f"{price}.00"})
@@ -87,20 +86,10 @@ def world(tmp_path_factory: pytest.TempPathFactory, short_waits: dict[str, Any])
             "password": webhook.secret,
             "extra": short_waits,
         }
-        env = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")} | {
-            "AIRFLOW_HOME": str(home),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(HERE / "dags"),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            **PATIENT,
-            "AIRFLOW__BITRIX24__RATE_LIMIT": "off",  # the sandbox has none
+        env = airflow_env(home, HERE / "dags") | {
             "AIRFLOW_CONN_BITRIX24_DEFAULT": json.dumps(connection),
             "AIRFLOW_CONN_JOURNAL": json.dumps({"conn_type": "sqlite", "host": str(home / "journal.db")}),
-            "PYTHONPATH": str(HERE.parents[1]),
-            "PYTHONWARNINGS": "ignore",  # Airflow's own
         }
-        migrate = [sys.executable, "-m", "airflow", "db", "migrate"]
-        done = subprocess.run(migrate, env=env, capture_output=True, text=True, timeout=1800)
-        assert done.returncode == 0, done.stdout + done.stderr
         customer = threading.Thread(target=pay_when_waited_for, args=(portal,), daemon=True)
         customer.start()
         run = [sys.executable, str(HERE / "run_dags.py"), *DAGS]

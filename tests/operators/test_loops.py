@@ -24,6 +24,8 @@ from tests.tools.final import raises_for_good
 from tests.tools.local_airflow import LocalAirflow, Processes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conftest import Task
 
 DAGS = Path(__file__).resolve().parent / "looping"
@@ -73,11 +75,14 @@ def test_the_command_names_the_iteration() -> None:
 
 
 @pytest.mark.slow
-def test_every_iteration_adds_one_payment_and_clearing_adds_none(tmp_path: Path, short_waits: dict[str, Any]) -> None:
+def test_every_iteration_adds_one_payment_and_clearing_adds_none(
+    new_airflow_home: Callable[[], Path], short_waits: dict[str, Any]
+) -> None:
     if not AIRFLOW_V_3_4_PLUS:
         assert not hasattr(airflow.sdk, "LoopDecision")
         return
-    portal, processes = Portal(), Processes(tmp_path)
+    home = new_airflow_home()
+    portal, processes = Portal(), Processes(home)
     webhook = portal.add_webhook()
     with SandboxServer(portal) as server:
         connection = {
@@ -91,12 +96,11 @@ def test_every_iteration_adds_one_payment_and_clearing_adds_none(tmp_path: Path,
         }
         env = {
             "AIRFLOW_CONN_BITRIX24_DEFAULT": json.dumps(connection),
-            "AIRFLOW_CONN_PAYMENTS": json.dumps({"conn_type": "sqlite", "host": str(tmp_path / "journal.db")}),
+            "AIRFLOW_CONN_PAYMENTS": json.dumps({"conn_type": "sqlite", "host": str(home / "journal.db")}),
             "PYTHONPATH": str(DAGS.parents[2]),
         }
-        airflow_here = LocalAirflow(tmp_path, DAGS, processes, env=env)
+        airflow_here = LocalAirflow(home, DAGS, processes, env=env)
         try:
-            airflow_here.migrate()
             airflow_here.start()
             airflow_here.wait_until_ready(set(LOOPS), print)
             for dag_id, payments in LOOPS.items():

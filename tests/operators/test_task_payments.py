@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +19,7 @@ from airflow_provider_bitrix24.hooks.bitrix24 import Bitrix24Hook
 from airflow_provider_bitrix24.operators.safeguards import TEMPORARY
 from airflow_provider_bitrix24.sandbox.portal import Portal
 from airflow_provider_bitrix24.sandbox.server import SandboxServer
-from tests.tools.local_airflow import PATIENT
+from tests.tools.airflow_home import airflow_env
 from tests.tools.printed import printed_json
 
 if TYPE_CHECKING:
@@ -170,8 +169,8 @@ class Ran(SimpleNamespace):
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory, short_waits: dict[str, Any]) -> Ran:
-    home = tmp_path_factory.mktemp("airflow")
+def ran(new_airflow_home: Callable[[], Path], short_waits: dict[str, Any]) -> Ran:
+    home = new_airflow_home()
     portal = Portal()
     webhook = portal.add_webhook()
     with SandboxServer(portal) as server:
@@ -184,20 +183,14 @@ def ran(tmp_path_factory: pytest.TempPathFactory, short_waits: dict[str, Any]) -
             "password": webhook.secret,
             "extra": short_waits,
         }
-        env = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")} | {
-            "AIRFLOW_HOME": str(home),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(HERE / "changing"),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            **PATIENT,
+        env = airflow_env(home, HERE / "changing") | {
             "AIRFLOW_CONN_BITRIX24_DEFAULT": json.dumps(connection),
             "AIRFLOW_CONN_JOURNAL": json.dumps({"conn_type": "sqlite", "host": str(home / "journal.db")}),
-            "PYTHONPATH": str(HERE.parents[1]),
-            "PYTHONWARNINGS": "ignore",  # Airflow's own
         }
         dags = ["task_state", "sql", "taskflow", "taskflow_sql", "example"]
-        for command in (["-m", "airflow", "db", "migrate"], [str(HERE / "run_dags.py"), *dags]):
-            done = subprocess.run([sys.executable, *command], env=env, capture_output=True, text=True, timeout=1800)
-            assert done.returncode == 0, done.stdout + done.stderr
+        command = [sys.executable, str(HERE / "run_dags.py"), *dags]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=1800)
+        assert done.returncode == 0, done.stdout + done.stderr
     return Ran(dags=printed_json(done.stdout), portal=portal, printed=done.stdout + done.stderr)
 
 

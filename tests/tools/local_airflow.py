@@ -17,15 +17,11 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import psutil
 
+from tests.tools.airflow_home import PATIENT
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-PATIENT = {
-    "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "600",
-    "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "900",
-    "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "300",
-}
-"""Airflow's own limits (30, 50 and 5 seconds), which a busy machine exceeds."""
 TERM_SECONDS = 60  # Airflow's parts need some 12 s to end well, on a slow machine four times as long
 PARTS = {
     "api-server": ["api-server", "--host", "127.0.0.1", "--workers", "1"],

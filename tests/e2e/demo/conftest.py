@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.tools.local_airflow import PATIENT
+from tests.tools.airflow_home import ROOT, airflow_env
 from tests.tools.printed import printed_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from airflow_provider_bitrix24.sandbox.pytest_plugin import Sandbox
 
-ROOT = Path(__file__).resolve().parents[3]
 END = "== end of the run =="
 """What `tests.tools.run_dag` prints last."""
 
@@ -41,31 +38,6 @@ class Outcome:
     def states(self, task_id: str) -> list[str]:
         """Return the state of each map index."""
         return [task["state"] for task in self.tasks if task["task_id"] == task_id]
-
-
-def airflow_env(home: Path) -> dict[str, str]:
-    """Return the environment of an Airflow that lives in `home` and knows the example DAGs."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
-    return inherited | {
-        "AIRFLOW_HOME": str(home),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags_examples"),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__BITRIX24__RATE_LIMIT": "off",  # the sandbox has none
-        "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
-        **PATIENT,
-        "PYTHONPATH": str(ROOT),
-        "PYTHONWARNINGS": "ignore",  # Airflow's own
-    }
-
-
-@pytest.fixture(scope="session")
-def migrated_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An AIRFLOW_HOME whose database has its tables; copied for each test, because making them takes a while."""
-    home = tmp_path_factory.mktemp("airflow")
-    command = [sys.executable, "-m", "airflow", "db", "migrate"]
-    done = subprocess.run(command, env=airflow_env(home), capture_output=True, text=True, timeout=1800)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return home
 
 
 @pytest.fixture
@@ -108,11 +80,9 @@ class Runs:
 
 
 @pytest.fixture(scope="module")
-def runs(migrated_home: Path, dags_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+def runs(new_airflow_home: Callable[[], Path], dags_folder: Path) -> Iterator[Runs]:
     """One Airflow for all tests of a module: it takes Airflow most of its time to start."""
-    home = tmp_path_factory.mktemp("runs") / "airflow"
-    shutil.copytree(migrated_home, home)
-    runs = Runs(airflow_env(home) | {"AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder)})
+    runs = Runs(airflow_env(new_airflow_home(), dags_folder))
     yield runs
     runs.close()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import OLDER
-from tests.e2e.demo.conftest import ROOT
+from tests.tools.airflow_home import ROOT
 from tests.tools.local_airflow import LocalAirflow, Processes
 
 if TYPE_CHECKING:
@@ -55,14 +55,12 @@ class Releases:
 
 
 def test_a_payment_starts_the_dag_and_none_is_lost_while_no_triggerer_runs(
-    bitrix24_sandbox: Sandbox, tmp_path: Path, migrated_home: Path
+    bitrix24_sandbox: Sandbox, tmp_path: Path, new_airflow_home: Callable[[], Path]
 ) -> None:
     dags, logs = tmp_path / "dags", tmp_path / "logs"
     dags.mkdir()
     logs.mkdir()
     shutil.copy(ROOT / "dags_examples" / f"{DAG_ID}.py", dags)
-    home = tmp_path / "airflow"
-    shutil.copytree(migrated_home, home)
     env = {
         "AIRFLOW_CONN_BITRIX24_DEFAULT": bitrix24_sandbox.connection,
         "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "True",
@@ -72,7 +70,7 @@ def test_a_payment_starts_the_dag_and_none_is_lost_while_no_triggerer_runs(
         "PYTHONWARNINGS": "ignore",  # Airflow's own
     }
     processes = Processes(logs)
-    airflow = LocalAirflow(home, dags, processes, env=env)
+    airflow = LocalAirflow(new_airflow_home(), dags, processes, env=env)
     try:
         airflow.start()
         airflow.wait_until_ready({DAG_ID}, lambda text: None)

@@ -15,7 +15,7 @@ from airflow_provider_bitrix24.sandbox.server import SandboxServer
 from tests.tools.local_airflow import LocalAirflow, Processes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 READY_WITHIN = 1200
 ROOT = Path(__file__).resolve().parents[3]
@@ -48,9 +48,9 @@ class Forms:
 
 
 @pytest.fixture(scope="module")
-def forms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forms]:
+def forms(new_airflow_home: Callable[[], Path]) -> Iterator[Forms]:
     """Start it once: it takes Airflow most of its time to start."""
-    home = tmp_path_factory.mktemp("airflow")
+    home = new_airflow_home()
     for name in ("dags", "logs"):
         (home / name).mkdir()
     processes = Processes(home / "logs")
@@ -59,7 +59,6 @@ def forms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forms]:
     portal = Portal()
     with SandboxServer(portal) as server:
         try:
-            airflow.migrate()
             for part in ("api-server", "scheduler"):
                 airflow.start_part(part)
             _wait_until_healthy(airflow)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sqlite3
 import subprocess
@@ -22,11 +21,11 @@ from airflow_provider_bitrix24.sandbox.faults import Fault
 from airflow_provider_bitrix24.sandbox.portal import Portal
 from airflow_provider_bitrix24.sandbox.pytest_plugin import Sandbox
 from airflow_provider_bitrix24.sandbox.server import SandboxServer
-from tests.tools.local_airflow import PATIENT
+from tests.tools.airflow_home import airflow_env
 from tests.tools.printed import printed_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.slow
 
@@ -76,8 +75,8 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    home = tmp_path_factory.mktemp("airflow")
+def world(new_airflow_home: Callable[[], Path]) -> Iterator[World]:
+    home = new_airflow_home()
     with SandboxServer(Portal()) as server:
         sandbox = Sandbox(server)
         application = sandbox.add_application()
@@ -89,27 +88,17 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             fields["extra"] |= {**short, **extra}
             return json.dumps(fields)
 
-        env = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")} | {
-            "AIRFLOW_HOME": str(home),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(HERE / "dags"),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            **PATIENT,
-            "AIRFLOW__BITRIX24__RATE_LIMIT": "off",  # the sandbox has none
+        env = airflow_env(home, HERE / "dags") | {
             "AIRFLOW__CORE__FERNET_KEY": Fernet.generate_key().decode(),
             "AIRFLOW_CONN_BITRIX24_READERS": connection(refreshed_by="operator"),
             "AIRFLOW_CONN_BITRIX24_OAUTH": connection(refreshed_by="operator"),
             "SANDBOX": sandbox.url,
             "AIRFLOW_CONN_BITRIX24_TASKS": connection(),
             "AIRFLOW_CONN_BITRIX24_WEBHOOK": sandbox.connection,
-            "PYTHONPATH": str(HERE.parents[2]),
-            "PYTHONWARNINGS": "ignore",  # Airflow's own
             "NO_PROXY": "127.0.0.1",
             "no_proxy": "127.0.0.1",
         }
-        world = World(home, env, sandbox, application, pair)
-        done = world.run("-m", "airflow", "db", "migrate")
-        assert done.returncode == 0, done.stdout + done.stderr
-        yield world
+        yield World(home, env, sandbox, application, pair)
 
 
 def result(outcome: dict[str, Any], dag_id: str, task_id: str) -> Any:
