@@ -4,7 +4,7 @@ MAKEFLAGS += --no-print-directory
 AIRFLOW ?= 3.3
 OTHERS := 3.1 3.2 3.4 lowest# The pins besides those of the main version, on which `make test` runs.
 VENV ?= .venv
-WORKERS ?= 6# More processes than cores, because a test waits longer than it computes.
+WORKERS ?= 4# More processes than cores, because some tests wait.
 PYTHON := $(or $(PYTHON),$(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$python && break; done))
 PINS := requirements/airflow-$(AIRFLOW)-py$(shell $(or $(PYTHON),false) -c 'import sys; print("%d.%d" % sys.version_info[:2])').txt
@@ -22,7 +22,7 @@ help: ## Show this list
 demo: $(VENV)/.test ## Sandbox portal + real Airflow + the example DAGs; KEEP=1 leaves both running
 	@PATH="$(BIN):$$PATH" exec $(BIN)/python tests/tools/demo.py $(if $(filter-out 0,$(KEEP)),--keep)
 test: dev ## Everything: lint, types, import rules, tests with coverage, docs
-	@$(MAKE) --jobs=2 --output-sync=target lint types imports docs
+	@$(MAKE) --jobs=2 --output-sync=target types compiled lint imports docs
 	@$(MAKE) unit
 lint: dev ## ruff, as linter and as formatter; codespell; the words that are not used
 	$(BIN)/ruff check $(CODE) && $(BIN)/ruff format --check $(CODE)
@@ -33,6 +33,8 @@ imports: dev ## Who may import whom
 	$(BIN)/lint-imports
 docs: dev ## The documentation, warnings as errors, in docs/_build/html
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+compiled: dev# Or else each of the processes below compiles all tests.
+	@$(PYTEST) --collect-only -q >/dev/null
 unit: dev ## pytest with branch coverage, in several processes side by side
 	$(BIN)/coverage erase
 	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(PYTEST) --numprocesses=$(WORKERS) $(PYTEST_ARGS)
