@@ -98,7 +98,7 @@ class World:
             self.airflow.processes.check()
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{dag_id} is {state}, and never was {' or '.join(states)}")
-            time.sleep(0.5)
+            time.sleep(1)
         return str(state)
 
     def until_the_run_has_ended(self, dag_id: str) -> None:
@@ -107,7 +107,7 @@ class World:
         while (state := self.airflow.run_state(dag_id, self.runs[dag_id])) not in ("success", "failed"):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the run of {dag_id} is {state}, and never ended")
-            time.sleep(0.5)
+            time.sleep(1)
 
     def answer(self, dag_id: str, option: str) -> None:
         self.airflow.answer(dag_id, self.runs[dag_id], "pay", option)
@@ -133,7 +133,7 @@ class World:
         while f"TaskInstance Finished: dag_id={dag_id}," not in log.read_text(errors="replace"):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the scheduler does not know that {dag_id} is parked")
-            time.sleep(0.5)
+            time.sleep(1)
 
     def answer_before_the_scheduler_knows(self, dag_id: str) -> None:
         """Airflow may then start another attempt instead of going on with the answer."""

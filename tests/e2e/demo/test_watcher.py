@@ -51,7 +51,7 @@ class Releases:
             self.airflow.processes.check()
             if time.monotonic() > deadline:
                 raise TimeoutError(f"released so far: {self.done()}")
-            time.sleep(0.5)
+            time.sleep(1)
 
 
 def test_a_payment_starts_the_dag_and_none_is_lost_while_no_triggerer_runs(
