@@ -45,10 +45,10 @@ suite-%:; @$(MAKE) AIRFLOW=$* VENV=.venv-$* suite
 clear-%: suite-%; @$(MAKE) AIRFLOW=$* VENV=.venv-$* test-clear
 suite: $(VENV)/.test# An older anyio has a plugin, which nobody uses here and which does not go together with this pytest.
 	$(PYTEST) -p no:anyio -n $(WORKERS) -m "(airflow$(if $(filter lowest,$(AIRFLOW)), or libraries)) and not newest_only" $(PYTEST_ARGS)
-test-crash test-distributed: test-%: $(VENV)/.distributed ## Real Airflows whose processes are killed; LocalExecutor, Celery; needs root
+test-crash test-distributed: test-%: $(VENV)/.distributed ## Real Airflows, killed, stopped and cleared; LocalExecutor, Celery; needs root
 	$(PYTEST) tests/e2e/$* $(PYTEST_ARGS)
-test-clear: $(VENV)/.distributed ## The part of test-crash in which tasks that have paid are cleared
-	$(PYTEST) tests/e2e/crash/test_clear.py $(PYTEST_ARGS)
+test-clear: $(VENV)/.distributed ## The part of test-crash that is run on Airflow 3.4 too: clearing, asking, watching
+	$(PYTEST) tests/e2e/crash -m airflow $(PYTEST_ARGS)
 test-canary: $(VENV)/.test ## Secrets planted in a whole Airflow, on all paths and faults, at DEBUG: none may be found again
 	$(PYTEST) tests/e2e/canary $(PYTEST_ARGS)
 test-proof: $(VENV)/.test ## Every case of the protocol with one failure and with two, on all cores

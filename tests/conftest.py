@@ -6,10 +6,8 @@ import os
 import sqlite3
 import sys
 import warnings
-from collections import defaultdict
 from functools import cache
 from importlib.metadata import version
-from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,13 +48,9 @@ def secrets_of_one_test() -> Iterator[None]:
     masker.patterns, masker.replacer = before
 
 
-MEASURED = 6
-"""Of the cases of a test, how many are measured for coverage: measuring makes a case take half as long again."""
-
-
 @pytest.fixture
 def unmeasured() -> Iterator[None]:
-    """Do not measure coverage."""
+    """Do not measure coverage, which doubles the time of thousands of cases; other tests run each line."""
     coverage = sys.modules.get("coverage")
     measuring = coverage.Coverage.current() if coverage else None
     if measuring is None:
@@ -129,19 +123,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(
         key=lambda item: (not item.get_closest_marker("slow"), "unmeasured" not in getattr(item, "fixturenames", ()))
     )
-    for item in _unmeasured_cases(items):
-        item.fixturenames.insert(0, "unmeasured")
-
-
-def _unmeasured_cases(items: list[pytest.Item]) -> Iterator[pytest.Function]:
-    """The cases that are not measured: of tests with many, all but some of them, which are spread evenly."""
-    tests = defaultdict[tuple[Path, str], list[pytest.Function]](list)
-    for item in items:
-        if isinstance(item, pytest.Function) and not item.path.is_relative_to(TESTS / "api"):  # all of it is covered
-            tests[item.path, item.originalname].append(item)
-    for cases in tests.values():
-        step = ceil(len(cases) / MEASURED)
-        yield from (case for number, case in enumerate(cases) if number % step)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""How a person's answer is carried out. The asking itself is in `test_asking.py`, with a real Airflow."""
+"""How a person's answer is carried out. The asking itself is in `tests/e2e/crash`, with a real Airflow."""
 
 from __future__ import annotations
 
@@ -132,3 +132,12 @@ def test_the_trigger_that_reads_an_answer_is_made_again_from_what_airflow_keeps(
     path, arguments = trigger.serialize()
     assert path == "airflow_provider_bitrix24.triggers.human_response.StoredResponseTrigger"
     assert StoredResponseTrigger(**arguments).serialize() == trigger.serialize()
+
+
+def test_where_there_is_nothing_to_decide_nobody_is_asked(portal: Any, task: Task) -> None:
+    """Two unpaid payments: nothing was sent, so a person has to tidy up on the portal, not to decide."""
+    for _ in range(2):
+        portal.act.add_payment(2, 1, amount="5.00")
+    operator = AddCrmPaymentOperator(task_id="add", entity_id=1, if_unpaid_exists="return", on_unknown="ask")
+    with raises_for_good(PaymentAmbiguous, "Deal 1 has 2 unpaid payments"):
+        operator.execute(task.context)

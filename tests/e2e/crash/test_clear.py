@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.airflow
+
 TERMS = {
     "send_deadline": 5,
     "connect_timeout": 3,

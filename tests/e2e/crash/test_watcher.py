@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from airflow_provider_bitrix24.sandbox.pytest_plugin import Sandbox
 
 pytestmark = [
+    pytest.mark.airflow,
     pytest.mark.slow,
     pytest.mark.skipif(OLDER, reason="the asset state store is new in Airflow 3.3"),
 ]

@@ -14,21 +14,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_4_PLUS
 
-from airflow_provider_bitrix24.exceptions import PaymentAmbiguous
-from airflow_provider_bitrix24.operators.payments import AddCrmPaymentOperator
 from airflow_provider_bitrix24.sandbox.faults import Fault
 from airflow_provider_bitrix24.sandbox.portal import Portal
 from airflow_provider_bitrix24.sandbox.server import SandboxServer
-from tests.tools.final import raises_for_good
+from tests.operators.conftest import SHORT
+from tests.tools.airflow_home import ROOT
 from tests.tools.local_airflow import LocalAirflow, Processes, free_port
 from tests.tools.printed import printed_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from conftest import Task
-
-pytestmark = [pytest.mark.slow, pytest.mark.needs_task_state]
+pytestmark = [pytest.mark.airflow, pytest.mark.slow, pytest.mark.needs_task_state]
 
 HERE = Path(__file__).resolve().parent
 ADD, INVOICE, MARK = "crm.item.payment.add", "sale.paysystem.pay.invoice", "crm.item.payment.pay"
@@ -160,7 +157,7 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(new_airflow_home: Callable[[], Path], short_waits: dict[str, Any]) -> Iterator[World]:
+def world(new_airflow_home: Callable[[], Path]) -> Iterator[World]:
     """Run all DAGs, one after another, in a real Airflow."""
     home = new_airflow_home()
     portal = Portal()
@@ -176,11 +173,11 @@ def world(new_airflow_home: Callable[[], Path], short_waits: dict[str, Any]) -> 
             "port": int(server.url.rsplit(":", 1)[1]),
             "login": str(webhook.user_id),
             "password": webhook.secret,
-            "extra": short_waits | {"read_timeout": 60},
+            "extra": SHORT | {"read_timeout": 60},
         }
         env = {
             "AIRFLOW_CONN_BITRIX24_DEFAULT": json.dumps(connection),
-            "PYTHONPATH": str(HERE.parents[1]),
+            "PYTHONPATH": str(ROOT),
             "PYTHONWARNINGS": "ignore",  # Airflow's own
         }
         airflow = LocalAirflow(home, HERE / "asking", processes, env=env)
@@ -301,15 +298,6 @@ def test_the_secret_is_nowhere(world: World) -> None:
     assert world.secret not in json.dumps([world.asked, journals]) + world.printed
 
 
-def test_where_there_is_nothing_to_decide_nobody_is_asked(portal: Any, task: Task) -> None:
-    """Two unpaid payments: nothing was sent, so a person has to tidy up on the portal, not to decide."""
-    for _ in range(2):
-        portal.act.add_payment(2, 1, amount="5.00")
-    operator = AddCrmPaymentOperator(task_id="add", entity_id=1, if_unpaid_exists="return", on_unknown="ask")
-    with raises_for_good(PaymentAmbiguous, "Deal 1 has 2 unpaid payments"):
-        operator.execute(task.context)
-
-
 # -- answers that Airflow does not hand over by itself
 
 
@@ -340,7 +328,7 @@ def test_an_answer_that_is_overtaken_is_heard(world: World) -> None:
 
 
 def test_nobody_waits_for_ever_where_there_is_no_scheduler(world: World) -> None:
-    command = [sys.executable, str(HERE / "run_dags.py"), "tried_out"]
+    command = [sys.executable, str(ROOT / "tests" / "operators" / "run_dags.py"), "tried_out"]
     done = subprocess.run(command, env=world.airflow.env, capture_output=True, text=True, timeout=1800, check=True)
     [task] = printed_json(done.stdout)["tried_out"]["pay"]
     assert task["state"] == "failed"
