@@ -7,14 +7,17 @@ import sqlite3
 import sys
 import warnings
 from functools import cache
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from pkgutil import walk_packages
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy
 from hypothesis import HealthCheck, settings
 
+from airflow_provider_bitrix24 import api, at_most_once
 from tests.tools.airflow_home import put_tables
 
 if TYPE_CHECKING:
@@ -78,6 +81,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one of the processes that run tests s
     if "AIRFLOW_HOME" in os.environ:
         os.environ["AIRFLOW_HOME"] += f"-{os.environ['PYTEST_XDIST_WORKER']}"
     os.environ.pop("COVERAGE_PROCESS_START", None)  # what tests start is not measured
+
+for package in (api, at_most_once):  # else what is loaded late may first be loaded by a test that is not measured
+    for module in walk_packages(package.__path__, f"{package.__name__}."):
+        import_module(module.name)
 
 
 AIRFLOW = version("apache-airflow-core")
