@@ -78,15 +78,14 @@ def merged(query: str, content_type: str, body: bytes) -> dict[str, Any]:
 
 def to_json(value: Any) -> str:
     """Return ``value`` as JSON text; a ``Decimal`` becomes a number with exactly its digits (``350.00`` is ``350``)."""
-    try:
-        return json.dumps(value, allow_nan=False, separators=(",", ":"))
-    except TypeError:
-        pass  # a Decimal is in it
     if isinstance(value, Decimal):
         text = format(value, "f") if value else "0"
         return text.rstrip("0").rstrip(".") if "." in text else text
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{json.dumps(str(name))}:{to_json(item)}" for name, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(to_json(item) for item in value) + "]"
-    raise TypeError(f"{type(value).__name__} is nothing that a portal sends")
+    try:
+        return json.dumps(value, allow_nan=False, separators=(",", ":"))
+    except TypeError:  # a Decimal is in it
+        if isinstance(value, Mapping):
+            return "{" + ",".join(f"{json.dumps(str(name))}:{to_json(item)}" for name, item in value.items()) + "}"
+        if isinstance(value, list | tuple):
+            return "[" + ",".join(to_json(item) for item in value) + "]"
+        raise

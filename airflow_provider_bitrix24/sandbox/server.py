@@ -107,7 +107,7 @@ class _Uvicorn(uvicorn.Server):
         super().__init__(config)
         self.listening = threading.Event()
         self._chores = chores
-        self._stopping = asyncio.Event()
+        self._wake = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
@@ -115,10 +115,10 @@ class _Uvicorn(uvicorn.Server):
         self.listening.set()
 
     async def main_loop(self) -> None:
-        while not self._stopping.is_set():
+        while not self.should_exit:
             self._chores()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), 0.1)
+                await asyncio.wait_for(self._wake.wait(), 0.1)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
@@ -129,9 +129,11 @@ class _Uvicorn(uvicorn.Server):
             await asyncio.sleep(0.001)
 
     def stop(self) -> None:
-        """End it, from another thread."""
-        with contextlib.suppress(RuntimeError):  # it has ended already
-            self._loop.call_soon_threadsafe(self._stopping.set)
+        """End it, from another thread; also while it starts."""
+        self.should_exit = True
+        if self.listening.is_set():
+            with contextlib.suppress(RuntimeError):  # it has ended already
+                self._loop.call_soon_threadsafe(self._wake.set)
 
 
 class SandboxServer:
@@ -241,6 +243,5 @@ def _listener(port: int) -> socket.socket:
 
 
 def _end(server: _Uvicorn, thread: threading.Thread) -> None:
-    if server.listening.is_set():
-        server.stop()
+    server.stop()
     thread.join()

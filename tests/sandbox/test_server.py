@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -12,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 import requests
+import uvicorn
 
 from airflow_provider_bitrix24.sandbox.clock import ManualClock
 from airflow_provider_bitrix24.sandbox.portal import Portal
-from airflow_provider_bitrix24.sandbox.server import SandboxServer
+from airflow_provider_bitrix24.sandbox.server import SandboxServer, _Uvicorn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -214,6 +216,31 @@ def test_stop_ends_held_requests_and_idle_connections() -> None:
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(address, timeout=TIMEOUT)
     assert not [thread for thread in threading.enumerate() if thread.name == "bitrix24-sandbox"]
+
+
+def test_a_start_that_is_interrupted_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while uvicorn is not listening yet."""
+    begin = uvicorn.Server.startup
+
+    async def slow(server: uvicorn.Server, sockets: list[socket.socket] | None = None) -> None:
+        while not server.should_exit:  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0.01)
+        await begin(server, sockets=sockets)
+
+    class Interrupted(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            raise KeyboardInterrupt
+
+    def start() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            SandboxServer(Portal()).start()
+
+    monkeypatch.setattr(uvicorn.Server, "startup", slow)
+    monkeypatch.setattr(_Uvicorn, "listening", property(lambda _: Interrupted(), lambda *_: None), raising=False)
+    starting = threading.Thread(target=start, daemon=True)
+    starting.start()
+    starting.join(300)
+    assert not starting.is_alive()
 
 
 def test_stop_is_repeatable_and_start_is_not() -> None:
