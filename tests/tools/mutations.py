@@ -549,7 +549,7 @@ MUTATIONS = [
     ),
     Mutation(
         "what is sent at once fits into one request",
-        "permitted = list(asked)",
+        "permitted = [key for key, one in permits.items() if one.with_tag is with_tag]",
         "test_replies_to_one_batch or test_each_batch_has_its_slot",
         LOCKSTEP,
     ),
@@ -716,7 +716,7 @@ MUTATIONS = [
     ),
     Mutation(
         "what changes a legacy invoice changes whether it is paid",
-        "pass",
+        "moves_money=False,",
         "test_a_legacy_invoice_is_not_marked_by_its_fields_behind_the_guards",
         CALLS,
     ),
@@ -1024,19 +1024,24 @@ def marked(package: Path) -> dict[str, list[tuple[Path, int]]]:
     return found
 
 
-def _take_out(mutation: Mutation, folder: Path) -> None:
-    """Take the rule out of a copy.
+def without_rule(mutation: Mutation, places: list[tuple[Path, int]]) -> str:
+    """The text of the module in which the rule is marked, with the rule taken out.
 
     :raises LookupError: it is not marked exactly once.
     """
-    places = marked(folder / PACKAGE).get(mutation.rule, [])
     if len(places) != 1:
         raise LookupError(f"the rule is marked {len(places)} times in the package")
     [(file, number)] = places
     lines = file.read_text().split("\n")
     indent = lines[number][: len(lines[number]) - len(lines[number].lstrip())]
     lines[number] = indent + mutation.new
-    file.write_text("\n".join(lines))
+    return "\n".join(lines)
+
+
+def _take_out(mutation: Mutation, folder: Path) -> None:
+    places = marked(folder / PACKAGE).get(mutation.rule, [])
+    text = without_rule(mutation, places)
+    places[0][0].write_text(text)
 
 
 def _red(folder: Path, where: str, selection: str) -> tuple[list[str], str]:

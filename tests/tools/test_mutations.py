@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+from typing import TYPE_CHECKING
+
 import pytest
 
-from tests.tools.mutations import MUTATIONS, PACKAGE, ROOT, Mutation, marked
+from tests.tools.mutations import MUTATIONS, PACKAGE, ROOT, Mutation, marked, without_rule
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MARKED = marked(ROOT / PACKAGE)
 
@@ -17,3 +23,13 @@ def test_the_rule_is_marked_once(mutation: Mutation) -> None:
 
 def test_every_mark_has_its_mutation() -> None:
     assert set(MARKED) == {mutation.rule for mutation in MUTATIONS}
+
+
+def test_without_the_rule_the_module_is_still_python_with_all_its_names(tmp_path: Path) -> None:
+    """Else every test turns red, also one that has nothing to do with the rule."""
+    for number, mutation in enumerate(MUTATIONS):
+        text = without_rule(mutation, MARKED[mutation.rule])
+        (tmp_path / f"rule_{number}.py").write_text(f"{text}\n# without: {mutation.rule}\n")
+    check = ["ruff", "check", "--isolated", "--select", "F821,F823", "--target-version", "py311", str(tmp_path)]
+    done = subprocess.run(check, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
