@@ -225,7 +225,7 @@ MUTATIONS = [
     ),
     Mutation(
         "other keys since the snapshot",
-        'values["snapshot_after"] = self._now',
+        'values["snapshot_after"] = 1e12',
         "test_a_rival_counts_from_the_snapshot_on",
     ),
     Mutation(
