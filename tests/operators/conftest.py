@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SHORT = {
     "allow_http": True,
-    "send_deadline": 1,
+    "send_deadline": 3,
     "connect_timeout": 0.2,
     "network_delay": 0,
     "server_time_limit": 0.3,

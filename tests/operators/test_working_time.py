@@ -25,6 +25,7 @@ from airflow_provider_bitrix24.operators.payment_lists import (
 from airflow_provider_bitrix24.sandbox.clock import ManualClock
 from airflow_provider_bitrix24.sandbox.portal import Portal
 from airflow_provider_bitrix24.sandbox.server import SandboxServer
+from tests.operators.conftest import PATIENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,7 +43,7 @@ LIMIT = 6.0
 
 
 @pytest.fixture
-def limited(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, short_waits: dict[str, Any]) -> Iterator[Portal]:
+def limited(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Portal]:
     """A portal with a clock of its own that counts 0.9 s for each write, and allows 6 s in ten minutes."""
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
@@ -59,7 +60,7 @@ def limited(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, short_waits: dict[s
             "port": int(server.url.rstrip("/").rsplit(":", 1)[1]),
             "login": "1",
             "password": portal.webhook.secret,
-            "extra": {**short_waits, "working_time_limit": LIMIT},
+            "extra": {**PATIENT, "working_time_limit": LIMIT},
         }
         monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", json.dumps(connection))
         yield portal
