@@ -20,6 +20,7 @@ from airflow_provider_bitrix24.sandbox.faults import Fault
 from airflow_provider_bitrix24.sandbox.portal import Portal
 from airflow_provider_bitrix24.sandbox.server import SandboxServer
 from tests.tools.airflow_home import airflow_env
+from tests.tools.connections import connection_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,20 +126,10 @@ def seen(new_airflow_home: Callable[[], Path], short_waits: dict[str, Any]) -> d
     """What the callback of each DAG saw, and under "printed" what Airflow logged."""
     home = new_airflow_home()
     portal = Portal()
-    webhook = portal.add_webhook()
     portal.faults.add(Fault(kind="drop_after", method="crm.item.payment.add"))
     with SandboxServer(portal) as server:
-        connection = {
-            "conn_type": "bitrix24",
-            "host": "127.0.0.1",
-            "schema": "http",
-            "port": int(server.url.rsplit(":", 1)[1]),
-            "login": str(webhook.user_id),
-            "password": webhook.secret,
-            "extra": short_waits,
-        }
         env = airflow_env(home, HERE / "failing") | {
-            "AIRFLOW_CONN_BITRIX24_DEFAULT": json.dumps(connection),
+            "AIRFLOW_CONN_BITRIX24_DEFAULT": connection_to(server, short_waits),
             "SEEN": str(home),
         }
         command = [sys.executable, str(HERE / "run_dags.py"), *DAGS]

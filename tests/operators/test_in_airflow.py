@@ -17,6 +17,7 @@ from airflow_provider_bitrix24.sandbox.faults import Fault
 from airflow_provider_bitrix24.sandbox.portal import Portal
 from airflow_provider_bitrix24.sandbox.server import SandboxServer
 from tests.tools.airflow_home import airflow_env
+from tests.tools.connections import connection_to
 from tests.tools.printed import printed_json
 
 if TYPE_CHECKING:
@@ -71,23 +72,12 @@ def world(new_airflow_home: Callable[[], Path], short_waits: dict[str, Any]) -> 
     portal = Portal()
     for price in range(28, 32):  # the invoices 14 to 17
         portal.create("invoice", {"price": f"{price}.00"})
-    webhook = portal.add_webhook()
     # The first payment that is added gets lost on the way, twice.
     portal.faults.add(Fault(kind="drop_before", method="crm.item.payment.add", times=2))
     portal.faults.add(Fault(kind="drop_after", method="crm.deal.add", times=1))
     with SandboxServer(portal) as server:
-        port = int(server.url.rsplit(":", 1)[1])
-        connection = {
-            "conn_type": "bitrix24",
-            "host": "127.0.0.1",
-            "schema": "http",
-            "port": port,
-            "login": str(webhook.user_id),
-            "password": webhook.secret,
-            "extra": short_waits,
-        }
         env = airflow_env(home, HERE / "dags") | {
-            "AIRFLOW_CONN_BITRIX24_DEFAULT": json.dumps(connection),
+            "AIRFLOW_CONN_BITRIX24_DEFAULT": connection_to(server, short_waits),
             "AIRFLOW_CONN_JOURNAL": json.dumps({"conn_type": "sqlite", "host": str(home / "journal.db")}),
         }
         customer = threading.Thread(target=pay_when_waited_for, args=(portal,), daemon=True)
@@ -97,7 +87,7 @@ def world(new_airflow_home: Callable[[], Path], short_waits: dict[str, Any]) -> 
         printed = done.stdout + done.stderr
         assert done.returncode == 0, printed[-5000:]
         outcome = printed_json(done.stdout)
-        yield World(outcome, printed, portal, server.url, webhook.secret)
+        yield World(outcome, printed, portal, server.url, portal.webhook.secret)
 
 
 def pay_when_waited_for(portal: Portal) -> None:

@@ -20,6 +20,7 @@ from airflow_provider_bitrix24.operators.journals import identity
 from airflow_provider_bitrix24.operators.payments import AddCrmPaymentOperator
 from airflow_provider_bitrix24.sandbox.portal import Portal
 from airflow_provider_bitrix24.sandbox.server import SandboxServer
+from tests.tools.connections import connection_to
 from tests.tools.final import raises_for_good
 from tests.tools.local_airflow import LocalAirflow, Processes
 
@@ -83,19 +84,9 @@ def test_every_iteration_adds_one_payment_and_clearing_adds_none(
         return
     home = new_airflow_home()
     portal, processes = Portal(), Processes(home)
-    webhook = portal.add_webhook()
     with SandboxServer(portal) as server:
-        connection = {
-            "conn_type": "bitrix24",
-            "host": "127.0.0.1",
-            "schema": "http",
-            "port": int(server.url.rsplit(":", 1)[1]),
-            "login": str(webhook.user_id),
-            "password": webhook.secret,
-            "extra": short_waits,
-        }
         env = {
-            "AIRFLOW_CONN_BITRIX24_DEFAULT": json.dumps(connection),
+            "AIRFLOW_CONN_BITRIX24_DEFAULT": connection_to(server, short_waits),
             "AIRFLOW_CONN_PAYMENTS": json.dumps({"conn_type": "sqlite", "host": str(home / "journal.db")}),
             "PYTHONPATH": str(DAGS.parents[2]),
         }

@@ -20,6 +20,7 @@ from airflow_provider_bitrix24.operators.safeguards import TEMPORARY
 from airflow_provider_bitrix24.sandbox.portal import Portal
 from airflow_provider_bitrix24.sandbox.server import SandboxServer
 from tests.tools.airflow_home import airflow_env
+from tests.tools.connections import connection_to
 from tests.tools.printed import printed_json
 
 if TYPE_CHECKING:
@@ -172,19 +173,9 @@ class Ran(SimpleNamespace):
 def ran(new_airflow_home: Callable[[], Path], short_waits: dict[str, Any]) -> Ran:
     home = new_airflow_home()
     portal = Portal()
-    webhook = portal.add_webhook()
     with SandboxServer(portal) as server:
-        connection = {
-            "conn_type": "bitrix24",
-            "host": "127.0.0.1",
-            "schema": "http",
-            "port": int(server.url.rsplit(":", 1)[1]),
-            "login": str(webhook.user_id),
-            "password": webhook.secret,
-            "extra": short_waits,
-        }
         env = airflow_env(home, HERE / "changing") | {
-            "AIRFLOW_CONN_BITRIX24_DEFAULT": json.dumps(connection),
+            "AIRFLOW_CONN_BITRIX24_DEFAULT": connection_to(server, short_waits),
             "AIRFLOW_CONN_JOURNAL": json.dumps({"conn_type": "sqlite", "host": str(home / "journal.db")}),
         }
         dags = ["task_state", "sql", "taskflow", "taskflow_sql", "example"]

@@ -26,6 +26,7 @@ from airflow_provider_bitrix24.sandbox.clock import ManualClock
 from airflow_provider_bitrix24.sandbox.portal import Portal
 from airflow_provider_bitrix24.sandbox.server import SandboxServer
 from tests.operators.conftest import PATIENT
+from tests.tools.connections import connection_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,16 +54,9 @@ def limited(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Portal]
     costs = {**dict.fromkeys(READS, 0.0), PAY: 0.9, ADD: 0.9}
     portal = Portal(clock=ManualClock(time.time()), operating_limit=LIMIT, operating_costs=costs)
     with SandboxServer(portal) as server:
-        connection = {
-            "conn_type": "bitrix24",
-            "host": "127.0.0.1",
-            "schema": "http",
-            "port": int(server.url.rstrip("/").rsplit(":", 1)[1]),
-            "login": "1",
-            "password": portal.webhook.secret,
-            "extra": {**PATIENT, "working_time_limit": LIMIT},
-        }
-        monkeypatch.setenv("AIRFLOW_CONN_BITRIX24_DEFAULT", json.dumps(connection))
+        monkeypatch.setenv(
+            "AIRFLOW_CONN_BITRIX24_DEFAULT", connection_to(server, {**PATIENT, "working_time_limit": LIMIT})
+        )
         yield portal
 
 

@@ -19,6 +19,7 @@ from airflow_provider_bitrix24.sandbox.portal import Portal
 from airflow_provider_bitrix24.sandbox.server import SandboxServer
 from tests.operators.conftest import SHORT
 from tests.tools.airflow_home import ROOT
+from tests.tools.connections import connection_to
 from tests.tools.local_airflow import LocalAirflow, Processes, free_port
 from tests.tools.printed import printed_json
 
@@ -161,22 +162,12 @@ def world(new_airflow_home: Callable[[], Path]) -> Iterator[World]:
     """Run all DAGs, one after another, in a real Airflow."""
     home = new_airflow_home()
     portal = Portal()
-    webhook = portal.add_webhook()
     for fault in FAULTS:
         portal.faults.add(fault)
     processes = Processes(home)
     with SandboxServer(portal) as server:
-        connection = {
-            "conn_type": "bitrix24",
-            "host": "127.0.0.1",
-            "schema": "http",
-            "port": int(server.url.rsplit(":", 1)[1]),
-            "login": str(webhook.user_id),
-            "password": webhook.secret,
-            "extra": SHORT | {"read_timeout": 60},
-        }
         env = {
-            "AIRFLOW_CONN_BITRIX24_DEFAULT": json.dumps(connection),
+            "AIRFLOW_CONN_BITRIX24_DEFAULT": connection_to(server, SHORT | {"read_timeout": 60}),
             "PYTHONPATH": str(ROOT),
             "PYTHONWARNINGS": "ignore",  # Airflow's own
         }
@@ -184,7 +175,7 @@ def world(new_airflow_home: Callable[[], Path]) -> Iterator[World]:
         try:
             airflow.start()
             airflow.wait_until_ready(set(DAGS), print)
-            world = World(airflow, portal, webhook.secret)
+            world = World(airflow, portal, portal.webhook.secret)
             for dag_id in DAGS:
                 world.run(dag_id)
             world.answer_late("answered_late")
