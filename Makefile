@@ -42,7 +42,6 @@ test-matrix: test test-others ## make test, then the suite on Airflow 3.1, 3.2, 
 test-others: ## The second half of test-matrix, two versions at a time: what Airflow has a part in
 	@$(MAKE) --jobs=2 --keep-going --output-sync=recurse WORKERS=3 $(OTHERS:%=suite-%)
 suite-%:; @$(MAKE) AIRFLOW=$* VENV=.venv-$* suite
-clear-%: suite-%; @$(MAKE) AIRFLOW=$* VENV=.venv-$* test-clear
 suite: $(VENV)/.test# An older anyio has a plugin, which nobody uses here and which does not go together with this pytest.
 	$(PYTEST) -p no:anyio -n $(WORKERS) -m "(airflow$(if $(filter lowest,$(AIRFLOW)), or libraries)) and not newest_only" $(PYTEST_ARGS)
 test-crash test-distributed: test-%: $(VENV)/.distributed ## Real Airflows, killed, stopped and cleared; LocalExecutor, Celery; needs root
