@@ -1041,7 +1041,8 @@ def without_rule(mutation: Mutation, places: list[tuple[Path, int]]) -> str:
 def _take_out(mutation: Mutation, folder: Path) -> None:
     places = marked(folder / PACKAGE).get(mutation.rule, [])
     text = without_rule(mutation, places)
-    places[0][0].write_text(text)
+    [(file, _)] = places
+    file.write_text(text)
 
 
 def _red(folder: Path, where: str, selection: str) -> tuple[list[str], str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,6 +31,6 @@ def test_without_the_rule_the_module_is_still_python_with_all_its_names(tmp_path
     for number, mutation in enumerate(MUTATIONS):
         text = without_rule(mutation, MARKED[mutation.rule])
         (tmp_path / f"rule_{number}.py").write_text(f"{text}\n# without: {mutation.rule}\n")
-    check = ["ruff", "check", "--isolated", "--select", "F821,F823", "--target-version", "py311", str(tmp_path)]
-    done = subprocess.run(check, capture_output=True, text=True)
+    check = ["ruff", "check", "--isolated", "--select=F821,F823", "--target-version=py311", str(tmp_path)]
+    done = subprocess.run([sys.executable, "-m", *check], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
