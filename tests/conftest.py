@@ -9,6 +9,7 @@ import warnings
 from functools import cache
 from importlib import import_module
 from importlib.metadata import version
+from inspect import signature
 from pathlib import Path
 from pkgutil import walk_packages
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,8 @@ def unmeasured() -> Iterator[None]:
         return
     measuring.stop()
     yield
+    for function in CACHED:  # or else a measured test gets a result for which no line is run
+        function.cache_clear()
     measuring.start()
 
 
@@ -82,9 +85,20 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one of the processes that run tests s
         os.environ["AIRFLOW_HOME"] += f"-{os.environ['PYTEST_XDIST_WORKER']}"
     os.environ.pop("COVERAGE_PROCESS_START", None)  # what tests start is not measured
 
-for package in (api, at_most_once):  # else what is loaded late may first be loaded by a test that is not measured
-    for module in walk_packages(package.__path__, f"{package.__name__}."):
-        import_module(module.name)
+# What is loaded or made once, and late, would else be loaded or made by a test that is not measured.
+MODULES = [
+    import_module(module.name)
+    for package in (api, at_most_once)
+    for module in walk_packages(package.__path__, f"{package.__name__}.")
+]
+CACHED = set()
+"""The functions of these packages whose results are kept by their arguments."""
+for function in [function for module in MODULES for function in vars(module).values()]:
+    if hasattr(function, "cache_clear") and function.__module__.startswith("airflow_provider_bitrix24."):
+        if signature(function).parameters:
+            CACHED.add(function)
+        else:
+            function()
 
 
 AIRFLOW = version("apache-airflow-core")
