@@ -122,11 +122,18 @@ class _Uvicorn(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
+            for listener in server.sockets:
+                self._loop.remove_reader(listener)
+        await asyncio.sleep(0)  # asyncio never closes what it has accepted and begins to serve after `close`
+        for server in self.servers:
             server.close()
-        for connection in list(self.server_state.connections):
-            connection.shutdown()
-        while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110 - uvicorn has no event for it
-            await asyncio.sleep(0.001)
+        # A client that came at the last moment is a task first, and then a connection; both would outlive the loop.
+        while (tasks := asyncio.all_tasks() - {asyncio.current_task()}) or self.server_state.connections:
+            for task in tasks - self.server_state.tasks:
+                task.cancel()
+            for connection in list(self.server_state.connections):
+                connection.shutdown()
+            await asyncio.sleep(0.001)  # uvicorn has no event for it
 
     def stop(self) -> None:
         """End it, from another thread; also while it starts."""

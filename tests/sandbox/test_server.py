@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import json
 import socket
 import threading
@@ -216,6 +218,34 @@ def test_stop_ends_held_requests_and_idle_connections() -> None:
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(address, timeout=TIMEOUT)
     assert not [thread for thread in threading.enumerate() if thread.name == "bitrix24-sandbox"]
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+def test_stop_ends_clients_that_come_at_the_last_moment(*, tls: bool) -> None:
+    server = SandboxServer(Portal(), tls=tls)
+    for _ in range(10):
+        stop_while_clients_come(server.start())
+    gc.collect()  # a connection that was left open is a warning now
+
+
+def stop_while_clients_come(server: SandboxServer) -> None:
+    clients: list[socket.socket] = []
+
+    def come() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                clients.append(socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT))
+
+    coming, stopping = threading.Thread(target=come, daemon=True), threading.Thread(target=server.stop, daemon=True)
+    coming.start()
+    wait_until(lambda: bool(clients))
+    stopping.start()
+    for thread in (stopping, coming):
+        thread.join(TIMEOUT)
+        assert not thread.is_alive()
+    for client in clients:
+        with client, contextlib.suppress(ConnectionResetError):
+            assert client.recv(1) == b""
 
 
 def test_a_start_that_is_interrupted_ends(monkeypatch: pytest.MonkeyPatch) -> None:
