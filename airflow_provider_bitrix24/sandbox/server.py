@@ -129,11 +129,12 @@ class _Uvicorn(uvicorn.Server):
             server.close()
         # A client that came at the last moment is a task first, and then a connection; both would outlive the loop.
         while (tasks := asyncio.all_tasks() - {asyncio.current_task()}) or self.server_state.connections:
-            for task in tasks - self.server_state.tasks:
-                task.cancel()
             for connection in list(self.server_state.connections):
                 connection.shutdown()
             await asyncio.sleep(0.001)  # uvicorn has no event for it
+            if not (self.server_state.connections or self.server_state.tasks):
+                for task in tasks:  # what is left may wait for a client's part in TLS
+                    task.cancel()
 
     def stop(self) -> None:
         """End it, from another thread; also while it starts."""

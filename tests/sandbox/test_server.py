@@ -199,22 +199,29 @@ def test_a_held_request_blocks_nobody(server: SandboxServer, http: httpx.Client)
         assert waiting.result(TIMEOUT).json()["result"] == 1033
 
 
-def test_stop_ends_held_requests_and_idle_connections() -> None:
+def test_stop_ends_held_requests_slow_replies_and_idle_connections(caplog: pytest.LogCaptureFixture) -> None:
     server = SandboxServer(Portal(secret=SECRET)).start()
     address = ("127.0.0.1", server.port)
     server.portal.faults.add(kind="hold", method="crm.deal.get")
+    server.portal.faults.add(kind="slow", method="crm.deal.fields", seconds=3600)
     with (
         socket.create_connection(address, timeout=TIMEOUT) as idle,
         socket.create_connection(address, timeout=TIMEOUT) as held,
+        socket.create_connection(address, timeout=TIMEOUT) as slow,
     ):
+        slow.sendall(f"GET /rest/1/{SECRET}/crm.deal.fields HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert slow.recv(15) == b"HTTP/1.1 200 OK"
         idle.sendall(f"GET /rest/1/{SECRET}/profile HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         assert idle.recv(15) == b"HTTP/1.1 200 OK"
         held.sendall(f"GET /rest/1/{SECRET}/crm.deal.get?id=1 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         wait_until(lambda: server.portal.faults.describe()[0]["holding"] == 1)
         server.stop()
         assert held.recv(1) == b""
-        while idle.recv(65536):
-            pass
+        for client in (idle, slow):
+            with contextlib.suppress(ConnectionResetError):
+                while client.recv(65536):
+                    pass
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(address, timeout=TIMEOUT)
     assert not [thread for thread in threading.enumerate() if thread.name == "bitrix24-sandbox"]
