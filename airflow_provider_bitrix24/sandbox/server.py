@@ -124,7 +124,8 @@ class _Uvicorn(uvicorn.Server):
         for server in self.servers:
             for listener in server.sockets:
                 self._loop.remove_reader(listener)
-        await asyncio.sleep(0)  # asyncio never closes what it has accepted and begins to serve after `close`
+        # Accepted clients become connections first: after `close`, asyncio would leave their sockets open.
+        await asyncio.sleep(0)
         for server in self.servers:
             server.close()
         # A client that came at the last moment is a task first, and then a connection; both would outlive the loop.
@@ -133,7 +134,7 @@ class _Uvicorn(uvicorn.Server):
                 connection.shutdown()
             await asyncio.sleep(0.001)  # uvicorn has no event for it
             if not (self.server_state.connections or self.server_state.tasks):
-                for task in tasks:  # what is left may wait for a client's part in TLS
+                for task in tasks:  # such as a TLS handshake that the client does not finish
                     task.cancel()
 
     def stop(self) -> None:

@@ -228,26 +228,27 @@ def test_stop_ends_held_requests_slow_replies_and_idle_connections(caplog: pytes
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
-def test_stop_ends_clients_that_come_at_the_last_moment(*, tls: bool) -> None:
+def test_stop_ends_clients_that_connect_at_the_last_moment(*, tls: bool) -> None:
     server = SandboxServer(Portal(), tls=tls)
     for _ in range(5):
-        stop_while_clients_come(server.start())
+        stop_while_clients_connect(server.start())
     gc.collect()  # a connection that was left open is a warning now
 
 
-def stop_while_clients_come(server: SandboxServer) -> None:
+def stop_while_clients_connect(server: SandboxServer) -> None:
     clients: list[socket.socket] = []
 
-    def come() -> None:
+    def connect() -> None:
         with contextlib.suppress(OSError):
             while len(clients) < 200:
                 clients.append(socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT))
 
-    coming, stopping = threading.Thread(target=come, daemon=True), threading.Thread(target=server.stop, daemon=True)
-    coming.start()
+    connecting = threading.Thread(target=connect, daemon=True)
+    stopping = threading.Thread(target=server.stop, daemon=True)
+    connecting.start()
     wait_until(lambda: bool(clients))
     stopping.start()
-    for thread in (stopping, coming):
+    for thread in (stopping, connecting):
         thread.join(TIMEOUT)
         assert not thread.is_alive()
     for client in clients:
